@@ -1,0 +1,63 @@
+# Everything a developer does, each in one command; a bare `make` lists them.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+# bash keeps a variable SECONDS of its own, and a shell that exports it hands it to make:
+# these count only when they stand on the command line (make run SECONDS=30).
+given = $(if $(filter command line,$(origin $(1))),$($(1)),$(2))
+run_options = \
+	$(if $(call given,SECONDS,),--seconds $(call given,SECONDS,)) \
+	$(if $(call given,SCALE,),--scale $(call given,SCALE,)) \
+	$(if $(call given,WORKERS,),--workers $(call given,WORKERS,))
+
+.PHONY: help install run test unit integration lint format bench console clean
+
+help: ## list these targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+install: $(INSTALLED) ## build .venv with everything, as constraints.txt says
+
+# Anew only when what is to be installed has changed.
+$(INSTALLED): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[embedded,dev]'
+	@touch $@
+
+run: install ## play the workload on a Kafka of its own (SECONDS=30 SCALE=1 WORKERS=1)
+	$(BIN)/streams run $(strip $(run_options))
+
+test: install ## all tests: first without a broker, then with one
+	$(BIN)/python -m pytest tests/unit tests/integration
+
+unit: install ## the tests that need no broker
+	$(BIN)/python -m pytest tests/unit
+
+integration: install ## the tests on a Kafka of their own
+	$(BIN)/python -m pytest tests/integration
+
+lint: install ## ruff and mypy, as strict as they go
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install ## let ruff lay out the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install ## measure the published figures
+	$(BIN)/streams bench
+
+console: install ## read a topic by Kafka's own console consumer (TOPIC=group-events)
+	@$(BIN)/python -m streams.broker.console $(call given,TOPIC,group-events)
+
+clean: ## remove .venv, caches and the data of make run
+	rm -rf $(VENV) .streams .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
