@@ -126,17 +126,15 @@ class Traffic:
                 return group, resident
         return None  # Nearly everybody has left: there is nobody to draw.
 
-    def _draw_outsider(self, group: int) -> int:
-        members = self.members(group)
-        while True:
-            resident = self._rng.randrange(self._population.residents)
-            if resident not in members or len(members) >= self._population.residents:
-                return resident
-
-    def _join(self, at: float) -> Joined:
+    def _join(self, at: float) -> Happening:
         drawn = self._draw_membership()
         group = drawn[0] if drawn else 0
-        resident = self._draw_outsider(group)
+        members = self.members(group)
+        if len(members) >= self._population.residents:
+            return self._leave(at)
+        resident = self._rng.randrange(self._population.residents)
+        while resident in members:
+            resident = self._rng.randrange(self._population.residents)
         self._add(group, resident)
         return Joined(at, group, resident)
 

@@ -1,0 +1,210 @@
+"""Who must have received which message: an independent answer, to hold the system against.
+
+Written from what DESIGN.md says about groups and queues, never from the code of the folds:
+a dictionary per group, one event after the other in the order of the log.  Where the system
+and this page disagree, one of them is wrong.  Knows records, but neither Avro nor Kafka.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from streams.events.records import Bind, Message, Unbind
+
+WINDOW_MS = 600_000
+"""A message id that its group has seen so short a time ago is the same message again."""
+
+GroupEvent = Bind | Unbind | Message
+
+
+class Delivery(NamedTuple):
+    """One message as one queue holds it, or as its reader got it."""
+
+    seq: int
+    group: str
+    message: str
+
+
+class Model:
+    """The bindings of all groups, and what each queue must have received.
+
+    `apply` takes the events of `group-events` in the order of each partition's log; the
+    order between partitions does not matter, since a group lives in one.
+    """
+
+    def __init__(self, members_at_start: Callable[[str], Iterable[str]] = lambda group: ()) -> None:
+        """Begin with the given members of each group, all bound outside any session."""
+        self.received: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        """Per queue: (group, message id) of each message, those of one group in log order."""
+        self.published = 0
+        """Messages so far; one sent twice counts once."""
+        self.deliveries = 0
+        self._members_at_start = members_at_start
+        self._bindings: dict[str, dict[str, str | None]] = {}
+        self._seen: dict[tuple[str, str], int] = {}
+        self._now: dict[int, int] = defaultdict(int)
+        self._asked: dict[tuple[int, int], tuple[int, int]] = {}
+        self._offsets: dict[int, int] = {}
+
+    def apply(self, partition: int, offset: int, timestamp: int, event: GroupEvent) -> None:
+        """Take the next event of a partition; `timestamp` is the broker's, in milliseconds.
+
+        Raises:
+            ValueError: an offset came twice or out of order.
+        """
+        if offset <= self._offsets.get(partition, -1):
+            raise ValueError(f"offset {offset} of partition {partition} comes after a later one")
+        self._offsets[partition] = offset
+        if isinstance(event, Message):
+            self._publish(partition, timestamp, event)
+        elif not self._came_before(partition, event):
+            if isinstance(event, Bind):
+                self._bind(event)
+            else:
+                self._unbind(event)
+
+    def bindings(self, group: str) -> Mapping[str, str | None]:
+        """Return the group's queues, each with the session of the binding or None."""
+        return self._members(group)
+
+    def touched(self) -> Iterable[str]:
+        """Return the groups that some event has named."""
+        return self._bindings.keys()
+
+    def _members(self, group: str) -> dict[str, str | None]:
+        members = self._bindings.get(group)
+        if members is None:
+            members = dict.fromkeys(self._members_at_start(group))
+            self._bindings[group] = members
+        return members
+
+    def _came_before(self, partition: int, event: Bind | Unbind) -> bool:
+        """Tell whether an event that the system itself asked for is a repetition."""
+        origin = event.origin
+        if origin is None:
+            return False
+        asked_by = (partition, origin.partition)
+        this = (origin.offset, origin.part)
+        if this <= self._asked.get(asked_by, (-1, -1)):
+            return True
+        self._asked[asked_by] = this
+        return False
+
+    def _bind(self, event: Bind) -> None:
+        members = self._members(event.group)
+        # A permanent binding stays permanent; otherwise the latest bind decides.
+        if event.queue not in members or members[event.queue] is not None:
+            members[event.queue] = event.session
+
+    def _unbind(self, event: Unbind) -> None:
+        members = self._members(event.group)
+        if event.session is None or members.get(event.queue) == event.session:
+            members.pop(event.queue, None)
+
+    def _publish(self, partition: int, timestamp: int, message: Message) -> None:
+        now = self._now[partition] = max(self._now[partition], timestamp)
+        first = self._seen.get((message.group, message.id))
+        if first is not None and now - first <= WINDOW_MS:
+            return
+        self._seen[message.group, message.id] = now
+        self.published += 1
+        direct = message.group.startswith("@")
+        queues = [message.group[1:]] if direct else list(self._members(message.group))
+        for queue in queues:
+            self.received[queue].append((message.group, message.id))
+        self.deliveries += len(queues)
+
+
+EXAMPLES = 20
+"""How many findings of a kind a verdict spells out."""
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What is wrong with what was received; nothing, if the system kept its word."""
+
+    expected: int = 0
+    received: int = 0
+    missing: int = 0
+    duplicated: int = 0
+    unexpected: int = 0
+    out_of_order: int = 0
+    examples: list[str] = field(default_factory=list)
+    """The first findings, each in words."""
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether everything arrived exactly once and in order, and nothing else."""
+        return not (self.missing or self.duplicated or self.unexpected or self.out_of_order)
+
+    def note(self, text: str) -> None:
+        """Keep the finding as an example, if there is room."""
+        if len(self.examples) < EXAMPLES:
+            self.examples.append(text)
+
+
+def compare(
+    expected: Mapping[str, Sequence[tuple[str, str]]],
+    received: Mapping[str, Iterable[Delivery]],
+) -> Verdict:
+    """Hold what queues received against `Model.received`.
+
+    The same seq given twice is one delivery (a reader may be told again what it has not
+    acked); the same message under two seqs is a duplicate.
+    """
+    verdict = Verdict()
+    for queue in expected.keys() | received.keys():
+        _compare_queue(verdict, queue, expected.get(queue, ()), received.get(queue, ()))
+    return verdict
+
+
+def _compare_queue(
+    verdict: Verdict,
+    queue: str,
+    expected: Sequence[tuple[str, str]],
+    received: Iterable[Delivery],
+) -> None:
+    got = sorted(set(received))
+    wanted = Counter(expected)
+    found = Counter((delivery.group, delivery.message) for delivery in got)
+    verdict.expected += len(expected)
+    verdict.received += len(got)
+    for (group, message), count in (wanted - found).items():
+        verdict.missing += count
+        verdict.note(f"missing: message {message} of group {group} in queue {queue}")
+    for (group, message), count in (found - wanted).items():
+        where = f"message {message} of group {group} in queue {queue}"
+        if (group, message) in wanted:
+            verdict.duplicated += count
+            verdict.note(f"duplicated: {where}")
+        else:
+            verdict.unexpected += count
+            verdict.note(f"unexpected: {where}")
+    _compare_order(verdict, queue, expected, got)
+
+
+def _compare_order(
+    verdict: Verdict,
+    queue: str,
+    expected: Sequence[tuple[str, str]],
+    got: Sequence[Delivery],
+) -> None:
+    """Check that the messages of one group came in the order of the log, by seq."""
+    place = {message: number for number, message in enumerate(expected)}
+    latest: dict[str, int] = {}
+    seen: set[tuple[str, str]] = set()
+    for delivery in got:
+        message = (delivery.group, delivery.message)
+        if message not in place or message in seen:
+            continue
+        seen.add(message)
+        if place[message] < latest.get(delivery.group, -1):
+            verdict.out_of_order += 1
+            verdict.note(
+                f"out of order: message {delivery.message} of group {delivery.group}"
+                f" in queue {queue} at seq {delivery.seq}"
+            )
+        latest[delivery.group] = max(place[message], latest.get(delivery.group, -1))
