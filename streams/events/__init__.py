@@ -1,0 +1,1 @@
+"""The records of both logs and their wire format.  Knows Avro, not Kafka."""

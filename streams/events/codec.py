@@ -1,0 +1,208 @@
+"""Between records and bytes: Avro's single-object encoding.
+
+A record is `C3 01`, eight bytes of its schema's CRC-64-AVRO fingerprint, and the Avro body,
+so that it names its own schema; one of an older version (`schemas/history`) is read as if it
+were of the current one.  `encode` and `decode` are for everyone; `read` and the
+`encode_...` of single types spare the folds the records.
+
+What is read may come from anyone.  Whatever is wrong with it ends in `BadRecord`, and no
+more is allocated than a small multiple of its size, which is bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields as fields_of
+from io import BytesIO
+from typing import Any, Final, NamedTuple
+
+from fastavro import parse_schema, schemaless_reader, schemaless_writer
+
+from streams.events import schema
+from streams.events.records import (
+    EVENTS,
+    MAX_RECORD,
+    Ack,
+    Bind,
+    Close,
+    Event,
+    Message,
+    Open,
+    Origin,
+    Routed,
+    Unbind,
+)
+from streams.fold import BadRecord
+
+_HEADER: Final = 10
+_FIELDS: Final = {kind: tuple(f.name for f in fields_of(kind)) for kind in EVENTS}
+
+
+class _Reader(NamedTuple):
+    name: str
+    written: Any
+    wanted: Any  # None when it is the same schema
+
+
+def _load() -> tuple[dict[bytes, _Reader], dict[str, tuple[bytes, Any]]]:
+    root = schema.folder()
+    readers: dict[bytes, _Reader] = {}
+    writers: dict[str, tuple[bytes, Any]] = {}
+    for kind in EVENTS:
+        name = kind.__name__
+        now = schema.current(root, name)
+        wanted = parse_schema(now.plain)
+        for old in schema.history(root, name):
+            readers[old.header] = _Reader(name, parse_schema(old.plain), wanted)
+        readers[now.header] = _Reader(name, wanted, None)
+        writers[name] = (now.header, wanted)
+    return readers, writers
+
+
+_READERS, _WRITERS = _load()
+
+
+def encode(record: Event) -> bytes:
+    """Return the record's bytes, by the current schema of its type.
+
+    Raises:
+        ValueError: a text is not valid Unicode (a lone surrogate).
+    """
+    kind = type(record)
+    values = {name: getattr(record, name) for name in _FIELDS[kind]}
+    origin = values.get("origin")
+    if origin is not None:
+        values["origin"] = _origin(origin.partition, origin.offset, origin.part)
+    return _write(kind.__name__, values)
+
+
+def decode(data: bytes | None) -> Event:
+    """Return the record that `data` holds.
+
+    Raises:
+        BadRecord: it holds none; the text says why.
+    """
+    name, values = read(data)
+    match name:
+        case "Bind" | "Unbind":
+            origin = values["origin"]
+            if origin is not None:
+                values["origin"] = Origin(**origin)
+            return Bind(**values) if name == "Bind" else Unbind(**values)
+        case "Message":
+            return Message(**values)
+        case "Ack":
+            values["seqs"] = tuple(values["seqs"])
+            return Ack(**values)
+        case "Open":
+            values["groups"] = tuple(values["groups"])
+            return Open(**values)
+        case "Close":
+            return Close(**values)
+        case _:
+            for column, content in values.items():
+                if isinstance(content, list):
+                    values[column] = tuple(content)
+            values["delivery_queues"] = tuple(map(tuple, values["delivery_queues"]))
+            return Routed(**values)
+
+
+def read(data: bytes | None) -> tuple[str, dict[str, Any]]:
+    """Return a record's type name and its fields, those of the current schema.
+
+    Integers may be out of the range of their meaning, and ids any text.
+
+    Raises:
+        BadRecord: `data` holds no record of a schema that we know; the text says why.
+    """
+    if data is None:
+        raise BadRecord("the record has no value")
+    reader = _READERS.get(data[:_HEADER])
+    if reader is None:
+        raise BadRecord(_stranger(data))
+    name, written, wanted = reader
+    size = len(data)
+    if size > MAX_RECORD:
+        raise BadRecord(f"{name} of {size} bytes: more than {MAX_RECORD}")
+    source = BytesIO(data)
+    source.seek(_HEADER)
+    try:
+        values = schemaless_reader(source, written, wanted)
+    except Exception as error:  # whatever a decoder does with hostile bytes: they are bad
+        raise BadRecord(f"broken {name}: {str(error) or type(error).__name__}") from error
+    rest = size - source.tell()
+    if rest:
+        raise BadRecord(f"broken {name}: {rest} bytes after its end")
+    return name, values  # type: ignore[return-value]
+
+
+def encode_change(
+    name: str,
+    group: str,
+    queue: str,
+    session: str | None,
+    at: int,
+    origin: tuple[int, int, int] | None = None,
+) -> bytes:
+    """Encode a Bind or Unbind, as `name` says; `origin` is (partition, offset, part)."""
+    values = {
+        "group": group,
+        "queue": queue,
+        "session": session,
+        "at": at,
+        "origin": None if origin is None else _origin(*origin),
+    }
+    return _write(name, values)
+
+
+def encode_message(values: dict[str, Any]) -> bytes:
+    """Encode a Message from its fields."""
+    return _write("Message", values)
+
+
+def encode_routed(
+    source: int,
+    change_offsets: Sequence[int],
+    change_kinds: bytes,
+    change_groups: Sequence[str],
+    change_queues: Sequence[str],
+    change_sessions: Sequence[str],
+    delivery_offsets: Sequence[int],
+    delivery_parts: Sequence[int],
+    delivery_messages: Sequence[bytes],
+    delivery_queues: Sequence[Sequence[str]],
+) -> bytes:
+    """Encode a Routed from its columns."""
+    values = {
+        "source": source,
+        "change_offsets": change_offsets,
+        "change_kinds": change_kinds,
+        "change_groups": change_groups,
+        "change_queues": change_queues,
+        "change_sessions": change_sessions,
+        "delivery_offsets": delivery_offsets,
+        "delivery_parts": delivery_parts,
+        "delivery_messages": delivery_messages,
+        "delivery_queues": delivery_queues,
+    }
+    return _write("Routed", values)
+
+
+def _origin(partition: int, offset: int, part: int) -> dict[str, int]:
+    return {"partition": partition, "offset": offset, "part": part}
+
+
+def _write(name: str, values: dict[str, Any]) -> bytes:
+    header, written = _WRITERS[name]
+    target = BytesIO()
+    target.write(header)
+    schemaless_writer(target, written, values)
+    return target.getvalue()
+
+
+def _stranger(data: bytes) -> str:
+    if len(data) < _HEADER and data[:2] == schema.MARKER[: len(data)]:
+        return f"truncated: {len(data)} bytes are no record"
+    if not data.startswith(schema.MARKER):
+        return "not Avro in single-object encoding: the first bytes are not C3 01"
+    return f"unknown schema: fingerprint {data[2:_HEADER].hex()}"

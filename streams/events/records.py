@@ -1,0 +1,113 @@
+"""The record types, as plain data; `schemas/*.avsc` says what each field means.
+
+Times are milliseconds since the epoch.  Nothing here knows how records are written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+MAX_RECORD: Final = 2 * 1024 * 1024
+"""Bytes that a record's value may have, as the topics' max.message.bytes."""
+MAX_MESSAGE: Final = 1024 * 1024 + 128 * 1024
+"""Bytes that a whole encoded Message may have: room beside it for a thousand queue ids."""
+MAX_BODY: Final = 1024 * 1024
+"""Bytes that the body of a Message may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Which record of queue-events led the deliver fold to ask for an event."""
+
+    partition: int
+    offset: int
+    part: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """From here on `queue` receives what is sent to `group`."""
+
+    group: str
+    queue: str
+    session: str | None = None
+    at: int = 0
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unbind:
+    """From here on it no longer does; with a session, only if the binding is of that session."""
+
+    group: str
+    queue: str
+    session: str | None = None
+    at: int = 0
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Published to a group: each queue bound at this position of the log gets it."""
+
+    id: str
+    group: str
+    sender: str
+    kind: str = "text"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    at: int = 0
+    expires_at: int | None = None
+    persistent: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """The consumer is done with all deliveries up to a seq, and with these."""
+
+    queue: str
+    upto: int | None = None
+    seqs: tuple[int, ...] = ()
+    at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """The session begins, takes over from any other, and asks for bindings of its own."""
+
+    queue: str
+    session: str
+    groups: tuple[str, ...] = ()
+    at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """The session ends, and with it the bindings made within it."""
+
+    queue: str
+    session: str
+    at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """What the route fold has for the queues of one partition, as parallel columns."""
+
+    source: int
+    change_offsets: tuple[int, ...] = ()
+    change_kinds: bytes = b""
+    change_groups: tuple[str, ...] = ()
+    change_queues: tuple[str, ...] = ()
+    change_sessions: tuple[str, ...] = ()
+    delivery_offsets: tuple[int, ...] = ()
+    delivery_parts: tuple[int, ...] = ()
+    delivery_messages: tuple[bytes, ...] = ()
+    delivery_queues: tuple[tuple[str, ...], ...] = ()
+
+
+Event = Bind | Unbind | Message | Ack | Open | Close | Routed
+
+EVENTS: tuple[type[Event], ...] = (Bind, Unbind, Message, Ack, Open, Close, Routed)

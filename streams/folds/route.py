@@ -1,0 +1,261 @@
+"""The route fold: group-events into the table `members`, and Routed records for queue-events.
+
+Rows, each in the partition of its group (numbers are big-endian):
+
+====================  =========================  ============================================
+bucket                suffix                     value
+====================  =========================  ============================================
+``m`` group           queue                      2 bytes: the queue's partition of
+                                                 queue-events; then its session, empty for a
+                                                 permanent binding
+``d`` group           message id                 8 bytes: log time of the message
+``x``                 8 bytes: log time; group;  empty: in the order of time what is to be
+                      NUL; message id            forgotten in ``d``
+``t``                 empty                      8 bytes: log time, the highest timestamp
+                                                 that a message had
+``w``                 2 bytes: a partition of    12 bytes: offset and part of the last event
+                      queue-events               that deliver asked for there
+====================  =========================  ============================================
+
+Each is read in a time that does not depend on the size of any group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from struct import Struct
+from typing import Any, Final
+
+from streams.events.codec import encode_message, read
+from streams.events.records import MAX_BODY, MAX_MESSAGE
+from streams.fold import BadRecord, Output, Record, Rows
+from streams.folds.packing import BOUND, QUEUES_PER_ENTRY, UNBOUND, Packer
+from streams.ids import DIRECT, is_destination, is_id
+from streams.partitioner import partition_of
+
+PUBLISH_WINDOW_MS: Final = 600_000
+"""For so long, in log time, a message id of a group is remembered."""
+
+_MEMBERS: Final = b"m"
+_SEEN: Final = b"d"
+_EXPIRY: Final = b"x"
+_TIME: Final = b"t"
+_WATERMARKS: Final = b"w"
+
+_PURGED_PER_MESSAGE: Final = 64
+_STEP: Final = 1000  # members between two turns of the event loop
+
+_partition = Struct(">H")
+_time = Struct(">Q")
+_place = Struct(">QI")  # offset, part
+
+
+class Route:
+    """The fold of one partition of group-events."""
+
+    def __init__(
+        self,
+        rows: Rows,
+        partition: int,
+        partitions: int,
+        queue_topic: str,
+        window_ms: int = PUBLISH_WINDOW_MS,
+    ) -> None:
+        self.ready: list[Output] = []
+        self._rows = rows
+        self._partition = partition
+        self._partitions = partitions
+        self._window = window_ms
+        self._packer = Packer(queue_topic, partition, self.ready)
+        self._oldest = 0  # no message id that is remembered is older than this log time
+
+    def apply(self, record: Record) -> Iterator[None] | None:
+        """Fold a Bind, Unbind or Message (`streams.fold.Fold.apply`)."""
+        name, values = read(record.value)
+        if name == "Bind":
+            self._bind(record, values)
+        elif name == "Unbind":
+            self._unbind(record, values)
+        elif name == "Message":
+            return self._message(record, values)
+        else:
+            raise BadRecord(f"{name} is no event of a group")
+        return None
+
+    def flush(self) -> None:
+        """Close the Routed records that are being packed (`streams.fold.Fold.flush`)."""
+        self._packer.flush()
+
+    def _bind(self, record: Record, values: dict[str, Any]) -> None:
+        group, queue, session = self._binding(record, values)
+        if values["origin"] is not None and not self._is_new(values["origin"]):
+            return
+        bucket = _MEMBERS + group
+        row = self._rows.get(bucket, queue)
+        if row is None:
+            target = partition_of(queue, self._partitions)
+        else:
+            held = row[2:]
+            if held == session or not held:
+                return  # nothing new, or permanent already
+            target = row[0] << 8 | row[1]
+        self._rows.put(bucket, queue, _partition.pack(target) + session)
+        self._packer.change(
+            target,
+            record.offset,
+            BOUND,
+            values["group"],
+            values["queue"],
+            values["session"] or "",
+            len(group) + len(queue) + len(session),
+        )
+
+    def _unbind(self, record: Record, values: dict[str, Any]) -> None:
+        group, queue, session = self._binding(record, values)
+        if values["origin"] is not None and not self._is_new(values["origin"]):
+            return
+        bucket = _MEMBERS + group
+        row = self._rows.get(bucket, queue)
+        if row is None:
+            return
+        held = row[2:]
+        if session and held != session:
+            return
+        self._rows.delete(bucket, queue)
+        self._packer.change(
+            row[0] << 8 | row[1],
+            record.offset,
+            UNBOUND,
+            values["group"],
+            values["queue"],
+            held.decode(),
+            len(group) + len(queue) + len(held),
+        )
+
+    def _binding(self, record: Record, values: dict[str, Any]) -> tuple[bytes, bytes, bytes]:
+        """Return group, queue and session (empty for none) as bytes, once all is right."""
+        group, queue, session = values["group"], values["queue"], values["session"]
+        if not is_id(group):
+            raise BadRecord("the group is no valid id")
+        if group[0] == DIRECT:
+            raise BadRecord(f"no queue can be bound to a group that begins with {DIRECT}")
+        if not is_id(queue):
+            raise BadRecord("the queue is no valid id")
+        if session is not None and not is_id(session):
+            raise BadRecord("the session is no valid id")
+        origin = values["origin"]
+        if origin is not None and not (
+            0 <= origin["partition"] < self._partitions
+            and origin["offset"] >= 0
+            and 0 <= origin["part"] < 1 << 31
+        ):
+            raise BadRecord("the origin is no place in queue-events")
+        key = group.encode()
+        self._check_key(record, key)
+        return key, queue.encode(), session.encode() if session else b""
+
+    def _check_key(self, record: Record, group: bytes) -> None:
+        if record.key != group:
+            raise BadRecord("the key is not the group")
+        belongs = partition_of(group, self._partitions)
+        if belongs != self._partition:
+            raise BadRecord(f"the key belongs to partition {belongs}, not {self._partition}")
+
+    def _is_new(self, origin: dict[str, int]) -> bool:
+        """Move the watermark of deliver's partition; False if this was there before."""
+        source = _partition.pack(origin["partition"])
+        place = _place.pack(origin["offset"], origin["part"])
+        last = self._rows.get(_WATERMARKS, source)
+        if last is not None and place <= last:
+            return False
+        self._rows.put(_WATERMARKS, source, place)
+        return True
+
+    def _message(self, record: Record, values: dict[str, Any]) -> Iterator[None] | None:
+        group, ident, body = values["group"], values["id"], values["body"]
+        if not is_destination(group):
+            raise BadRecord("the group is no valid id")
+        if not is_id(ident):
+            raise BadRecord("the message id is no valid id")
+        if len(body) > MAX_BODY:
+            raise BadRecord(f"body of {len(body)} bytes: more than {MAX_BODY}")
+        key = group.encode()
+        self._check_key(record, key)
+        now = self._now(record.timestamp)
+        values["at"] = now
+        message = encode_message(values)
+        if len(message) > MAX_MESSAGE:
+            raise BadRecord(f"message of {len(message)} bytes: more than {MAX_MESSAGE}")
+
+        self._rows.put(_TIME, b"", _time.pack(now))
+        if not self._is_first(key, ident.encode(), now):
+            return None
+        if group[0] == DIRECT:
+            queue = key[1:]
+            target = partition_of(queue, self._partitions)
+            self._packer.delivery(target, record.offset, 0, message, [group[1:]], len(queue))
+            return None
+        steps = self._fan_out(key, record.offset, message)
+        for _ in steps:
+            return steps  # a big group: more is to come
+        return None
+
+    def _now(self, timestamp: int) -> int:
+        last = self._rows.get(_TIME, b"")
+        return max(timestamp, 0 if last is None else int.from_bytes(last, "big"))
+
+    def _is_first(self, group: bytes, ident: bytes, now: int) -> bool:
+        """Remember a message id of a group; False if it was seen within the window."""
+        horizon = now - self._window
+        bucket = _SEEN + group
+        seen = self._rows.get(bucket, ident)
+        if seen is not None:
+            if int.from_bytes(seen, "big") >= horizon:
+                return False
+            self._rows.delete(_EXPIRY, seen + group + b"\0" + ident)
+        time = _time.pack(now)
+        self._rows.put(bucket, ident, time)
+        self._rows.put(_EXPIRY, time + group + b"\0" + ident, b"")
+        if self._oldest < horizon:
+            self._forget(horizon)
+        return True
+
+    def _forget(self, horizon: int) -> None:
+        """Remove some of the message ids that are older than the horizon."""
+        for count, (suffix, _) in enumerate(self._rows.scan(_EXPIRY)):
+            self._oldest = int.from_bytes(suffix[:8], "big")
+            if self._oldest >= horizon or count == _PURGED_PER_MESSAGE:
+                break
+            group, ident = suffix[8:].split(b"\0", 1)
+            self._rows.delete(_EXPIRY, suffix)
+            self._rows.delete(_SEEN + group, ident)
+
+    def _fan_out(self, group: bytes, offset: int, message: bytes) -> Iterator[None]:
+        """Deliver to all members in order of their queue ids, in parts for each partition.
+
+        How it is cut into parts depends on the members alone: a part number is an origin.
+        """
+        parts: dict[int, int] = {}
+        waiting: dict[int, list[str]] = {}
+        sizes: dict[int, int] = {}
+        until_turn = _STEP
+        for queue, row in self._rows.scan(_MEMBERS + group):
+            target = row[0] << 8 | row[1]
+            queues = waiting.get(target)
+            if queues is None:
+                queues = waiting[target] = []
+                sizes[target] = 0
+            queues.append(queue.decode())
+            sizes[target] += len(queue)
+            if len(queues) == QUEUES_PER_ENTRY:
+                part = parts.get(target, 0)
+                parts[target] = part + 1
+                self._packer.delivery(target, offset, part, message, queues, sizes[target])
+                del waiting[target], sizes[target]
+            until_turn -= 1
+            if not until_turn:
+                until_turn = _STEP
+                yield
+        for target, queues in waiting.items():
+            part = parts.get(target, 0)
+            self._packer.delivery(target, offset, part, message, queues, sizes[target])

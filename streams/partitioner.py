@@ -1,0 +1,39 @@
+"""Which partition a key belongs to: Kafka's own choice, so that all producers agree.
+
+The hash is the 32-bit MurmurHash2 of Kafka's Java client
+(`org.apache.kafka.common.utils.Utils.murmur2`, seed 0x9747b28c), and the partition is its
+lower 31 bits modulo the number of partitions; librdkafka calls it `murmur2_random`.
+Written here because the folds need it and may import no Kafka client.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from struct import Struct
+from typing import Final
+
+_SEED: Final = 0x9747B28C
+_M: Final = 0x5BD1E995
+_MASK: Final = 0xFFFFFFFF
+_WORDS: Final = tuple(Struct(f"<{count}I").unpack_from for count in range(65))
+
+
+def murmur2(data: bytes) -> int:
+    """Return the hash of `data` as an unsigned 32-bit number."""
+    length = len(data)
+    count = length >> 2
+    read = _WORDS[count] if count < 65 else Struct(f"<{count}I").unpack_from
+    h = _SEED ^ length
+    for k in read(data):
+        k = k * _M & _MASK
+        h = (h * _M ^ (k ^ k >> 24) * _M) & _MASK
+    if length & 3:
+        h = (h ^ int.from_bytes(data[count << 2 :], "little")) * _M & _MASK
+    h = (h ^ h >> 13) * _M & _MASK
+    return h ^ h >> 15
+
+
+@lru_cache(maxsize=1 << 16)
+def partition_of(key: bytes, partitions: int) -> int:
+    """Return the partition, from 0, that `key` belongs to among so many `partitions`."""
+    return (murmur2(key) & 0x7FFFFFFF) % partitions
