@@ -1,0 +1,26 @@
+"""The command line: Faust's own commands for our app, and those of this package.
+
+`streams X` and `faust -A streams.app X` are the same: importing this package registers its
+commands with Faust's command line, which is all that `streams.app` does with it.  What a
+command does is imported only when it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from faust.cli.faust import cli
+
+from streams.commands.tail import tail
+
+__all__ = ["main", "tail"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line with `streams.app` as the app; never returns."""
+    cli(
+        args=None if arguments is None else list(arguments),
+        prog_name="streams",
+        # As if -A streams.app had been given, but imported by commands that need it alone.
+        default_map={"app": "streams.app"},
+    )

@@ -1,0 +1,57 @@
+"""What the commands of this package have in common.
+
+They are commands of Faust's own command line, so `streams tail` and
+`faust -A streams.app tail` are the same; but they run without the app and without Faust's
+worker, so they start fast.  An error that the user can do something about is one line on
+stderr and exit code 1; a stack trace means a bug.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import click
+from faust.cli.base import Command
+
+from streams.errors import StreamsError
+
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C ended, as shells have it."""
+
+
+class StreamsCommand(Command):
+    """A command that needs no app: subclasses implement `execute_now`."""
+
+    options: Any = None
+
+    def execute_now(self, *args: Any, **options: Any) -> int:
+        """Do what the command is for; return the exit code."""
+        raise NotImplementedError
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Run the command and leave the process with its exit code."""
+        sys.exit(exit_code(lambda: self.execute_now(**self.kwargs)))
+
+
+def exit_code(run: Callable[[], int]) -> int:
+    """Call `run` and turn what it raises into one line on stderr and an exit code."""
+    try:
+        return run()
+    except StreamsError as error:
+        click.echo(f"streams: {one_line(error)}", err=True)
+        return 1
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:  # The reader of our output has seen enough: `streams tail x | head`.
+        sys.stderr.close()
+        return 0
+
+
+def one_line(error: BaseException) -> str:
+    """Return the text of an error without line breaks."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,234 @@
+"""Reads topics by offset, for commands: from here to there, or on and on.
+
+No consumer group is joined and nothing is committed, so looking never disturbs.  What Kafka
+says in codes ends here as `StreamsError`s that say what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from streams.errors import StreamsError, Unavailable
+from streams.fold import Record
+from streams.settings import Settings
+
+SECONDS = 10.0
+"""How long Kafka may take to answer a question."""
+BATCH = 5_000
+RECORD_TYPE = "type"
+"""Kafka header that names the record type."""
+
+
+class Bounds(NamedTuple):
+    """The offsets of a partition: of the first record still there, and of the next to come."""
+
+    low: int
+    high: int
+
+
+class TopicLog:
+    """The topics of one cluster; a context manager."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Make a client; nothing is asked yet."""
+        self._brokers = settings.brokers
+        self._settings = settings
+        self._consumer = self._client()
+
+    def _client(self) -> Consumer:
+        return Consumer(
+            {
+                **self._settings.librdkafka(),
+                "group.id": f"{self._settings.app_id}-looking",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "earliest",
+                "fetch.wait.max.ms": 100,
+                "queued.max.messages.kbytes": 32 * 1024,
+                "log_level": 0,
+            }
+        )
+
+    def __enter__(self) -> TopicLog:
+        """Return the log itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close the client."""
+        self._consumer.close()
+
+    def partitions(self, topic: str) -> list[int]:
+        """Return the numbers of a topic's partitions.
+
+        Raises:
+            Unavailable: Kafka does not answer.
+            StreamsError: there is no such topic.
+        """
+        try:
+            known = self._consumer.list_topics(topic, timeout=SECONDS).topics[topic]
+        except KafkaException as error:
+            raise self._away(error) from error
+        if known.error is not None or not known.partitions:
+            raise StreamsError(
+                f"there is no topic {topic} at {self._brokers}; `streams topics` creates ours"
+            )
+        return sorted(known.partitions)
+
+    def bounds(self, topic: str, partition: int) -> Bounds:
+        """Return the offsets between which a partition can be read.
+
+        Raises:
+            Unavailable: Kafka does not answer.
+        """
+        try:
+            found = self._consumer.get_watermark_offsets(
+                TopicPartition(topic, partition), timeout=SECONDS
+            )
+        except KafkaException as error:
+            raise self._away(error) from error
+        if found is None:
+            raise self._away(None)
+        return Bounds(*found)
+
+    def ends(self, topic: str) -> dict[int, int]:
+        """Return the next offset to come of each partition."""
+        return {number: self.bounds(topic, number).high for number in self.partitions(topic)}
+
+    def offsets_at(self, topic: str, milliseconds: int) -> dict[int, int]:
+        """Return for each partition the offset of its first record at or after a time."""
+        wanted = [TopicPartition(topic, number, milliseconds) for number in self.partitions(topic)]
+        try:
+            found = self._consumer.offsets_for_times(wanted, timeout=SECONDS)
+        except KafkaException as error:
+            raise self._away(error) from error
+        return {
+            place.partition: place.offset
+            if place.offset >= 0
+            else self.bounds(topic, place.partition).high
+            for place in found
+        }
+
+    def read(
+        self, topic: str, start: Mapping[int, int], end: Mapping[int, int]
+    ) -> Iterator[Message]:
+        """Yield the records of each partition from `start` up to, not including, `end`.
+
+        Records of one partition come in order; a partition that ends early (its last offsets
+        hold no records) is done where it ends.
+
+        Raises:
+            Unavailable: Kafka went away.
+        """
+        left = {number: end[number] for number in start if start[number] < end[number]}
+        yield from self._consume(topic, {number: start[number] for number in left}, left)
+
+    def records(self, topic: str, partition: int, start: int, end: int) -> Iterator[Record]:
+        """Yield the records of one partition as a fold takes them."""
+        for message in self.read(topic, {partition: start}, {partition: end}):
+            yield as_record(message)
+
+    def follow(self, topic: str, start: Mapping[int, int]) -> Iterator[Message | None]:
+        """Yield records from `start` on, for ever; None whenever nothing came for a moment."""
+        client = self._client()
+        try:
+            client.assign([TopicPartition(topic, number, start[number]) for number in start])
+            while True:
+                batch = client.consume(BATCH, 0.2)
+                for message in batch:
+                    if self._is_record(message):
+                        yield message
+                if not batch:
+                    yield None
+        finally:
+            client.close()
+
+    def _consume(
+        self, topic: str, start: Mapping[int, int], left: dict[int, int]
+    ) -> Iterator[Message]:
+        if not left:
+            return
+        client = self._client()
+        try:
+            client.assign([TopicPartition(topic, number, start[number]) for number in start])
+            idle = 0.0
+            while left:
+                batch = client.consume(BATCH, 1.0)
+                idle = 0.0 if batch else idle + 1.0
+                if idle >= SECONDS:
+                    raise self._away(None)
+                for message in batch:
+                    number = message.partition()
+                    if number is None or number not in left:
+                        continue
+                    if not self._is_record(message):
+                        error = message.error()
+                        if error is not None and error.code() == KafkaError._PARTITION_EOF:
+                            del left[number]
+                        continue
+                    offset = message.offset()
+                    assert offset is not None
+                    if offset < left[number]:
+                        yield message
+                    if offset >= left[number] - 1:
+                        del left[number]
+                        client.incremental_unassign([TopicPartition(topic, number)])
+        finally:
+            client.close()
+
+    def _is_record(self, message: Message) -> bool:
+        error = message.error()
+        if error is None:
+            return True
+        if error.fatal() or error.code() in _HOPELESS:
+            raise Unavailable(f"Kafka at {self._brokers}: {error.str()}")
+        return False
+
+    def _away(self, error: KafkaException | None) -> Unavailable:
+        reason = error.args[0].str() if error is not None and error.args else "no answer"
+        return kafka_away(self._brokers, reason)
+
+
+_HOPELESS = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_PARTITION,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._AUTHENTICATION,
+}
+
+
+def kafka_away(brokers: str, reason: str) -> Unavailable:
+    """Make the error of a Kafka that does not answer."""
+    return Unavailable(
+        f"Kafka at {brokers} does not answer ({reason}); "
+        "start one with `streams broker`, or name yours in STREAMS_BROKERS"
+    )
+
+
+def as_record(message: Message) -> Record:
+    """Return the message as a fold takes it."""
+    partition, offset = message.partition(), message.offset()
+    assert partition is not None
+    assert offset is not None
+    key, value = as_bytes(message.key()), as_bytes(message.value())
+    return Record(partition, offset, message.timestamp()[1], key, value)
+
+
+def header(message: Message, name: str) -> str | None:
+    """Return the text of a Kafka header, None if the record has none of that name."""
+    found = headers(message).get(name)
+    return None if found is None else found.decode(errors="replace")
+
+
+def headers(message: Message) -> dict[str, bytes | None]:
+    """Return the Kafka headers; of several with one name, the last."""
+    pairs = message.headers() or []
+    return {name: as_bytes(value) for name, value in dict(pairs).items()}
+
+
+def as_bytes(value: str | bytes | None) -> bytes | None:
+    """Return what the Kafka client calls a key or value as bytes."""
+    return value.encode() if isinstance(value, str) else value
