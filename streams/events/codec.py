@@ -60,6 +60,7 @@ def _load() -> tuple[dict[bytes, _Reader], dict[str, tuple[bytes, Any]]]:
 
 
 _READERS, _WRITERS = _load()
+_CHANGES: Final = {_WRITERS[name][0]: name for name in ("Bind", "Unbind")}
 
 
 def encode(record: Event) -> bytes:
@@ -134,6 +135,50 @@ def read(data: bytes | None) -> tuple[str, dict[str, Any]]:
     if rest:
         raise BadRecord(f"broken {name}: {rest} bytes after its end")
     return name, values  # type: ignore[return-value]
+
+
+def read_change(data: bytes | None) -> tuple[str, str, str, str] | None:
+    """Return type name, group, queue and session of a Bind or Unbind, if it is a plain one.
+
+    Nearly all records of group-events are: of the current schema, no id longer than 63
+    bytes, no origin.  This is several times faster than `read`, which must look at whatever
+    gets None here, and says what is wrong with it.  The session is empty for none.
+    """
+    if data is None:
+        return None
+    name = _CHANGES.get(data[:_HEADER])
+    if name is None:
+        return None
+    try:
+        # A length below 64 is one byte: twice the length, by Avro's zigzag.
+        group_size = data[10]
+        group_end = 11 + (group_size >> 1)
+        queue_size = data[group_end]
+        end = group_end + 1 + (queue_size >> 1)
+        queue = data[group_end + 1 : end]
+        branch = data[end]
+        end += 1
+        if branch == 0:
+            session, session_size = b"", 0
+        elif branch == 2:
+            session_size = data[end]
+            start = end + 1
+            end = start + (session_size >> 1)
+            session = data[start:end]
+            if not session:
+                return None
+        else:
+            return None
+        last = end  # of the bytes of `at`
+        while data[last] > 127:
+            last += 1
+        if (group_size | queue_size | session_size) & 0x81 or last - end > 8:
+            return None
+        if len(data) != last + 2 or data[last + 1]:
+            return None
+        return name, data[11:group_end].decode(), queue.decode(), session.decode()
+    except (IndexError, UnicodeDecodeError):
+        return None
 
 
 def encode_change(

@@ -11,9 +11,9 @@ from typing import Final
 
 MAX_RECORD: Final = 2 * 1024 * 1024
 """Bytes that a record's value may have, as the topics' max.message.bytes."""
-MAX_MESSAGE: Final = 1024 * 1024 + 128 * 1024
-"""Bytes that a whole encoded Message may have: room beside it for a thousand queue ids."""
-MAX_BODY: Final = 1024 * 1024
+MAX_MESSAGE: Final = 1024 * 1024
+"""Bytes that an encoded Message may have: with a thousand queue ids it must fit a record."""
+MAX_BODY: Final = 512 * 1024
 """Bytes that the body of a Message may have."""
 
 

@@ -13,8 +13,9 @@ bucket                suffix                     value
                       group-events               that route had for this partition
 ====================  =========================  ============================================
 
-A delivery's seq is the offset of its record times 4096 plus its place among the queues of all
-deliveries of that record: it only grows within a queue, and needs no counter.
+A delivery's seq is the offset of its record times 4096 plus its place, from 1, among the
+queues of all deliveries of that record: it only grows within a queue, needs no counter, and
+is never 0, so that "after 0" is the whole inbox.
 """
 
 from __future__ import annotations
@@ -31,8 +32,6 @@ from streams.fold import BadRecord, Output, Record, Rows
 from streams.folds.packing import SEQS_PER_RECORD
 from streams.ids import DIRECT, is_id
 from streams.partitioner import partition_of
-
-MAX_SEQ: Final = (1 << 63) - 1
 
 _BINDINGS: Final = b"b"
 _INBOX: Final = b"i"
@@ -133,7 +132,7 @@ class Deliver:
     def _deliver(self, offset: int, values: dict[str, Any], first: int) -> Iterator[None]:
         put, delivered = self._rows.put, self.delivered
         messages, columns = values["delivery_messages"], values["delivery_queues"]
-        seq = offset * SEQS_PER_RECORD + sum(map(len, columns[:first]))
+        seq = offset * SEQS_PER_RECORD + sum(map(len, columns[:first])) + 1
         until_turn = _STEP
         for message, queues in zip(messages[first:], columns[first:], strict=True):
             for queue in queues:

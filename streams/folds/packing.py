@@ -5,18 +5,22 @@ Of entries and records it knows the form only, not why they are made.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from streams.events.codec import encode_routed
 from streams.fold import Output
 
 SEQS_PER_RECORD: Final = 4096
-"""Queue entries that one Routed may have: a delivery's seq is offset * this + its index."""
+"""Queue entries that one Routed may have: a delivery's seq is offset * this + its place."""
 QUEUES_PER_ENTRY: Final = 1000
 """Queues that one delivery entry may have; a message to more of them takes several parts."""
 CHANGES_PER_RECORD: Final = 8192
 BYTES_PER_RECORD: Final = 512 * 1024
 """Beyond this a record is closed; one entry alone may be larger."""
+
+_Change = tuple[int, int, str, str, str]  # offset, kind, group, queue, session
+_Delivery = tuple[int, int, bytes, list[str]]  # offset, part, message, queues
 
 BOUND: Final = 1
 UNBOUND: Final = 0
@@ -25,32 +29,13 @@ UNBOUND: Final = 0
 class _Pending:
     """Entries for one partition, waiting to be one Routed."""
 
-    __slots__ = (
-        "change_groups",
-        "change_kinds",
-        "change_offsets",
-        "change_queues",
-        "change_sessions",
-        "deliveries",
-        "delivery_messages",
-        "delivery_offsets",
-        "delivery_parts",
-        "delivery_queues",
-        "size",
-    )
+    __slots__ = ("changes", "deliveries", "entries", "size")
 
     def __init__(self) -> None:
         self.size = 0  # bytes, roughly
-        self.change_offsets: list[int] = []
-        self.change_kinds = bytearray()
-        self.change_groups: list[str] = []
-        self.change_queues: list[str] = []
-        self.change_sessions: list[str] = []
-        self.deliveries = 0  # queue entries
-        self.delivery_offsets: list[int] = []
-        self.delivery_parts: list[int] = []
-        self.delivery_messages: list[bytes] = []
-        self.delivery_queues: list[list[str]] = []
+        self.entries = 0  # queues of all deliveries
+        self.changes: list[_Change] = []
+        self.deliveries: list[_Delivery] = []
 
 
 class Packer:
@@ -62,44 +47,31 @@ class Packer:
         self._ready = ready
         self._pending: dict[int, _Pending] = {}
 
-    def change(
-        self, target: int, offset: int, kind: int, group: str, queue: str, session: str, size: int
-    ) -> None:
+    def change(self, target: int, change: _Change, size: int) -> None:
         """Add a binding made or dropped; `size` is that of its three ids in bytes."""
         pending = self._pending.get(target)
         if pending is None:
             pending = self._pending[target] = _Pending()
-        elif (
-            pending.size + size > BYTES_PER_RECORD
-            or len(pending.change_kinds) == CHANGES_PER_RECORD
-        ):
+        elif pending.size + size > BYTES_PER_RECORD or len(pending.changes) == CHANGES_PER_RECORD:
             pending = self._renew(target, pending)
         pending.size += size + 16
-        pending.change_offsets.append(offset)
-        pending.change_kinds.append(kind)
-        pending.change_groups.append(group)
-        pending.change_queues.append(queue)
-        pending.change_sessions.append(session)
+        pending.changes.append(change)
 
-    def delivery(
-        self, target: int, offset: int, part: int, message: bytes, queues: list[str], size: int
-    ) -> None:
-        """Add a message for so many queues; `size` is that of all their ids in bytes."""
+    def delivery(self, target: int, delivery: _Delivery, size: int) -> None:
+        """Add a message for some queues; `size` is that of all their ids in bytes."""
+        _, _, message, queues = delivery
         size += len(message) + 2 * len(queues) + 16
         pending = self._pending.get(target)
         if pending is None:
             pending = self._pending[target] = _Pending()
         elif (
             pending.size + size > BYTES_PER_RECORD
-            or pending.deliveries + len(queues) > SEQS_PER_RECORD
+            or pending.entries + len(queues) > SEQS_PER_RECORD
         ):
             pending = self._renew(target, pending)
         pending.size += size
-        pending.deliveries += len(queues)
-        pending.delivery_offsets.append(offset)
-        pending.delivery_parts.append(part)
-        pending.delivery_messages.append(message)
-        pending.delivery_queues.append(queues)
+        pending.entries += len(queues)
+        pending.deliveries.append(delivery)
 
     def flush(self) -> None:
         """Close all records that are being packed, in order of their partitions."""
@@ -113,17 +85,23 @@ class Packer:
         return fresh
 
     def _close(self, target: int, pending: _Pending) -> None:
-        first = pending.change_queues[0] if pending.change_queues else pending.delivery_queues[0][0]
+        offsets, kinds, groups, queues, sessions = _columns(pending.changes, 5)
+        origins, parts, messages, receivers = _columns(pending.deliveries, 4)
         value = encode_routed(
             self._source,
-            pending.change_offsets,
-            bytes(pending.change_kinds),
-            pending.change_groups,
-            pending.change_queues,
-            pending.change_sessions,
-            pending.delivery_offsets,
-            pending.delivery_parts,
-            pending.delivery_messages,
-            pending.delivery_queues,
+            offsets,
+            bytes(kinds),
+            groups,
+            queues,
+            sessions,
+            origins,
+            parts,
+            messages,
+            receivers,
         )
+        first = queues[0] if queues else receivers[0][0]
         self._ready.append(Output(self._topic, target, first.encode(), value, "Routed"))
+
+
+def _columns(entries: Sequence[tuple[Any, ...]], width: int) -> Sequence[tuple[Any, ...]]:
+    return tuple(zip(*entries, strict=True)) if entries else ((),) * width

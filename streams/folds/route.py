@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import Any, Final
 
-from streams.events.codec import encode_message, read
+from streams.events.codec import encode_message, read, read_change
 from streams.events.records import MAX_BODY, MAX_MESSAGE
 from streams.fold import BadRecord, Output, Record, Rows
 from streams.folds.packing import BOUND, QUEUES_PER_ENTRY, UNBOUND, Packer
@@ -71,88 +71,64 @@ class Route:
 
     def apply(self, record: Record) -> Iterator[None] | None:
         """Fold a Bind, Unbind or Message (`streams.fold.Fold.apply`)."""
-        name, values = read(record.value)
-        if name == "Bind":
-            self._bind(record, values)
-        elif name == "Unbind":
-            self._unbind(record, values)
-        elif name == "Message":
-            return self._message(record, values)
+        plain = read_change(record.value)
+        if plain is not None:
+            name, group, queue, session = plain
+            origin = None
         else:
-            raise BadRecord(f"{name} is no event of a group")
-        return None
-
-    def flush(self) -> None:
-        """Close the Routed records that are being packed (`streams.fold.Fold.flush`)."""
-        self._packer.flush()
-
-    def _bind(self, record: Record, values: dict[str, Any]) -> None:
-        group, queue, session = self._binding(record, values)
-        if values["origin"] is not None and not self._is_new(values["origin"]):
-            return
-        bucket = _MEMBERS + group
-        row = self._rows.get(bucket, queue)
-        if row is None:
-            target = partition_of(queue, self._partitions)
-        else:
-            held = row[2:]
-            if held == session or not held:
-                return  # nothing new, or permanent already
-            target = row[0] << 8 | row[1]
-        self._rows.put(bucket, queue, _partition.pack(target) + session)
-        self._packer.change(
-            target,
-            record.offset,
-            BOUND,
-            values["group"],
-            values["queue"],
-            values["session"] or "",
-            len(group) + len(queue) + len(session),
-        )
-
-    def _unbind(self, record: Record, values: dict[str, Any]) -> None:
-        group, queue, session = self._binding(record, values)
-        if values["origin"] is not None and not self._is_new(values["origin"]):
-            return
-        bucket = _MEMBERS + group
-        row = self._rows.get(bucket, queue)
-        if row is None:
-            return
-        held = row[2:]
-        if session and held != session:
-            return
-        self._rows.delete(bucket, queue)
-        self._packer.change(
-            row[0] << 8 | row[1],
-            record.offset,
-            UNBOUND,
-            values["group"],
-            values["queue"],
-            held.decode(),
-            len(group) + len(queue) + len(held),
-        )
-
-    def _binding(self, record: Record, values: dict[str, Any]) -> tuple[bytes, bytes, bytes]:
-        """Return group, queue and session (empty for none) as bytes, once all is right."""
-        group, queue, session = values["group"], values["queue"], values["session"]
+            name, values = read(record.value)
+            if name == "Message":
+                return self._message(record, values)
+            if name not in ("Bind", "Unbind"):
+                raise BadRecord(f"{name} is no event of a group")
+            group, queue, origin = values["group"], values["queue"], values["origin"]
+            session = values["session"] or ""
+            if values["session"] == "":
+                raise BadRecord("the session is no valid id")
         if not is_id(group):
             raise BadRecord("the group is no valid id")
         if group[0] == DIRECT:
             raise BadRecord(f"no queue can be bound to a group that begins with {DIRECT}")
         if not is_id(queue):
             raise BadRecord("the queue is no valid id")
-        if session is not None and not is_id(session):
+        if session and not is_id(session):
             raise BadRecord("the session is no valid id")
-        origin = values["origin"]
-        if origin is not None and not (
-            0 <= origin["partition"] < self._partitions
-            and origin["offset"] >= 0
-            and 0 <= origin["part"] < 1 << 31
-        ):
-            raise BadRecord("the origin is no place in queue-events")
-        key = group.encode()
-        self._check_key(record, key)
-        return key, queue.encode(), session.encode() if session else b""
+        self._check_key(record, group.encode())
+        if origin is None or self._is_new(origin):
+            change = self._bind if name == "Bind" else self._unbind
+            change(record.offset, group, queue, session)
+        return None
+
+    def flush(self) -> None:
+        """Close the Routed records that are being packed (`streams.fold.Fold.flush`)."""
+        self._packer.flush()
+
+    def _bind(self, offset: int, group: str, queue: str, session: str) -> None:
+        bucket, suffix, wanted = _MEMBERS + group.encode(), queue.encode(), session.encode()
+        row = self._rows.get(bucket, suffix)
+        if row is None:
+            target = partition_of(suffix, self._partitions)
+        else:
+            held = row[2:]
+            if held == wanted or not held:
+                return  # nothing new, or permanent already
+            target = row[0] << 8 | row[1]
+        self._rows.put(bucket, suffix, _partition.pack(target) + wanted)
+        size = len(bucket) + len(suffix) + len(wanted)
+        self._packer.change(target, (offset, BOUND, group, queue, session), size)
+
+    def _unbind(self, offset: int, group: str, queue: str, session: str) -> None:
+        bucket, suffix = _MEMBERS + group.encode(), queue.encode()
+        row = self._rows.get(bucket, suffix)
+        if row is None:
+            return
+        held = row[2:]
+        if session and held != session.encode():
+            return
+        self._rows.delete(bucket, suffix)
+        target = row[0] << 8 | row[1]
+        size = len(bucket) + len(suffix) + len(held)
+        self._packer.change(target, (offset, UNBOUND, group, queue, held.decode()), size)
 
     def _check_key(self, record: Record, group: bytes) -> None:
         if record.key != group:
@@ -163,6 +139,12 @@ class Route:
 
     def _is_new(self, origin: dict[str, int]) -> bool:
         """Move the watermark of deliver's partition; False if this was there before."""
+        if not (
+            0 <= origin["partition"] < self._partitions
+            and origin["offset"] >= 0
+            and 0 <= origin["part"] < 1 << 31
+        ):
+            raise BadRecord("the origin is no place in queue-events")
         source = _partition.pack(origin["partition"])
         place = _place.pack(origin["offset"], origin["part"])
         last = self._rows.get(_WATERMARKS, source)
@@ -193,7 +175,8 @@ class Route:
         if group[0] == DIRECT:
             queue = key[1:]
             target = partition_of(queue, self._partitions)
-            self._packer.delivery(target, record.offset, 0, message, [group[1:]], len(queue))
+            entry = (record.offset, 0, message, [group[1:]])
+            self._packer.delivery(target, entry, len(queue))
             return None
         steps = self._fan_out(key, record.offset, message)
         for _ in steps:
@@ -250,7 +233,7 @@ class Route:
             if len(queues) == QUEUES_PER_ENTRY:
                 part = parts.get(target, 0)
                 parts[target] = part + 1
-                self._packer.delivery(target, offset, part, message, queues, sizes[target])
+                self._packer.delivery(target, (offset, part, message, queues), sizes[target])
                 del waiting[target], sizes[target]
             until_turn -= 1
             if not until_turn:
@@ -258,4 +241,4 @@ class Route:
                 yield
         for target, queues in waiting.items():
             part = parts.get(target, 0)
-            self._packer.delivery(target, offset, part, message, queues, sizes[target])
+            self._packer.delivery(target, (offset, part, message, queues), sizes[target])
