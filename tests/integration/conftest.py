@@ -1,0 +1,45 @@
+"""One real Kafka for the whole run; a namespace of its own for each test."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from streams.broker.embedded import EmbeddedKafka
+from streams.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
+    """A running Kafka of one node; `.brokers` is what STREAMS_BROKERS takes."""
+    with EmbeddedKafka(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker
+
+
+@pytest.fixture
+def namespace(kafka: EmbeddedKafka) -> Iterator[str]:
+    """A fresh STREAMS_NAMESPACE; its topics are deleted when the test is over."""
+    name = f"t{uuid.uuid4().hex[:12]}"
+    yield name
+    admin = AdminClient({"bootstrap.servers": kafka.brokers})
+    topics = [t for t in admin.list_topics(timeout=10).topics if t.startswith(f"{name}.")]
+    if topics:
+        for deleted in admin.delete_topics(topics).values():
+            deleted.result(30)
+
+
+@pytest.fixture
+def settings(kafka: EmbeddedKafka, namespace: str, tmp_path: Path) -> Settings:
+    """Settings of a worker on that Kafka, in that namespace, with a data folder of its own."""
+    return Settings.from_env(
+        {
+            "STREAMS_BROKERS": kafka.brokers,
+            "STREAMS_NAMESPACE": namespace,
+            "STREAMS_DATA": str(tmp_path / "data"),
+            "STREAMS_PARTITIONS": "4",
+        }
+    )
