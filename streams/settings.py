@@ -376,9 +376,9 @@ class Settings:
             host = f"[{host}]"
         return f"http://{host}:{self.http_port}"
 
-    def librdkafka(self) -> dict[str, str]:
+    def librdkafka(self) -> dict[str, str | int | float | bool]:
         """Return what every confluent-kafka client is made with: brokers and security."""
-        config = {"bootstrap.servers": self.brokers}
+        config: dict[str, str | int | float | bool] = {"bootstrap.servers": self.brokers}
         if self._uses_tls or self._uses_sasl:
             config["security.protocol"] = self.kafka_security_protocol
         if self._uses_sasl:

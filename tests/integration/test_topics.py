@@ -1,0 +1,86 @@
+"""Topics on a real Kafka: made as wanted, made once, and not taken for what they are not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+
+from streams.errors import Unavailable
+from streams.settings import Settings
+from streams.topics import TopicsError, check_topics, ensure_topics, wanted
+
+
+def test_they_are_created_once_and_then_left_alone(settings: Settings) -> None:
+    # Given a namespace without topics
+    with pytest.raises(TopicsError, match="is missing: run 'streams topics'") as caught:
+        check_topics(settings)
+    assert str(caught.value).count("\n") == 4
+
+    # When they are ensured twice
+    first = ensure_topics(settings)
+    second = ensure_topics(settings)
+
+    # Then the first time made all five, the second none, and they are as wanted
+    names = [topic.name for topic in wanted(settings)]
+    assert sorted(first.created) == sorted(names)
+    assert first.present == []
+    assert second.created == []
+    assert second.present == names
+    check_topics(settings)
+
+
+def test_the_broker_stamps_events_with_its_own_clock(settings: Settings) -> None:
+    # Given a record whose producer thinks it is 1970
+    ensure_topics(settings)
+    producer = Producer(settings.librdkafka())
+    producer.produce(settings.group_events, b"", partition=0, timestamp=1)
+    assert producer.flush(10) == 0
+
+    # When it is read
+    consumer = Consumer(settings.librdkafka() | {"group.id": settings.app_id})
+    consumer.assign([TopicPartition(settings.group_events, 0, 0)])
+    message = consumer.poll(10)
+    consumer.close()
+
+    # Then its time is the broker's
+    assert message is not None
+    kind, at = message.timestamp()
+    assert kind == 2  # TIMESTAMP_LOG_APPEND_TIME
+    assert at > 1_600_000_000_000
+
+
+def test_other_partition_counts_are_refused(settings: Settings) -> None:
+    ensure_topics(settings)
+
+    with pytest.raises(TopicsError, match="has 4 partitions, not 8: set STREAMS_PARTITIONS=4"):
+        ensure_topics(replace(settings, partitions=8))
+
+
+def test_another_configuration_is_refused(settings: Settings) -> None:
+    # Given a topic of that name that somebody else made
+    admin = AdminClient(settings.librdkafka())
+    made = admin.create_topics(
+        [NewTopic(settings.group_events, num_partitions=4, replication_factor=1)]
+    )
+    made[settings.group_events].result(30)
+
+    # When, then
+    with pytest.raises(TopicsError, match=r"message\.timestamp\.type=CreateTime, not LogAppend"):
+        ensure_topics(settings)
+
+
+def test_more_replicas_than_brokers_are_refused(settings: Settings) -> None:
+    with pytest.raises(TopicsError, match=r"group-events cannot be created: .*replication"):
+        ensure_topics(replace(settings, replication=3))
+
+
+def test_a_kafka_that_is_away_is_said_to_be(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.topics._ANSWER_SECONDS", 0.5)
+
+    with pytest.raises(Unavailable, match="Kafka does not answer"):
+        check_topics(replace(settings, brokers="127.0.0.1:1"))
