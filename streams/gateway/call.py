@@ -1,0 +1,80 @@
+"""One request on its way through the gateway, and the parts that answer it.
+
+Routes get a `Call` and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from aiohttp import web
+
+from streams.gateway import fields, paths
+from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from streams.gateway.admission import Admission
+    from streams.gateway.chunk_ends import ChunkEnds
+    from streams.gateway.counting import Counting
+    from streams.gateway.inbox_wait import InboxWaits
+    from streams.gateway.intake import Intake
+    from streams.gateway.metrics import Metrics
+    from streams.gateway.owners import Owners
+    from streams.gateway.ports import Engine
+    from streams.gateway.publishing import Publishing
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the requests of one worker share."""
+
+    settings: Settings
+    engine: Engine
+    intake: Intake
+    admission: Admission
+    publishing: Publishing
+    owners: Owners
+    waits: InboxWaits
+    counting: Counting
+    chunk_ends: ChunkEnds
+    metrics: Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, its path taken apart but not yet decoded."""
+
+    request: web.BaseRequest
+    raw_path: str
+    raw_query: str
+    segments: dict[str, str]
+    parts: Parts
+
+    def id(self, name: str) -> str:
+        """Return the id that stands for `name` in the path.
+
+        Raises:
+            Refusal: 400, it is no id.
+        """
+        return fields.id_of(name, paths.decode_segment(name, self.segments[name]))
+
+    def destination(self, name: str) -> str:
+        """Return the group in the path, or `@` and a queue.
+
+        Raises:
+            Refusal: 400, it is neither.
+        """
+        return fields.destination_of(name, paths.decode_segment(name, self.segments[name]))
+
+    def parameters(self, *known: str) -> dict[str, str]:
+        """Return the query's parameters, of which there may be the `known` ones.
+
+        Raises:
+            Refusal: 400, there is another, or one is given twice.
+        """
+        return paths.decode_query(self.raw_query, known)
+
+
+Handler: TypeAlias = Callable[[Call], Awaitable[web.StreamResponse]]

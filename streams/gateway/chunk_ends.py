@@ -1,0 +1,57 @@
+"""Reading rows at a moment when they are exactly those of the partition's position.
+
+While a chunk is half folded, rows are ahead of the position.  What must not see that is
+called between two chunks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from streams.errors import Unavailable
+from streams.gateway.ports import Partition
+
+T = TypeVar("T")
+
+WAIT_SECONDS = 10.0
+
+
+class ChunkEnds:
+    """Calls that wait for the end of a chunk, by partition."""
+
+    def __init__(self) -> None:
+        self._calls: dict[int, list[tuple[Callable[[], Any], asyncio.Future[Any]]]] = {}
+
+    async def call(self, partition: Partition, read: Callable[[], T]) -> T:
+        """Return what `read` returns when called between two chunks of the partition.
+
+        Raises:
+            Unavailable: no chunk ended within `WAIT_SECONDS`, or the partition was lost.
+        """
+        if partition.source_end <= partition.position:
+            return read()
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._calls.setdefault(id(partition), []).append((read, future))
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                return await future
+        except TimeoutError:
+            raise Unavailable("the partition is busy with a long chunk") from None
+
+    def reached(self, partition: Partition) -> None:
+        """Say that the partition is between two chunks; runs what waits for that."""
+        for read, future in self._calls.pop(id(partition), ()):
+            if future.done():
+                continue
+            try:
+                future.set_result(read())
+            except Exception as error:
+                future.set_exception(error)
+
+    def lost(self, partition: Partition) -> None:
+        """Say that the partition will not fold any more."""
+        for _, future in self._calls.pop(id(partition), ()):
+            if not future.done():
+                future.set_exception(Unavailable("the partition is moving to another worker"))

@@ -1,0 +1,87 @@
+"""The limits of a connection, and how what is not even HTTP is answered.
+
+Knows nothing of routes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+
+from aiohttp import web
+
+from streams.gateway.answers import Refusal, error_answer
+
+logger = logging.getLogger(__name__)
+
+KEEP_ALIVE_SECONDS = 75.0
+"""An idle connection, or one that does not finish the head of a request, lives this long."""
+MAX_CONNECTIONS = 10_000
+MAX_HEAD_LINE = 8190
+"""Longest request line, and longest header field, in bytes."""
+LINGER_SECONDS = 3.0
+"""How long the rest of a refused body is read and thrown away, so that the answer arrives."""
+
+_FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
+    b"Content-Type: application/json\r\nContent-Length: 76\r\n\r\n"
+    b'{"error":{"code":"unavailable","message":"too many connections; try again"}}'
+)
+
+
+def connection_limit() -> int:
+    """Return how many connections are let in: half of the process's open files at most."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, soft // 2)
+
+
+class Connection(web.RequestHandler):
+    """One connection of a client."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Refuse one connection too many with an answer that says so."""
+        super().connection_made(transport)
+        server = self._manager
+        if (
+            isinstance(server, Server)
+            and server.is_full
+            and isinstance(transport, asyncio.Transport)
+        ):
+            transport.write(_FULL)
+            self.force_close()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what could not be parsed as HTTP, in the shape of all errors."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer has begun already")
+        if status < 500:
+            logger.debug("not HTTP, from %s: %r", request.remote, exc)
+            refusal = Refusal(status, "bad_request", "not a well-formed HTTP request")
+        else:
+            logger.error("a request from %s failed", request.remote, exc_info=exc)
+            refusal = Refusal(500, "internal", "internal error")
+        answer = error_answer(refusal)
+        answer.force_close()
+        return answer
+
+
+class Server(web.Server):
+    """Makes a `Connection` of each connection, up to the limit."""
+
+    limit = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are more connections than the limit."""
+        return len(self._connections) > self.limit
+
+    def __call__(self) -> Connection:
+        """Make the protocol of a new connection."""
+        return Connection(self, loop=self._loop, **self._kwargs)

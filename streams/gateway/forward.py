@@ -1,0 +1,140 @@
+"""Handing a request on to another worker, and its answer back, both as streams.
+
+Knows URLs and HTTP, not why the other worker is the one to ask.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+
+import aiohttp
+from aiohttp import hdrs, web
+from yarl import URL
+
+from streams.errors import Unavailable
+from streams.gateway.call import Call
+from streams.gateway.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+FORWARDED = "Streams-Forwarded"
+"""Set on a request that one worker hands on to another; such a one is not handed on again."""
+
+READ_AFTER = "Streams-Read-After"
+"""Offset of the source topic that the answer should be beyond, if that is soon."""
+
+CONNECT_SECONDS = 2.0
+ANSWER_SECONDS = 75.0
+"""Longest silence of the other worker: the longest poll, and some more."""
+WRITE_SECONDS = 60.0
+"""How long a client may take to make room for the next piece of its answer."""
+
+_REQUEST_HEADERS = (
+    hdrs.ACCEPT,
+    hdrs.AUTHORIZATION,
+    hdrs.CONTENT_ENCODING,
+    hdrs.CONTENT_TYPE,
+    hdrs.USER_AGENT,
+)
+_ANSWER_HEADERS = (
+    hdrs.ALLOW,
+    hdrs.CACHE_CONTROL,
+    hdrs.CONTENT_LENGTH,
+    hdrs.CONTENT_TYPE,
+    hdrs.RETRY_AFTER,
+    hdrs.WWW_AUTHENTICATE,
+)
+
+
+class Forwarding:
+    """The connections of this worker to the gateways of the others."""
+
+    def __init__(self, own_url: Callable[[], str], metrics: Metrics) -> None:
+        self._own_url = own_url
+        self._metrics = metrics
+        self._session: aiohttp.ClientSession | None = None
+
+    def is_self(self, owner: str) -> bool:
+        """Tell whether `owner` is the base URL of this worker."""
+        return URL(owner) == URL(self._own_url())
+
+    async def open(self) -> None:
+        """Get ready to forward."""
+        self._session = aiohttp.ClientSession(
+            # Unlimited: each connection serves one of ours, and these are limited.
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=CONNECT_SECONDS, sock_read=ANSWER_SECONDS
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def forward(self, call: Call, owner: str, read_after: int) -> web.StreamResponse:
+        """Answer with what the worker at `owner` answers.
+
+        Raises:
+            Unavailable: it cannot be reached, or gave no answer.
+        """
+        if self._session is None:
+            raise Unavailable("this worker is stopping")
+        request = call.request
+        headers = _chosen(_REQUEST_HEADERS, request.headers)
+        headers[FORWARDED] = "1"
+        if read_after >= 0:
+            headers[READ_AFTER] = str(read_after)
+        query = f"?{call.raw_query}" if call.raw_query else ""
+        raw = (owner.rstrip("/") + call.raw_path + query).encode("utf-8", "surrogateescape")
+        try:
+            upstream = await self._session.request(
+                request.method,
+                URL(_escaped(raw), encoded=True),
+                headers=headers,
+                data=request.content.iter_any() if request.body_exists else None,
+                allow_redirects=False,
+            )
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            self._metrics.forwarded.labels("failed").inc()
+            logger.info("no answer from the worker at %s: %r", owner, error)
+            raise Unavailable("the worker that owns this partition does not answer") from error
+        async with upstream:
+            self._metrics.forwarded.labels("answered").inc()
+            return await self._relay(request, upstream)
+
+    async def _relay(
+        self, request: web.BaseRequest, upstream: aiohttp.ClientResponse
+    ) -> web.StreamResponse:
+        answer = web.StreamResponse(
+            status=upstream.status,
+            headers=_chosen(_ANSWER_HEADERS, upstream.headers),
+        )
+        await answer.prepare(request)
+        try:
+            async for piece in upstream.content.iter_any():
+                async with asyncio.timeout(WRITE_SECONDS):
+                    await answer.write(piece)
+            async with asyncio.timeout(WRITE_SECONDS):
+                await answer.write_eof()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            # The head is out already: only a broken connection can say that the rest is missing.
+            if request.transport is not None:
+                request.transport.abort()
+            raise ConnectionResetError("an answer broke off on its way") from error
+        return answer
+
+
+def _chosen(names: tuple[str, ...], headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: headers[name] for name in names if name in headers}
+
+
+def _escaped(raw: bytes) -> str:
+    """Percent-encode bytes outside ASCII and leave the rest as it is."""
+    return "".join(chr(byte) if 0x21 <= byte <= 0x7E else f"%{byte:02X}" for byte in raw)

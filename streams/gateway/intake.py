@@ -1,0 +1,191 @@
+"""From what a client sends to the events that go into the logs.
+
+One function for each kind of event, used by its own endpoint and by `/v1/events` alike.
+Everything is checked here, so that no fold ever has to refuse what HTTP accepted.  Knows
+the records and their topics; knows nothing of HTTP, and sends nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from streams.errors import TooLarge
+from streams.events.codec import encode
+from streams.events.records import MAX_RECORD, Ack, Bind, Close, Event, Message, Open, Unbind
+from streams.gateway import fields as f
+from streams.gateway.answers import bad
+from streams.gateway.ports import RecordToSend
+from streams.ids import DIRECT, direct_group
+from streams.settings import Settings
+
+MAX_VALUE = MAX_RECORD - 4096
+"""Largest value of a record: with key and headers it must still fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """Makes records out of checked fields, all with the same idea of topics and limits."""
+
+    settings: Settings
+
+    @property
+    def request_limit(self) -> int:
+        """Longest JSON text of one event, in bytes: six for each of a body all escaped."""
+        return 6 * self.settings.max_body_bytes + 128 * 1024
+
+    def bind(self, group: str, queue: str, session: str | None = None) -> RecordToSend:
+        """Make a Bind."""
+        _check_bindable(group)
+        return self._of_group(group, Bind(group, queue, session, at=_now()))
+
+    def unbind(self, group: str, queue: str, session: str | None = None) -> RecordToSend:
+        """Make an Unbind."""
+        _check_bindable(group)
+        return self._of_group(group, Unbind(group, queue, session, at=_now()))
+
+    def message(self, group: str, content: f.Fields) -> tuple[str, RecordToSend]:
+        """Make a Message out of the fields of a request; returns its id too.
+
+        Raises:
+            Refusal: 400 or 413, a field is wrong, missing or unknown.
+        """
+        body = f.take_body(content, self.settings.max_body_bytes)
+        message = Message(
+            id=f.take_optional_id(content, "id") or new_message_id(),
+            group=group,
+            sender=f.take_optional_id(content, "sender") or "",
+            kind=f.take_optional_id(content, "kind") or "text",
+            headers=f.take_headers(content),
+            body=body,
+            at=_now(),
+            expires_at=f.take_optional_long(content, "expires_at"),
+            persistent=f.take_flag(content, "persistent", True),
+        )
+        f.refuse_rest(content)
+        return message.id, self._of_group(group, message)
+
+    def ack(self, queue: str, content: f.Fields) -> RecordToSend:
+        """Make an Ack out of the fields of a request.
+
+        Raises:
+            Refusal: 400, a field is wrong, missing or unknown.
+        """
+        upto = f.take_optional_long(content, "upto")
+        seqs = f.take_longs(content, "seqs")
+        f.refuse_rest(content)
+        if (upto is None) == (not seqs):
+            raise bad("bad_field", "give either upto (a seq) or seqs (a list of seqs)")
+        return self._of_queue(queue, Ack(queue, upto, tuple(seqs), at=_now()))
+
+    def open(self, queue: str, session: str, content: f.Fields) -> RecordToSend:
+        """Make an Open out of the fields of a request.
+
+        Raises:
+            Refusal: 400, a field is wrong or unknown.
+        """
+        groups = f.take_ids(content, "groups")
+        f.refuse_rest(content)
+        for group in groups:
+            _check_bindable(group)
+        return self._of_queue(queue, Open(queue, session, tuple(groups), at=_now()))
+
+    def close(self, queue: str, session: str) -> RecordToSend:
+        """Make a Close."""
+        return self._of_queue(queue, Close(queue, session, at=_now()))
+
+    def line(self, content: f.Fields) -> RecordToSend:
+        """Make any of these out of one line of `/v1/events`.
+
+        Raises:
+            Refusal: 400 or 413, the type or a field is wrong, missing or unknown.
+        """
+        kind = content.pop("type", None)
+        make = _LINES.get(kind) if isinstance(kind, str) else None
+        if make is None:
+            raise bad("bad_field", f"type must be one of {', '.join(_LINES)}")
+        return make(self, content)
+
+    def _of_group(self, group: str, event: Bind | Unbind | Message) -> RecordToSend:
+        return _record(self.settings.group_events, group, event)
+
+    def _of_queue(self, queue: str, event: Ack | Open | Close) -> RecordToSend:
+        return _record(self.settings.queue_events, queue, event)
+
+
+def _bind_line(intake: Intake, content: f.Fields) -> RecordToSend:
+    return intake.bind(*_binding(content))
+
+
+def _unbind_line(intake: Intake, content: f.Fields) -> RecordToSend:
+    return intake.unbind(*_binding(content))
+
+
+def _binding(content: f.Fields) -> tuple[str, str, str | None]:
+    group, queue = f.take_id(content, "group"), f.take_id(content, "queue")
+    session = f.take_optional_id(content, "session")
+    f.refuse_rest(content)
+    return group, queue, session
+
+
+def _message_line(intake: Intake, content: f.Fields) -> RecordToSend:
+    if ("group" in content) == ("queue" in content):
+        raise bad("bad_field", "give either group or queue")
+    if "group" in content:
+        group = f.take_destination(content, "group")
+    else:
+        group = direct_group(f.take_id(content, "queue"))
+    return intake.message(group, content)[1]
+
+
+def _ack_line(intake: Intake, content: f.Fields) -> RecordToSend:
+    return intake.ack(f.take_id(content, "queue"), content)
+
+
+def _open_line(intake: Intake, content: f.Fields) -> RecordToSend:
+    queue, session = f.take_id(content, "queue"), f.take_id(content, "session")
+    return intake.open(queue, session, content)
+
+
+def _close_line(intake: Intake, content: f.Fields) -> RecordToSend:
+    queue, session = f.take_id(content, "queue"), f.take_id(content, "session")
+    f.refuse_rest(content)
+    return intake.close(queue, session)
+
+
+_LINES: dict[str, Callable[[Intake, f.Fields], RecordToSend]] = {
+    "bind": _bind_line,
+    "unbind": _unbind_line,
+    "message": _message_line,
+    "ack": _ack_line,
+    "open": _open_line,
+    "close": _close_line,
+}
+
+
+def _record(topic: str, key: str, event: Event) -> RecordToSend:
+    value = encode(event)
+    if len(value) > MAX_VALUE:
+        raise TooLarge(f"an event of {len(value)} bytes is over the limit of {MAX_VALUE}")
+    return topic, key.encode(), value, type(event).__name__
+
+
+def new_message_id() -> str:
+    """Return a new id that sorts by time: UUID version 7 (RFC 9562, section 5.7)."""
+    random = int.from_bytes(os.urandom(10), "big")
+    value = (time.time_ns() // 1_000_000 & (1 << 48) - 1) << 80 | random
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return str(uuid.UUID(int=value))
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _check_bindable(group: str) -> None:
+    if group.startswith(DIRECT):
+        raise bad("bad_id", f"group begins with {DIRECT}: it stands for one queue, never bound")

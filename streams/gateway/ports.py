@@ -1,0 +1,101 @@
+"""What the gateway needs of the rest of the worker, and no more.
+
+The engine meets these protocols; the gateway's tests of pure pieces need none of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterator
+from typing import Any, Protocol, TypeAlias
+
+from streams.fold import Rows
+
+RecordToSend: TypeAlias = tuple[str, bytes, bytes, str]
+"""Topic, key, value, record type."""
+
+Place: TypeAlias = tuple[int, int]
+"""Partition and offset, as Kafka confirmed them."""
+
+
+class RawRows(Rows, Protocol):
+    """Rows that can also be walked in the order of their raw keys."""
+
+    def items(self, after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Yield (raw key, value) in ascending order of key, strictly after `after`."""
+        ...
+
+
+class Partition(Protocol):
+    """One table partition that this worker owns."""
+
+    @property
+    def table(self) -> str:
+        """Name of the table, `members` or `queues`."""
+        ...
+
+    @property
+    def number(self) -> int:
+        """Number of the partition."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether the rows are complete, so that a read may be answered from them."""
+        ...
+
+    @property
+    def position(self) -> int:
+        """Next offset of the source topic to be folded."""
+        ...
+
+    @property
+    def source_end(self) -> int:
+        """End of the source partition, as far as known; beyond `position` there is work."""
+        ...
+
+    @property
+    def rows(self) -> RawRows:
+        """The rows; read them only while `ready`, and keep no iterator over an await."""
+        ...
+
+    async def reached(self, offset: int, timeout: float) -> bool:
+        """Wait until `position` is beyond `offset`; False when `timeout` seconds passed."""
+        ...
+
+
+class Publisher(Protocol):
+    """Appends records to topics; what it returns, Kafka has."""
+
+    def publish(self, topic: str, key: bytes, value: bytes, kind: str, /) -> Awaitable[Place]:
+        """Append one record.
+
+        Raises:
+            Unavailable: Kafka did not confirm it; it may be there or not.
+            TooLarge: over the limit of the topic; it was not sent.
+        """
+        ...
+
+    def publish_many(self, records: list[RecordToSend]) -> Awaitable[list[Place]]:
+        """Append records; returns their places in the same order, raises as `publish`."""
+        ...
+
+
+class Engine(Protocol):
+    """The part of a worker that folds partitions."""
+
+    @property
+    def publisher(self) -> Publisher:
+        """Where all publishing goes; there once the engine has started."""
+        ...
+
+    def partition(self, table: str, number: int) -> Partition | None:
+        """Return the partition if this worker owns it, in whatever state."""
+        ...
+
+    def owner(self, table: str, number: int) -> str | None:
+        """Return the base URL of the owner by the last assignment, None when unknown."""
+        ...
+
+    def status(self) -> dict[str, Any]:
+        """Return what `/v1/cluster` shows."""
+        ...

@@ -1,0 +1,61 @@
+"""Publishing for HTTP clients: confirmed, and remembered so that they read what they wrote.
+
+Knows topics and offsets, not what the records mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from streams.errors import Unavailable
+from streams.gateway.metrics import Metrics
+from streams.gateway.ports import Engine, Place, RecordToSend
+
+
+class Publishing:
+    """Sends records through the engine's publisher and keeps their highest offsets."""
+
+    def __init__(self, engine: Engine, metrics: Metrics) -> None:
+        self._engine = engine
+        self._metrics = metrics
+        self._confirmed: dict[tuple[str, int], int] = {}
+
+    async def publish(self, topic: str, key: bytes, value: bytes, kind: str) -> Place:
+        """Append one record; returns once Kafka has confirmed it.
+
+        A client that goes away meanwhile does not call the record back: it is shielded.
+
+        Raises:
+            Unavailable: not confirmed.
+            TooLarge: not sent.
+        """
+        (place,) = await self.publish_many([(topic, key, value, kind)])
+        return place
+
+    async def publish_many(self, records: list[RecordToSend]) -> list[Place]:
+        """Append records; returns their places once Kafka has confirmed all, raises as above."""
+        began = time.perf_counter()
+        try:
+            places = await asyncio.shield(self._send(records))
+        except Unavailable:
+            self._metrics.publishes_failed.inc(len(records))
+            raise
+        self._metrics.publish_seconds.observe(time.perf_counter() - began)
+        for _, _, _, kind in records:
+            self._metrics.publishes.labels(kind).inc()
+        return places
+
+    async def _send(self, records: list[RecordToSend]) -> list[Place]:
+        if len(records) == 1:
+            places = [await self._engine.publisher.publish(*records[0])]
+        else:
+            places = await self._engine.publisher.publish_many(records)
+        for (topic, _, _, _), (partition, offset) in zip(records, places, strict=True):
+            if offset > self._confirmed.get((topic, partition), -1):
+                self._confirmed[topic, partition] = offset
+        return places
+
+    def confirmed(self, topic: str, partition: int) -> int:
+        """Return the highest offset confirmed to this gateway, -1 when there is none."""
+        return self._confirmed.get((topic, partition), -1)

@@ -1,0 +1,17 @@
+"""What each path of the gateway does, one module for each kind of thing.
+
+A handler reads its parameters, calls one part, and answers; it holds no state.
+"""
+
+from streams.gateway.call import Handler
+from streams.gateway.paths import Route
+from streams.gateway.routes import cluster, events, groups, queues, sessions, tables
+
+ROUTES: list[Route[Handler]] = [
+    *groups.ROUTES,
+    *queues.ROUTES,
+    *sessions.ROUTES,
+    *events.ROUTES,
+    *tables.ROUTES,
+    *cluster.ROUTES,
+]

@@ -1,0 +1,67 @@
+"""Many events in one request, one confirmation for all."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from streams.errors import StreamsError, Unavailable
+from streams.gateway.admission import FLAT_BYTES, Share
+from streams.gateway.answers import Refusal, json_answer, refusal_of, unavailable
+from streams.gateway.bodies import json_object, lines_of
+from streams.gateway.call import Call, Handler
+from streams.gateway.paths import Route
+from streams.gateway.ports import RecordToSend
+
+MAX_BYTES = 16 * 1024 * 1024
+MAX_EVENTS = 100_000
+LINES_PER_TURN = 200
+"""Lines checked before the event loop gets a turn."""
+RECORDS_PER_TURN = 1000
+"""Records handed to the producer at a time, in order: the next when these are confirmed."""
+
+
+async def publish(call: Call) -> web.StreamResponse:
+    """Publish all events of the body; nothing is sent unless all of them are right."""
+    call.parameters()
+    with Share(call.parts.admission) as share:
+        records = await _checked(call, share)
+        await _send(call, records)
+    return json_answer({"events": len(records)})
+
+
+async def _checked(call: Call, share: Share) -> list[RecordToSend]:
+    intake = call.parts.intake
+    records: list[RecordToSend] = []
+    lines = lines_of(call.request, MAX_BYTES, intake.request_limit, share)
+    async for number, line in lines:
+        if len(records) == MAX_EVENTS:
+            raise Refusal(413, "too_large", f"more than {MAX_EVENTS} events in one request")
+        try:
+            records.append(intake.line(json_object(line)))
+        except StreamsError as error:
+            refusal = refusal_of(error)
+            raise Refusal(
+                refusal.status, refusal.code, f"line {number}: {refusal}", refusal.headers
+            ) from None
+        if not len(records) % LINES_PER_TURN:
+            share.take(LINES_PER_TURN * FLAT_BYTES // 16)
+            await asyncio.sleep(0)
+    return records
+
+
+async def _send(call: Call, records: list[RecordToSend]) -> None:
+    for start in range(0, len(records), RECORDS_PER_TURN):
+        try:
+            await call.parts.publishing.publish_many(records[start : start + RECORDS_PER_TURN])
+        except Unavailable as error:
+            raise unavailable(
+                f"not all events were confirmed, at least {start} of {len(records)} were; it is "
+                "safe to send all of them again: binds and unbinds repeat without harm, and so "
+                "do messages that carry an id",
+                error.retry_after,
+            ) from error
+
+
+ROUTES: list[Route[Handler]] = [Route("/v1/events", {"POST": publish})]

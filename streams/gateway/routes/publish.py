@@ -1,0 +1,39 @@
+"""What the endpoints that publish have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aiohttp import web
+
+from streams.gateway.admission import Share
+from streams.gateway.answers import done
+from streams.gateway.bodies import json_object, read_body
+from streams.gateway.call import Call
+from streams.gateway.fields import Fields
+from streams.gateway.ports import Place, RecordToSend
+
+SMALL_BODY_BYTES = 64 * 1024
+"""Limit of a body that need not be there."""
+LIST_BODY_BYTES = 1024 * 1024
+"""Limit of a body that is a list of ids or seqs."""
+
+
+async def publish_bare(call: Call, record: RecordToSend) -> web.Response:
+    """Publish a record that the path alone describes; a body, if any, means nothing."""
+    with Share(call.parts.admission):
+        await call.parts.publishing.publish(*record)
+    return done()
+
+
+async def publish_parsed(
+    call: Call, limit: int, make: Callable[[Fields], RecordToSend], *, optional: bool = False
+) -> Place:
+    """Publish the record that `make` makes of the body, a JSON object.
+
+    With `optional`, no body is as good as an empty object.
+    """
+    with Share(call.parts.admission) as share:
+        body = await read_body(call.request, limit, share)
+        content = {} if optional and not body.strip() else json_object(body)
+        return await call.parts.publishing.publish(*make(content))

@@ -1,0 +1,144 @@
+"""Queues: reading an inbox and waiting for it, acknowledging, and what a queue is bound to."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from aiohttp import web
+
+from streams.events.records import Message
+from streams.folds import views
+from streams.gateway.answers import done, json_answer
+from streams.gateway.call import Call, Handler
+from streams.gateway.fields import MAX_LONG
+from streams.gateway.paths import Route, integer, seconds
+from streams.gateway.ports import Partition
+from streams.gateway.routes.groups import DEFAULT_PAGE, MAX_PAGE, page_of, send_to
+from streams.gateway.routes.publish import LIST_BODY_BYTES, publish_parsed
+from streams.ids import direct_group
+from streams.settings import QUEUES
+
+MAX_WAIT_SECONDS = 60.0
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+"""An inbox answer ends with the message that brings it over this, however many were asked."""
+
+_NOT_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+
+async def inbox(call: Call) -> web.StreamResponse:
+    """Return the messages of a queue after a seq; wait for the first one if asked to."""
+    queue = call.id("queue")
+    parameters = call.parameters("after", "limit", "wait")
+    after = integer(parameters, "after", 0, 0, MAX_LONG)
+    limit = integer(parameters, "limit", DEFAULT_PAGE, 1, MAX_PAGE)
+    wait = seconds(parameters, "wait", MAX_WAIT_SECONDS)
+    owners, waits = call.parts.owners, call.parts.waits
+
+    async def answer(partition: Partition) -> web.StreamResponse:
+        now = asyncio.get_running_loop().time
+        deadline = now() + wait
+        while True:
+            owners.check(partition)
+            messages = _page(views.inbox(partition.rows, queue, after), limit)
+            left = deadline - now()
+            if messages or left <= 0:
+                return json_answer({"messages": messages})
+            await waits.wait(queue.encode(), partition, left)
+
+    return await owners.read(call, QUEUES, queue, answer)
+
+
+async def send(call: Call) -> web.StreamResponse:
+    """Send a message directly to a queue."""
+    call.parameters()
+    return await send_to(call, direct_group(call.id("queue")))
+
+
+async def ack(call: Call) -> web.StreamResponse:
+    """Acknowledge deliveries."""
+    call.parameters()
+    queue, intake = call.id("queue"), call.parts.intake
+    await publish_parsed(call, LIST_BODY_BYTES, lambda content: intake.ack(queue, content))
+    return done()
+
+
+async def summary(call: Call) -> web.StreamResponse:
+    """Return how deep a queue is, how many groups it is bound to, and its open session."""
+    queue = call.id("queue")
+    call.parameters()
+    owners, counting = call.parts.owners, call.parts.counting
+
+    async def answer(partition: Partition) -> web.StreamResponse:
+        def check() -> None:
+            owners.check(partition)
+
+        rows = partition.rows
+        depth = await counting.count(rows, views.inbox_bucket(queue), check)
+        groups = await counting.count(rows, views.bindings_bucket(queue), check)
+        check()
+        session = views.session(rows, queue)
+        return json_answer({"queue": queue, "depth": depth, "groups": groups, "session": session})
+
+    return await owners.read(call, QUEUES, queue, answer)
+
+
+async def bindings(call: Call) -> web.StreamResponse:
+    """List the groups that a queue is bound to, a page at a time."""
+    queue = call.id("queue")
+    after, limit = page_of(call)
+
+    async def answer(partition: Partition) -> web.StreamResponse:
+        groups, following = views.groups(partition.rows, queue, after, limit)
+        return json_answer({"groups": groups, "next": following})
+
+    return await call.parts.owners.read(call, QUEUES, queue, answer)
+
+
+def _page(inbox: Iterator[tuple[int, Message]], limit: int) -> list[dict[str, Any]]:
+    page: list[dict[str, Any]] = []
+    size = 0
+    for seq, message in inbox:
+        page.append(_delivery(seq, message))
+        size += len(message.body) + 512
+        if len(page) >= limit or size > MAX_ANSWER_BYTES:
+            break
+    return page
+
+
+def _delivery(seq: int, message: Message) -> dict[str, Any]:
+    delivery: dict[str, Any] = {
+        "seq": seq,
+        "id": message.id,
+        "group": message.group,
+        "sender": message.sender,
+        "kind": message.kind,
+        "headers": message.headers,
+    }
+    text = _text_of(message.body)
+    if text is not None:
+        delivery["body"] = text
+    else:
+        delivery["body_base64"] = base64.b64encode(message.body).decode()
+    delivery["at"] = message.at
+    return delivery
+
+
+def _text_of(body: bytes) -> str | None:
+    """Return the body as text, None when it is not UTF-8 or holds control characters."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return None
+    return None if _NOT_TEXT.search(text) else text
+
+
+ROUTES: list[Route[Handler]] = [
+    Route("/v1/queues/{queue}", {"GET": summary}),
+    Route("/v1/queues/{queue}/messages", {"GET": inbox, "POST": send}),
+    Route("/v1/queues/{queue}/acks", {"POST": ack}),
+    Route("/v1/queues/{queue}/groups", {"GET": bindings}),
+]

@@ -1,0 +1,82 @@
+"""The raw rows of a table partition, for `streams verify` and the demo.
+
+Internal: rows are as the folds lay them out, which may change with any version.
+
+`GET /v1/tables/{table}/{partition}/rows?after=KEY&limit=N` answers
+`{"position": 17, "rows": [["key", "value"], ...], "next": "KEY" or null}`, keys and values
+as unpadded base64url, in ascending order of the raw key.  The rows of one page are those
+at `position`, the next source offset to be folded; another page may be of a later one.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from itertools import islice
+from typing import Any
+
+from aiohttp import web
+
+from streams.gateway.answers import Refusal, bad, json_answer
+from streams.gateway.call import Call, Handler
+from streams.gateway.paths import Route, integer
+from streams.gateway.ports import Partition
+from streams.settings import TABLES
+
+MAX_ROWS = 10_000
+DEFAULT_ROWS = 1000
+MAX_PAGE_BYTES = 4 * 1024 * 1024
+MAX_KEY_BYTES = 2048
+
+
+async def rows(call: Call) -> web.StreamResponse:
+    """Return a page of raw rows, all of one position of the fold."""
+    table, number = call.segments["table"], call.segments["partition"]
+    if table not in TABLES:
+        raise Refusal(404, "not_found", f"there is no such table; there are {', '.join(TABLES)}")
+    last = call.parts.settings.partitions - 1
+    if not (number.isascii() and number.isdecimal() and len(number) <= 5 and int(number) <= last):
+        raise Refusal(404, "not_found", f"partitions are numbered from 0 to {last}")
+    parameters = call.parameters("after", "limit")
+    limit = integer(parameters, "limit", DEFAULT_ROWS, 1, MAX_ROWS)
+    after = _raw_key(parameters["after"]) if "after" in parameters else None
+    owners, chunk_ends = call.parts.owners, call.parts.chunk_ends
+
+    async def answer(partition: Partition) -> web.StreamResponse:
+        def page() -> dict[str, Any]:
+            owners.check(partition)
+            return _page(partition, after, limit)
+
+        return json_answer(await chunk_ends.call(partition, page))
+
+    return await owners.read_partition(call, table, int(number), answer)
+
+
+def _page(partition: Partition, after: bytes | None, limit: int) -> dict[str, Any]:
+    page: list[tuple[str, str]] = []
+    size = 0
+    following = None
+    for key, value in islice(partition.rows.items(after), limit + 1):
+        if len(page) == limit or size > MAX_PAGE_BYTES:
+            following = page[-1][0]
+            break
+        page.append((_text(key), _text(value)))
+        size += len(key) + len(value)
+    return {"position": partition.position, "rows": page, "next": following}
+
+
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def _raw_key(text: str) -> bytes:
+    if len(text) <= MAX_KEY_BYTES:
+        try:
+            standard = text.rstrip("=").replace("-", "+").replace("_", "/")
+            return base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True)
+        except (binascii.Error, ValueError):
+            pass
+    raise bad("bad_base64", "after must be a key as `next` gives it, base64url")
+
+
+ROUTES: list[Route[Handler]] = [Route("/v1/tables/{table}/{partition}/rows", {"GET": rows})]

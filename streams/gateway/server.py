@@ -1,0 +1,210 @@
+"""The gateway as a service of the worker: listens, finds the route of a request, answers.
+
+What a path does is in `routes`; what several of them need is a part of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+from aiohttp import web
+from mode import Service
+
+from streams.errors import SettingsError, StreamsError
+from streams.gateway.admission import Admission
+from streams.gateway.answers import Refusal, error_answer, refusal_of
+from streams.gateway.call import Call, Handler, Parts
+from streams.gateway.chunk_ends import ChunkEnds
+from streams.gateway.connection import (
+    KEEP_ALIVE_SECONDS,
+    LINGER_SECONDS,
+    MAX_HEAD_LINE,
+    Server,
+    connection_limit,
+)
+from streams.gateway.counting import Counting
+from streams.gateway.forward import WRITE_SECONDS, Forwarding
+from streams.gateway.inbox_wait import InboxWaits
+from streams.gateway.intake import Intake
+from streams.gateway.metrics import Metrics
+from streams.gateway.owners import Owners
+from streams.gateway.paths import Route, Router, split_target
+from streams.gateway.ports import Engine, Partition
+from streams.gateway.publishing import Publishing
+from streams.gateway.routes import ROUTES
+from streams.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+PUBLISH_BUDGET_BYTES = 64 * 1024 * 1024
+STOP_SECONDS = 5.0
+"""How long requests in hand may take to end when the worker stops."""
+
+_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+
+
+class Gateway(Service):
+    """Answers HTTP on one worker for the whole cluster.
+
+    Start it before the tables recover: publishing needs none of them, and a read is told
+    to come again (503).  The address is read from Faust's configuration when the service
+    starts, so that `faust worker --web-port` counts.
+
+    Of the Faust `app` it needs `conf`, `engine` (see `ports`) and `settings`.
+    """
+
+    def __init__(self, app: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.app = app
+        engine: Engine = app.engine
+        settings: Settings = app.settings
+        waits = InboxWaits()
+        metrics = Metrics(engine.status, waits)
+        self._forwarding = Forwarding(lambda: str(app.conf.canonical_url), metrics)
+        publishing = Publishing(engine, metrics)
+        self._parts = Parts(
+            settings=settings,
+            engine=engine,
+            intake=Intake(settings),
+            admission=Admission(PUBLISH_BUDGET_BYTES),
+            publishing=publishing,
+            owners=Owners(engine, publishing, self._forwarding, settings),
+            waits=waits,
+            counting=Counting(),
+            chunk_ends=ChunkEnds(),
+            metrics=metrics,
+        )
+        self._router: Router[Handler] = Router(ROUTES)
+        self._runner: web.ServerRunner | None = None
+
+    # For the worker -----------------------------------------------------------------
+
+    @property
+    def waiting(self) -> bool:
+        """Whether anybody waits for a delivery, so that it is worth collecting them."""
+        return bool(self._parts.waits)
+
+    def on_delivered(self, queues: set[bytes] | None) -> None:
+        """Wake who waits for these queues; call it once the rows of a chunk can be read.
+
+        None means that nobody collected them: everybody looks again.
+        """
+        self._parts.waits.wake(queues)
+
+    def on_chunk_end(self, partition: Partition) -> None:
+        """Note that the partition's rows are those of its position at this moment."""
+        self._parts.chunk_ends.reached(partition)
+
+    def on_lost(self, partition: Partition) -> None:
+        """End what waits for a partition that does not answer reads any more."""
+        self._parts.waits.end_lost(partition)
+        self._parts.chunk_ends.lost(partition)
+
+    async def on_start(self) -> None:
+        """Listen.
+
+        Raises:
+            SettingsError: the address cannot be had.
+        """
+        conf = self.app.conf
+        await self._forwarding.open()
+        server = Server(
+            self._handle,
+            # A client that goes away ends its request: nobody waits for nobody.
+            handler_cancellation=True,
+            keepalive_timeout=KEEP_ALIVE_SECONDS,
+            max_line_size=MAX_HEAD_LINE,
+            max_field_size=MAX_HEAD_LINE,
+            lingering_time=LINGER_SECONDS,
+            auto_decompress=False,
+            access_log=None,
+        )
+        server.limit = connection_limit()
+        self._runner = web.ServerRunner(server, shutdown_timeout=STOP_SECONDS)
+        await self._runner.setup()
+        site = web.TCPSite(
+            self._runner,
+            conf.web_bind,
+            conf.web_port,
+            ssl_context=conf.web_ssl_context,
+            backlog=1024,
+        )
+        try:
+            await site.start()
+        except OSError as error:
+            raise SettingsError(
+                f"cannot listen on {conf.web_bind}:{conf.web_port}: {error.strerror or error}; "
+                "choose another STREAMS_HTTP_HOST or STREAMS_HTTP_PORT"
+            ) from error
+        logger.info("HTTP gateway listens on %s:%s", conf.web_bind, conf.web_port)
+
+    async def on_stop(self) -> None:
+        """End what waits, let the rest finish, and close."""
+        self._parts.waits.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+        await self._forwarding.close()
+
+    # Requests -----------------------------------------------------------------------
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        began = time.perf_counter()
+        template, status = "unknown", "gone"
+        try:
+            template, answer = await self._answer(request)
+            try:
+                async with asyncio.timeout(WRITE_SECONDS):
+                    await answer.prepare(request)
+                    await answer.write_eof()
+            except TimeoutError:
+                if request.transport is not None:
+                    request.transport.abort()
+                raise ConnectionResetError("a client does not take its answer") from None
+            status = str(answer.status)
+            return answer
+        finally:
+            metrics = self._parts.metrics
+            method = request.method if request.method in _METHODS else "other"
+            metrics.requests.labels(method, template, status).inc()
+            metrics.request_seconds.labels(template).observe(time.perf_counter() - began)
+
+    async def _answer(self, request: web.BaseRequest) -> tuple[str, web.StreamResponse]:
+        """Return the template of the route, for the metrics, and the answer."""
+        template = "unknown"
+        try:
+            raw_path, raw_query = split_target(request.raw_path)
+            if raw_path == "*" and request.method == "OPTIONS":
+                return template, web.Response(status=204)
+            route, segments = self._router.find(raw_path)
+            template = route.template
+            call = Call(request, raw_path, raw_query, segments, self._parts)
+            return template, await _dispatch(route, call)
+        except StreamsError as error:
+            refusal = refusal_of(error)
+            if refusal.status == 500:
+                logger.exception("%s %s failed", request.method, template)
+            return template, error_answer(refusal)
+        except ConnectionError:
+            raise
+        except Exception:
+            logger.exception("%s %s failed", request.method, template)
+            return template, error_answer(Refusal(500, "internal", "internal error"))
+
+
+async def _dispatch(route: Route[Handler], call: Call) -> web.StreamResponse:
+    method = call.request.method
+    if method == "OPTIONS":
+        return web.Response(status=204, headers={"Allow": route.allow})
+    handler = route.handlers.get("GET" if method == "HEAD" else method)
+    if handler is None:
+        raise Refusal(
+            405,
+            "method_not_allowed",
+            f"this path takes {route.allow}",
+            {"Allow": route.allow},
+        )
+    return await handler(call)
