@@ -8,7 +8,7 @@ and this page disagree, one of them is wrong.  Knows records, but neither Avro n
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -70,7 +70,7 @@ class Model:
         """Return the group's queues, each with the session of the binding or None."""
         return self._members(group)
 
-    def touched(self) -> Iterable[str]:
+    def touched(self) -> Set[str]:
         """Return the groups that some event has named."""
         return self._bindings.keys()
 
