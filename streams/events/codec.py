@@ -60,7 +60,10 @@ def _load() -> tuple[dict[bytes, _Reader], dict[str, tuple[bytes, Any]]]:
 
 
 _READERS, _WRITERS = _load()
-_CHANGES: Final = {_WRITERS[name][0]: name for name in ("Bind", "Unbind")}
+_PLAIN: Final = {  # what follows `at` in a plain one: nulls
+    _WRITERS["Bind"][0]: ("Bind", b"\0\0"),  # origin, replaces
+    _WRITERS["Unbind"][0]: ("Unbind", b"\0"),  # origin
+}
 
 
 def encode(record: Event) -> bytes:
@@ -141,14 +144,15 @@ def read_change(data: bytes | None) -> tuple[str, str, str, str] | None:
     """Return type name, group, queue and session of a Bind or Unbind, if it is a plain one.
 
     Nearly all records of group-events are: of the current schema, no id longer than 63
-    bytes, no origin.  This is several times faster than `read`, which must look at whatever
+    bytes, neither origin nor replaces.  This is several times faster than `read`, which must look at whatever
     gets None here, and says what is wrong with it.  The session is empty for none.
     """
     if data is None:
         return None
-    name = _CHANGES.get(data[:_HEADER])
-    if name is None:
+    plain = _PLAIN.get(data[:_HEADER])
+    if plain is None:
         return None
+    name, nulls = plain
     try:
         # A length below 64 is one byte: twice the length, by Avro's zigzag.
         group_size = data[10]
@@ -174,7 +178,7 @@ def read_change(data: bytes | None) -> tuple[str, str, str, str] | None:
             last += 1
         if (group_size | queue_size | session_size) & 0x81 or last - end > 8:
             return None
-        if len(data) != last + 2 or data[last + 1]:
+        if data[last + 1 :] != nulls:
             return None
         return name, data[11:group_end].decode(), queue.decode(), session.decode()
     except (IndexError, UnicodeDecodeError):
@@ -188,6 +192,7 @@ def encode_change(
     session: str | None,
     at: int,
     origin: tuple[int, int, int] | None = None,
+    replaces: str | None = None,
 ) -> bytes:
     """Encode a Bind or Unbind, as `name` says; `origin` is (partition, offset, part)."""
     values = {
@@ -196,6 +201,7 @@ def encode_change(
         "session": session,
         "at": at,
         "origin": None if origin is None else _origin(*origin),
+        "replaces": replaces,  # of a Bind only
     }
     return _write(name, values)
 

@@ -35,6 +35,7 @@ class Bind:
     session: str | None = None
     at: int = 0
     origin: Origin | None = None
+    replaces: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,12 @@ class Deliver:
         yield from self._deliver(record.offset, values, bisect_right(places, last))
 
     def _change(self, record: Record, values: dict[str, Any], first: int) -> Iterator[None]:
+        """Write the inverse bindings, and answer those of a session that is not open.
+
+        Such a binding is undone.  One that took the place of the open session's (a late Bind
+        of the session before) is given back to it, if it is still there by then, without a
+        moment in which the queue is not bound.
+        """
         get, put, delete = self._rows.get, self._rows.put, self._rows.delete
         asked = 0
         columns = zip(
@@ -122,10 +128,18 @@ class Deliver:
                 put(_BINDINGS + name, group.encode(), b"")
             else:
                 held = session.encode()
-                put(_BINDINGS + name, group.encode(), held)
-                if get(_SESSION + name, b"") != held:
-                    self._ask(record, "Unbind", group, queue, session, asked)
+                suffix = group.encode()
+                opened = get(_SESSION + name, b"")
+                if opened == held:
+                    put(_BINDINGS + name, suffix, held)
+                else:
+                    if opened is not None and get(_BINDINGS + name, suffix) == opened:
+                        holder = opened.decode()
+                        self._ask(record, "Bind", group, queue, holder, asked, session)
+                    else:
+                        self._ask(record, "Unbind", group, queue, session, asked)
                     asked += 1
+                    put(_BINDINGS + name, suffix, held)
             if not number % _STEP:
                 yield
 
@@ -208,10 +222,17 @@ class Deliver:
         return asked
 
     def _ask(
-        self, record: Record, name: str, group: str, queue: str, session: str, part: int
+        self,
+        record: Record,
+        name: str,
+        group: str,
+        queue: str,
+        session: str,
+        part: int,
+        replaces: str | None = None,
     ) -> None:
         origin = (self._partition, record.offset, part)
-        value = encode_change(name, group, queue, session, record.timestamp, origin)
+        value = encode_change(name, group, queue, session, record.timestamp, origin, replaces)
         key = group.encode()
         target = partition_of(key, self._partitions)
         self.ready.append(Output(self._topic, target, key, value, name))

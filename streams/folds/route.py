@@ -74,7 +74,7 @@ class Route:
         plain = read_change(record.value)
         if plain is not None:
             name, group, queue, session = plain
-            origin = None
+            origin = replaces = None
         else:
             name, values = read(record.value)
             if name == "Message":
@@ -82,7 +82,7 @@ class Route:
             if name not in ("Bind", "Unbind"):
                 raise BadRecord(f"{name} is no event of a group")
             group, queue, origin = values["group"], values["queue"], values["origin"]
-            session = values["session"] or ""
+            session, replaces = values["session"] or "", values.get("replaces")
             if values["session"] == "":
                 raise BadRecord("the session is no valid id")
         if not is_id(group):
@@ -95,17 +95,23 @@ class Route:
             raise BadRecord("the session is no valid id")
         self._check_key(record, group.encode())
         if origin is None or self._is_new(origin):
-            change = self._bind if name == "Bind" else self._unbind
-            change(record.offset, group, queue, session)
+            if name == "Bind":
+                self._bind(record.offset, group, queue, session, replaces)
+            else:
+                self._unbind(record.offset, group, queue, session)
         return None
 
     def flush(self) -> None:
         """Close the Routed records that are being packed (`streams.fold.Fold.flush`)."""
         self._packer.flush()
 
-    def _bind(self, offset: int, group: str, queue: str, session: str) -> None:
+    def _bind(
+        self, offset: int, group: str, queue: str, session: str, replaces: str | None
+    ) -> None:
         bucket, suffix, wanted = _MEMBERS + group.encode(), queue.encode(), session.encode()
         row = self._rows.get(bucket, suffix)
+        if replaces is not None and (row is None or row[2:] != replaces.encode()):
+            return
         if row is None:
             target = partition_of(suffix, self._partitions)
         else:
