@@ -11,9 +11,15 @@ from collections.abc import Sequence
 
 from faust.cli.faust import cli
 
+from streams.commands.broker import broker
+from streams.commands.demo import demo
+from streams.commands.inspect import inspect
+from streams.commands.run import run
 from streams.commands.tail import tail
+from streams.commands.topics import topics
+from streams.commands.up import up
 
-__all__ = ["main", "tail"]
+__all__ = ["broker", "demo", "inspect", "main", "run", "tail", "topics", "up"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

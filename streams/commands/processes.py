@@ -22,7 +22,6 @@ from streams.errors import StreamsError
 
 STOP_SECONDS = 30.0
 """How long a worker may take to write its last checkpoint and leave."""
-RESTART_SECONDS = 1.0
 HOPELESS_RESTARTS = 5
 """So many deaths in a row, each within `HOPELESS_SECONDS` of the start, are a fault to report."""
 HOPELESS_SECONDS = 20.0
@@ -94,7 +93,6 @@ class Workers:
             if worker.quick_deaths >= HOPELESS_RESTARTS:
                 raise gave_up(worker, code)
             say(f"{worker.name} ended ({ended(code)}), starting it again; log: {worker.log}")
-            time.sleep(RESTART_SECONDS)
             worker.start()
 
     def check(self) -> None:
