@@ -73,7 +73,7 @@ class Forwarding:
         )
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; requests that wait for an answer end with `Unavailable`."""
         if self._session is not None:
             await self._session.close()
             self._session = None

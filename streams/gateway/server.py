@@ -144,10 +144,11 @@ class Gateway(Service):
     async def on_stop(self) -> None:
         """End what waits, let the rest finish, and close."""
         self._parts.waits.close()
+        # Before the server: requests that wait for another worker would keep it.
+        await self._forwarding.close()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
-        await self._forwarding.close()
 
     # Requests -----------------------------------------------------------------------
 
@@ -157,6 +158,7 @@ class Gateway(Service):
         try:
             template, answer = await self._answer(request)
             try:
+                answer.headers.setdefault("Server", "streams")
                 async with asyncio.timeout(WRITE_SECONDS):
                     await answer.prepare(request)
                     await answer.write_eof()

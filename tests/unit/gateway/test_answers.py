@@ -1,0 +1,82 @@
+import json
+
+import pytest
+
+from streams.errors import InvalidId, SettingsError, TooLarge, Unavailable
+from streams.gateway.admission import FLAT_BYTES, Admission, Share
+from streams.gateway.answers import Refusal, busy, error_answer, refusal_of
+from streams.gateway.connection import _FULL
+from streams.gateway.routes.cluster import _not_ready
+from streams.gateway.routes.queues import _text_of
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code", "retry_after"),
+    [
+        (Unavailable("away", 1.2), 503, "unavailable", "2"),
+        (Unavailable("away", 0), 503, "unavailable", "1"),
+        (TooLarge("big"), 413, "too_large", None),
+        (InvalidId("wrong"), 400, "bad_id", None),
+        (busy("full"), 429, "busy", "1"),
+    ],
+)
+def test_each_error_has_its_answer(
+    error: Exception, status: int, code: str, retry_after: str | None
+) -> None:
+    answer = error_answer(refusal_of(error))  # type: ignore[arg-type]
+    assert answer.status == status
+    assert answer.headers.get("Retry-After") == retry_after
+    assert isinstance(answer.body, bytes)
+    assert json.loads(answer.body) == {"error": {"code": code, "message": str(error)}}
+
+
+def test_an_error_that_is_ours_alone_says_nothing() -> None:
+    refusal = refusal_of(SettingsError("secret"))
+    assert refusal.status == 500
+    assert "secret" not in str(refusal)
+
+
+def test_the_answer_to_one_connection_too_many_is_whole() -> None:
+    head, _, body = _FULL.partition(b"\r\n\r\n")
+    assert f"Content-Length: {len(body)}".encode() in head
+    assert json.loads(body)["error"]["code"] == "unavailable"
+
+
+def test_what_is_over_the_budget_is_refused_and_given_back() -> None:
+    # Given room for two requests
+    admission = Admission(2 * FLAT_BYTES)
+    with Share(admission), Share(admission) as second:
+        # When there is one byte more, or a third request
+        for over in (lambda: second.take(1), Share(admission).__enter__):
+            with pytest.raises(Refusal) as refused:
+                over()
+            # Then it is told to come again
+            assert refused.value.status == 429
+    # and once they are done there is room again
+    with Share(admission) as share:
+        share.take(FLAT_BYTES)
+
+
+@pytest.mark.parametrize("body", [b"", b"a\tb\r\n", "жé😀".encode(), b'"\\'])
+def test_text_is_shown_as_text(body: bytes) -> None:
+    assert _text_of(body) == body.decode()
+
+
+@pytest.mark.parametrize(
+    "body", [b"\xff", b"a\0", b"\x1b[1m", b"\x7f", "\ud800".encode("utf-8", "surrogatepass")]
+)
+def test_other_bytes_are_not(body: bytes) -> None:
+    assert _text_of(body) is None
+
+
+def test_readiness_names_what_is_missing() -> None:
+    ready = {"table": "members", "partition": 0, "state": "ready", "ready": True}
+    opening = {"table": "queues", "partition": 1, "state": "opening", "ready": False}
+    elsewhere = {"table": "queues", "partition": 2, "owner": "http://other"}
+    status = {"failure": None, "rebalancing": False, "generation": 3}
+
+    assert _not_ready({**status, "partitions": [ready, elsewhere]}) is None
+    assert _not_ready({**status, "partitions": [elsewhere]}) is None
+    assert "1 of 2" in str(_not_ready({**status, "partitions": [ready, opening]}))
+    for wrong in ({"failure": "x"}, {"rebalancing": True}, {"generation": 0}):
+        assert _not_ready({**status, **wrong, "partitions": [elsewhere]})

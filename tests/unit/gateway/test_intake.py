@@ -1,0 +1,234 @@
+import base64
+import time
+import uuid
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.errors import StreamsError
+from streams.events.codec import decode
+from streams.events.records import Ack, Bind, Close, Message, Open, Unbind
+from streams.fold import Fold, Record
+from streams.folds.deliver import Deliver
+from streams.folds.route import Route
+from streams.folds.rows import MemoryRows
+from streams.gateway.answers import Refusal, refusal_of
+from streams.gateway.fields import MAX_HEADER_BYTES
+from streams.gateway.intake import Intake, new_message_id
+from streams.gateway.ports import RecordToSend
+from streams.settings import Settings
+
+SETTINGS = Settings(max_body_bytes=1000, partitions=1)
+INTAKE = Intake(SETTINGS)
+
+
+def message(**fields: Any) -> Message:
+    _, (topic, key, value, kind) = INTAKE.message("g", fields)
+    assert (topic, key, kind) == (SETTINGS.group_events, b"g", "Message")
+    decoded = decode(value)
+    assert isinstance(decoded, Message)
+    return decoded
+
+
+def test_a_message_has_defaults() -> None:
+    # Given only a body, when it is taken in
+    before = int(time.time() * 1000)
+    made = message(body="é\n")
+
+    # Then everything else is what DESIGN says of an absent field
+    assert made.body == "é\n".encode()
+    assert (made.kind, made.sender, dict(made.headers)) == ("text", "", {})
+    assert made.expires_at is None
+    assert made.persistent
+    assert made.at >= before
+    assert uuid.UUID(made.id).version == 7
+
+
+def test_a_message_keeps_what_it_is_given() -> None:
+    made = message(
+        body_base64=base64.b64encode(b"\0\xff").decode(),
+        id="i",
+        sender="s",
+        kind="vote",
+        headers={"a": "b", "": ""},
+        expires_at=5,
+        persistent=False,
+    )
+    assert made == Message("i", "g", "s", "vote", {"a": "b", "": ""}, b"\0\xff", made.at, 5, False)
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({}, "bad_field"),
+        ({"body": "a", "body_base64": "YQ=="}, "bad_field"),
+        ({"body": 1}, "bad_field"),
+        ({"body_base64": 1}, "bad_base64"),
+        ({"body_base64": "Y"}, "bad_base64"),
+        ({"body_base64": "YQ"}, "bad_base64"),
+        ({"body_base64": "é"}, "bad_base64"),
+        ({"body": "", "id": ""}, "bad_id"),
+        ({"body": "", "id": 1}, "bad_id"),
+        ({"body": "", "id": "x" * 256}, "bad_id"),
+        ({"body": "", "sender": "a\nb"}, "bad_id"),
+        ({"body": "", "headers": []}, "bad_field"),
+        ({"body": "", "headers": {"a": None}}, "bad_field"),
+        ({"body": "", "expires_at": -1}, "bad_field"),
+        ({"body": "", "expires_at": 1.5}, "bad_field"),
+        ({"body": "", "expires_at": 2**63}, "bad_field"),
+        ({"body": "", "expires_at": True}, "bad_field"),
+        ({"body": "", "persistent": 0}, "bad_field"),
+        ({"body": "", "persistent": None}, "bad_field"),
+        ({"body": "", "perstent": True}, "bad_field"),
+    ],
+)
+def test_wrong_messages_are_refused(fields: dict[str, Any], code: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        INTAKE.message("g", fields)
+    assert (refused.value.status, refused.value.code) == (400, code)
+
+
+def test_large_bodies_and_headers_are_refused_as_too_large() -> None:
+    for fields in (
+        {"body": "x" * 1001},
+        {"body": "é" * 501},
+        {"body_base64": base64.b64encode(b"x" * 1001).decode()},
+        {"body": "", "headers": {"a": "x" * MAX_HEADER_BYTES}},
+    ):
+        with pytest.raises(Refusal) as refused:
+            INTAKE.message("g", dict(fields))
+        assert refused.value.status == 413
+    assert len(message(body="x" * 1000).body) == 1000
+
+
+@pytest.mark.parametrize(
+    ("line", "event"),
+    [
+        ({"type": "bind", "group": "g", "queue": "q"}, Bind("g", "q")),
+        ({"type": "bind", "group": "g", "queue": "q", "session": "s"}, Bind("g", "q", "s")),
+        ({"type": "unbind", "group": "g", "queue": "q", "session": None}, Unbind("g", "q")),
+        ({"type": "ack", "queue": "q", "upto": 7}, Ack("q", 7)),
+        ({"type": "ack", "queue": "q", "seqs": [3, 1]}, Ack("q", None, (3, 1))),
+        ({"type": "open", "queue": "q", "session": "s"}, Open("q", "s")),
+        (
+            {"type": "open", "queue": "q", "session": "s", "groups": ["a", "b"]},
+            Open("q", "s", ("a", "b")),
+        ),
+        ({"type": "close", "queue": "q", "session": "s"}, Close("q", "s")),
+        (
+            {"type": "message", "group": "@q", "body": "x", "id": "i"},
+            Message("i", "@q", "", body=b"x"),
+        ),
+        (
+            {"type": "message", "queue": "q" * 255, "body": "x", "id": "i"},
+            Message("i", "@" + "q" * 255, "", body=b"x"),
+        ),
+    ],
+)
+def test_each_kind_of_line_makes_its_event(line: dict[str, Any], event: Any) -> None:
+    topic, key, value, kind = INTAKE.line(line)
+    made = decode(value)
+    of_group = isinstance(event, Bind | Unbind | Message)
+    assert kind == type(event).__name__
+    assert topic == (SETTINGS.group_events if of_group else SETTINGS.queue_events)
+    assert key == (event.group if of_group else event.queue).encode()
+    assert {**_fields(made), "at": 0} == _fields(event)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {},
+        {"type": 1},
+        {"type": ["bind"]},
+        {"type": "Bind"},
+        {"type": "bind", "group": "g"},
+        {"type": "bind", "group": "@g", "queue": "q"},
+        {"type": "unbind", "group": "@g", "queue": "q"},
+        {"type": "bind", "group": "g", "queue": "q", "at": 5},
+        {"type": "message", "body": "x"},
+        {"type": "message", "group": "@", "body": "x"},
+        {"type": "message", "group": "g", "queue": "q", "body": "x"},
+        {"type": "message", "queue": "q" * 256, "body": "x"},
+        {"type": "ack", "queue": "q"},
+        {"type": "ack", "queue": "q", "seqs": []},
+        {"type": "ack", "queue": "q", "seqs": [1], "upto": 1},
+        {"type": "ack", "queue": "q", "seqs": ["1"]},
+        {"type": "open", "queue": "q", "session": "s", "groups": "g"},
+        {"type": "open", "queue": "q", "session": "s", "groups": ["@g"]},
+        {"type": "open", "queue": "q", "session": "s", "groups": [None]},
+        {"type": "close", "queue": "q"},
+    ],
+)
+def test_wrong_lines_are_refused(line: dict[str, Any]) -> None:
+    with pytest.raises(Refusal) as refused:
+        INTAKE.line(line)
+    assert refused.value.status == 400
+
+
+def test_an_event_over_the_limit_of_the_topic_is_refused_before_it_is_sent() -> None:
+    groups = [f"{number:0>200}" for number in range(12_000)]
+    with pytest.raises(StreamsError) as refused:
+        INTAKE.line({"type": "open", "queue": "q", "session": "s", "groups": groups})
+    assert refusal_of(refused.value).status == 413
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=4,
+)
+IDS = st.sampled_from(["g", "@q", "@", "", "x" * 255, "@" + "x" * 255, "a\0b", "\x85", "ж/"])
+LINES = st.fixed_dictionaries(
+    {"type": st.sampled_from(["bind", "unbind", "message", "ack", "open", "close"]) | JSON},
+    optional={
+        "group": IDS | JSON,
+        "queue": IDS | JSON,
+        "session": IDS | JSON,
+        "groups": st.lists(IDS, max_size=3) | JSON,
+        "upto": st.integers(-1, 2**64) | JSON,
+        "seqs": st.lists(st.integers(-1, 2**64), max_size=3) | JSON,
+        "body": st.text(max_size=5) | JSON,
+        "headers": st.dictionaries(st.text(max_size=3), st.text(max_size=3)) | JSON,
+        "id": IDS | JSON,
+        "expires_at": st.integers(-1, 2**64) | JSON,
+    },
+)
+
+
+@given(LINES)
+def test_whatever_is_taken_in_the_folds_take_too(line: dict[str, Any]) -> None:
+    # Given a line of any shape, when it is taken in
+    record: RecordToSend | None = None
+    status = 200
+    try:
+        record = INTAKE.line(dict(line))
+    except StreamsError as error:
+        status = refusal_of(error).status
+
+    # Then either it is refused as the client's fault
+    assert status < 500
+    if record is not None:
+        # or the fold of its topic has nothing against it
+        topic, key, value, _ = record
+        fold: Fold = (
+            Route(MemoryRows(), 0, 1, SETTINGS.queue_events)
+            if topic == SETTINGS.group_events
+            else Deliver(MemoryRows(), 0, 1, SETTINGS.group_events)
+        )
+        for _ in fold.apply(Record(0, 0, 1, key, value)) or ():
+            pass
+
+
+def test_new_ids_sort_by_time() -> None:
+    first = new_message_id()
+    time.sleep(0.002)
+    second = new_message_id()
+    assert first < second
+    assert abs(int(second.replace("-", "")[:12], 16) - time.time() * 1000) < 5000
+
+
+def _fields(event: Any) -> dict[str, Any]:
+    return {name: getattr(event, name) for name in type(event).__slots__}

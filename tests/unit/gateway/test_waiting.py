@@ -1,0 +1,167 @@
+"""What waits: long polls, calls between chunks, and counts in slices."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from streams.errors import Unavailable
+from streams.folds.rows import MemoryRows
+from streams.gateway import counting
+from streams.gateway.chunk_ends import ChunkEnds
+from streams.gateway.counting import Counting
+from streams.gateway.inbox_wait import WAKE_AT_ONCE, InboxWaits
+from streams.gateway.ports import Partition
+
+
+@dataclass
+class Place:
+    """As much of a partition as waiting looks at."""
+
+    position: int = 0
+    source_end: int = 0
+    rows: MemoryRows = field(default_factory=MemoryRows)
+
+
+def place(**values: Any) -> Partition:
+    return cast(Partition, Place(**values))
+
+
+async def begun(*waits: Any) -> list[asyncio.Task[Any]]:
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def test_a_delivery_wakes_all_who_wait_for_its_queue_and_nobody_else() -> None:
+    # Given two waiters of one queue, and one of another
+    waits, here = InboxWaits(), place()
+    first, second, other = await begun(
+        waits.wait(b"a", here, 5), waits.wait(b"a", here, 5), waits.wait(b"b", here, 5)
+    )
+    assert len(waits) == 3
+
+    # When something is delivered to the first queue
+    waits.wake({b"a", b"x"})
+    await asyncio.wait([first, second], timeout=1)
+
+    # Then both of its waiters are through, and the other one is not
+    assert first.done()
+    assert second.done()
+    assert not other.done()
+    assert len(waits) == 1
+    other.cancel()
+    await asyncio.wait([other])
+    assert not waits
+
+
+async def test_unwatched_deliveries_wake_everybody() -> None:
+    waits, here = InboxWaits(), place()
+    tasks = await begun(*(waits.wait(b"%d" % number, here, 5) for number in range(5)))
+    waits.wake(None)
+    await asyncio.wait_for(asyncio.gather(*tasks), 1)
+    assert not waits
+
+
+async def test_many_are_woken_a_few_at_a_time() -> None:
+    # Given more waiters than are woken at once
+    waits, here = InboxWaits(), place()
+    count = 3 * WAKE_AT_ONCE
+    tasks = await begun(*(waits.wait(b"q", here, 5) for _ in range(count)))
+
+    # When they are woken
+    waits.wake({b"q"})
+    await asyncio.sleep(0)
+
+    # Then the event loop has its turn in between, and all get through in the end
+    assert 0 < sum(task.done() for task in tasks) < count
+    await asyncio.wait_for(asyncio.gather(*tasks), 1)
+
+
+async def test_a_wait_ends_in_silence_when_its_time_is_over() -> None:
+    waits = InboxWaits()
+    await asyncio.wait_for(waits.wait(b"q", place(), 0.01), 1)
+    assert not waits
+
+
+async def test_a_lost_partition_ends_its_own_waits_only() -> None:
+    waits, lost, kept = InboxWaits(), place(), place()
+    ended, going_on = await begun(waits.wait(b"a", lost, 5), waits.wait(b"b", kept, 5))
+    waits.end_lost(lost)
+    with pytest.raises(Unavailable):
+        await asyncio.wait_for(ended, 1)
+    assert not going_on.done()
+
+    waits.close()
+    with pytest.raises(Unavailable):
+        await asyncio.wait_for(going_on, 1)
+    with pytest.raises(Unavailable):
+        await waits.wait(b"c", kept, 5)
+
+
+async def test_a_read_in_the_middle_of_a_chunk_waits_for_its_end() -> None:
+    # Given a partition that has caught up, and one that has work
+    ends, idle, busy = ChunkEnds(), Place(4, 4), Place(4, 9)
+
+    # When both are read, then the idle one is read at once
+    assert await ends.call(cast(Partition, idle), lambda: idle.position) == 4
+    (waiting,) = await begun(ends.call(cast(Partition, busy), lambda: busy.position))
+    ends.reached(cast(Partition, idle))
+    assert not waiting.done()
+
+    # and the other one at the very moment that its chunk ends
+    busy.position = 7
+    ends.reached(cast(Partition, busy))
+    busy.position = 8
+    assert await waiting == 7
+
+
+async def test_a_read_that_waits_for_a_chunk_ends_with_the_partition() -> None:
+    ends, busy = ChunkEnds(), place(position=4, source_end=9)
+
+    def broken() -> int:
+        raise ValueError("broken")
+
+    lost, failed = await begun(ends.call(busy, lambda: 1), ends.call(busy, broken))
+    ends.lost(busy)
+    for task in (lost, failed):
+        with pytest.raises(Unavailable):
+            await task
+    (failed,) = await begun(ends.call(busy, broken))
+    ends.reached(busy)
+    with pytest.raises(ValueError, match="broken"):
+        await failed
+
+
+async def test_counting_takes_turns_and_checks_before_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given seven rows, counted two at a time
+    monkeypatch.setattr(counting, "SLICE_ROWS", 2)
+    rows = MemoryRows()
+    for number in range(7):
+        rows.put(b"i", bytes([number]), b"")
+    rows.put(b"j", b"", b"")
+    turns: list[int] = []
+
+    def turn_by_turn() -> Iterator[None]:
+        for number in range(100):
+            turns.append(number)
+            yield
+
+    ticks = turn_by_turn()
+    # When they are counted, then the count is right and took several looks
+    assert await Counting().count(rows, b"i", lambda: next(ticks)) == 7
+    assert len(turns) == 4
+    assert await Counting().count(rows, b"nothing", lambda: None) == 0
+
+    # and a partition that is lost meanwhile ends it
+    def lost() -> None:
+        if len(turns) > 6:
+            raise Unavailable("lost")
+        turns.append(0)
+
+    with pytest.raises(Unavailable):
+        await Counting().count(rows, b"i", lost)
