@@ -6,6 +6,8 @@ nodes share a machine, and so it survives the loss of a process, not of the mach
 
 from __future__ import annotations
 
+import fcntl
+import os
 import random
 import time
 import uuid
@@ -22,6 +24,9 @@ from streams.broker.node import STOP_SECONDS, Member, Node, is_free
 
 START_SECONDS: Final = 60.0
 """How long a start may take; on an idle machine it takes three."""
+
+_LOCK_SECONDS: Final = 3.0
+"""How long the nodes of a parent that was killed may take to end."""
 
 # Below the ports that the kernel gives to outgoing connections: a node that is down for a
 # while finds its port still free.
@@ -47,6 +52,7 @@ class EmbeddedKafka:
             Member(id=i + 1, port=ports[i], controller_port=ports[nodes + i]) for i in range(nodes)
         ]
         self.nodes = [Node(m, members, self.data / f"node-{m.id}", heap_mib) for m in members]
+        self._lock: int | None = None
 
     @property
     def brokers(self) -> str:
@@ -57,15 +63,16 @@ class EmbeddedKafka:
         """Start the nodes that do not run, and return once all of them answer.
 
         Raises:
-            BrokerError: there is no Java or no Kafka, a port is taken, a node ended, or none
-                answered in time.  Nothing that this call started runs on.
+            BrokerError: there is no Java or no Kafka, the folder or a port is taken, a node
+                ended, or not all answered in time.  Nothing that this call started runs on.
         """
         jars(progress)
         self.data.mkdir(parents=True, exist_ok=True)
-        cluster_id = self._cluster_id()
+        lock = self._take_lock()
         try:
+            cluster_id = self._cluster_id()
             for node in self.nodes:
-                node.start(cluster_id)
+                node.start(cluster_id, lock)
             self.wait()
         except BaseException:
             self.stop()
@@ -108,6 +115,9 @@ class EmbeddedKafka:
         deadline = time.monotonic() + STOP_SECONDS
         for node in self.nodes:
             node.stop(max(0.0, deadline - time.monotonic()))
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -125,6 +135,26 @@ class EmbeddedKafka:
         self.check()
         if time.monotonic() > deadline:
             raise BrokerError(f"Kafka does not answer: see {self.nodes[0].log}")
+
+    def _take_lock(self) -> int:
+        """Keep others out of the folder: as long as a node runs, even one whose parent died."""
+        if self._lock is not None:
+            return self._lock
+        lock = os.open(self.data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    os.close(lock)
+                    raise BrokerError(
+                        f"another Kafka uses {self.data}: stop it, or set STREAMS_DATA"
+                    ) from None
+                time.sleep(0.05)
+            else:
+                self._lock = lock
+                return lock
 
     def _cluster_id(self) -> str:
         path = self.data / "cluster-id"

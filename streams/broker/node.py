@@ -93,13 +93,14 @@ class Node:
         """Id of the running process, or None."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
-    def start(self, cluster_id: str) -> None:
+    def start(self, cluster_id: str, lock: int) -> None:
         """Start the process, without waiting until it answers.
 
-        On Linux it ends with the *thread* that started it, at the latest.
+        On Linux it ends with the *thread* that started it, at the latest.  It inherits the
+        file `lock`, and so holds that lock as long as it runs.
 
         Raises:
-            BrokerError: a port is taken, or the data folder cannot be used.
+            BrokerError: a port is taken, or the folder cannot be made ready.
         """
         if self.pid is not None:
             return
@@ -125,6 +126,7 @@ class Node:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                pass_fds=[lock],
             )
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
@@ -164,8 +166,6 @@ class Node:
             text = log.read().decode(errors="replace")
         if "Address already in use" in text:
             raise BrokerError(f"port {self.port} or {self._me.controller_port} is taken")
-        if "Failed to acquire lock" in text:
-            raise BrokerError(f"another Kafka uses {self.folder}: stop it, or set STREAMS_DATA")
         raise BrokerError(f"Kafka node {self.id} has ended: see {self.log}")
 
     def _format(self, properties: Path, cluster_id: str) -> None:
