@@ -23,6 +23,9 @@ MAX_HEAD_LINE = 8190
 LINGER_SECONDS = 3.0
 """How long the rest of a refused body is read and thrown away, so that the answer arrives."""
 
+SERVER = "streams"
+"""What answers call the server: not which version of what it is made of."""
+
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
     b"Content-Type: application/json\r\nContent-Length: 76\r\n\r\n"
@@ -68,6 +71,7 @@ class Connection(web.RequestHandler):
             logger.error("a request from %s failed", request.remote, exc_info=exc)
             refusal = Refusal(500, "internal", "internal error")
         answer = error_answer(refusal)
+        answer.headers["Server"] = SERVER
         answer.force_close()
         return answer
 

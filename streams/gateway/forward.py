@@ -26,8 +26,8 @@ READ_AFTER = "Streams-Read-After"
 """Offset of the source topic that the answer should be beyond, if that is soon."""
 
 CONNECT_SECONDS = 2.0
-ANSWER_SECONDS = 75.0
-"""Longest silence of the other worker: the longest poll, and some more."""
+ANSWER_SECONDS = 20.0
+"""Longest silence of the other worker, besides what it is asked to wait."""
 WRITE_SECONDS = 60.0
 """How long a client may take to make room for the next piece of its answer."""
 
@@ -44,6 +44,7 @@ _ANSWER_HEADERS = (
     hdrs.CONTENT_LENGTH,
     hdrs.CONTENT_TYPE,
     hdrs.RETRY_AFTER,
+    hdrs.SERVER,
     hdrs.WWW_AUTHENTICATE,
 )
 
@@ -65,9 +66,6 @@ class Forwarding:
         self._session = aiohttp.ClientSession(
             # Unlimited: each connection serves one of ours, and these are limited.
             connector=aiohttp.TCPConnector(limit=0),
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=CONNECT_SECONDS, sock_read=ANSWER_SECONDS
-            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
         )
@@ -78,8 +76,10 @@ class Forwarding:
             await self._session.close()
             self._session = None
 
-    async def forward(self, call: Call, owner: str, read_after: int) -> web.StreamResponse:
-        """Answer with what the worker at `owner` answers.
+    async def forward(
+        self, call: Call, owner: str, read_after: int, wait: float
+    ) -> web.StreamResponse:
+        """Answer with what the worker at `owner` answers, which may hold it back for `wait` s.
 
         Raises:
             Unavailable: it cannot be reached, or gave no answer.
@@ -100,6 +100,9 @@ class Forwarding:
                 headers=headers,
                 data=request.content.iter_any() if request.body_exists else None,
                 allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(
+                    total=None, sock_connect=CONNECT_SECONDS, sock_read=wait + ANSWER_SECONDS
+                ),
             )
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             self._metrics.forwarded.labels("failed").inc()

@@ -36,16 +36,18 @@ class Owners:
         self._topics = {MEMBERS: settings.group_events, QUEUES: settings.queue_events}
 
     async def read(
-        self, call: Call, table: str, key: str, answer: LocalAnswer
+        self, call: Call, table: str, key: str, answer: LocalAnswer, wait: float = 0.0
     ) -> web.StreamResponse:
-        """Answer a read of the rows of one group or queue; raises as `read_partition`."""
+        """Answer a read of the rows of one group or queue; as `read_partition`."""
         number = partition_of(key.encode(), self._partitions)
-        return await self.read_partition(call, table, number, answer)
+        return await self.read_partition(call, table, number, answer, wait)
 
     async def read_partition(
-        self, call: Call, table: str, number: int, answer: LocalAnswer
+        self, call: Call, table: str, number: int, answer: LocalAnswer, wait: float = 0.0
     ) -> web.StreamResponse:
         """Answer a read with `answer`, called with the ready partition, or by the owner's.
+
+        `wait` is for how many seconds the answer may be held back on purpose.
 
         What was published through this worker is seen, unless the fold is more than
         `CATCH_UP_SECONDS` behind; then the answer is what there is.
@@ -56,7 +58,7 @@ class Owners:
         written = max(_asked_offset(call), self._publishing.confirmed(self._topics[table], number))
         partition = self._engine.partition(table, number)
         if partition is None:
-            return await self._elsewhere(call, table, number, written)
+            return await self._elsewhere(call, table, number, written, wait)
         self.check(partition)
         if partition.position <= written:
             await partition.reached(written, CATCH_UP_SECONDS)
@@ -82,13 +84,13 @@ class Owners:
         )
 
     async def _elsewhere(
-        self, call: Call, table: str, number: int, written: int
+        self, call: Call, table: str, number: int, written: int, wait: float
     ) -> web.StreamResponse:
         owner = self._engine.owner(table, number)
         if owner is None or self._forwarding.is_self(owner) or FORWARDED in call.request.headers:
             # The last one: two workers know different assignments, for a moment.
             raise unavailable(f"partition {number} of {table} is moving to another worker")
-        return await self._forwarding.forward(call, owner, written)
+        return await self._forwarding.forward(call, owner, written, wait)
 
 
 def _asked_offset(call: Call) -> int:

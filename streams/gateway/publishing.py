@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 
 from streams.errors import Unavailable
 from streams.gateway.metrics import Metrics
@@ -42,8 +43,8 @@ class Publishing:
             self._metrics.publishes_failed.inc(len(records))
             raise
         self._metrics.publish_seconds.observe(time.perf_counter() - began)
-        for _, _, _, kind in records:
-            self._metrics.publishes.labels(kind).inc()
+        for kind, count in Counter(record[3] for record in records).items():
+            self._metrics.publishes.labels(kind).inc(count)
         return places
 
     async def _send(self, records: list[RecordToSend]) -> list[Place]:

@@ -22,6 +22,7 @@ from streams.gateway.connection import (
     KEEP_ALIVE_SECONDS,
     LINGER_SECONDS,
     MAX_HEAD_LINE,
+    SERVER,
     Server,
     connection_limit,
 )
@@ -158,7 +159,7 @@ class Gateway(Service):
         try:
             template, answer = await self._answer(request)
             try:
-                answer.headers.setdefault("Server", "streams")
+                answer.headers.setdefault("Server", SERVER)
                 async with asyncio.timeout(WRITE_SECONDS):
                     await answer.prepare(request)
                     await answer.write_eof()

@@ -49,7 +49,7 @@ async def inbox(call: Call) -> web.StreamResponse:
                 return json_answer({"messages": messages})
             await waits.wait(queue.encode(), partition, left)
 
-    return await owners.read(call, QUEUES, queue, answer)
+    return await owners.read(call, QUEUES, queue, answer, wait)
 
 
 async def send(call: Call) -> web.StreamResponse:
