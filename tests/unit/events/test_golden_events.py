@@ -1,0 +1,105 @@
+"""Records as they stand in logs: these bytes must be readable for ever.
+
+A line here is never changed.  When a schema changes, its new version goes to
+`schemas/history`, and a line with the bytes of the new version goes below the old one.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from streams.events.codec import decode, encode
+from streams.events.records import (
+    Ack,
+    Bind,
+    Close,
+    Event,
+    Message,
+    Open,
+    Origin,
+    Routed,
+    Unbind,
+)
+
+AT = 1_700_000_000_000
+
+CURRENT: list[tuple[Event, str]] = [
+    (
+        Bind("group", "queue", at=AT),
+        "c30110eca3487949743a0a67726f75700a71756575650080a0abfef9620000",
+    ),
+    (
+        Bind("部屋", "queue", "session", AT, Origin(3, 1 << 40, 2), "older"),
+        "c30110eca3487949743a0ce983a8e5b18b0a7175657565020e73657373696f6e80a0abfef962020680808080804004020a6f6c646572",
+    ),
+    (
+        Unbind("group", "queue", "session", AT),
+        "c3015e364cb1e0f3f08a0a67726f75700a7175657565020e73657373696f6e80a0abfef96200",
+    ),
+    (
+        Unbind("group", "queue", None, AT, Origin(0, 0, 0)),
+        "c3015e364cb1e0f3f08a0a67726f75700a71756575650080a0abfef96202000000",
+    ),
+    (
+        Message("id", "group", "sender", body=b"\x00\xff", at=AT),
+        "c301411ec5a559805b8a0469640a67726f75700c73656e6465720874657874000400ff80a0abfef9620001",
+    ),
+    (
+        Message("id", "@queue", "", "vote", {"a": "b"}, b"", AT, AT + 1, False),
+        "c301411ec5a559805b8a0469640c4071756575650008766f74650202610262000080a0abfef9620282a0abfef96200",
+    ),
+    (
+        Ack("queue", upto=1 << 44, at=AT),
+        "c301d7fa56709b7c7d3c0a717565756502808080808080080080a0abfef962",
+    ),
+    (
+        Ack("queue", seqs=(4096, 4097), at=AT),
+        "c301d7fa56709b7c7d3c0a71756575650004804082400080a0abfef962",
+    ),
+    (
+        Open("queue", "session", ("a", "b"), AT),
+        "c30148faeb7edc15c8a60a71756575650e73657373696f6e04026102620080a0abfef962",
+    ),
+    (
+        Close("queue", "session", AT),
+        "c30110b7007aba4ba9b60a71756575650e73657373696f6e80a0abfef962",
+    ),
+    (
+        Routed(
+            7,
+            (1, 3),
+            b"\1\0",
+            ("g", "h"),
+            ("q", "r"),
+            ("", "s"),
+            (2, 2),
+            (0, 1),
+            (b"m", b"m"),
+            (("q", "r"), ("s",)),
+        ),
+        "c30174668e11eca270490e040206000401000402670268000402710272000400027300040404000400020004026d026d00040402710272000202730000",
+    ),
+]
+
+OLDER: list[tuple[Event, str]] = [
+    (
+        Bind("group", "queue", "session", AT),
+        "c301ee3ff3458a38e56d0a67726f75700a7175657565020e73657373696f6e80a0abfef962",
+    ),
+    (
+        Unbind("group", "queue", at=AT),
+        "c301c370797d7d2995780a67726f75700a71756575650080a0abfef962",
+    ),
+]
+
+
+@pytest.mark.parametrize(("record", "written"), CURRENT)
+def test_records_are_written_so(record: Event, written: str) -> None:
+    assert encode(record).hex() == written
+    assert decode(bytes.fromhex(written)) == record
+
+
+@pytest.mark.parametrize(("record", "written"), OLDER)
+def test_records_of_older_versions_are_read(record: Event, written: str) -> None:
+    assert decode(bytes.fromhex(written)) == record
+    assert encode(record).hex() != written

@@ -1,0 +1,68 @@
+"""Feeds events to one fold, as a log of one partition would."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+from streams.events.codec import decode, encode
+from streams.events.records import Bind, Event, Message, Routed, Unbind
+from streams.fold import Fold, Output, Record
+from streams.folds.deliver import Deliver
+from streams.folds.route import Route
+from streams.folds.rows import MemoryRows
+
+F = TypeVar("F", bound=Fold)
+
+
+def key_of(event: Event) -> bytes:
+    """Return the Kafka key that an event has."""
+    match event:
+        case Bind() | Unbind() | Message():
+            return event.group.encode()
+        case Routed():
+            queues = event.change_queues or event.delivery_queues[0]
+            return queues[0].encode()
+        case _:
+            return event.queue.encode()
+
+
+class Feed(Generic[F]):
+    """A fold, its rows, and the log that it has seen so far."""
+
+    def __init__(self, fold: F, rows: MemoryRows, partition: int = 0) -> None:
+        self.fold = fold
+        self.rows = rows
+        self.partition = partition
+        self.offset = 0
+        self.turns = 0
+        """How often the last event gave the event loop a turn."""
+
+    def __call__(self, *events: Event, at: int = 1000) -> list[Event]:
+        """Fold events that the log has from time `at`; return what comes out of it."""
+        for event in events:
+            self.raw(key_of(event), encode(event), at)
+        return [decode(output.value) for output in self.outputs()]
+
+    def raw(self, key: bytes | None, value: bytes | None, at: int = 1000) -> None:
+        record = Record(self.partition, self.offset, at, key, value)
+        self.offset += 1
+        self.turns = 0
+        for _ in self.fold.apply(record) or ():
+            self.turns += 1
+
+    def outputs(self) -> list[Output]:
+        self.fold.flush()
+        finished = list(self.fold.ready)
+        self.fold.ready.clear()
+        return finished
+
+
+def route(partitions: int = 1, partition: int = 0, window_ms: int = 600_000) -> Feed[Route]:
+    rows = MemoryRows()
+    fold = Route(rows, partition, partitions, "queue-events", window_ms)
+    return Feed(fold, rows, partition)
+
+
+def deliver(partitions: int = 1, partition: int = 0) -> Feed[Deliver]:
+    rows = MemoryRows()
+    return Feed(Deliver(rows, partition, partitions, "group-events"), rows, partition)
