@@ -20,33 +20,17 @@ from typing import TYPE_CHECKING, Final
 from streams.errors import StreamsError
 
 if TYPE_CHECKING:
-    from jgo.maven import Artifact, Dependency
+    from jgo.maven import Artifact
 
 KAFKA_VERSION: Final = "4.3.1"
-COORDINATES: Final = (
-    f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}",
-    f"org.apache.kafka:kafka-tools:{KAFKA_VERSION}",
-    "org.slf4j:slf4j-simple:1.7.36",
-)
-"""The broker, the command line tools that debug it, and a logger that needs no file."""
+BROKER: Final = (f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}", "org.slf4j:slf4j-simple:1.7.36")
+"""The broker, and a logger that needs no file (Maven coordinates); fetched with all they need."""
+TOOLS: Final = f"org.apache.kafka:kafka-tools:{KAFKA_VERSION}"
+"""The command line tools; what they need beyond the broker's jars is for Kafka Connect alone."""
 
 Progress = Callable[[int, int], None]
 """Told while jars are fetched: how many are there, and of how many (0: not known yet)."""
 
-_CONNECT: Final = (
-    "com.fasterxml.jackson.jakarta.rs",
-    "com.fasterxml.jackson.module",
-    "com.sun.activation",
-    "io.swagger.core.v3",
-    "jakarta.",
-    "javax.",
-    "org.apache.maven",
-    "org.codehaus.plexus",
-    "org.eclipse.jetty",
-    "org.glassfish.",
-    "org.javassist",
-)
-"""Groups of jars that the tools name for Kafka Connect alone: half of all, and never used here."""
 _TRIES: Final = 4
 _INSTALL: Final = "pip install 'group-streams[embedded]', or name brokers in STREAMS_BROKERS"
 
@@ -110,12 +94,13 @@ def _fetch(folder: Path, progress: Progress) -> None:
         whole = Path(aside, "whole")
         whole.mkdir()
         try:
-            given = [
+            *broker, tools = (
                 maven.create_dependency(coordinate)
-                for coordinate in Endpoint.parse("+".join(COORDINATES)).coordinates
-            ]
-            inputs, others = maven.resolver.resolve(given)
-            artifacts = [d.artifact for d in [*inputs, *others] if _is_wanted(d)]
+                for coordinate in Endpoint.parse("+".join((*BROKER, TOOLS))).coordinates
+            )
+            inputs, others = maven.resolver.resolve(broker)
+            needed = [d for d in others if d.scope in ("compile", "runtime")]
+            artifacts = [d.artifact for d in (*inputs, *needed, tools)]
             with ThreadPoolExecutor(8) as pool:
                 fetched = [pool.submit(_fetch_one, artifact) for artifact in artifacts]
                 for done, future in enumerate(as_completed(fetched), 1):
@@ -127,10 +112,6 @@ def _fetch(folder: Path, progress: Progress) -> None:
                 "or name brokers in STREAMS_BROKERS"
             ) from error
         whole.rename(folder)
-
-
-def _is_wanted(dependency: Dependency) -> bool:
-    return dependency.scope != "provided" and not dependency.groupId.startswith(_CONNECT)
 
 
 def _fetch_one(artifact: Artifact) -> Path:
