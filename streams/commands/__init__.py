@@ -14,12 +14,25 @@ from faust.cli.faust import cli
 from streams.commands.broker import broker
 from streams.commands.demo import demo
 from streams.commands.inspect import inspect
+from streams.commands.replay import replay
 from streams.commands.run import run
 from streams.commands.tail import tail
 from streams.commands.topics import topics
 from streams.commands.up import up
+from streams.commands.verify import verify
 
-__all__ = ["broker", "demo", "inspect", "main", "run", "tail", "topics", "up"]
+__all__ = [
+    "broker",
+    "demo",
+    "inspect",
+    "main",
+    "replay",
+    "run",
+    "tail",
+    "topics",
+    "up",
+    "verify",
+]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -12,6 +12,8 @@ from streams.commands.client import Gateway
 from streams.errors import Unavailable
 
 PAUSE_SECONDS = 0.1
+FIRST_SECONDS = 2.0
+"""How long the first answer may take: nobody waits for a worker that is not there."""
 _CPU = "process_cpu_seconds_total"
 
 
@@ -43,7 +45,7 @@ class Cluster:
 
     async def find_workers(self) -> None:
         """Learn the URLs of all workers that own something."""
-        answer = await self._gateway.ask("GET", "/v1/cluster")
+        answer = await self._gateway.ask("GET", "/v1/cluster", retry_for=FIRST_SECONDS)
         owners = {row.get("owner") for row in answer["partitions"]}
         for owner in sorted(filter(None, owners)):
             if owner not in self._gateway.urls:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import dataclasses
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import click
@@ -70,8 +68,11 @@ class tail(StreamsCommand):
         with TopicLog(settings) as log:
             start, end = _range(log, name, since, from_beginning)
             messages = log.follow(name, start) if follow else log.read(name, start, end)
-            for message in _wanted(messages, key, types):
-                click.echo(show(describe(message)))
+            wanted_types = {kind.lower() for kind in types}
+            for message in _with_key(messages, key):
+                record = describe_record(settings, message)
+                if not wanted_types or str(record["type"]).lower() in wanted_types:
+                    click.echo(show(record))
         return 0
 
 
@@ -86,60 +87,50 @@ def full_name(settings: Settings, topic: str) -> str:
     return short.get(topic, topic)
 
 
-def describe(message: Message) -> dict[str, Any]:
-    """Return a record as plain JSON values: where, when, key, type, and its fields or raw bytes.
+def describe_record(settings: Settings, message: Message) -> dict[str, Any]:
+    """Return a record as plain JSON values: where, when, key, type, and what it holds.
 
-    Fields stand under `value`; what cannot be decoded stands under `raw` with `problem`.
+    That stands under `value`; what cannot be decoded stands under `raw` with `problem`.
     """
+    from streams.commands import describe
     from streams.events.codec import decode
     from streams.fold import BadRecord
 
-    found = {name: _text(value) for name, value in headers(message).items()}
+    found = {name: describe.text(value) for name, value in headers(message).items()}
+    key, value = as_bytes(message.key()), as_bytes(message.value())
     record: dict[str, Any] = {
         "partition": message.partition(),
         "offset": message.offset(),
-        "at": iso(message.timestamp()[1]),
-        "key": _text(as_bytes(message.key())),
+        "at": describe.iso(message.timestamp()[1]),
+        "key": describe.text(key),
         "type": found.pop("type", None),
     }
     if found:
         record["headers"] = found
-    value = as_bytes(message.value())
+    for table in TABLES:
+        if message.topic() == settings.changelog(table):
+            return record | _row(table, key or b"", value)
+    if value is None:
+        return record | {"value": None}
     try:
         event = decode(value)
     except BadRecord as problem:
-        if value is None:
-            return {**record, "value": None}
-        return {**record, "raw": _text(value), "problem": str(problem)}
-    record["type"] = type(event).__name__
-    return {**record, "value": plain(dataclasses.asdict(event))}
+        return record | {"raw": describe.text(value), "problem": str(problem)}
+    return record | {"type": type(event).__name__, "value": describe.event(event)}
 
 
-def plain(value: Any) -> Any:
-    """Return a value of records as JSON can hold it; the encoded messages in a Routed too."""
-    from streams.events.codec import decode
-    from streams.fold import BadRecord
+def _row(table: str, key: bytes, value: bytes | None) -> dict[str, Any]:
+    """Say what a record of a changelog does to its table."""
+    from streams.commands import describe
+    from streams.engine.changelog import MARKER, unpack_marker
 
-    match value:
-        case bytes():
-            try:
-                return plain(dataclasses.asdict(decode(value)))
-            except BadRecord:
-                return _text(value)
-        case Mapping():
-            return {str(key): plain(item) for key, item in value.items()}
-        case list() | tuple():
-            return [plain(item) for item in value]
-        case _:
-            return value
-
-
-def iso(milliseconds: int) -> str:
-    """Return a time as ISO 8601 in UTC."""
-    if milliseconds < 0:
-        return "-"
-    at = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if key == MARKER:
+        return {"type": "marker", "value": {"source_offset": unpack_marker(value)}}
+    if value is None:
+        named = describe.row(table, key, b"")
+        return {"type": f"delete {named['row']}", "value": None}
+    row = describe.row(table, key, value)
+    return {"type": row.pop("row"), "value": row}
 
 
 _AGO = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)", re.ASCII)
@@ -178,23 +169,13 @@ def _range(
     return dict(end), end
 
 
-def _wanted(
-    messages: Iterator[Message] | Iterator[Message | None], key: str | None, types: tuple[str, ...]
+def _with_key(
+    messages: Iterator[Message] | Iterator[Message | None], key: str | None
 ) -> Iterator[Message]:
-    wanted_key = None if key is None else key.encode()
-    wanted_types = {name.lower() for name in types}
+    wanted = None if key is None else key.encode()
     for message in messages:
-        if message is None or (wanted_key is not None and as_bytes(message.key()) != wanted_key):
-            continue
-        if wanted_types and _type(message).lower() not in wanted_types:
-            continue
-        yield message
-
-
-def _type(message: Message) -> str:
-    """Return the record type by the header, or by the record itself when it has none."""
-    named = headers(message).get("type")
-    return named.decode(errors="replace") if named else str(describe(message)["type"])
+        if message is not None and (wanted is None or as_bytes(message.key()) == wanted):
+            yield message
 
 
 def _as_json(record: dict[str, Any]) -> str:
@@ -211,7 +192,9 @@ def _as_text(record: dict[str, Any]) -> str:
     value = record.get("value")
     if isinstance(value, dict):
         words += [
-            f"{name}={_short(item)}"
+            f"{name}[{len(item)}]={_short(item)}"
+            if isinstance(item, list)
+            else f"{name}={_short(item)}"
             for name, item in value.items()
             if item not in (None, "", [], {}) and (name not in _KEYS or item != record["key"])
         ]
@@ -227,12 +210,3 @@ def _short(value: Any, limit: int = 300) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     text = text if text.isprintable() and " " not in text else json.dumps(text, ensure_ascii=False)
     return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
-
-
-def _text(value: bytes | None) -> str | None:
-    if value is None:
-        return None
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return "base64:" + base64.b64encode(value).decode()

@@ -6,6 +6,7 @@ says in codes ends here as `StreamsError`s that say what to do.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -18,6 +19,8 @@ from streams.settings import Settings
 SECONDS = 10.0
 """How long Kafka may take to answer a question."""
 BATCH = 5_000
+WAIT_SECONDS = 0.2
+"""How long the client collects records for one batch."""
 RECORD_TYPE = "type"
 """Kafka header that names the record type."""
 
@@ -125,10 +128,9 @@ class TopicLog:
         left = {number: end[number] for number in start if start[number] < end[number]}
         yield from self._consume(topic, {number: start[number] for number in left}, left)
 
-    def records(self, topic: str, partition: int, start: int, end: int) -> Iterator[Record]:
-        """Yield the records of one partition as a fold takes them."""
-        for message in self.read(topic, {partition: start}, {partition: end}):
-            yield as_record(message)
+    def reader(self, topic: str, partition: int, start: int) -> PartitionReader:
+        """Return a reader of one partition that goes on where it was, from `start`."""
+        return PartitionReader(self._client(), self._settings.brokers, topic, partition, start)
 
     def follow(self, topic: str, start: Mapping[int, int]) -> Iterator[Message | None]:
         """Yield records from `start` on, for ever; None whenever nothing came for a moment."""
@@ -136,9 +138,9 @@ class TopicLog:
         try:
             client.assign([TopicPartition(topic, number, start[number]) for number in start])
             while True:
-                batch = client.consume(BATCH, 0.2)
+                batch = client.consume(BATCH, WAIT_SECONDS)
                 for message in batch:
-                    if self._is_record(message):
+                    if is_record(message, self._brokers):
                         yield message
                 if not batch:
                     yield None
@@ -155,15 +157,15 @@ class TopicLog:
             client.assign([TopicPartition(topic, number, start[number]) for number in start])
             idle = 0.0
             while left:
-                batch = client.consume(BATCH, 1.0)
-                idle = 0.0 if batch else idle + 1.0
+                batch = client.consume(BATCH, WAIT_SECONDS)
+                idle = 0.0 if batch else idle + WAIT_SECONDS
                 if idle >= SECONDS:
                     raise self._away(None)
                 for message in batch:
                     number = message.partition()
                     if number is None or number not in left:
                         continue
-                    if not self._is_record(message):
+                    if not is_record(message, self._brokers):
                         error = message.error()
                         if error is not None and error.code() == KafkaError._PARTITION_EOF:
                             del left[number]
@@ -178,17 +180,51 @@ class TopicLog:
         finally:
             client.close()
 
-    def _is_record(self, message: Message) -> bool:
-        error = message.error()
-        if error is None:
-            return True
-        if error.fatal() or error.code() in _HOPELESS:
-            raise Unavailable(f"Kafka at {self._brokers}: {error.str()}")
-        return False
-
     def _away(self, error: KafkaException | None) -> Unavailable:
         reason = error.args[0].str() if error is not None and error.args else "no answer"
         return kafka_away(self._brokers, reason)
+
+
+class PartitionReader:
+    """Reads one partition bit by bit, each time up to an offset that is known to be there."""
+
+    def __init__(
+        self, client: Consumer, brokers: str, topic: str, partition: int, start: int
+    ) -> None:
+        """Take over `client`; nothing is read yet."""
+        self.position = start
+        """Offset of the next record that `read_to` yields."""
+        self._client = client
+        self._brokers = brokers
+        self._ahead: deque[Message] = deque()
+        client.assign([TopicPartition(topic, partition, start)])
+
+    def read_to(self, end: int) -> Iterator[Record]:
+        """Yield the records from the last position up to, not including, `end`.
+
+        Raises:
+            Unavailable: the record before `end` does not come.
+        """
+        idle = 0.0
+        while self.position < end:
+            if not self._ahead:
+                batch = self._client.consume(BATCH, WAIT_SECONDS)
+                idle = 0.0 if batch else idle + WAIT_SECONDS
+                if idle >= SECONDS:
+                    raise kafka_away(self._brokers, "no records come")
+                self._ahead.extend(m for m in batch if is_record(m, self._brokers))
+                continue
+            record = as_record(self._ahead[0])
+            if record.offset >= end:
+                self.position = end
+                return
+            self._ahead.popleft()
+            self.position = record.offset + 1
+            yield record
+
+    def close(self) -> None:
+        """Close the client."""
+        self._client.close()
 
 
 _HOPELESS = {
@@ -198,6 +234,20 @@ _HOPELESS = {
     KafkaError._UNKNOWN_TOPIC,
     KafkaError._AUTHENTICATION,
 }
+
+
+def is_record(message: Message, brokers: str) -> bool:
+    """Tell records from the client's events, such as the end of a partition.
+
+    Raises:
+        Unavailable: the event is an error that will not pass.
+    """
+    error = message.error()
+    if error is None:
+        return True
+    if error.fatal() or error.code() in _HOPELESS:
+        raise Unavailable(f"Kafka at {brokers}: {error.str()}")
+    return False
 
 
 def kafka_away(brokers: str, reason: str) -> Unavailable:

@@ -95,6 +95,8 @@ class Model:
 
     def _bind(self, event: Bind) -> None:
         members = self._members(event.group)
+        if event.replaces is not None and members.get(event.queue) != event.replaces:
+            return
         # A permanent binding stays permanent; otherwise the latest bind decides.
         if event.queue not in members or members[event.queue] is not None:
             members[event.queue] = event.session

@@ -67,6 +67,9 @@ def test_the_same_message_again_is_no_message() -> None:
         ([Bind("g", "q", "a"), Bind("g", "q", "b")], "b"),
         ([Bind("g", "q", "b"), Unbind("g", "q", "a")], "b"),
         ([Bind("g", "q"), Unbind("g", "q", "a")], None),
+        ([Bind("g", "q", "a"), Bind("g", "q", "b", replaces="a")], "b"),
+        ([Bind("g", "q", "c"), Bind("g", "q", "b", replaces="a")], "c"),
+        ([Bind("g", "q"), Bind("g", "q", "b", replaces="a")], None),
     ],
 )
 def test_bindings_of_sessions(events: list[GroupEvent], session: str | None) -> None:

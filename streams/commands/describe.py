@@ -1,0 +1,129 @@
+"""Says in words and plain values what a row of a table holds."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from streams.events.codec import decode
+from streams.events.records import Routed
+from streams.fold import BadRecord
+from streams.folds.views import split_row_key
+
+
+def row(table: str, key: bytes, value: bytes) -> dict[str, Any]:
+    """Return a raw row of `members` or `queues` as plain JSON values, `row` naming its kind."""
+    try:
+        name = split_row_key(table, key)
+    except ValueError:
+        return {"row": "unknown", "key": text(key), "value": text(value)}
+    suffix = key.partition(b"\0")[2]
+    found: dict[str, Any] = {"row": name.kind}
+    match name.kind:
+        case "member":
+            found |= {"group": name.owner, "queue": name.detail}
+            found |= {"session": value[2:].decode(errors="replace") or None}
+            found |= {"queue_partition": int.from_bytes(value[:2], "big")}
+        case "message id":
+            found |= {"group": name.owner, "id": name.detail, "at": _time(value)}
+        case "expiry":
+            found |= {"group": name.owner, "id": name.detail, "at": _time(suffix[:8])}
+        case "log time":
+            found |= {"at": _time(value)}
+        case "watermark":
+            found |= {"source_partition": name.detail, "offset": int.from_bytes(value[:8], "big")}
+            found |= {"part": int.from_bytes(value[8:], "big")}
+        case "binding":
+            found |= {"queue": name.owner, "group": name.detail}
+            found |= {"session": value.decode(errors="replace") or None}
+        case "delivery":
+            found |= {"queue": name.owner, "seq": name.detail, "message": plain(value)}
+        case "session":
+            found |= {"queue": name.owner, "session": value.decode(errors="replace")}
+    return found
+
+
+def event(record: Any) -> dict[str, Any]:
+    """Return a record of `streams.events.records` as plain JSON values."""
+    if isinstance(record, Routed):
+        return _routed(record)
+    return {name: plain(value) for name, value in dataclasses.asdict(record).items()}
+
+
+def _routed(record: Routed) -> dict[str, Any]:
+    """Turn the columns of a Routed back into entries."""
+    changes = zip(
+        record.change_offsets,
+        record.change_kinds,
+        record.change_groups,
+        record.change_queues,
+        record.change_sessions,
+        strict=False,
+    )
+    deliveries = zip(
+        record.delivery_offsets,
+        record.delivery_parts,
+        record.delivery_messages,
+        record.delivery_queues,
+        strict=False,
+    )
+    return {
+        "source": record.source,
+        "changes": [
+            {
+                "offset": offset,
+                "change": "bound" if kind == 1 else "unbound",
+                "group": group,
+                "queue": queue,
+                "session": session or None,
+            }
+            for offset, kind, group, queue, session in changes
+        ],
+        "deliveries": [
+            {"offset": offset, "part": part, "message": plain(message), "queues": list(queues)}
+            for offset, part, message, queues in deliveries
+        ],
+    }
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON can hold it; bytes that are a record become its fields."""
+    match value:
+        case bytes():
+            try:
+                return event(decode(value))
+            except BadRecord:
+                return text(value)
+        case Mapping():
+            return {str(key): plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [plain(item) for item in value]
+        case _:
+            return value
+
+
+def text(value: bytes | None) -> str | None:
+    """Return bytes as text: UTF-8 if they are that, otherwise base64 that says so."""
+    if value is None:
+        return None
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return "base64:" + base64.b64encode(value).decode()
+
+
+def iso(milliseconds: int) -> str:
+    """Return a time as ISO 8601 in UTC, "-" for none."""
+    try:
+        at = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return "-"
+    shown = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return shown if milliseconds >= 0 else "-"
+
+
+def _time(raw: bytes) -> str:
+    return iso(int.from_bytes(raw, "big"))
