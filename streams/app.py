@@ -1,0 +1,50 @@
+"""The Faust app: two topics, two tables, two agents, and the gateway on every worker.
+
+``faust -A streams.app worker`` (or ``streams worker``) starts one worker of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streams.engine.application import App
+from streams.fold import Fold, Rows
+from streams.folds.deliver import Deliver
+from streams.folds.route import Route
+from streams.settings import MEMBERS, QUEUES, Settings
+
+settings = Settings.from_env()
+app = App(settings)
+
+group_events = app.chunks(settings.group_events)
+queue_events = app.chunks(settings.queue_events)
+
+
+def _route(rows: Rows, partition: int) -> Fold:
+    return Route(rows, partition, settings.partitions, settings.queue_events)
+
+
+def _deliver(rows: Rows, partition: int) -> Fold:
+    return Deliver(rows, partition, settings.partitions, settings.group_events)
+
+
+members = app.folded_table(
+    MEMBERS, settings.group_events, _route, help="who is bound to a group: group -> queues"
+)
+queues = app.folded_table(
+    QUEUES, settings.queue_events, _deliver, help="inboxes, bindings and sessions of queues"
+)
+
+
+@app.agent(group_events, name="route")
+async def route(chunks: Any) -> None:
+    """Fold binds, unbinds and messages into `members`, and send on what queues must know."""
+    async for chunk in chunks:
+        members.fold(chunk)
+
+
+@app.agent(queue_events, name="deliver")
+async def deliver(chunks: Any) -> None:
+    """Fold what concerns queues into `queues`."""
+    async for chunk in chunks:
+        queues.fold(chunk)

@@ -1,0 +1,89 @@
+"""One checkpoint of one table partition: state and position become durable together.
+
+The order is the whole point, so it is numbered here and in `Checkpoint.run`:
+
+1. every output of the records folded so far is in Kafka;
+2. the rows that changed, and the marker with the source offset, are in the changelog, in
+   one transaction;
+3. rows, marker and changelog offset are in the database, in one batch;
+4. the source offset is committed to the consumer group, for lag tools only.
+
+A crash before 2 is committed leaves the last checkpoint; one after it is made good when
+the changelog is read at the next start.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from streams.engine.changelog import MARKER, ChangelogWriter, pack_marker
+from streams.engine.database import Database
+from streams.engine.output import Ledger
+from streams.engine.overlay import Layer, raw_rows
+from streams.engine.ports import Context
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """What one checkpoint writes; `run` writes it."""
+
+    context: Context
+    name: str
+    source: tuple[str, int]
+    position: int
+    layer: Layer
+    ledger: Ledger
+    writer: ChangelogWriter
+    database: Database
+    topic_id: bytes
+    rows: int = 0
+    writing: bool = False
+    """Whether a worker thread is at work on the changelog or the database."""
+    seconds: float = 0.0
+    began: float = field(default_factory=time.monotonic)
+
+    async def run(self) -> int:
+        """Carry out the four steps.
+
+        Returns:
+            the changelog offset after the marker.
+
+        Raises:
+            Fenced: another worker has opened the partition; nothing was written.
+            ChangelogBroken, Stopped, Unavailable
+        """
+        context = self.context
+        context.step(self.name, "outputs")
+        await self.ledger.settled()  # 1
+        context.step(self.name, "changelog")
+        self.writing = True
+        next_offset = await context.blocking(self._write)  # 2 and 3
+        context.step(self.name, "commit")
+        context.committed(self.source, self.position)  # 4
+        self.seconds = time.monotonic() - self.began
+        self.layer = {}
+        return next_offset
+
+    def _write(self) -> int:
+        changes = _Changes(self.layer)
+        marker = pack_marker(self.position)
+        next_offset = self.writer.append(changes, marker)
+        self.rows = changes.count
+        self.context.step(self.name, "database")
+        self.database.write(
+            [*changes, (MARKER, marker)], next_offset, int(time.time() * 1000), self.topic_id
+        )
+        return next_offset
+
+
+class _Changes:
+    """A layer's rows, as often as they are asked for."""
+
+    def __init__(self, layer: Layer) -> None:
+        self._layer = layer
+        self.count = sum(map(len, layer.values()))
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes | None]]:
+        return raw_rows(self._layer)

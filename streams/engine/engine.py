@@ -1,0 +1,433 @@
+"""The engine of one worker: owns its partitions, their readers and their producers.
+
+`Engine` is a service of the Faust app.  Faust's assignor decides which table partitions
+this worker owns; the engine opens, folds, checkpoints and closes them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from confluent_kafka import Consumer, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient
+from faust.types import TP
+from mode import Service
+
+from streams.engine.clients import logger as kafka_logger
+from streams.engine.database import Resources
+from streams.engine.output import Headers, Ledger, OutputProducer, Publisher
+from streams.engine.partition import Partition
+from streams.engine.source import Chunk, SourceReader
+from streams.engine.standby import StandbyFollower
+from streams.errors import StreamsError, Unavailable
+from streams.fold import Fold, FoldFactory, Record
+from streams.topics import ensure_topics
+
+if TYPE_CHECKING:
+    from streams.engine.application import App
+    from streams.engine.transport import Consumer as GroupConsumer
+    from streams.settings import Settings
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+DEAD_LETTER_BYTES = 1 << 20
+"""A dead letter carries at most this much of the record's value."""
+
+COMMIT_SECONDS = 0.5
+"""How often source offsets are committed to the consumer group, for lag tools."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """A folded table: which topic it is folded from, and by what."""
+
+    name: str
+    source_topic: str
+    changelog_topic: str
+    factory: FoldFactory
+
+
+class Engine(Service):
+    """See the module's docstring.  All methods are for the event loop, unless they say so."""
+
+    def __init__(self, app: App, settings: Settings) -> None:
+        super().__init__(loop=None)
+        self.app = app
+        self.settings = settings
+        self.app_id = settings.app_id
+        self.client: Mapping[str, Any] = dict(settings.librdkafka())
+        self.checkpoint_seconds = settings.checkpoint_seconds
+        self.checkpoint_rows = settings.checkpoint_rows
+        self.checkpoint_bytes = 32 << 20
+        self.tombstone_ms = 6 * 86_400_000  # the topics keep them a day longer
+        self.on_chunk_folded: Callable[[Partition, Fold], None] = lambda _partition, _fold: None
+        """Called after each chunk, when its rows can be read."""
+        self.on_partition_lost: Callable[[Partition], None] = lambda _partition: None
+        """Called when a partition stops answering reads."""
+        self.on_step: Callable[[str, str], None] | None = None
+        """For tests: called, from any thread, when a checkpoint begins a step."""
+        self.tables: dict[str, TableSpec] = {}
+        self.partitions: dict[tuple[str, int], Partition] = {}
+        self.started_at = time.time()
+        self._epoch = 0
+        self._topic_ids: dict[str, bytes] = {}
+        self._positions: dict[tuple[str, int], int] = {}
+        self._closed = False
+        self._standbys: set[tuple[str, int]] = set()
+        self._control_lock = threading.Lock()
+        self._assigning = asyncio.Lock()
+
+    # Set-up -------------------------------------------------------------------------
+
+    def add_table(self, name: str, source_topic: str, factory: FoldFactory) -> TableSpec:
+        """Declare a table; to be called before the app starts."""
+        spec = TableSpec(name, source_topic, self.settings.changelog(name), factory)
+        self.tables[name] = spec
+        return spec
+
+    @property
+    def source_topics(self) -> set[str]:
+        """The topics that are folded into tables."""
+        return {spec.source_topic for spec in self.tables.values()}
+
+    async def on_start(self) -> None:
+        """Check topics, and start readers and producers."""
+        # Threads of this process hand the interpreter over sooner than the default 5 ms,
+        # which a record would otherwise wait at each thread that it passes.
+        sys.setswitchinterval(0.001)
+        settings = self.settings
+        self.resources = Resources(settings.cache_bytes, settings.write_buffer_bytes)
+        self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="engine")
+        self._control = Consumer(
+            {
+                **self.client,
+                "group.id": f"{self.app_id}-control",  # required by the client, never joined
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+            },
+            error_cb=lambda error: logger.info("control: %s", error.str()),
+            logger=kafka_logger,
+        )
+        self._admin = AdminClient(dict(self.client))
+        await self.blocking(self._learn_topics)
+        self.outputs = OutputProducer(self.client)
+        self.publisher = Publisher(self.client)
+        self.source = SourceReader(
+            self.client,
+            self.app_id,
+            self.loop,
+            self._arrive,
+            settings.chunk_records,
+        )
+        self.standby = StandbyFollower(self.client, self.app_id, self.resources, self.topic_id)
+
+    def _learn_topics(self) -> None:
+        """Make the topics if they are missing, and learn their ids. Blocks."""
+        ensure_topics(self.settings)
+        names = [spec.changelog_topic for spec in self.tables.values()]
+        described = self._admin.describe_topics(TopicCollection(names), request_timeout=30.0)
+        for name, future in described.items():
+            topic_id = future.result().topic_id
+            bits = (topic_id.get_most_significant_bits() << 64) | (
+                topic_id.get_least_significant_bits() & (1 << 64) - 1
+            )
+            self._topic_ids[name] = (bits & (1 << 128) - 1).to_bytes(16, "big")
+
+    async def on_stop(self) -> None:
+        """Stop readers and producers; partitions were closed before."""
+        await self.close_partitions()
+        if hasattr(self, "source"):
+            await self.blocking(self.source.close)
+            await self.blocking(self.standby.close)
+            await self.blocking(lambda: self.publisher.close(5.0))
+            await self.blocking(lambda: self.outputs.close(5.0))
+        if hasattr(self, "_control"):
+            await self.blocking(self._control.close)
+            self._threads.shutdown(wait=False)
+
+    @property
+    def _consumer(self) -> GroupConsumer:
+        return cast("GroupConsumer", self.app.consumer)
+
+    # Assignment ---------------------------------------------------------------------
+
+    async def assign(self, actives: set[tuple[str, int]], standbys: set[tuple[str, int]]) -> None:
+        """Take over an assignment of (table, partition) pairs.
+
+        Partitions that stay are left alone, unless somebody else has written to them.
+        """
+        async with self._assigning:
+            if self._closed:
+                return
+            standbys = standbys - actives
+            lost = [p for key, p in self.partitions.items() if key not in actives]
+            for partition in lost:
+                del self.partitions[partition.table, partition.number]
+            await asyncio.gather(*(partition.close(checkpoint=False) for partition in lost))
+            for key in self._standbys - standbys:
+                await self.standby.release(self._followed(key))
+            kept = list(self.partitions.values())
+            for partition, mine in zip(
+                kept, await asyncio.gather(*(p.still_mine() for p in kept)), strict=True
+            ):
+                if not mine:
+                    partition.reopen()
+            for key in sorted(actives - self.partitions.keys()):
+                self._open(key)
+            for key in standbys - self._standbys:
+                self.standby.follow(self._followed(key), self._path(key))
+            self._standbys = standbys
+
+    def _open(self, key: tuple[str, int]) -> None:
+        table, number = key
+        spec = self.tables[table]
+        partition = self.partitions[key] = Partition(
+            self,
+            table,
+            spec.source_topic,
+            spec.changelog_topic,
+            number,
+            spec.factory,
+            self._path(key),
+        )
+        partition.start()
+
+    def _followed(self, key: tuple[str, int]) -> tuple[str, int]:
+        return self.tables[key[0]].changelog_topic, key[1]
+
+    def _path(self, key: tuple[str, int]) -> Path:
+        return Path(self.settings.data) / "tables" / self.app_id / f"{key[0]}-{key[1]}.db"
+
+    def reread(self) -> None:
+        """Have all partitions read on from where they stand: chunks may have been dropped."""
+        for partition in self.partitions.values():
+            partition.reread()
+
+    async def close_partitions(self) -> None:
+        """Checkpoint and close everything: the worker is stopping."""
+        self._closed = True
+        partitions = list(self.partitions.values())
+        await asyncio.gather(*(partition.close(checkpoint=True) for partition in partitions))
+        self.partitions.clear()
+        await self._commit_positions()
+
+    # Chunks -------------------------------------------------------------------------
+
+    def _arrive(self, chunks: list[Chunk]) -> None:
+        self._consumer.arrive(chunks)
+
+    def accept(self, table: str, chunk: Chunk) -> None:
+        """Give a chunk to the partition that folds it; the agents' last word on it."""
+        partition = self.partitions.get((table, chunk.partition))
+        if partition is None:
+            self.source.done(chunk)
+        else:
+            partition.accept(chunk)
+
+    # For gateway and commands -------------------------------------------------------
+
+    def partition(self, table: str, number: int) -> Partition | None:
+        """The partition if this worker owns it, in whatever state; None otherwise."""
+        return self.partitions.get((table, number))
+
+    def ready_partitions(self, table: str) -> Iterator[Partition]:
+        """The partitions of a table that this worker owns and may read from."""
+        return (p for p in list(self.partitions.values()) if p.table == table and p.ready)
+
+    def owner(self, table: str, number: int) -> str | None:
+        """URL of the worker that owns a partition by the last assignment known here."""
+        tp = TP(self.tables[table].changelog_topic, number)
+        assignor: Any = self.app.assignor
+        url: str | None = assignor._tps_url.get(tp)
+        return url
+
+    @property
+    def failure(self) -> str | None:
+        """Why this worker cannot go on and must be restarted, or None."""
+        if not hasattr(self, "source"):
+            return None
+        if self.source.failure is not None:
+            return f"source reader: {self.source.failure!r}"
+        if self.outputs.fatal is not None:
+            return f"output producer: {self.outputs.fatal.str()}"
+        return None
+
+    def status(self) -> dict[str, Any]:
+        """What `/v1/cluster` shows: partitions, owners, lag, recovery.
+
+        Each row of `partitions` names a table partition of the whole cluster; those of
+        this worker also say their state, positions (source offsets) and lag (records).
+        """
+        rows = []
+        for table in self.tables:
+            for number in range(self.settings.partitions):
+                row: dict[str, Any] = {
+                    "table": table,
+                    "partition": number,
+                    "owner": self.owner(table, number),
+                }
+                partition = self.partitions.get((table, number))
+                if partition is not None:
+                    end = partition.source_end
+                    last = partition.last_checkpoint
+                    row |= {
+                        "state": str(partition.state),
+                        "ready": partition.ready,
+                        "position": partition.position,
+                        "end": end,
+                        "lag": max(0, end - partition.position),
+                        "checkpointed": partition.checkpointed,
+                        "restored_rows": partition.restored_rows,
+                        "folded": partition.folded,
+                        "dead_letters": partition.dead_letters,
+                        "failures": partition.failures,
+                        "checkpoint_seconds": last.seconds if last else None,
+                        "checkpoint_rows": last.rows if last else None,
+                        "overlay_rows": partition._rows.pending if partition._rows else 0,
+                    }
+                rows.append(row)
+        mine = [row for row in rows if "state" in row]
+        return {
+            "app": self.app_id,
+            "url": str(self.app.conf.canonical_url),
+            "pid": os.getpid(),
+            "started_at": int(self.started_at * 1000),
+            "generation": self.app.consumer_generation_id,
+            "rebalancing": bool(self.app.rebalancing),
+            "ready": bool(mine) and all(row["ready"] for row in mine),
+            "failure": self.failure,
+            "standbys": sorted(f"{table}/{number}" for table, number in self._standbys),
+            "outputs_queued": self.outputs.queued() if hasattr(self, "outputs") else 0,
+            "partitions": rows,
+        }
+
+    # Context of partitions (see `streams.engine.ports.Context`) -----------------------
+
+    async def blocking(self, call: Callable[..., T], *args: Any) -> T:
+        """Run a blocking call in a worker thread."""
+        return await self.loop.run_in_executor(self._threads, call, *args)
+
+    def topic_id(self, topic: str) -> bytes:
+        """16 bytes that name this incarnation of a topic; for any thread."""
+        return self._topic_ids[topic]
+
+    def changelog_end(self, partition: tuple[str, int]) -> int:
+        """End of the committed part of a partition; blocks, for any thread."""
+        return self._watermarks(partition)[1]
+
+    def source_end(self, partition: tuple[str, int]) -> int:
+        """End of a source partition; blocks, for any thread."""
+        return self._watermarks(partition)[1]
+
+    def _watermarks(self, partition: tuple[str, int]) -> tuple[int, int]:
+        while True:
+            try:
+                with self._control_lock:
+                    low, high = self._control.get_watermark_offsets(
+                        TopicPartition(*partition), timeout=5.0
+                    )
+                return int(low), int(high)
+            except KafkaException as exc:
+                if self._closed:
+                    raise Unavailable("stopping") from exc
+                logger.info("%s/%d: %s", *partition, exc.args[0].str())
+                time.sleep(0.2)
+
+    def next_epoch(self) -> int:
+        """A number that no earlier assignment of a source has had."""
+        self._epoch += 1
+        return self._epoch
+
+    def lease_valid(self) -> bool:
+        """Whether the group has counted this worker within its session timeout.
+
+        A worker that was stopped for longer sees at once, before any heartbeat is
+        answered, that its partitions may have moved.
+        """
+        age = time.monotonic() - self._consumer.last_heartbeat
+        return age < self.settings.session_timeout_seconds
+
+    def committed(self, source: tuple[str, int], offset: int) -> None:
+        """Commit a source offset to the consumer group, some time soon."""
+        self._positions[source] = offset
+
+    @Service.task
+    async def _commit_sometimes(self) -> None:
+        while not self.should_stop:
+            await self.sleep(COMMIT_SECONDS)
+            await self._commit_positions()
+
+    async def _commit_positions(self) -> None:
+        positions, self._positions = self._positions, {}
+        if positions:
+            await self._consumer.commit_positions(
+                {TP(*source): offset for source, offset in positions.items()}
+            )
+
+    @Service.task
+    async def _watch_for_failure(self) -> None:
+        """End the worker when it cannot go on: it restarts from its checkpoints."""
+        while not self.should_stop:
+            await self.sleep(0.5)
+            if self.failure is not None:
+                await self.crash(StreamsError(self.failure))
+                return
+
+    async def dead_letter(self, topic: str, record: Record, reason: str, ledger: Ledger) -> None:
+        """Append a record that could not be folded to the dead letters."""
+        logger.warning(
+            "dead letter: %s/%d offset %d: %s", topic, record.partition, record.offset, reason
+        )
+        headers: Headers = [
+            ("type", b"DeadLetter"),
+            ("reason", reason.encode()[:1024]),
+            ("topic", topic.encode()),
+            ("partition", str(record.partition).encode()),
+            ("offset", str(record.offset).encode()),
+            ("timestamp", str(record.timestamp).encode()),
+        ]
+        value = record.value
+        if value is not None and len(value) > DEAD_LETTER_BYTES:
+            headers.append(("truncated", str(len(value)).encode()))
+            value = value[:DEAD_LETTER_BYTES]
+        await self.outputs.send_with(
+            self.settings.dead_letters, record.partition, record.key, value, headers, ledger
+        )
+
+    def after_chunk(self, partition: Partition, fold: Fold) -> None:
+        """A chunk has been folded; its rows can be read."""
+        self.on_chunk_folded(partition, fold)
+
+    def on_ready(self, partition: Partition) -> None:
+        """The partition answers reads from now on."""
+        logger.info(
+            "%s/%d ready at %d (%d rows restored)",
+            partition.table,
+            partition.number,
+            partition.position,
+            partition.restored_rows,
+        )
+
+    def on_lost(self, partition: Partition) -> None:
+        """The partition has stopped answering reads."""
+        self.on_partition_lost(partition)
+
+    def step(self, name: str, step: str) -> None:
+        """A checkpoint begins a step; for any thread."""
+        if self.on_step is not None:
+            self.on_step(name, step)
+
+    def is_locked(self, error: Exception) -> bool:
+        """Whether opening a database failed because another process has it open."""
+        return "lock" in str(error).lower()

@@ -1,0 +1,289 @@
+"""What leaves a worker: outputs of folds, and events that clients publish.
+
+Both go through confluent-kafka's idempotent producer.  Outputs wait for the broker for
+ever, since a checkpoint cannot go on without them; a published event has a deadline,
+since somebody waits for the answer.  Knows Kafka, not Faust.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from streams.engine.clients import logger as kafka_logger
+from streams.errors import TooLarge, Unavailable
+
+logger = logging.getLogger(__name__)
+
+Headers = list[tuple[str, str | bytes | None]]
+Delivered = Callable[[KafkaError | None, Any], None]
+
+_TOO_LARGE = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE}
+
+
+class _PolledProducer:
+    """A producer and the thread that serves its delivery reports."""
+
+    def __init__(self, config: Mapping[str, Any], name: str) -> None:
+        self.producer = Producer(dict(config), error_cb=self._on_error, logger=kafka_logger)
+        self.fatal: KafkaError | None = None
+        self._running = True
+        self._thread = threading.Thread(target=self._poll, name=name, daemon=True)
+        self._thread.start()
+
+    def _poll(self) -> None:
+        poll = self.producer.poll
+        while self._running:
+            poll(0.2)
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.fatal():
+            self.fatal = error
+            logger.critical("producer: %s", error.str())
+        else:
+            logger.info("producer: %s", error.str())
+
+    def close(self, timeout: float) -> int:
+        """Wait up to `timeout` seconds for what is queued; return how many records were left."""
+        left = self.producer.flush(timeout)
+        self._running = False
+        self._thread.join(timeout=2.0)
+        return int(left)
+
+
+class Ledger:
+    """Counts the outputs of one partition between two checkpoints until all are confirmed.
+
+    `sent` is written by the event loop alone and `_confirmed` by the producer's thread
+    alone; `settled` is what joins them.
+    """
+
+    __slots__ = ("_confirmed", "_loop", "_waiter", "failed", "sent")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.sent = 0
+        self.failed: KafkaError | None = None
+        self._confirmed = 0
+        self._loop = loop
+        self._waiter: asyncio.Event | None = None
+
+    def delivered(self, error: KafkaError | None, _message: Any) -> None:
+        """Take one delivery report; called by the producer's thread."""
+        if error is not None:
+            self.failed = error
+        self._confirmed += 1
+        if self._waiter is not None:
+            self._loop.call_soon_threadsafe(self._waiter.set)
+
+    async def settled(self) -> None:
+        """Wait until every output counted here is in Kafka; nothing may be sent after this.
+
+        Raises:
+            Unavailable: an output was refused for good.
+        """
+        self._waiter = asyncio.Event()
+        while self._confirmed < self.sent:
+            self._waiter.clear()
+            if self._confirmed < self.sent:
+                await self._waiter.wait()
+        if self.failed is not None:
+            raise Unavailable(f"an output was refused: {self.failed.str()}")
+
+
+class OutputProducer:
+    """Appends the outputs of all folds of this worker, in order, none missing."""
+
+    def __init__(self, client: Mapping[str, Any]) -> None:
+        self._polled = _PolledProducer(
+            {
+                **client,
+                "enable.idempotence": True,
+                # A gap would be lost for good, since a reader drops what is not above the
+                # highest origin it has seen: so never give a record up.
+                "message.timeout.ms": 0,
+                "enable.gapless.guarantee": True,
+                "partitioner": "murmur2_random",
+                "linger.ms": 0.5,
+                "batch.size": 524_288,
+                "message.max.bytes": 2_097_152,
+                "compression.type": "lz4",
+                "queue.buffering.max.messages": 100_000,
+                "queue.buffering.max.kbytes": 65_536,
+                "statistics.interval.ms": 0,
+            },
+            "outputs",
+        )
+        self._produce = self._polled.producer.produce
+        self._headers: dict[str, Headers] = {}
+
+    @property
+    def fatal(self) -> KafkaError | None:
+        """The error that ended this producer, if one did: the worker must end too."""
+        return self._polled.fatal
+
+    async def send(
+        self, topic: str, partition: int, key: bytes, value: bytes, type_: str, ledger: Ledger
+    ) -> None:
+        """Queue one record; waits only while the queue is full."""
+        headers = self._headers.get(type_)
+        if headers is None:
+            headers = self._headers[type_] = [("type", type_.encode())]
+        await self.send_with(topic, partition, key, value, headers, ledger)
+
+    async def send_with(
+        self,
+        topic: str,
+        partition: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+        ledger: Ledger,
+    ) -> None:
+        """Queue one record with headers of its own.
+
+        Raises:
+            Unavailable: the producer has failed for good.
+        """
+        while True:
+            try:
+                self._produce(
+                    topic,
+                    value,
+                    key,
+                    partition,
+                    on_delivery=ledger.delivered,
+                    headers=headers,
+                )
+            except BufferError:
+                await asyncio.sleep(0.01)
+            except KafkaException as exc:
+                raise Unavailable(f"cannot produce to {topic}: {exc.args[0].str()}") from exc
+            else:
+                ledger.sent += 1
+                return
+
+    def queued(self) -> int:
+        """Records that wait to be sent or confirmed."""
+        return len(self._polled.producer)
+
+    def close(self, timeout: float) -> int:
+        """Wait for what is queued; return how many records were left. Blocks."""
+        return self._polled.close(timeout)
+
+
+class Publisher:
+    """Appends events for clients and confirms each one only when Kafka has it."""
+
+    def __init__(self, client: Mapping[str, Any], timeout: float = 15.0) -> None:
+        self._polled = _PolledProducer(
+            {
+                **client,
+                "enable.idempotence": True,
+                "partitioner": "murmur2_random",
+                "message.timeout.ms": int(timeout * 1000),
+                "linger.ms": 0.5,
+                "message.max.bytes": 2_097_152,
+                "compression.type": "lz4",
+                "queue.buffering.max.messages": 100_000,
+                "queue.buffering.max.kbytes": 65_536,
+                "statistics.interval.ms": 0,
+            },
+            "publisher",
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._done: deque[tuple[asyncio.Future[tuple[int, int]], KafkaError | None, Any]] = deque()
+        self._woken = False
+        self._headers: dict[str, Headers] = {}
+
+    def publish(
+        self, topic: str, key: bytes, value: bytes, type: str
+    ) -> Awaitable[tuple[int, int]]:
+        """Append one event; the result is its (partition, offset), once Kafka has it.
+
+        The awaitable raises `Unavailable` when Kafka did not confirm in time, in which
+        case the event may still land.
+
+        Raises:
+            Unavailable: too much is queued already; nothing was sent.
+            TooLarge: the record is over the producer's limit; nothing was sent.
+        """
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        future: asyncio.Future[tuple[int, int]] = self._loop.create_future()
+        headers = self._headers.get(type)
+        if headers is None:
+            headers = self._headers[type] = [("type", type.encode())]
+
+        def delivered(error: KafkaError | None, message: Any) -> None:
+            self._done.append((future, error, message))
+            if not self._woken:
+                self._woken = True
+                assert self._loop is not None
+                self._loop.call_soon_threadsafe(self._resolve)
+
+        try:
+            self._polled.producer.produce(topic, value, key, on_delivery=delivered, headers=headers)
+        except BufferError as exc:
+            raise Unavailable("too many events wait to be confirmed", retry_after=1.0) from exc
+        except KafkaException as exc:
+            error: KafkaError = exc.args[0]
+            if error.code() in _TOO_LARGE:
+                raise TooLarge(f"record of {len(value)} bytes is over the limit") from exc
+            raise Unavailable(f"Kafka refused: {error.str()}") from exc
+        return future
+
+    async def publish_many(
+        self, events: Sequence[tuple[str, bytes, bytes, str]]
+    ) -> list[tuple[int, int]]:
+        """Append (topic, key, value, type) events in order; wait until Kafka has them all.
+
+        Raises:
+            Unavailable: at least one was not confirmed; others may have been.
+            TooLarge: at least one is over the limit; others may have been sent.
+        """
+        pending: list[Awaitable[tuple[int, int]]] = []
+        failed: Exception | None = None
+        for event in events:
+            while True:
+                try:
+                    pending.append(self.publish(*event))
+                except Unavailable as exc:
+                    if isinstance(exc.__cause__, BufferError) and pending:
+                        await asyncio.wait([asyncio.ensure_future(pending[-1])], timeout=5.0)
+                        continue
+                    failed = exc
+                except TooLarge as exc:
+                    failed = exc
+                break
+            if failed is not None:
+                break
+        results = await asyncio.gather(*pending, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        if failed is not None:
+            raise failed
+        return [result for result in results if not isinstance(result, BaseException)]
+
+    def _resolve(self) -> None:
+        self._woken = False
+        while self._done:
+            future, error, message = self._done.popleft()
+            if future.done():
+                continue
+            if error is None:
+                future.set_result((message.partition(), message.offset()))
+            elif error.code() in _TOO_LARGE:
+                future.set_exception(TooLarge(error.str()))
+            else:
+                future.set_exception(Unavailable(f"Kafka did not confirm: {error.str()}"))
+
+    def close(self, timeout: float) -> int:
+        """Wait for what is queued; return how many records were left. Blocks."""
+        return self._polled.close(timeout)

@@ -1,0 +1,557 @@
+"""One active table partition: opened, folded, checkpointed, closed.
+
+States and what may follow:
+
+    opening ──► restoring ──► catching-up ──► ready
+       ▲            │              │            │
+       └────────────┴── failed ◄───┴────────────┘        (and closed, from any)
+
+*opening*: the former writer is fenced and the database opened.  *restoring*: committed
+rows of the changelog are applied, up to its end.  *catching-up*: source records are folded
+up to where the source ended when the partition was opened, so that no answer is older
+than one that a former owner may have given.  *failed*: what was not committed is
+discarded, and the partition opened afresh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+import time
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+
+from streams.engine.changelog import (
+    MARKER,
+    ChangelogBroken,
+    ChangelogReader,
+    ChangelogWriter,
+    Fenced,
+    Stopped,
+    unpack_marker,
+)
+from streams.engine.checkpoint import Checkpoint
+from streams.engine.database import Database, UnknownFormat, wipe
+from streams.engine.output import Ledger
+from streams.engine.overlay import LayeredRows, OverlayRows
+from streams.engine.ports import Context
+from streams.engine.source import Chunk
+from streams.errors import Unavailable
+from streams.fold import BadRecord, Fold, FoldFactory, Record
+
+logger = logging.getLogger(__name__)
+
+SLICE_SECONDS = 0.008
+"""How long a fold may keep the event loop before others get a turn."""
+
+RECORDS_PER_LOOK = 64
+"""Records folded between two looks at the clock."""
+
+
+class State(enum.StrEnum):
+    """See the module's docstring."""
+
+    OPENING = "opening"
+    RESTORING = "restoring"
+    CATCHING_UP = "catching-up"
+    READY = "ready"
+    FAILED = "failed"
+    CLOSED = "closed"
+
+
+class Partition:
+    """The active owner of one table partition; runs as one task in the event loop."""
+
+    def __init__(
+        self,
+        context: Context,
+        table: str,
+        source_topic: str,
+        changelog_topic: str,
+        number: int,
+        factory: FoldFactory,
+        path: Path,
+    ) -> None:
+        self.table = table
+        self.number = number
+        self.source_topic = source_topic
+        self.changelog_topic = changelog_topic
+        self.state = State.OPENING
+        self.position = 0
+        """The next source offset to fold."""
+        self.checkpointed = 0
+        """The source offset of the last checkpoint."""
+        self.restored_rows = 0
+        self.folded = 0
+        self.dead_letters = 0
+        self.last_checkpoint: Checkpoint | None = None
+        self.failures = 0
+        self._context = context
+        self._factory = factory
+        self._path = path
+        self._database: Database | None = None
+        self._writer: ChangelogWriter | None = None
+        self._rows: OverlayRows | None = None
+        self._fold: Fold | None = None
+        self._ledger = Ledger(context.loop)
+        self._chunks: deque[Chunk] = deque()
+        self._woken = asyncio.Event()
+        self._closing = False
+        self._releasing = False
+        self._lost = False
+        self._final_checkpoint = False
+        self._accepted = 0
+        self._epoch = 0
+        self._catch_up_to = 0
+        self._changelog_end = 0
+        self._checkpoint: asyncio.Task[None] | None = None
+        self._checkpoint_now: Checkpoint | None = None
+        self._checkpoint_due = 0.0
+        self._slice_began = 0.0
+        self._position_waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    # For readers --------------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """Whether reads may be answered from `rows`."""
+        return self.state is State.READY and self._context.lease_valid()
+
+    @property
+    def rows(self) -> OverlayRows:
+        """The rows; read them only when `ready`, and hold no iterator over an await."""
+        if self._rows is None:
+            raise Unavailable(f"{self.table}/{self.number} is {self.state}")
+        return self._rows
+
+    @property
+    def source_end(self) -> int:
+        """End of the source partition's log (next offset), as far as it is known."""
+        end = self._context.source.end((self.source_topic, self.number))
+        return max(self.position, self._catch_up_to, end or 0)
+
+    def snapshot(self) -> LayeredRows:
+        """Return the rows of this moment, unmoved by what is folded later.
+
+        Memory and disk space are held for as long as it lives: drop it soon.
+        """
+        rows, database = self.rows, self._database
+        assert database is not None
+        return rows.snapshot(database.snapshot())
+
+    async def reached(self, offset: int, timeout: float) -> bool:
+        """Wait until the record at a source offset has been folded.
+
+        Returns:
+            False when `timeout` seconds have passed first, or the partition was lost.
+        """
+        if self.position > offset:
+            return True
+        waiter: asyncio.Future[None] = self._context.loop.create_future()
+        self._position_waiters.append((offset, waiter))
+        try:
+            await asyncio.wait_for(waiter, timeout)
+        except TimeoutError:
+            return False
+        finally:
+            self._position_waiters = [w for w in self._position_waiters if w[1] is not waiter]
+        return self.position > offset
+
+    # For the engine -----------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin opening; returns at once."""
+        self._task = self._context.loop.create_task(self._run(), name=f"{self.table}/{self.number}")
+
+    def accept(self, chunk: Chunk) -> None:
+        """Take a chunk to be folded; one that does not follow the last is dropped.
+
+        When records are missing before it, the source is read again from where this
+        partition stands.
+        """
+        if chunk.epoch != self._epoch:
+            self._context.source.done(chunk)
+            return
+        if chunk.begin > self._accepted:
+            self._context.source.done(chunk)
+            self._reread()
+            return
+        self._accepted = chunk.end
+        self._chunks.append(chunk)
+        self._woken.set()
+
+    def reread(self) -> None:
+        """Read the source again from here on, as after a pause in which chunks were dropped."""
+        if self.state in (State.CATCHING_UP, State.READY):
+            self._reread()
+
+    async def still_mine(self) -> bool:
+        """After a rebalance: check that nobody else has written to the changelog meanwhile."""
+        if self.state not in (State.CATCHING_UP, State.READY):
+            return True
+        before = self._checkpoint_now
+        if self._checkpoint is not None:
+            return True  # its own checkpoint will find out
+        end = await self._context.blocking(self._context.changelog_end, self._topic_partition)
+        # One more is the commit of the last checkpoint; a checkpoint takes at least two.
+        return self._checkpoint_now is not before or end <= self._changelog_end + 1
+
+    def reopen(self) -> None:
+        """Discard what is not committed and open afresh: somebody else wrote meanwhile."""
+        if self._task is not None and not self._closing:
+            self._lost = True
+            self._woken.set()
+
+    async def close(self, checkpoint: bool, timeout: float = 10.0) -> None:
+        """Stop folding and close; with `checkpoint`, commit what was folded first.
+
+        After `timeout` seconds (the broker may be away) what is not committed is dropped:
+        the next owner folds it again.
+        """
+        self._closing = True
+        self._final_checkpoint = checkpoint
+        self._woken.set()
+        if self._task is not None:
+            _, late = await asyncio.wait([self._task], timeout=timeout)
+            if late:
+                self._final_checkpoint = False
+                self._task.cancel()
+                await asyncio.wait([self._task])
+            self._task = None
+        self.state = State.CLOSED
+
+    # The task -----------------------------------------------------------------------
+
+    @property
+    def _topic_partition(self) -> tuple[str, int]:
+        return (self.changelog_topic, self.number)
+
+    def _stopped(self) -> bool:
+        return self._releasing or (self._closing and not self._final_checkpoint)
+
+    async def _run(self) -> None:
+        while not self._closing:
+            try:
+                await self._open()
+                await self._work()
+                if self._final_checkpoint:
+                    await self._checkpoint_last()
+            except Stopped:
+                pass
+            except Fenced:
+                logger.warning("%s/%d: another worker took over", self.table, self.number)
+                self._failed()
+                await self._pause(0.5)
+            except Exception as exc:
+                logger.error(
+                    "%s/%d: %s: %s; opening it afresh",
+                    self.table,
+                    self.number,
+                    type(exc).__name__,
+                    exc,
+                    exc_info=not isinstance(exc, (ChangelogBroken, Unavailable)),
+                )
+                self._failed()
+                await self._pause(1.0)
+            finally:
+                await self._release()
+
+    def _failed(self) -> None:
+        self.state = State.FAILED
+        self.failures += 1
+
+    async def _pause(self, seconds: float) -> None:
+        self._woken.clear()
+        if not self._closing:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._woken.wait()
+
+    async def _open(self) -> None:
+        context = self._context
+        self.state = State.OPENING
+        self._lost = self._releasing = False
+        self._writer = ChangelogWriter(
+            self.changelog_topic,
+            self.number,
+            context.client,
+            f"{context.app_id}-{self.table}-{self.number}",
+            self._stopped,
+        )
+        await context.blocking(self._writer.open)
+        await context.blocking(self._open_database)
+        self.state = State.RESTORING
+        await context.blocking(self._restore)
+        database = self._database
+        assert database is not None
+        marker = await context.blocking(database.get, MARKER)
+        self.position = self.checkpointed = self._accepted = unpack_marker(marker) or 0
+        self._changelog_end = database.next_offset
+        self._rows = OverlayRows(database)
+        self._fold = self._factory(self._rows, self.number)
+        self._ledger = Ledger(context.loop)
+        self._catch_up_to = await context.blocking(
+            context.source_end, (self.source_topic, self.number)
+        )
+        self.state = State.CATCHING_UP
+        self._checkpoint_due = context.loop.time() + context.checkpoint_seconds
+        self._reread()
+        self._moved()
+
+    def _open_database(self) -> None:
+        context = self._context
+        topic_id = context.topic_id(self.changelog_topic)
+        try:
+            database = Database(self._path, context.resources)
+        except UnknownFormat as exc:
+            logger.warning("%s: rebuilding from the changelog", exc)
+            wipe(self._path)
+            database = Database(self._path, context.resources)
+        except Exception as exc:
+            if context.is_locked(exc):
+                raise Unavailable(f"{self._path} is in use by another process") from None
+            logger.warning("%s is damaged (%s): rebuilding from the changelog", self._path, exc)
+            wipe(self._path)
+            database = Database(self._path, context.resources)
+        if database.next_offset > 0:
+            reason = self._stale(database, topic_id)
+            if reason is not None:
+                logger.warning("%s: %s: rebuilding from the changelog", self._path, reason)
+                database.close()
+                wipe(self._path)
+                database = Database(self._path, context.resources)
+        self._database = database
+
+    def _stale(self, database: Database, topic_id: bytes) -> str | None:
+        """Say why a database cannot be continued from, or None when it can."""
+        context = self._context
+        if database.topic_id != topic_id:
+            return "belongs to another changelog topic"
+        if database.next_offset > context.changelog_end(self._topic_partition):
+            return "is ahead of the changelog"
+        if time.time() * 1000 - database.written_at > context.tombstone_ms:
+            return "is older than the changelog keeps tombstones"
+        return None
+
+    def _restore(self) -> None:
+        context = self._context
+        assert self._database is not None
+        reader = ChangelogReader(
+            self.changelog_topic,
+            self.number,
+            context.client,
+            self._database,
+            context.topic_id(self.changelog_topic),
+        )
+        try:
+            at_end = False
+            while not at_end:
+                if self._closing:
+                    raise Stopped
+                count, at_end = reader.read(0.2)
+                self.restored_rows += count
+        finally:
+            reader.close()
+
+    def _reread(self) -> None:
+        """Have the source read again from behind the last chunk that was accepted."""
+        self._epoch = self._context.next_epoch()
+        for chunk in self._chunks:
+            chunk.epoch = -1  # of an older assignment: its records no longer count there
+        self._context.source.assign((self.source_topic, self.number), self._accepted, self._epoch)
+
+    async def _work(self) -> None:
+        context = self._context
+        while not self._closing:
+            if self._lost:
+                raise Fenced("somebody else wrote to the changelog")
+            if self._chunks:
+                chunk = self._chunks.popleft()
+                await self._fold_chunk(chunk)
+                context.source.done(chunk)
+                self._moved()
+            self._collect_checkpoint()
+            if self._wants_checkpoint():
+                self._begin_checkpoint()
+            if self._overfull() and self._checkpoint is not None:
+                await asyncio.wait([self._checkpoint])
+                self._collect_checkpoint()
+            elif not self._chunks:
+                await self._idle()
+            else:
+                await self._breathe()
+
+    async def _idle(self) -> None:
+        self._woken.clear()
+        if self._chunks or self._closing or self._lost:
+            return
+        timeout = None
+        if self._checkpoint is None and self.position > self.checkpointed:
+            timeout = max(0.0, self._checkpoint_due - self._context.loop.time())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._woken.wait()
+        self._slice_began = time.monotonic()
+
+    async def _breathe(self) -> None:
+        """Give the event loop a turn if this partition has had it for long."""
+        if time.monotonic() - self._slice_began > SLICE_SECONDS:
+            await asyncio.sleep(0)
+            self._slice_began = time.monotonic()
+
+    async def _fold_chunk(self, chunk: Chunk) -> None:
+        fold = self._fold
+        assert fold is not None
+        apply, ready = fold.apply, fold.ready
+        position = self.position
+        first = chunk.records[0].offset if chunk.records else chunk.end
+        if first > position and chunk.begin <= position:
+            logger.warning(
+                "%s/%d: offsets %d to %d are gone from the log",
+                self.source_topic,
+                self.number,
+                position,
+                first - 1,
+            )
+        count = 0
+        for record in chunk.records:
+            if record.offset < position:
+                continue
+            try:
+                steps = apply(record)
+                if steps is not None:
+                    for _ in steps:
+                        if ready:
+                            await self._send(fold)
+                        await self._breathe()
+            except BadRecord as exc:
+                await self._dead_letter(record, str(exc))
+            except Exception as exc:  # a defect of the fold must not stop the partition
+                logger.exception("%s/%d: offset %d", self.source_topic, self.number, record.offset)
+                await self._dead_letter(record, f"internal error: {type(exc).__name__}: {exc}")
+            if ready:
+                await self._send(fold)
+            count += 1
+            if not count % RECORDS_PER_LOOK:
+                await self._breathe()
+        fold.flush()
+        await self._send(fold)
+        self.position = chunk.end
+        self.folded += count
+        self._context.after_chunk(self, fold)
+
+    async def _send(self, fold: Fold) -> None:
+        ledger, send = self._ledger, self._context.outputs.send
+        for topic, partition, key, value, type_ in fold.ready:
+            await send(topic, partition, key, value, type_, ledger)
+        fold.ready.clear()
+
+    async def _dead_letter(self, record: Record, reason: str) -> None:
+        self.dead_letters += 1
+        await self._context.dead_letter(self.source_topic, record, reason, self._ledger)
+
+    def _moved(self) -> None:
+        position = self.position
+        if self.state is State.CATCHING_UP and position >= self._catch_up_to:
+            self.state = State.READY
+            self._context.on_ready(self)
+        for offset, waiter in self._position_waiters:
+            if offset < position and not waiter.done():
+                waiter.set_result(None)
+
+    # Checkpoints --------------------------------------------------------------------
+
+    def _overfull(self) -> bool:
+        rows = self._rows
+        assert rows is not None
+        return (
+            rows.pending >= self._context.checkpoint_rows
+            or rows.pending_bytes >= self._context.checkpoint_bytes
+        )
+
+    def _wants_checkpoint(self) -> bool:
+        if self._checkpoint is not None or self.position == self.checkpointed:
+            return False
+        return self._overfull() or self._context.loop.time() >= self._checkpoint_due
+
+    def _begin_checkpoint(self) -> None:
+        rows, database, writer = self._rows, self._database, self._writer
+        assert rows is not None
+        assert database is not None
+        assert writer is not None
+        context = self._context
+        checkpoint = Checkpoint(
+            context=context,
+            name=f"{self.table}/{self.number}",
+            source=(self.source_topic, self.number),
+            position=self.position,
+            layer=rows.freeze(),
+            ledger=self._ledger,
+            writer=writer,
+            database=database,
+            topic_id=context.topic_id(self.changelog_topic),
+        )
+        self._ledger = Ledger(context.loop)
+        self._checkpoint_due = context.loop.time() + context.checkpoint_seconds
+        self._checkpoint_now = checkpoint
+        self._checkpoint = context.loop.create_task(self._checkpointed(checkpoint))
+
+    async def _checkpointed(self, checkpoint: Checkpoint) -> None:
+        self._changelog_end = await checkpoint.run()
+        assert self._rows is not None
+        self._rows.thaw()
+        self.checkpointed = checkpoint.position
+        self.last_checkpoint = checkpoint
+        self._woken.set()
+
+    def _collect_checkpoint(self) -> None:
+        """Raise what the last checkpoint failed with, once it has ended."""
+        if self._checkpoint is not None and self._checkpoint.done():
+            task, self._checkpoint = self._checkpoint, None
+            task.result()
+
+    async def _checkpoint_last(self) -> None:
+        if self._checkpoint is not None:
+            await asyncio.wait([self._checkpoint])
+            self._collect_checkpoint()
+        if self.position > self.checkpointed:
+            self._begin_checkpoint()
+            assert self._checkpoint is not None
+            await asyncio.wait([self._checkpoint])
+            self._collect_checkpoint()
+
+    async def _release(self) -> None:
+        """Close everything of this incarnation; whatever was not committed is dropped."""
+        context = self._context
+        context.source.unassign((self.source_topic, self.number))
+        self._epoch = 0
+        for chunk in self._chunks:
+            context.source.done(chunk)
+        self._chunks.clear()
+        self._releasing = True
+        if self._checkpoint is not None:
+            # A thread of it may hold the database: it sees that it should stop, and ends.
+            if self._checkpoint_now is not None and not self._checkpoint_now.writing:
+                self._checkpoint.cancel()
+            await asyncio.wait([self._checkpoint])
+            if not self._checkpoint.cancelled():
+                self._checkpoint.exception()
+            self._checkpoint = None
+        self._rows = self._fold = None
+        for _offset, waiter in self._position_waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        writer, self._writer = self._writer, None
+        database, self._database = self._database, None
+        await context.blocking(_close, writer, database)
+        context.on_lost(self)
+
+
+def _close(writer: ChangelogWriter | None, database: Database | None) -> None:
+    if writer is not None:
+        writer.close()
+    if database is not None:
+        database.close()

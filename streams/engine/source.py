@@ -1,0 +1,235 @@
+"""Reads source topics in chunks, in a thread of its own.
+
+Group membership is aiokafka's business (see `streams.engine.transport`); fetching is
+librdkafka's, which reads, checks and decompresses outside the GIL and keeps every
+partition in each fetch.  Positions are the engine's: a partition is read from where its
+checkpoint says, never from the group's committed offset.  Knows Kafka, not Faust.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from streams.engine.clients import logger as kafka_logger
+from streams.fold import Record
+
+logger = logging.getLogger(__name__)
+
+Source = tuple[str, int]
+"""Topic and partition."""
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Records of one partition that were fetched together, in order.
+
+    `begin` is where the reader stood before them: a chunk whose `begin` is above what the
+    partition expects shows that an earlier chunk was dropped on the way.  `records` may be
+    empty when the offsets from `begin` to `end` hold nothing that is delivered.  `epoch` names
+    the `assign` that it was read under.
+    """
+
+    topic: str
+    partition: int
+    begin: int
+    end: int
+    records: list[Record]
+    high: int
+    """End of the partition's log when the chunk was read, as far as the client knows."""
+    epoch: int
+
+
+class SourceReader:
+    """Fetches the assigned partitions and hands chunks to the event loop.
+
+    `deliver` is called in the event loop with a list of chunks.  `chunk_records` bounds
+    the records of one hand-over; a partition with more than `backlog_records` handed over
+    and not yet `done` is paused until it has caught up, so that one that stands still
+    neither fills the memory nor stops the others.
+    """
+
+    POLL_SECONDS = 0.05
+
+    def __init__(
+        self,
+        client: Mapping[str, Any],
+        group: str,
+        loop: asyncio.AbstractEventLoop,
+        deliver: Callable[[list[Chunk]], None],
+        chunk_records: int,
+        fetch_kbytes: int = 16_384,
+        backlog_records: int = 10_000,
+    ) -> None:
+        self._loop = loop
+        self._deliver = deliver
+        self._chunk_records = chunk_records
+        self._backlog_records = backlog_records
+        self._commands: deque[Callable[[], None]] = deque()
+        self._expected: dict[Source, int] = {}
+        self._epochs: dict[Source, int] = {}
+        self._backlog: dict[Source, int] = {}
+        self._paused: set[Source] = set()
+        self._ends: dict[Source, int] = {}
+        self._running = True
+        self.failure: BaseException | None = None
+        self._consumer = Consumer(
+            {
+                **client,
+                "group.id": f"{group}-reader",  # required by the client, never joined
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": "earliest",
+                "enable.partition.eof": True,
+                "queued.min.messages": max(1_000, chunk_records),
+                "queued.max.messages.kbytes": fetch_kbytes,
+                "fetch.wait.max.ms": 500,
+                "fetch.queue.backoff.ms": 5,
+                "fetch.error.backoff.ms": 100,
+                "log.connection.close": False,
+            },
+            error_cb=lambda error: logger.info("source: %s", error.str()),
+            logger=kafka_logger,
+        )
+        self._thread = threading.Thread(target=self._run, name="source", daemon=True)
+        self._thread.start()
+
+    # Called in the event loop -------------------------------------------------------
+
+    def assign(self, source: Source, offset: int, epoch: int) -> None:
+        """Read a partition from `offset` on; replaces what was assigned before."""
+        self._commands.append(lambda: self._assign(source, offset, epoch))
+
+    def unassign(self, source: Source) -> None:
+        """Stop reading a partition."""
+        self._commands.append(lambda: self._unassign(source))
+
+    def done(self, chunk: Chunk) -> None:
+        """Take note that a chunk that was handed over has been folded or dropped."""
+        self._commands.append(lambda: self._done(chunk))
+
+    def end(self, source: Source) -> int | None:
+        """End of a partition's log (next offset), as far as it is known."""
+        return self._ends.get(source)
+
+    def close(self) -> None:
+        """Stop the thread; blocks until it has ended."""
+        self._running = False
+        self._thread.join(timeout=10.0)
+
+    # Runs in the thread -------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while self._running:
+                while self._commands:
+                    self._commands.popleft()()
+                self._read()
+        except BaseException as exc:  # reported, and the worker ends itself
+            self.failure = exc
+            logger.critical("source reader failed", exc_info=exc)
+        finally:
+            self._consumer.close()
+
+    def _read(self) -> None:
+        first = self._consumer.poll(self.POLL_SECONDS)
+        if first is None:
+            return
+        chunks = self._chunks([first, *self._consumer.consume(self._chunk_records, 0)])
+        if not chunks:
+            return
+        for chunk in chunks:
+            source = (chunk.topic, chunk.partition)
+            backlog = self._backlog.get(source, 0) + len(chunk.records)
+            self._backlog[source] = backlog
+            if backlog > self._backlog_records and source not in self._paused:
+                self._paused.add(source)
+                self._consumer.pause([TopicPartition(*source)])
+        self._loop.call_soon_threadsafe(self._deliver, chunks)
+
+    def _chunks(self, messages: Sequence[Any]) -> list[Chunk]:
+        runs: dict[Source, list[Record]] = {}
+        ends: dict[Source, int] = {}
+        last: Source | None = None
+        records: list[Record] = []
+        for message in messages:
+            source = (message.topic(), message.partition())
+            error = message.error()
+            if error is not None:
+                if error.code() == KafkaError._PARTITION_EOF:
+                    ends[source] = message.offset()
+                    runs.setdefault(source, [])
+                elif error.fatal():
+                    raise KafkaException(error)
+                else:
+                    logger.info("source %s/%d: %s", *source, error.str())
+                continue
+            if source != last:
+                records = runs.setdefault(source, [])
+                last = source
+            records.append(
+                Record(
+                    source[1],
+                    message.offset(),
+                    message.timestamp()[1],
+                    message.key(),
+                    message.value(),
+                )
+            )
+        chunks = []
+        for source, records in runs.items():
+            expected = self._expected.get(source)
+            if expected is None:
+                continue  # unassigned meanwhile
+            records = [record for record in records if record.offset >= expected]
+            end = records[-1].offset + 1 if records else expected
+            # Offsets may be taken by what is never delivered, such as control records.
+            end = max(end, ends.get(source, end))
+            if end == expected:
+                continue
+            high = self._high(source, end)
+            chunks.append(Chunk(*source, expected, end, records, high, self._epochs[source]))
+            self._expected[source] = end
+        return chunks
+
+    def _high(self, source: Source, end: int) -> int:
+        try:
+            _low, high = self._consumer.get_watermark_offsets(TopicPartition(*source), cached=True)
+        except KafkaException:
+            high = end
+        high = max(high, end)
+        self._ends[source] = high
+        return high
+
+    def _assign(self, source: Source, offset: int, epoch: int) -> None:
+        self._drop(source)
+        self._expected[source] = offset
+        self._epochs[source] = epoch
+        self._consumer.incremental_assign([TopicPartition(*source, offset)])
+
+    def _unassign(self, source: Source) -> None:
+        self._drop(source)
+
+    def _drop(self, source: Source) -> None:
+        self._ends.pop(source, None)
+        if self._expected.pop(source, None) is not None:
+            self._consumer.incremental_unassign([TopicPartition(*source)])
+        self._paused.discard(source)
+        self._epochs.pop(source, None)
+        self._backlog.pop(source, None)
+
+    def _done(self, chunk: Chunk) -> None:
+        source = (chunk.topic, chunk.partition)
+        if self._epochs.get(source) != chunk.epoch:
+            return
+        left = self._backlog[source] = self._backlog.get(source, 0) - len(chunk.records)
+        if source in self._paused and left <= self._backlog_records // 4:
+            self._paused.discard(source)
+            self._consumer.resume([TopicPartition(*source)])

@@ -1,0 +1,199 @@
+"""Faust's transport for chunked topics: a subclass of its aiokafka driver.
+
+aiokafka joins the consumer group and knows the assignment; Faust's assignor, rebalance
+and command line are untouched.  The records of *chunked* topics (and of the changelogs)
+are not fetched by aiokafka, though: their partitions are paused in it, and the engine's
+own readers deliver them (see `streams.engine.source`).  Other topics of the app are read
+the stock way.
+
+Entry point `faust.transports`, name `streams`: ``App(broker="streams://host:port")``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, cast
+
+import aiokafka
+from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.structs import OffsetAndMetadata
+from aiokafka.structs import TopicPartition as KafkaTP
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage
+from mode import Service
+
+from streams.engine.source import Chunk
+
+logger = logging.getLogger(__name__)
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):
+    """The thread that aiokafka runs in."""
+
+    last_heartbeat: float = float("-inf")
+    """Monotonic time at which the last heartbeat that the group accepted was sent."""
+
+    async def on_start(self) -> None:
+        """Start aiokafka's consumer, and note its heartbeats from then on."""
+        await super().on_start()
+        coordinator = self._ensure_consumer()._coordinator
+        beat = coordinator._do_heartbeat
+
+        async def noted() -> bool:
+            sent = time.monotonic()
+            accepted = bool(await beat())
+            if accepted:
+                self.last_heartbeat = sent
+            return accepted
+
+        coordinator._do_heartbeat = noted
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Pause what is not read through aiokafka, then let Faust take the assignment."""
+        self.last_heartbeat = time.monotonic()
+        consumer = self._ensure_consumer()
+        foreign = cast(Consumer, self.consumer).read_elsewhere(assigned)
+        if foreign:
+            consumer.pause(*(KafkaTP(tp.topic, tp.partition) for tp in foreign))
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    async def commit_positions(self, offsets: Mapping[TP, int]) -> bool:
+        """Commit offsets for lag tools; a failure is no harm and is only logged."""
+        return cast(bool, await self.call_thread(self._commit_positions, offsets))
+
+    async def _commit_positions(self, offsets: Mapping[TP, int]) -> bool:
+        consumer = self._ensure_consumer()
+        assigned = consumer.assignment()
+        known = {
+            KafkaTP(tp.topic, tp.partition): OffsetAndMetadata(offset, "")
+            for tp, offset in offsets.items()
+            if KafkaTP(tp.topic, tp.partition) in assigned
+        }
+        if not known:
+            return False
+        try:
+            await asyncio.wait_for(consumer.commit(known), timeout=5.0)
+        except (KafkaError, IllegalStateError, TimeoutError) as exc:
+            logger.debug("offsets not committed: %r", exc)
+            return False
+        return True
+
+    def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        # Stock Faust hard-codes 1.5 s, which a topic read the stock way would wait for.
+        consumer._fetch_max_wait_ms = 100
+        return consumer
+
+
+class Consumer(driver.Consumer):
+    """Faust's consumer, which hands on chunks beside stock messages."""
+
+    _thread: ConsumerThread
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._arrived: asyncio.Queue[Chunk] = asyncio.Queue()
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def read_elsewhere(self, tps: Iterable[TP]) -> set[TP]:
+        """The partitions among `tps` that the engine reads and aiokafka must not fetch."""
+        app = cast(Any, self.app)
+        topics = app.engine.source_topics | app.tables.changelog_topics
+        return {tp for tp in tps if tp.topic in topics}
+
+    @property
+    def last_heartbeat(self) -> float:
+        """Monotonic time at which the last accepted heartbeat was sent."""
+        return self._thread.last_heartbeat
+
+    def arrive(self, chunks: Iterable[Chunk]) -> None:
+        """Take chunks from the engine's reader, to be handed to their agents in order."""
+        for chunk in chunks:
+            self._arrived.put_nowait(chunk)
+
+    @Service.task
+    async def _hand_on_chunks(self) -> None:
+        """Give each chunk to the agents of its topic, as one event.
+
+        A chunk that comes while the flow is stopped, as in a rebalance, is dropped: its
+        partition sees the gap, or is told to read again when the flow goes on.
+        """
+        while not self.should_stop:
+            chunk = await self._arrived.get()
+            if not self.flow_active:
+                self._dropped(chunk)
+                continue
+            message = self._chunk_message(chunk)
+            try:
+                result = await self.wait_first(
+                    self.callback(message),
+                    self.suspend_flow.wait(),
+                )
+            except KeyError:  # not assigned any more
+                self._dropped(chunk)
+                continue
+            if result.stopped:
+                break
+
+    def _dropped(self, chunk: Chunk) -> None:
+        cast(Any, self.app).engine.source.done(chunk)
+
+    def _chunk_message(self, chunk: Chunk) -> ConsumerMessage:
+        records = chunk.records
+        timestamp = records[-1].timestamp / 1000.0 if records else 0.0
+        tp = TP(chunk.topic, chunk.partition)
+        return ConsumerMessage(
+            chunk.topic,
+            chunk.partition,
+            chunk.end - 1,
+            timestamp,
+            1,  # LogAppendTime
+            [],
+            None,
+            cast(Any, chunk),
+            None,
+            None,
+            None,
+            tp,
+            generation_id=self.app.consumer_generation_id,
+        )
+
+    async def commit_positions(self, offsets: Mapping[TP, int]) -> bool:
+        """Commit source offsets of checkpoints to the group, for lag tools."""
+        committed = await self._thread.commit_positions(offsets)
+        if committed:
+            self._committed_offset.update(offsets)
+            self.app.monitor.on_tp_commit(dict(offsets))
+        return committed
+
+    async def wait_empty(self) -> None:
+        """Commit what stock topics have acknowledged.
+
+        Chunks need no waiting for: a partition that moves is folded again from its last
+        checkpoint by its next owner.
+        """
+        self._clean_unacked_messages()
+        await self.commit_and_end_transactions()
+
+    async def create_topic(self, topic: str, *args: Any, **kwargs: Any) -> None:
+        """Declare a topic, unless the engine has made it already."""
+        app = cast(Any, self.app)
+        if topic not in app.engine.source_topics | app.tables.changelog_topics:
+            await super().create_topic(topic, *args, **kwargs)
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Look for stalls of partitions that aiokafka reads; the engine watches its own."""
+        if not self.read_elsewhere([tp]):
+            super().verify_event_path(now, tp)
+
+
+class Transport(driver.Transport):
+    """Registered with Faust under the URL scheme ``streams``."""
+
+    Consumer: ClassVar[type[Consumer]] = Consumer
+    driver_version = f"streams on aiokafka={aiokafka.__version__}"
