@@ -1,0 +1,397 @@
+"""The gateway of two real workers, asked from outside: any of them answers for both."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from streams.broker.embedded import EmbeddedKafka
+from streams.commands.processes import Workers, free_ports, workers
+from streams.partitioner import partition_of
+
+PARTITIONS = 4
+START_SECONDS = 60.0
+
+
+class Client:
+    """Sends requests to the workers, as they are written."""
+
+    def __init__(self, running: Workers, session: aiohttp.ClientSession) -> None:
+        self.workers = running
+        self.session = session
+
+    @property
+    def urls(self) -> list[str]:
+        return self.workers.urls
+
+    async def ask(
+        self, worker: int, method: str, path: str, body: Any = None, **headers: str
+    ) -> tuple[int, Any]:
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        url = URL(self.urls[worker] + path, encoded=True)
+        async with self.session.request(method, url, data=data, headers=headers) as answer:
+            content = await answer.read()
+            if answer.status == 503:
+                assert int(answer.headers["Retry-After"]) >= 1
+            if answer.content_type != "application/json" or not content:
+                return answer.status, content
+            return answer.status, json.loads(content)
+
+    async def until(self, worker: int, path: str, wanted: Any, key: str) -> None:
+        """Ask until what is at `key` of the answer is as wanted."""
+        deadline = time.monotonic() + 20
+        while True:
+            status, content = await self.ask(worker, "GET", path)
+            if status == 200 and content[key] == wanted:
+                return
+            assert time.monotonic() < deadline, (path, status, content)
+            await asyncio.sleep(0.05)
+
+    async def owners(self) -> dict[tuple[str, int], int]:
+        """Return which worker owns each table partition, once both agree."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            found: list[dict[tuple[str, int], int]] = []
+            for worker in range(len(self.urls)):
+                try:
+                    status, content = await self.ask(worker, "GET", "/v1/cluster")
+                    ready, _ = await self.ask(worker, "GET", "/readyz")
+                except aiohttp.ClientError:
+                    break
+                if (status, ready) != (200, 200):
+                    break
+                found.append(
+                    {
+                        (row["table"], row["partition"]): self.urls.index(row["owner"])
+                        for row in content["partitions"]
+                        if row["owner"] in self.urls
+                    }
+                )
+            if len(found) == 2 and found[0] == found[1] and set(found[0].values()) == {0, 1}:
+                return found[0]
+            await asyncio.sleep(0.2)
+        raise AssertionError("the workers did not come up")
+
+
+@pytest.fixture(scope="module")
+def running(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
+    settings = {
+        "STREAMS_BROKERS": kafka.brokers,
+        "STREAMS_NAMESPACE": "gateway",
+        "STREAMS_PARTITIONS": str(PARTITIONS),
+        "STREAMS_SESSION_TIMEOUT_SECONDS": "6",
+    }
+    ports = free_ports("127.0.0.1", 17066, 2)
+    data = tmp_path_factory.mktemp("gateway")
+    with workers(2, data, "127.0.0.1", ports, settings) as started:
+        yield started
+
+
+@pytest.fixture
+async def client(running: Workers) -> AsyncIterator[Client]:
+    timeout = aiohttp.ClientTimeout(total=90)
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
+        client = Client(running, session)
+        await client.owners()
+        yield client
+
+
+def path_of(*ids: str) -> list[str]:
+    return [quote(one, safe="") for one in ids]
+
+
+async def test_any_worker_answers_for_the_whole_cluster(client: Client) -> None:
+    # Given a group and queues with ids of all kinds, bound through alternating workers
+    group, *queues = path_of("any/worker", "a/b", "%", "ж😀", "..", "plain", "q" * 255)
+    for number, queue in enumerate(queues):
+        bound = await client.ask(number % 2, "PUT", f"/v1/groups/{group}/queues/{queue}")
+        assert bound == (204, b"")
+
+    # When a message is sent to the group
+    status, sent = await client.ask(
+        0, "POST", f"/v1/groups/{group}/messages", {"sender": "me", "body": "hé", "kind": "vote"}
+    )
+    assert status == 201
+
+    # Then every queue gets it, and every worker tells the same
+    members = sorted(["a/b", "%", "ж😀", "..", "plain", "q" * 255], key=str.encode)
+    for worker in (0, 1):
+        for queue in queues:
+            await client.until(worker, f"/v1/queues/{queue}", 1, "depth")
+            status, inbox = await client.ask(worker, "GET", f"/v1/queues/{queue}/messages")
+            assert status == 200
+            (message,) = inbox["messages"]
+            assert message["seq"] > 0
+            assert message["at"] > 1_700_000_000_000
+            assert {key: message[key] for key in message if key not in ("seq", "at")} == {
+                "id": sent["id"],
+                "group": "any/worker",
+                "sender": "me",
+                "kind": "vote",
+                "headers": {},
+                "body": "hé",
+            }
+            status, groups = await client.ask(worker, "GET", f"/v1/queues/{queue}/groups")
+            assert (status, groups) == (200, {"groups": ["any/worker"], "next": None})
+        status, listed = await client.ask(worker, "GET", f"/v1/groups/{group}/queues?limit=4")
+        assert (status, listed) == (200, {"queues": members[:4], "next": members[3]})
+        (after,) = path_of(listed["next"])
+        rest = await client.ask(worker, "GET", f"/v1/groups/{group}/queues?limit=4&after={after}")
+        assert rest == (200, {"queues": members[4:], "next": None})
+
+
+async def test_who_writes_through_a_worker_reads_it_there_at_once(client: Client) -> None:
+    for number in range(40):
+        worker = number % 2
+        path = f"/v1/groups/own-{number}/queues"
+        assert (await client.ask(worker, "PUT", f"{path}/q"))[0] == 204
+        assert (await client.ask(worker, "GET", path))[1]["queues"] == ["q"]
+        assert (await client.ask(worker, "DELETE", f"{path}/q"))[0] == 204
+        assert (await client.ask(worker, "GET", path))[1]["queues"] == []
+
+
+async def test_a_direct_message_wakes_everybody_who_waits(client: Client) -> None:
+    # Given two who wait at each worker
+    waits = [
+        asyncio.create_task(client.ask(n % 2, "GET", "/v1/queues/waiting/messages?wait=30"))
+        for n in range(4)
+    ]
+    await asyncio.sleep(0.5)
+    assert not any(wait.done() for wait in waits)
+
+    # When a message of bytes that are no text comes, and the client repeats it
+    began = time.monotonic()
+    body = {"body_base64": "AP8=", "id": "once", "headers": {"a": "b"}}
+    for worker in (0, 1):
+        sent = await client.ask(worker, "POST", "/v1/queues/waiting/messages", body)
+        assert sent[0] == 201
+        assert sent[1]["id"] == "once"
+
+    # Then all have it soon, and once
+    for status, inbox in await asyncio.gather(*waits):
+        assert status == 200
+        (message,) = inbox["messages"]
+        assert (message["id"], message["body_base64"]) == ("once", "AP8=")
+        assert message["headers"] == {"a": "b"}
+    assert time.monotonic() - began < 5
+
+    # and once acknowledged it is gone, at both
+    path = "/v1/queues/waiting"
+    assert (await client.ask(0, "POST", f"{path}/acks", {"upto": message["seq"]}))[0] == 204
+    for worker in (0, 1):
+        await client.until(worker, path, 0, "depth")
+        empty = await client.ask(worker, "GET", f"{path}/messages?after=0&wait=0.1")
+        assert empty == (200, {"messages": []})
+
+
+async def test_a_session_binds_and_its_end_unbinds(client: Client) -> None:
+    path = "/v1/queues/resident"
+    opened = await client.ask(0, "PUT", f"{path}/sessions/s1", {"groups": ["room", "hall"]})
+    assert opened == (204, b"")
+    await client.until(1, path, 2, "groups")
+    assert (await client.ask(1, "GET", path))[1]["session"] == "s1"
+    assert (await client.ask(1, "PUT", f"{path}/sessions/s2"))[0] == 204
+    await client.until(0, path, 0, "groups")
+    assert (await client.ask(0, "DELETE", f"{path}/sessions/s2"))[0] == 204
+    await client.until(1, path, None, "session")
+
+
+async def test_many_events_are_confirmed_as_one(client: Client) -> None:
+    # Given ten thousand events
+    lines = [{"type": "bind", "group": "bulk", "queue": f"bulk-{n:05}"} for n in range(9_998)]
+    lines += [{"type": "message", "group": "bulk", "body": "x", "id": "bulk-1"}]
+    lines += [{"type": "message", "queue": "bulk-00007", "body": "y"}]
+    body = b"\n".join(json.dumps(line).encode() for line in lines) + b"\n\n"
+
+    # When they are sent, twice, as a client does that got no answer
+    for worker in (0, 1):
+        assert await client.ask(worker, "POST", "/v1/events", body) == (200, {"events": 10_000})
+
+    # Then each counts once
+    for worker in (0, 1):
+        await client.until(worker, "/v1/queues/bulk-00005", 1, "depth")
+        await client.until(worker, "/v1/queues/bulk-09997", 1, "depth")
+    _, inbox = await client.ask(0, "GET", "/v1/queues/bulk-00007/messages")
+    assert sorted(message["body"] for message in inbox["messages"]) == ["x", "y", "y"]
+    seen: list[str] = []
+    after = ""
+    while True:
+        query = f"?limit=1000{after}"
+        _, page = await client.ask(1, "GET", f"/v1/groups/bulk/queues{query}")
+        seen += page["queues"]
+        if page["next"] is None:
+            break
+        after = f"&after={page['next']}"
+    assert seen == [f"bulk-{n:05}" for n in range(9_998)]
+
+
+async def test_one_wrong_event_keeps_all_back(client: Client) -> None:
+    good = b'{"type":"bind","group":"none","queue":"q"}\n'
+    for bad in (b"{", b"[]", b'{"type":"bind","group":"@q","queue":"q"}', b'{"type":"x"}'):
+        status, answer = await client.ask(0, "POST", "/v1/events", good + b"\n" + bad + b"\n")
+        assert status == 400
+        assert answer["error"]["message"].startswith("line 3: ")
+    assert (await client.ask(0, "GET", "/v1/groups/none/queues"))[1]["queues"] == []
+    assert await client.ask(0, "POST", "/v1/events", b"") == (200, {"events": 0})
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code"),
+    [
+        ("GET", "/", None, 404, "not_found"),
+        ("GET", "/v1/queues/q/nothing", None, 404, "not_found"),
+        ("POST", "/v1/cluster", None, 405, "method_not_allowed"),
+        ("DELETE", "/v1/groups/g/messages", None, 405, "method_not_allowed"),
+        ("PUT", "/v1/groups//queues/q", None, 400, "bad_id"),
+        ("PUT", "/v1/groups/%ff/queues/q", None, 400, "bad_id"),
+        ("PUT", "/v1/groups/a%00/queues/q", None, 400, "bad_id"),
+        ("PUT", "/v1/groups/%40q/queues/q", None, 400, "bad_id"),
+        ("PUT", f"/v1/groups/{'x' * 256}/queues/q", None, 400, "bad_id"),
+        ("GET", "/v1/queues/q/messages?wait=61", None, 400, "bad_parameter"),
+        ("GET", "/v1/queues/q/messages?limit=0", None, 400, "bad_parameter"),
+        ("GET", "/v1/queues/q/messages?after=-1", None, 400, "bad_parameter"),
+        ("GET", "/v1/groups/g/queues?limt=1", None, 400, "bad_parameter"),
+        ("GET", "/v1/groups/g/queues?after=%00", None, 400, "bad_id"),
+        ("POST", "/v1/groups/g/messages", b"\xff", 400, "bad_json"),
+        ("POST", "/v1/groups/g/messages", b"[" * 100_000, 400, "bad_json"),
+        ("POST", "/v1/groups/g/messages", b'{"body":"\\ud800"}', 400, "bad_json"),
+        ("POST", "/v1/groups/g/messages", {"body_base64": "?"}, 400, "bad_base64"),
+        ("POST", "/v1/groups/g/messages", {"body": "x" * 300_000}, 413, "too_large"),
+        ("POST", "/v1/groups/g/messages", b" " * 3_000_000, 413, "too_large"),
+        ("POST", "/v1/queues/q/acks", {}, 400, "bad_field"),
+        ("PUT", "/v1/queues/q/sessions/s", {"groups": ["@q"]}, 400, "bad_id"),
+        ("GET", "/v1/tables/members/99/rows", None, 404, "not_found"),
+        ("GET", "/v1/tables/members/0/rows?after=*", None, 400, "bad_base64"),
+    ],
+)
+async def test_wrong_requests_are_told_so(
+    client: Client, method: str, path: str, body: Any, status: int, code: str
+) -> None:
+    for worker in (0, 1):
+        answered, content = await client.ask(worker, method, path, body)
+        assert (answered, content["error"]["code"]) == (status, code)
+        assert set(content["error"]) == {"code", "message"}
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"not http\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nX: " + b"a" * 20_000 + b"\r\n\r\n",
+        b"POST /v1/events HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"POST /v1/events HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"POST /v1/events HTTP/1.1\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx",
+    ],
+)
+async def test_what_is_not_http_gets_an_answer_and_no_more(
+    client: Client, request_bytes: bytes
+) -> None:
+    url = URL(client.urls[0])
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(request_bytes)
+    async with asyncio.timeout(10):
+        head = await reader.readuntil(b"\r\n\r\n")
+    writer.close()
+    assert head.split(b" ")[1] in (b"400", b"415")
+    assert (await client.ask(0, "GET", "/healthz")) == (200, {"status": "ok"})
+
+
+async def test_methods_that_ask_about_a_path(client: Client) -> None:
+    for worker in (0, 1):
+        url = f"{client.urls[worker]}/v1/queues/q/messages"
+        async with client.session.options(url) as answer:
+            assert answer.status == 204
+            assert answer.headers["Allow"] == "GET, HEAD, OPTIONS, POST"
+        async with client.session.head(url) as answer:
+            assert answer.status == 200
+            assert await answer.read() == b""
+
+
+async def test_raw_rows_are_pages_of_one_position(client: Client) -> None:
+    assert (await client.ask(0, "PUT", "/v1/groups/rows/queues/q"))[0] == 204
+    number = partition_of(b"rows", PARTITIONS)
+    keys: list[str] = []
+    for worker in (0, 1):
+        path = f"/v1/tables/members/{number}/rows"
+        status, whole = await client.ask(worker, "GET", f"{path}?limit=10000")
+        assert status == 200
+        keys = [key for key, _ in whole["rows"]]
+        assert whole["position"] > 0
+        assert whole["next"] is None
+        _, first = await client.ask(worker, "GET", f"{path}?limit=1")
+        assert [key for key, _ in first["rows"]] == keys[:1]
+        if first["next"] is not None:
+            _, rest = await client.ask(worker, "GET", f"{path}?limit=10000&after={first['next']}")
+            assert [key for key, _ in rest["rows"]] == keys[1:]
+    assert "bXJvd3MAcQ" in keys  # b"mrows\0q"
+
+
+async def test_metrics_count_what_was_done(client: Client) -> None:
+    async with client.session.get(f"{client.urls[0]}/metrics") as answer:
+        assert answer.status == 200
+        assert answer.content_type == "text/plain"
+        text = await answer.text()
+    for name in (
+        'streams_publishes_total{type="Bind"}',
+        'streams_http_requests_total{method="GET",route="/v1/cluster",status="200"}',
+        "streams_partition_lag_records{",
+        "streams_long_polls 0.0",
+        "process_resident_memory_bytes",
+    ):
+        assert name in text
+
+
+@pytest.mark.fault
+async def test_an_owner_that_dies_is_said_to_be_away_until_another_takes_over(
+    client: Client,
+) -> None:
+    # Given a queue that the second worker owns, with a message, and one who waits for more
+    owners = await client.owners()
+    queue = next(
+        name
+        for name in (f"mortal-{n}" for n in range(1000))
+        if owners["queues", partition_of(name.encode(), PARTITIONS)] == 1
+    )
+    path = f"/v1/queues/{queue}"
+    assert (await client.ask(1, "POST", f"{path}/messages", {"body": "1"}))[0] == 201
+    await client.until(0, path, 1, "depth")
+    _, inbox = await client.ask(0, "GET", f"{path}/messages")
+    seq = inbox["messages"][0]["seq"]
+    wait = asyncio.create_task(client.ask(0, "GET", f"{path}/messages?wait=60&after={seq}"))
+    await asyncio.sleep(0.3)
+
+    # When that worker is killed
+    process = client.workers.processes[1].process
+    assert process is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+    # Then who waits is told so at once, and so is a reader; publishing goes on
+    status, _ = await asyncio.wait_for(wait, 10)
+    assert status == 503
+    assert (await client.ask(0, "GET", path))[0] == 503
+    assert (await client.ask(0, "POST", f"{path}/messages", {"body": "2"}))[0] == 201
+
+    # and when the first has taken over, everything is there
+    await client.until(0, path, 2, "depth")
+    _, inbox = await client.ask(0, "GET", f"{path}/messages")
+    assert [message["body"] for message in inbox["messages"]] == ["1", "2"]
+
+    # and when the second is back, again through both
+    client.workers.processes[1].start()
+    await client.owners()
+    for worker in (0, 1):
+        await client.until(worker, path, 2, "depth")
