@@ -51,6 +51,8 @@ class EmbeddedKafka:
         members = [
             Member(id=i + 1, port=ports[i], controller_port=ports[nodes + i]) for i in range(nodes)
         ]
+        self.properties: dict[str, str] = {}
+        """Broker properties that `start` gives every node over those that it has by itself."""
         self.nodes = [Node(m, members, self.data / f"node-{m.id}", heap_mib) for m in members]
         self._lock: int | None = None
 
@@ -72,7 +74,7 @@ class EmbeddedKafka:
         try:
             cluster_id = self._cluster_id()
             for node in self.nodes:
-                node.start(cluster_id, lock)
+                node.start(cluster_id, lock, self.properties)
             self.wait()
         except BaseException:
             self.stop()

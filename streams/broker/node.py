@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -75,6 +75,7 @@ class Node:
     def __init__(self, me: Member, members: Sequence[Member], folder: Path, heap_mib: int) -> None:
         self.id = me.id
         self.port = me.port
+        self.controller_port = me.controller_port
         self.folder = folder
         self.log = folder / "kafka.log"
         self._me = me
@@ -93,7 +94,7 @@ class Node:
         """Id of the running process, or None."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
-    def start(self, cluster_id: str, lock: int) -> None:
+    def start(self, cluster_id: str, lock: int, properties: Mapping[str, str]) -> None:
         """Start the process, without waiting until it answers.
 
         On Linux it ends with the *thread* that started it, at the latest.  It inherits the
@@ -104,18 +105,18 @@ class Node:
         """
         if self.pid is not None:
             return
-        for port in (self._me.port, self._me.controller_port):
+        for port in (self.port, self.controller_port):
             if not is_free(port):
                 raise BrokerError(
                     f"port {port} is taken: is a Kafka running already? Then name it in "
                     "STREAMS_BROKERS, or stop it"
                 )
-        properties = self._write_properties()
+        path = self._write_properties(properties)
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
         if not (self.folder / "log" / "meta.properties").exists():
-            self._format(properties, cluster_id)
+            self._format(path, cluster_id)
         options = ("-XX:+UseSerialGC", "-Xms128m", f"-Xmx{self._heap_mib}m")
-        command = java_command("kafka.Kafka", str(properties), options=options)
+        command = java_command("kafka.Kafka", str(path), options=options)
         if sys.platform == "linux":
             command = [sys.executable, "-I", "-S", "-c", _LEASH, str(os.getpid()), *command]
         with self.log.open("ab") as log:
@@ -165,7 +166,7 @@ class Node:
             log.seek(self._log_start)
             text = log.read().decode(errors="replace")
         if "Address already in use" in text:
-            raise BrokerError(f"port {self.port} or {self._me.controller_port} is taken")
+            raise BrokerError(f"port {self.port} or {self.controller_port} is taken")
         raise BrokerError(f"Kafka node {self.id} has ended: see {self.log}")
 
     def _format(self, properties: Path, cluster_id: str) -> None:
@@ -179,7 +180,7 @@ class Node:
         if ended.returncode:
             raise BrokerError(f"{self.folder} could not be made ready: see {self.log}")
 
-    def _write_properties(self) -> Path:
+    def _write_properties(self, more: Mapping[str, str]) -> Path:
         """Write the node's properties; voters are static, so that ports may change."""
         me, replicas = self._me, min(3, len(self._members))
         voters = (f"{m.id}@{HOST}:{m.controller_port}" for m in self._members)
@@ -206,6 +207,7 @@ class Node:
             "log.cleaner.dedupe.buffer.size": 32 * 1024 * 1024,
             "num.network.threads": 2,
             "num.io.threads": 4,
+            **more,
         }
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "server.properties"

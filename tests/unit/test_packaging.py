@@ -1,0 +1,76 @@
+"""What is installed: the same versions everywhere, and what the Makefile promises."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from importlib.metadata import entry_points
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _constraints() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = [line for line in lines if not line.startswith("#")]
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", pin) for pin in pins)
+    return {_plain(name): version for name, version in (pin.split("==") for pin in pins)}
+
+
+def _required() -> list[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    return [*project["dependencies"], *extras["embedded"], *extras["dev"]]
+
+
+def test_everything_that_is_required_is_locked() -> None:
+    locked = _constraints()
+
+    for requirement in _required():
+        name, relation, version = re.split(r"(==|>=)", requirement.split(",")[0])
+        assert _plain(name) in locked, f"{name} is not in constraints.txt"
+        if relation == "==":
+            assert locked[_plain(name)] == version
+
+
+def test_what_the_engine_subclasses_is_pinned_exactly() -> None:
+    exact = {r.split("==")[0] for r in _required() if "==" in r}
+
+    assert exact == {"faust-streaming", "mode-streaming", "aiokafka", "rocksdict"}
+
+
+def test_faust_finds_our_plug_ins_and_the_shell_our_command() -> None:
+    def value(group: str) -> str:
+        (entry,) = entry_points(group=group, name="streams")
+        return entry.value
+
+    assert value("faust.transports") == "streams.engine.transport:Transport"
+    assert value("faust.stores") == "streams.engine.store:Store"
+    assert value("console_scripts") == "streams.commands:main"
+
+
+def test_a_bare_make_lists_its_targets() -> None:
+    listed = subprocess.run(
+        ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+
+    targets = [line.split()[1] for line in listed.splitlines()]
+    assert {"install", "run", "test", "lint", "bench", "console", "clean"} <= set(targets)
+
+
+def test_the_seconds_that_a_shell_counts_are_not_those_of_a_run() -> None:
+    def planned(*arguments: str) -> str:
+        command = ["make", "--dry-run", "run", *arguments]
+        environment = {"PATH": "/usr/bin:/bin", "SECONDS": "7"}
+        ended = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, check=True, env=environment
+        )
+        return ended.stdout.splitlines()[-1]
+
+    assert planned().endswith("streams run ")
+    assert planned("SECONDS=30", "WORKERS=2").endswith("streams run --seconds 30 --workers 2")
