@@ -34,9 +34,12 @@ _FULL = (
 
 
 def connection_limit() -> int:
-    """Return how many connections are let in: half of the process's open files at most."""
+    """Return how many connections are let in: a third of the process's open files at most.
+
+    Each may need another one to the owner of what it asks for; the tables need the rest.
+    """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, soft // 2)
+    return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, soft // 3)
 
 
 class Connection(web.RequestHandler):
