@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from streams.engine.application import App
+from streams.engine.partition import Partition
 from streams.fold import Fold, Rows
 from streams.folds.deliver import Deliver
 from streams.folds.route import Route
+from streams.gateway.server import Gateway
 from streams.settings import MEMBERS, QUEUES, Settings
 
 settings = Settings.from_env()
@@ -48,3 +50,21 @@ async def deliver(chunks: Any) -> None:
     """Fold what concerns queues into `queues`."""
     async for chunk in chunks:
         queues.fold(chunk)
+
+
+gateway = app.gateway = Gateway(app)
+
+
+def _folded(partition: Partition, fold: Fold) -> None:
+    """Wake the long polls that a chunk has something for."""
+    gateway.on_chunk_end(partition)
+    if isinstance(fold, Deliver):
+        if gateway.waiting:
+            gateway.on_delivered(fold.delivered)
+            fold.delivered = set()
+        else:
+            fold.delivered = None
+
+
+app.engine.on_chunk_folded = _folded
+app.engine.on_partition_lost = gateway.on_lost
