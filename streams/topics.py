@@ -101,7 +101,7 @@ def ensure_topics(settings: Settings) -> Report:
         TopicsError: a topic is not as wanted, or cannot be created.
         Unavailable: Kafka does not answer.
     """
-    admin = _admin(settings)
+    admin = _Admin(settings)
     topics = wanted(settings)
     there = _partition_counts(admin)
     missing = [topic for topic in topics if topic.name not in there]
@@ -118,15 +118,35 @@ def check_topics(settings: Settings) -> None:
         TopicsError: a topic is missing or not as wanted.
         Unavailable: Kafka does not answer.
     """
-    _check(_admin(settings), wanted(settings))
+    _check(_Admin(settings), wanted(settings))
 
 
-def _admin(settings: Settings) -> AdminClient:
-    # What librdkafka would print of brokers that are away is raised here, once.
-    return AdminClient(settings.librdkafka() | {"log_level": 0})
+class _Admin(AdminClient):
+    """An admin client that knows why Kafka does not answer, and prints nothing of it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._reason = ""
+        more: dict[str, Any] = {"log_level": 0, "error_cb": self._note}
+        super().__init__(settings.librdkafka() | more)
+
+    def metadata(self) -> dict[str, Any]:
+        """Return every topic's metadata by its name.
+
+        Raises:
+            Unavailable: Kafka does not answer.
+        """
+        try:
+            return self.list_topics(timeout=_ANSWER_SECONDS).topics
+        except KafkaException as error:
+            self.poll(0)  # calls _note
+            raise Unavailable(f"Kafka does not answer: {self._reason or _text(error)}") from error
+
+    def _note(self, error: KafkaError) -> None:
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:
+            self._reason = error.str()
 
 
-def _create(admin: AdminClient, topics: list[Topic]) -> list[str]:
+def _create(admin: _Admin, topics: list[Topic]) -> list[str]:
     """Create topics; one that somebody else creates at the same time is left to them."""
     if not topics:
         return []
@@ -152,13 +172,13 @@ def _create(admin: AdminClient, topics: list[Topic]) -> list[str]:
     return created
 
 
-def _check(admin: AdminClient, topics: list[Topic]) -> None:
+def _check(admin: _Admin, topics: list[Topic]) -> None:
     errors = list(_differences(admin, topics))
     if errors:
         raise TopicsError("\n".join(errors))
 
 
-def _differences(admin: AdminClient, topics: list[Topic]) -> Iterator[str]:
+def _differences(admin: _Admin, topics: list[Topic]) -> Iterator[str]:
     there = _partition_counts(admin)
     present = [topic for topic in topics if topic.name in there]
     for topic in topics:
@@ -190,21 +210,21 @@ def _differences(admin: AdminClient, topics: list[Topic]) -> Iterator[str]:
                 yield f"{topic.name} has {name}={has}, not {value}: alter it with kafka-configs"
 
 
-def _partition_counts(admin: AdminClient) -> dict[str, tuple[int, int]]:
+def _partition_counts(admin: _Admin) -> dict[str, tuple[int, int]]:
     """Partitions and least replicas of every topic there is."""
     return {
         name: (
             len(topic.partitions),
             min((len(partition.replicas) for partition in topic.partitions.values()), default=0),
         )
-        for name, topic in _metadata(admin).items()
+        for name, topic in admin.metadata().items()
     }
 
 
-def _wait_for_leaders(admin: AdminClient, topics: list[Topic]) -> None:
+def _wait_for_leaders(admin: _Admin, topics: list[Topic]) -> None:
     deadline = time.monotonic() + _CHANGE_SECONDS
     while True:
-        there = _metadata(admin)
+        there = admin.metadata()
         if all(
             topic.name in there
             and there[topic.name].partitions
@@ -217,13 +237,6 @@ def _wait_for_leaders(admin: AdminClient, topics: list[Topic]) -> None:
         if time.monotonic() > deadline:
             raise Unavailable("some partitions have no leader: are all brokers up?")
         time.sleep(0.05)
-
-
-def _metadata(admin: AdminClient) -> dict[str, Any]:
-    try:
-        return admin.list_topics(timeout=_ANSWER_SECONDS).topics
-    except KafkaException as error:
-        raise Unavailable(f"Kafka does not answer: {_text(error)}") from error
 
 
 def _result(future: Future[Any]) -> Any:
