@@ -161,8 +161,14 @@ class UnknownFormat(Exception):
 def _scan(source: Any, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
     bound = ReadOptions()
     bound.set_iterate_upper_bound(end)
-    rows: Iterator[tuple[bytes, bytes]] = source.items(from_key=start, read_opt=bound)
-    return rows
+    return _held(source.items(from_key=start, read_opt=bound), bound)
+
+
+def _held(
+    rows: Iterator[tuple[bytes, bytes]], _bound: ReadOptions
+) -> Iterator[tuple[bytes, bytes]]:
+    # The iterator points into the options' bound, and does not keep them alive itself.
+    yield from rows
 
 
 def wipe(path: Path) -> None:
