@@ -30,7 +30,7 @@ from streams.workload.model import Model
 from streams.workload.population import MEASURED, Names, Population
 from streams.workload.traffic import Happening, Joined, Said, Traffic
 
-ONLINE = 200
+ONLINE = 500
 """Residents whose clients wait for messages; the inboxes of all others fill."""
 TICK_SECONDS = 0.02
 PAUSE_SECONDS = 0.1
@@ -131,7 +131,7 @@ class _Run:
         readers.start()
         try:
             figures.began = time.monotonic()
-            cpu = await self._cluster.cpu_seconds()
+            cpu = figures.worker_cpu_seconds = await self._cluster.cpu_seconds()
             await self._traffic(population, journal, readers, model)
             play_seconds = time.monotonic() - figures.began
             cpu = await self._cluster.cpu_seconds() - cpu

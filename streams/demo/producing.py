@@ -17,6 +17,10 @@ CONFIRM_SECONDS: Final = 60.0
 BIND: Final = "Bind"
 UNBIND: Final = "Unbind"
 
+_HEADERS: Final[dict[str, list[tuple[str, str | bytes | None]]]] = {
+    kind: [("type", kind.encode())] for kind in (BIND, UNBIND)
+}
+
 Confirmed = Callable[[int, int], None]
 """Called with partition and offset once Kafka has the record."""
 
@@ -52,15 +56,14 @@ class ChangeProducer:
         """Send a change, `kind` being Bind or Unbind; waits while the client's queue is full."""
         value = encode_change(kind, group, queue, None, time.time_ns() // 1_000_000)
 
-        def delivered(error: KafkaError | None, message: Message) -> None:
-            if error is not None:
-                self.failed += 1
-                self.failure = error.str()
-                return
-            self.confirmed += 1
-            if confirmed is not None:
+        if confirmed is None:
+            delivered = self._count
+        else:
+
+            def delivered(error: KafkaError | None, message: Message) -> None:
+                self._count(error, message)
                 partition, offset = message.partition(), message.offset()
-                if partition is not None and offset is not None:
+                if error is None and partition is not None and offset is not None:
                     confirmed(partition, offset)
 
         while True:
@@ -69,7 +72,7 @@ class ChangeProducer:
                     self._topic,
                     value,
                     group.encode(),
-                    headers=[("type", kind)],
+                    headers=_HEADERS[kind],
                     on_delivery=delivered,
                 )
                 break
@@ -78,6 +81,13 @@ class ChangeProducer:
             except KafkaException as error:
                 raise kafka_away(self._brokers, str(error.args[0])) from error
         self.sent += 1
+
+    def _count(self, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            self.confirmed += 1
+        else:
+            self.failed += 1
+            self.failure = error.str()
 
     def poll(self) -> None:
         """Run the callbacks that are due."""

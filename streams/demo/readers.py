@@ -120,7 +120,7 @@ def choose_online(population: Population, names: Names, count: int, seed: int) -
     drawn = [
         population.membership(rng.randrange(population.memberships)) for _ in range(count * 20)
     ]
-    weights = [population.size(group) for group, _ in drawn]
+    weights = [population.size(group) ** 2 for group, _ in drawn]
     chosen: dict[int, None] = {}
     for _, resident in rng.choices(drawn, weights, k=count * 20):
         chosen[resident] = None
