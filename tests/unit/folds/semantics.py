@@ -1,0 +1,132 @@
+"""What must have happened, read off the finished logs by the rules of the model alone.
+
+Independent of the folds: no rows, no watermarks, no packing.  Whole logs are walked once,
+what was seen is kept in sets, and every rule is written as the design states it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from streams.events.codec import decode
+from streams.events.records import Ack, Bind, Close, Message, Open, Routed, Unbind
+from streams.fold import BadRecord, Record
+
+Place = tuple[int, int]
+"""Partition and offset of a message in group-events."""
+
+Binding = tuple[str, str]
+"""Group and queue."""
+
+
+@dataclass
+class Groups:
+    """What group-events says: who is bound at the end, and who had to get each message."""
+
+    bound: dict[Binding, str | None] = field(default_factory=dict)
+    """Binding -> its session, None for a permanent one."""
+    receivers: dict[Place, set[str]] = field(default_factory=dict)
+    """Each message that counts -> the queues bound at its position."""
+    messages: dict[Place, Message] = field(default_factory=dict)
+
+
+def groups(logs: list[list[Record]], window_ms: int) -> Groups:
+    """Walk group-events."""
+    result = Groups()
+    for partition, log in enumerate(logs):
+        asked: set[tuple[int, int, int]] = set()
+        last_seen: dict[tuple[str, str], int] = {}
+        time = 0
+        for record in log:
+            try:
+                event = decode(record.value)
+            except BadRecord:
+                continue
+            if isinstance(event, Bind | Unbind):
+                if event.origin is not None:
+                    origin = (event.origin.partition, event.origin.offset, event.origin.part)
+                    if origin in asked:
+                        continue  # a replay asked again
+                    asked.add(origin)
+                _change(result.bound, event)
+            elif isinstance(event, Message):
+                time = max(time, record.timestamp)
+                name = (event.group, event.id)
+                if name in last_seen and time - last_seen[name] <= window_ms:
+                    continue  # the publisher sent it again
+                last_seen[name] = time
+                place = (partition, record.offset)
+                result.messages[place] = event
+                if event.group.startswith("@"):
+                    result.receivers[place] = {event.group[1:]}
+                else:
+                    result.receivers[place] = {
+                        queue for group, queue in result.bound if group == event.group
+                    }
+    return result
+
+
+def _change(bound: dict[Binding, str | None], event: Bind | Unbind) -> None:
+    binding = (event.group, event.queue)
+    present, session = binding in bound, bound.get(binding)
+    if isinstance(event, Unbind):
+        if present and event.session in (None, session):
+            del bound[binding]
+    elif event.replaces is not None and session != event.replaces:
+        pass
+    elif not (present and session is None):  # a permanent binding stays
+        bound[binding] = event.session
+
+
+@dataclass
+class Queues:
+    """What queue-events says: what each queue got, what is left of it, and its session."""
+
+    got: dict[str, list[tuple[int, Place]]] = field(default_factory=lambda: defaultdict(list))
+    """Every (seq, message) of a queue, once, as it came."""
+    left: dict[str, dict[int, Place]] = field(default_factory=lambda: defaultdict(dict))
+    """seq -> message that was not acked."""
+    session: dict[str, str] = field(default_factory=dict)
+    wanted: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """Groups that the open session asked for."""
+
+
+def queues(logs: list[list[Record]], seqs_per_record: int) -> Queues:
+    """Walk queue-events."""
+    result = Queues()
+    for log in logs:
+        seen: set[tuple[int, int, str]] = set()
+        for record in log:
+            try:
+                event = decode(record.value)
+            except BadRecord:
+                continue
+            match event:
+                case Routed():
+                    seq = record.offset * seqs_per_record
+                    for offset, receivers in zip(
+                        event.delivery_offsets, event.delivery_queues, strict=True
+                    ):
+                        for queue in receivers:
+                            seq += 1
+                            if (event.source, offset, queue) not in seen:
+                                seen.add((event.source, offset, queue))
+                                place = (event.source, offset)
+                                result.got[queue].append((seq, place))
+                                result.left[queue][seq] = place
+                case Ack():
+                    left = result.left[event.queue]
+                    for seq in list(left):
+                        if seq in event.seqs or (event.upto is not None and seq <= event.upto):
+                            del left[seq]
+                case Open():
+                    if result.session.get(event.queue) != event.session:
+                        result.wanted[event.queue] = set()
+                    result.session[event.queue] = event.session
+                    result.wanted[event.queue] |= set(event.groups)
+                case Close():
+                    if result.session.get(event.queue) == event.session:
+                        del result.session[event.queue]
+                        result.wanted[event.queue] = set()
+    return result
