@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import re
-from collections.abc import Iterator
-from typing import Any
 
 from aiohttp import web
 
-from streams.events.records import Message
 from streams.folds import views
 from streams.gateway.answers import done, json_answer
 from streams.gateway.call import Call, Handler
+from streams.gateway.deliveries import page
 from streams.gateway.fields import MAX_LONG
 from streams.gateway.paths import Route, integer, seconds
 from streams.gateway.ports import Partition
@@ -25,8 +21,6 @@ from streams.settings import QUEUES
 MAX_WAIT_SECONDS = 60.0
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 """An inbox answer ends with the message that brings it over this, however many were asked."""
-
-_NOT_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 async def inbox(call: Call) -> web.StreamResponse:
@@ -43,7 +37,7 @@ async def inbox(call: Call) -> web.StreamResponse:
         deadline = now() + wait
         while True:
             owners.check(partition)
-            messages = _page(views.inbox(partition.rows, queue, after), limit)
+            messages = list(page(partition.rows, queue, after, limit, MAX_ANSWER_BYTES))
             left = deadline - now()
             if messages or left <= 0:
                 return json_answer({"messages": messages})
@@ -96,44 +90,6 @@ async def bindings(call: Call) -> web.StreamResponse:
         return json_answer({"groups": groups, "next": following})
 
     return await call.parts.owners.read(call, QUEUES, queue, answer)
-
-
-def _page(inbox: Iterator[tuple[int, Message]], limit: int) -> list[dict[str, Any]]:
-    page: list[dict[str, Any]] = []
-    size = 0
-    for seq, message in inbox:
-        page.append(_delivery(seq, message))
-        size += len(message.body) + 512
-        if len(page) >= limit or size > MAX_ANSWER_BYTES:
-            break
-    return page
-
-
-def _delivery(seq: int, message: Message) -> dict[str, Any]:
-    delivery: dict[str, Any] = {
-        "seq": seq,
-        "id": message.id,
-        "group": message.group,
-        "sender": message.sender,
-        "kind": message.kind,
-        "headers": message.headers,
-    }
-    text = _text_of(message.body)
-    if text is not None:
-        delivery["body"] = text
-    else:
-        delivery["body_base64"] = base64.b64encode(message.body).decode()
-    delivery["at"] = message.at
-    return delivery
-
-
-def _text_of(body: bytes) -> str | None:
-    """Return the body as text, None when it is not UTF-8 or holds control characters."""
-    try:
-        text = body.decode()
-    except UnicodeDecodeError:
-        return None
-    return None if _NOT_TEXT.search(text) else text
 
 
 ROUTES: list[Route[Handler]] = [

@@ -6,8 +6,8 @@ from streams.errors import InvalidId, SettingsError, TooLarge, Unavailable
 from streams.gateway.admission import FLAT_BYTES, Admission, Share
 from streams.gateway.answers import Refusal, busy, error_answer, refusal_of
 from streams.gateway.connection import _FULL
+from streams.gateway.deliveries import text_of
 from streams.gateway.routes.cluster import _not_ready
-from streams.gateway.routes.queues import _text_of
 
 
 @pytest.mark.parametrize(
@@ -59,14 +59,14 @@ def test_what_is_over_the_budget_is_refused_and_given_back() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"a\tb\r\n", "жé😀".encode(), b'"\\'])
 def test_text_is_shown_as_text(body: bytes) -> None:
-    assert _text_of(body) == body.decode()
+    assert text_of(body) == body.decode()
 
 
 @pytest.mark.parametrize(
     "body", [b"\xff", b"a\0", b"\x1b[1m", b"\x7f", "\ud800".encode("utf-8", "surrogatepass")]
 )
 def test_other_bytes_are_not(body: bytes) -> None:
-    assert _text_of(body) is None
+    assert text_of(body) is None
 
 
 def test_readiness_names_what_is_missing() -> None:
