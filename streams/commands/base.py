@@ -8,8 +8,10 @@ stderr and exit code 1; a stack trace means a bug.
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import click
@@ -32,7 +34,9 @@ class StreamsCommand(Command):
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Run the command and leave the process with its exit code."""
-        sys.exit(exit_code(lambda: self.execute_now(**self.kwargs)))
+        with stopped_by_signals():
+            code = exit_code(lambda: self.execute_now(**self.kwargs))
+        sys.exit(code)
 
 
 def exit_code(run: Callable[[], int]) -> int:
@@ -50,6 +54,29 @@ def exit_code(run: Callable[[], int]) -> int:
     except BrokenPipeError:  # The reader of our output has seen enough: `streams tail x | head`.
         sys.stderr.close()
         return 0
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM raise KeyboardInterrupt, once: what runs is stopped cleanly.
+
+    A second one does nothing, so that it cannot cut the stopping short.
+    """
+    interrupted = False
+
+    def interrupt(number: int, frame: object) -> None:
+        nonlocal interrupted
+        if not interrupted:
+            interrupted = True
+            raise KeyboardInterrupt
+
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def one_line(error: BaseException) -> str:

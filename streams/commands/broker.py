@@ -17,24 +17,22 @@ class broker(StreamsCommand):
     def execute_now(self, **_: Any) -> int:
         """Start the broker, say where it is, and wait."""
         from streams.broker.embedded import EmbeddedKafka
-        from streams.commands.processes import stopped_by_signals
         from streams.commands.progress import progress
         from streams.commands.system import BROKER_FOLDER, show_download
 
         settings = Settings.from_env()
         port = int(settings.brokers.split(",")[0].rpartition(":")[2])
         kafka = EmbeddedKafka(settings.data / BROKER_FOLDER, port)
-        with stopped_by_signals():
-            try:
-                with progress("starting Kafka"):
-                    kafka.start(show_download)
-                click.echo(f"Kafka is ready at {kafka.brokers}, its data is in {kafka.data}")
-                click.echo("Ctrl-C stops it")
-                while True:
-                    kafka.check()
-                    time.sleep(0.5)
-            except KeyboardInterrupt:
-                return 0
-            finally:
-                with progress("stopping Kafka"):
-                    kafka.stop()
+        try:
+            with progress("starting Kafka"):
+                kafka.start(show_download)
+            click.echo(f"Kafka is ready at {kafka.brokers}, its data is in {kafka.data}")
+            click.echo("Ctrl-C stops it")
+            while True:
+                kafka.check()
+                time.sleep(0.5)
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            with progress("stopping Kafka"):
+                kafka.stop()

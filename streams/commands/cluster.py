@@ -38,10 +38,11 @@ class Place:
 class Cluster:
     """All workers, found from those that are known at first."""
 
-    def __init__(self, gateway: Gateway, partitions: int) -> None:
+    def __init__(self, gateway: Gateway) -> None:
         """Ask through `gateway`, whose list of workers grows by those that are found."""
         self._gateway = gateway
-        self._partitions = partitions
+        self._cpu: dict[str, float] = {}
+        self._cpu_used = 0.0
 
     async def find_workers(self) -> None:
         """Learn the URLs of all workers that own something."""
@@ -63,8 +64,10 @@ class Cluster:
         return found
 
     async def cpu_seconds(self) -> float:
-        """Return how much CPU time all workers have used together."""
-        total = 0.0
+        """Return how much CPU time all workers have used since the first time of asking.
+
+        A worker that was killed takes what it used since the last time with it.
+        """
         for url in self._gateway.urls:
             try:
                 text = await self._gateway.text("/metrics", url=url, retry_for=0)
@@ -72,8 +75,11 @@ class Cluster:
                 continue
             for line in text.splitlines():
                 if line.startswith(_CPU):
-                    total += float(line.split()[1])
-        return total
+                    now = float(line.split()[1])
+                    before = self._cpu.get(url, now)
+                    self._cpu_used += now - before if now >= before else now
+                    self._cpu[url] = now
+        return self._cpu_used
 
     async def folded(
         self,

@@ -7,6 +7,8 @@ Whether the tables are inverses is asked of the rebuilt ones: `members` rolled t
 position N, then `queues` to where `queue-events` ended after everything before N had been
 routed.  What differs then must be a change from N on; those are looked at again in a later
 round, until none is left.
+
+Nothing else happens in the process meanwhile, so what reads logs and tables may block.
 """
 
 from __future__ import annotations
@@ -80,7 +82,7 @@ async def verify_all(settings: Settings, url: str, folder: Path) -> Result:
     """
     result = Result()
     async with Gateway([url]) as gateway:
-        cluster = Cluster(gateway, settings.partitions)
+        cluster = Cluster(gateway)
         await cluster.find_workers()
         with ExitStack() as stack:
             log = stack.enter_context(TopicLog(settings))
@@ -88,9 +90,7 @@ async def verify_all(settings: Settings, url: str, folder: Path) -> Result:
             shared = resources()
             for table in TABLES:
                 for number in log.partitions(source_topic(settings, table)):
-                    rebuilt = await asyncio.to_thread(
-                        open_rebuilt, log, settings, table, number, folder, shared
-                    )
+                    rebuilt = open_rebuilt(log, settings, table, number, folder, shared)
                     stack.callback(rebuilt.close)
                     tables[table].append(rebuilt)
             every = [rebuilt for table in TABLES for rebuilt in tables[table]]
@@ -100,7 +100,7 @@ async def verify_all(settings: Settings, url: str, folder: Path) -> Result:
                 for rebuilt in every
                 if rebuilt.from_changelog
             ]
-            await asyncio.to_thread(_fold_all, log, settings, every)
+            _fold_all(log, settings, every)
             with progress("comparing live rows with the log") as report:
                 for rebuilt in every:
                     await _compare(gateway, rebuilt, result, report)
@@ -143,7 +143,7 @@ async def _compare(
                 )
             await asyncio.sleep(PAUSE_SECONDS)
             continue
-        await asyncio.to_thread(rebuilt.roll, found.position)
+        rebuilt.roll(found.position)
         until = None if found.last or not found.rows else found.rows[-1][0]
         compare_rows(rebuilt.table, found.rows, _up_to(rebuilt.items(after), until), result)
         report(result.rows)
@@ -216,24 +216,20 @@ class _Inverse:
 
     async def _round(self, differences: Callable[[], Iterable[Pair]]) -> set[Pair]:
         """Look for differences; return those that may be changes on their way."""
-        groups = await asyncio.to_thread(self._log.ends, self._settings.group_events)
+        groups = self._log.ends(self._settings.group_events)
         await self._routed(groups)
-        queues = await asyncio.to_thread(self._log.ends, self._settings.queue_events)
-        latest = await asyncio.to_thread(self._log.ends, self._settings.group_events)
-
-        def look() -> set[Pair]:
-            self._roll(self._members, groups)
-            self._roll(self._queues, queues)
-            touched = self._touched(groups, latest)
-            changing = set()
-            for group, queue in differences():
-                if (group, queue) in touched:
-                    changing.add((group, queue))
-                else:
-                    self._result.differ(self._words(group, queue))
-            return changing
-
-        return await asyncio.to_thread(look)
+        queues = self._log.ends(self._settings.queue_events)
+        latest = self._log.ends(self._settings.group_events)
+        self._roll(self._members, groups)
+        self._roll(self._queues, queues)
+        touched = self._touched(groups, latest)
+        changing = set()
+        for pair in differences():
+            if pair in touched:
+                changing.add(pair)
+            else:
+                self._result.differ(self._words(*pair))
+        return changing
 
     async def _routed(self, ends: Mapping[int, int]) -> None:
         """Wait until all before `ends` is folded, and what came of it stands in the log."""

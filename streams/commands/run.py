@@ -26,14 +26,13 @@ class run(StreamsCommand):
 
     def execute_now(self, seconds: float, scale: float, workers: int, **_: Any) -> int:
         """Start, play, print the summary, stop, and return the exit code."""
-        from streams.commands.processes import stopped_by_signals
         from streams.commands.system import system
         from streams.demo.playing import Plan, play
 
         settings = Settings.from_env()
         data = settings.data / FOLDER
         shutil.rmtree(data, ignore_errors=True)
-        with stopped_by_signals(), system(settings, data, workers) as running:
+        with system(settings, data, workers) as running:
             outcome = asyncio.run(
                 play(
                     running.settings,

@@ -19,7 +19,7 @@ from streams.settings import Settings
 SECONDS = 10.0
 """How long Kafka may take to answer a question."""
 BATCH = 5_000
-WAIT_SECONDS = 0.2
+WAIT_SECONDS = 0.1
 """How long the client collects records for one batch."""
 RECORD_TYPE = "type"
 """Kafka header that names the record type."""

@@ -27,19 +27,17 @@ class up(StreamsCommand):
 
     def execute_now(self, workers: int, **_: Any) -> int:
         """Start everything, say where it is, and watch over it."""
-        from streams.commands.processes import stopped_by_signals
         from streams.commands.system import system
 
         settings = Settings.from_env()
-        with stopped_by_signals():
-            try:
-                with system(settings, settings.data, workers) as running:
-                    click.echo(f"Kafka is at {running.settings.brokers}")
-                    for worker in running.workers.processes:
-                        click.echo(f"{worker.name} is ready at {worker.url}, log {worker.log}")
-                    click.echo("Ctrl-C stops everything")
-                    while True:
-                        running.mend()
-                        time.sleep(0.5)
-            except KeyboardInterrupt:
-                return 0
+        try:
+            with system(settings, settings.data, workers) as running:
+                click.echo(f"Kafka is at {running.settings.brokers}")
+                for worker in running.workers.processes:
+                    click.echo(f"{worker.name} is ready at {worker.url}, log {worker.log}")
+                click.echo("Ctrl-C stops everything")
+                while True:
+                    running.mend()
+                    time.sleep(0.5)
+        except KeyboardInterrupt:
+            return 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -104,7 +105,7 @@ class _Run:
         self._gateway = gateway
         self._plan = plan
         self._between = between
-        self._cluster = Cluster(gateway, settings.partitions)
+        self._cluster = Cluster(gateway)
         self._world = MEASURED.times(plan.scale)
         # The tag keeps this run's ids apart from those of every other on the same system.
         self._names = Names(f"{int(time.time()):x}")
@@ -168,7 +169,11 @@ class _Run:
     async def _load(self, population: Population) -> None:
         total = population.memberships
         with progress("binding everybody", total) as report:
-            await asyncio.to_thread(self._bind_all, population, report)
+            given_up = threading.Event()
+            try:
+                await asyncio.to_thread(self._bind_all, population, report, given_up)
+            finally:
+                given_up.set()
         groups, _ = await self._ends()
         with progress("routing the binds", total) as report:
             await self._cluster.folded(
@@ -179,7 +184,9 @@ class _Run:
             await self._cluster.folded(QUEUES, queues, PATIENCE_SECONDS)
             await self._settle()
 
-    def _bind_all(self, population: Population, report: Callable[[int], None]) -> None:
+    def _bind_all(
+        self, population: Population, report: Callable[[int], None], given_up: threading.Event
+    ) -> None:
         """Send a Bind for every membership, and wait until Kafka has them all."""
         producer = ChangeProducer(self._settings)
         names = self._names
@@ -188,6 +195,8 @@ class _Run:
             for resident in population.members(group):
                 producer.change(BIND, name, names.queue(resident))
             if group % 256 == 0:
+                if given_up.is_set():
+                    return
                 producer.poll()
                 report(producer.confirmed)
         producer.flush()
