@@ -17,6 +17,7 @@ from yarl import URL
 
 from streams.engine.engine import Engine
 from streams.engine.source import Chunk
+from streams.errors import SettingsError
 from streams.fold import FoldFactory
 from streams.settings import Settings
 
@@ -92,6 +93,15 @@ class App(faust.App):
             **options,
         )
         self.engine = Engine(self, settings)
+
+    def _create_directories(self) -> None:
+        try:
+            self.settings.data.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise SettingsError(
+                f"STREAMS_DATA: cannot make {self.settings.data}: {exc.strerror}"
+            ) from exc
+        super()._create_directories()
 
     def chunks(self, name: str) -> Any:
         """Return a source topic whose records reach their agent as `Chunk`s."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -108,11 +108,8 @@ class ChangelogWriter:
         """
         self._retried(lambda: self._producer.init_transactions(5.0))
 
-    def append(self, rows: Iterable[tuple[bytes, bytes | None]], marker: bytes) -> int:
-        """Write rows (None deletes) and the marker in one transaction, and commit it.
-
-        `rows` is iterated again if the broker aborts a first attempt, so it must be
-        iterable more than once.
+    def append(self, rows: Sequence[tuple[bytes, bytes | None]]) -> int:
+        """Write rows (None deletes), the last of them the marker, in one transaction.
 
         Returns:
             the changelog offset after the marker: what a reader continues from.
@@ -124,12 +121,12 @@ class ChangelogWriter:
         """
         while True:
             try:
-                return self._append(rows, marker)
+                return self._append(rows)
             except _AbortableError:
                 self._retried(lambda: self._producer.abort_transaction(5.0))
                 time.sleep(0.1)
 
-    def _append(self, rows: Iterable[tuple[bytes, bytes | None]], marker: bytes) -> int:
+    def _append(self, rows: Sequence[tuple[bytes, bytes | None]]) -> int:
         offsets: list[int] = []
 
         def on_marker(error: KafkaError | None, message: Any) -> None:
@@ -137,29 +134,26 @@ class ChangelogWriter:
                 offsets.append(message.offset())
 
         self._retried(self._producer.begin_transaction)
-        for key, value in rows:
-            self._produce(key, value)
-        self._produce(MARKER, marker, on_marker)
+        topic, partition, produce = self.topic, self.partition, self._producer.produce
+        last = len(rows) - 1
+        for number, (key, value) in enumerate(rows):
+            while True:
+                try:
+                    if number < last:
+                        produce(topic, value, key, partition)
+                    else:
+                        produce(topic, value, key, partition, on_delivery=on_marker)
+                except BufferError:
+                    self._check_stopped()
+                    self._producer.poll(0.05)
+                except KafkaException as exc:
+                    raise self._explained(exc) from exc
+                else:
+                    break
         self._retried(lambda: self._producer.commit_transaction(5.0))
         if not offsets:
             raise ChangelogBroken("committed without an offset for the marker")
         return offsets[0] + 1
-
-    def _produce(
-        self, key: bytes, value: bytes | None, on_delivery: Callable[..., None] | None = None
-    ) -> None:
-        while True:
-            try:
-                self._producer.produce(
-                    self.topic, value, key, self.partition, on_delivery=on_delivery
-                )
-            except BufferError:
-                self._check_stopped()
-                self._producer.poll(0.05)
-            except KafkaException as exc:
-                raise self._explained(exc) from exc
-            else:
-                return
 
     def close(self) -> None:
         """Give back sockets and threads; an open transaction is left to be aborted."""

@@ -15,7 +15,6 @@ the changelog is read at the next start.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from streams.engine.changelog import MARKER, ChangelogWriter, pack_marker
@@ -67,23 +66,10 @@ class Checkpoint:
         return next_offset
 
     def _write(self) -> int:
-        changes = _Changes(self.layer)
-        marker = pack_marker(self.position)
-        next_offset = self.writer.append(changes, marker)
-        self.rows = changes.count
+        rows = list(raw_rows(self.layer))
+        self.rows = len(rows)
+        rows.append((MARKER, pack_marker(self.position)))
+        next_offset = self.writer.append(rows)
         self.context.step(self.name, "database")
-        self.database.write(
-            [*changes, (MARKER, marker)], next_offset, int(time.time() * 1000), self.topic_id
-        )
+        self.database.write(rows, next_offset, int(time.time() * 1000), self.topic_id)
         return next_offset
-
-
-class _Changes:
-    """A layer's rows, as often as they are asked for."""
-
-    def __init__(self, layer: Layer) -> None:
-        self._layer = layer
-        self.count = sum(map(len, layer.values()))
-
-    def __iter__(self) -> Iterator[tuple[bytes, bytes | None]]:
-        return raw_rows(self._layer)

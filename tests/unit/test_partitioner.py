@@ -36,5 +36,7 @@ def test_partitions_are_in_range(key: bytes, partitions: int) -> None:
     assert partition_of(key, partitions) == (murmur2(key) & 0x7FFFFFFF) % partitions
 
 
-def test_the_cache_is_bounded() -> None:
-    assert partition_of.cache_info().maxsize == 65536
+@given(st.binary(max_size=300))
+def test_the_native_hash_is_the_same(data: bytes) -> None:
+    native = pytest.importorskip("murmurhash2")
+    assert native.murmurhash2(data, 0x9747B28C) == murmur2(data)
