@@ -83,6 +83,8 @@ class Partition:
         """The next source offset to fold."""
         self.checkpointed = 0
         """The source offset of the last checkpoint."""
+        self.folding = False
+        """Whether a chunk is half folded, so that rows are ahead of `position`."""
         self.restored_rows = 0
         self.folded = 0
         self.dead_letters = 0
@@ -364,13 +366,17 @@ class Partition:
         self._context.source.assign((self.source_topic, self.number), self._accepted, self._epoch)
 
     async def _work(self) -> None:
-        context = self._context
+        context, fold = self._context, self._fold
+        assert fold is not None
         while not self._closing:
             if self._lost:
                 raise Fenced("somebody else wrote to the changelog")
             if self._chunks:
                 chunk = self._chunks.popleft()
+                self.folding = True
                 await self._fold_chunk(chunk)
+                self.folding = False
+                context.after_chunk(self, fold)
                 context.source.done(chunk)
                 self._moved()
             self._collect_checkpoint()
@@ -441,7 +447,6 @@ class Partition:
         await self._send(fold)
         self.position = chunk.end
         self.folded += count
-        self._context.after_chunk(self, fold)
 
     async def _send(self, fold: Fold) -> None:
         ledger, send = self._ledger, self._context.outputs.send
@@ -541,6 +546,7 @@ class Partition:
                 self._checkpoint.exception()
             self._checkpoint = None
         self._rows = self._fold = None
+        self.folding = False
         for _offset, waiter in self._position_waiters:
             if not waiter.done():
                 waiter.set_result(None)

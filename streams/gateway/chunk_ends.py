@@ -30,7 +30,7 @@ class ChunkEnds:
         Raises:
             Unavailable: no chunk ended within `WAIT_SECONDS`, or the partition was lost.
         """
-        if partition.source_end <= partition.position:
+        if not partition.folding:
             return read()
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._calls.setdefault(id(partition), []).append((read, future))

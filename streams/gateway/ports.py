@@ -49,8 +49,8 @@ class Partition(Protocol):
         ...
 
     @property
-    def source_end(self) -> int:
-        """End of the source partition, as far as known; beyond `position` there is work."""
+    def folding(self) -> bool:
+        """Whether a chunk is half folded, so that rows are ahead of `position`."""
         ...
 
     @property

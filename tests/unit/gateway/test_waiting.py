@@ -21,7 +21,7 @@ class Place:
     """As much of a partition as waiting looks at."""
 
     position: int = 0
-    source_end: int = 0
+    folding: bool = False
     rows: MemoryRows = field(default_factory=MemoryRows)
 
 
@@ -119,7 +119,7 @@ async def test_a_read_in_the_middle_of_a_chunk_waits_for_its_end() -> None:
 
 
 async def test_a_read_that_waits_for_a_chunk_ends_with_the_partition() -> None:
-    ends, busy = ChunkEnds(), place(position=4, source_end=9)
+    ends, busy = ChunkEnds(), place(position=4, folding=True)
 
     def broken() -> int:
         raise ValueError("broken")
