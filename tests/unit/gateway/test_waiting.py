@@ -102,8 +102,8 @@ async def test_a_lost_partition_ends_its_own_waits_only() -> None:
 
 
 async def test_a_read_in_the_middle_of_a_chunk_waits_for_its_end() -> None:
-    # Given a partition that has caught up, and one that has work
-    ends, idle, busy = ChunkEnds(), Place(4, 4), Place(4, 9)
+    # Given a partition between two chunks, and one in the middle of one
+    ends, idle, busy = ChunkEnds(), Place(4), Place(4, folding=True)
 
     # When both are read, then the idle one is read at once
     assert await ends.call(cast(Partition, idle), lambda: idle.position) == 4
