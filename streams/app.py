@@ -41,15 +41,15 @@ queues = app.folded_table(
 @app.agent(group_events, name="route")
 async def route(chunks: Any) -> None:
     """Fold binds, unbinds and messages into `members`, and send on what queues must know."""
-    async for chunk in chunks:
-        members.fold(chunk)
+    async for together in chunks:
+        members.fold(together)
 
 
 @app.agent(queue_events, name="deliver")
 async def deliver(chunks: Any) -> None:
     """Fold what concerns queues into `queues`."""
-    async for chunk in chunks:
-        queues.fold(chunk)
+    async for together in chunks:
+        queues.fold(together)
 
 
 gateway = app.gateway = Gateway(app)

@@ -46,16 +46,16 @@ class ChunkSchema(FaustSchema[Any, Any]):
         return None
 
     def loads_value(self, app: Any, message: Any, **kwargs: Any) -> Any:
-        """The value is the `Chunk`."""
+        """The value is the list of `Chunk`s."""
         return message.value
 
 
 class Table(faust.Table[bytes, bytes]):
     """A Faust table whose rows are written by a fold."""
 
-    def fold(self, chunk: Chunk) -> None:
-        """Fold a chunk of the table's source topic; returns at once."""
-        self.app.engine.accept(self.name, chunk)  # type: ignore[attr-defined]
+    def fold(self, chunks: Iterable[Chunk]) -> None:
+        """Fold chunks of the table's source topic; returns at once."""
+        self.app.engine.accept(self.name, chunks)  # type: ignore[attr-defined]
 
 
 class App(faust.App):
@@ -104,7 +104,7 @@ class App(faust.App):
         super()._create_directories()
 
     def chunks(self, name: str) -> Any:
-        """Return a source topic whose records reach their agent as `Chunk`s."""
+        """Return a source topic whose records reach their agent as lists of `Chunk`s."""
         return self.topic(
             name,
             schema=ChunkSchema(key_type=bytes, value_type=bytes),

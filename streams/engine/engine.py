@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -227,13 +227,14 @@ class Engine(Service):
     def _arrive(self, chunks: list[Chunk]) -> None:
         self._consumer.arrive(chunks)
 
-    def accept(self, table: str, chunk: Chunk) -> None:
-        """Give a chunk to the partition that folds it; the agents' last word on it."""
-        partition = self.partitions.get((table, chunk.partition))
-        if partition is None:
-            self.source.done(chunk)
-        else:
-            partition.accept(chunk)
+    def accept(self, table: str, chunks: Iterable[Chunk]) -> None:
+        """Give chunks to the partitions that fold them; the agents' last word on them."""
+        for chunk in chunks:
+            partition = self.partitions.get((table, chunk.partition))
+            if partition is None:
+                self.source.done(chunk)
+            else:
+                partition.accept(chunk)
 
     # For gateway and commands -------------------------------------------------------
 
@@ -374,6 +375,15 @@ class Engine(Service):
             await self._consumer.commit_positions(
                 {TP(*source): offset for source, offset in positions.items()}
             )
+
+    @Service.task
+    async def _remind_of_checkpoints(self) -> None:
+        """Wake partitions whose checkpoint has come due: one timer for all of them."""
+        while not self.should_stop:
+            await self.sleep(min(0.1, self.checkpoint_seconds / 2))
+            now = self.loop.time()
+            for partition in self.partitions.values():
+                partition.remind(now)
 
     @Service.task
     async def _watch_for_failure(self) -> None:

@@ -190,6 +190,11 @@ class Partition:
         if self.state in (State.CATCHING_UP, State.READY):
             self._reread()
 
+    def remind(self, now: float) -> None:
+        """Go on if a checkpoint is due at `now` (the loop's time)."""
+        if self._checkpoint is None and now >= self._checkpoint_due:
+            self._woken.set()
+
     async def still_mine(self) -> bool:
         """After a rebalance: check that nobody else has written to the changelog meanwhile."""
         if self.state not in (State.CATCHING_UP, State.READY):
@@ -392,14 +397,8 @@ class Partition:
 
     async def _idle(self) -> None:
         self._woken.clear()
-        if self._chunks or self._closing or self._lost:
-            return
-        timeout = None
-        if self._checkpoint is None and self.position > self.checkpointed:
-            timeout = max(0.0, self._checkpoint_due - self._context.loop.time())
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await self._woken.wait()
+        if not (self._chunks or self._closing or self._lost):
+            await self._woken.wait()
         self._slice_began = time.monotonic()
 
     async def _breathe(self) -> None:

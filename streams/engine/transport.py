@@ -95,7 +95,7 @@ class Consumer(driver.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._arrived: asyncio.Queue[Chunk] = asyncio.Queue()
+        self._arrived: asyncio.Queue[list[Chunk]] = asyncio.Queue()
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -112,54 +112,51 @@ class Consumer(driver.Consumer):
         return self._thread.last_heartbeat
 
     def arrive(self, chunks: Iterable[Chunk]) -> None:
-        """Take chunks from the engine's reader, to be handed to their agents in order."""
+        """Take chunks that were read together, to be handed to their agents in order."""
+        by_topic: dict[str, list[Chunk]] = {}
         for chunk in chunks:
-            self._arrived.put_nowait(chunk)
+            by_topic.setdefault(chunk.topic, []).append(chunk)
+        for together in by_topic.values():
+            self._arrived.put_nowait(together)
 
     @Service.task
     async def _hand_on_chunks(self) -> None:
-        """Give each chunk to the agents of its topic, as one event.
+        """Give the chunks of a topic that were read together to its agents, as one event.
 
-        A chunk that comes while the flow is stopped, as in a rebalance, is dropped: its
-        partition sees the gap, or is told to read again when the flow goes on.
+        Chunks that come while the flow is stopped, as in a rebalance, are dropped: their
+        partitions see the gap, or are told to read again when the flow goes on.
         """
         while not self.should_stop:
-            chunk = await self._arrived.get()
+            chunks = await self._arrived.get()
             if not self.flow_active:
-                self._dropped(chunk)
+                self._dropped(chunks)
                 continue
-            message = self._chunk_message(chunk)
             try:
-                result = await self.wait_first(
-                    self.callback(message),
-                    self.suspend_flow.wait(),
-                )
+                await self.callback(self._chunks_message(chunks))
             except KeyError:  # not assigned any more
-                self._dropped(chunk)
-                continue
-            if result.stopped:
-                break
+                self._dropped(chunks)
 
-    def _dropped(self, chunk: Chunk) -> None:
-        cast(Any, self.app).engine.source.done(chunk)
+    def _dropped(self, chunks: Iterable[Chunk]) -> None:
+        source = cast(Any, self.app).engine.source
+        for chunk in chunks:
+            source.done(chunk)
 
-    def _chunk_message(self, chunk: Chunk) -> ConsumerMessage:
-        records = chunk.records
-        timestamp = records[-1].timestamp / 1000.0 if records else 0.0
-        tp = TP(chunk.topic, chunk.partition)
+    def _chunks_message(self, chunks: list[Chunk]) -> ConsumerMessage:
+        last = chunks[-1]
+        timestamp = last.records[-1].timestamp / 1000.0 if last.records else 0.0
         return ConsumerMessage(
-            chunk.topic,
-            chunk.partition,
-            chunk.end - 1,
+            last.topic,
+            last.partition,
+            last.end - 1,
             timestamp,
             1,  # LogAppendTime
             [],
             None,
-            cast(Any, chunk),
+            cast(Any, chunks),
             None,
             None,
             None,
-            tp,
+            TP(last.topic, last.partition),
             generation_id=self.app.consumer_generation_id,
         )
 
