@@ -17,7 +17,7 @@ run_options = \
 	$(if $(call given,SCALE,),--scale $(call given,SCALE,)) \
 	$(if $(call given,WORKERS,),--workers $(call given,WORKERS,))
 
-.PHONY: help install run test unit integration lint format bench console clean
+.PHONY: help install run test unit integration lint format faults bench console clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -51,6 +51,9 @@ lint: install ## ruff and mypy, as strict as they go
 format: install ## let ruff lay out the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+faults: install ## kill, stop and starve everything under load; check that nothing is lost
+	$(BIN)/streams faults $(call given,ARGS,)
 
 bench: install ## measure the published figures
 	$(BIN)/streams bench

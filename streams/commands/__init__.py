@@ -13,6 +13,7 @@ from faust.cli.faust import cli
 
 from streams.commands.broker import broker
 from streams.commands.demo import demo
+from streams.commands.faults import faults
 from streams.commands.inspect import inspect
 from streams.commands.replay import replay
 from streams.commands.run import run
@@ -24,6 +25,7 @@ from streams.commands.verify import verify
 __all__ = [
     "broker",
     "demo",
+    "faults",
     "inspect",
     "main",
     "replay",
