@@ -104,7 +104,7 @@ async def verify_all(settings: Settings, url: str, folder: Path) -> Result:
             with progress("comparing live rows with the log") as report:
                 for rebuilt in every:
                     await _compare(gateway, rebuilt, result, report)
-            inverse = _Inverse(log, settings, cluster, tables, result)
+            inverse = Inverse(log, settings, cluster, tables, result)
             with progress("comparing bindings with their inverse") as report:
                 await inverse.check(report)
     return result
@@ -183,7 +183,7 @@ def _shown(table: str, row: Row) -> str:
     return json.dumps(describe.row(table, *row), ensure_ascii=False)
 
 
-class _Inverse:
+class Inverse:
     """Whether the bindings in `members` and in `queues` are the same (I4)."""
 
     def __init__(

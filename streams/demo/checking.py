@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,9 @@ from streams.folds.views import split_row_key
 from streams.settings import MEMBERS, QUEUES
 from streams.workload.model import EXAMPLES, Delivery, Model, Verdict, compare
 from streams.workload.population import Names, Population
+
+AT_ONCE = 3
+"""Table partitions read at the same time: while one page is judged, others are on the way."""
 
 
 @dataclass(slots=True)
@@ -73,13 +77,20 @@ class Check:
         received = {queue: list(reader.received) for queue, reader in readers.items()}
         found: Counter[str] = Counter()
         done = 0
-        for table in (MEMBERS, QUEUES):
-            for partition in range(self._partitions):
+        turns = asyncio.Semaphore(AT_ONCE)
+
+        async def read(table: str, partition: int) -> None:
+            nonlocal done
+            async with turns:
                 async for page in pages(self._gateway, table, partition):
                     for key, value in page.rows:
                         self._row(report, table, key, value, found, received, readers)
                     done += len(page.rows)
                     report_rows(done)
+
+        await asyncio.gather(
+            *(read(table, n) for table in (MEMBERS, QUEUES) for n in range(self._partitions))
+        )
         for table in (MEMBERS, QUEUES):
             missing = report.bindings - found[table]
             if missing:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from streams.commands.topiclog import TopicLog, as_record
 from streams.errors import StreamsError
 from streams.events.codec import decode, read
 from streams.events.records import Bind, Message, Unbind
-from streams.fold import BadRecord
+from streams.fold import BadRecord, Record
 from streams.settings import Settings
 from streams.workload.model import Model
 
@@ -68,6 +68,19 @@ class Journal:
         with self.lock:
             self._match((partition, offset), digest, self._confirmed, self._read)
 
+    def take(self, record: Record) -> None:
+        """Take the next record of a partition of `group-events`."""
+        try:
+            event = decode(record.value)
+        except BadRecord:
+            event = None  # Hostile or broken: the workers put it aside, and so does this.
+        if isinstance(event, Bind | Unbind | Message) and event.group.startswith(self._tag):
+            place = (record.partition, record.offset)
+            with self.lock:
+                self._model.apply(*place, record.timestamp, event)
+                self._match(place, digest(event), self._read, self._confirmed)
+        self._positions[record.partition] = record.offset + 1
+
     def reach(self, ends: Mapping[int, int]) -> None:
         """Wait until the model knows every event before `ends`.
 
@@ -105,8 +118,7 @@ class Journal:
             where = f"{place[0]}@{place[1]}"
             self.wrong.append(f"the log has {' '.join(found)} at {where}, not {' '.join(digest)}")
 
-    def _run(self, follow: object, start: Mapping[int, int]) -> None:
-        assert callable(follow)
+    def _run(self, follow: Callable[[Mapping[int, int]], None], start: Mapping[int, int]) -> None:
         try:
             follow(start)
         except StreamsError as error:
@@ -119,21 +131,7 @@ class Journal:
                     return
                 if message is None:
                     continue
-                record = as_record(message)
-                try:
-                    event = decode(record.value)
-                except BadRecord:
-                    event = None
-                with self.lock:
-                    if isinstance(event, Bind | Unbind | Message) and self._is_ours(event.group):
-                        self._model.apply(record.partition, record.offset, record.timestamp, event)
-                        self._match(
-                            (record.partition, record.offset),
-                            digest(event),
-                            self._read,
-                            self._confirmed,
-                        )
-                self._positions[record.partition] = record.offset + 1
+                self.take(as_record(message))
 
     def _follow_queues(self, start: Mapping[int, int]) -> None:
         with TopicLog(self._settings) as log:
@@ -148,9 +146,6 @@ class Journal:
                     continue
                 if name == "Routed":
                     self.deliveries += sum(map(len, values["delivery_queues"]))
-
-    def _is_ours(self, group: str) -> bool:
-        return group.startswith(self._tag)
 
 
 def digest(event: Bind | Unbind | Message) -> Digest:
