@@ -109,7 +109,7 @@ class OutputProducer:
                 "message.timeout.ms": 0,
                 "enable.gapless.guarantee": True,
                 "partitioner": "murmur2_random",
-                "linger.ms": 0.5,
+                "linger.ms": 1,
                 "batch.size": 524_288,
                 "message.max.bytes": 2_097_152,
                 "compression.type": "lz4",
