@@ -6,6 +6,7 @@ and the `Engine` started before the consumer and stopped after it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -58,6 +59,11 @@ class Table(faust.Table[bytes, bytes]):
         self.app.engine.accept(self.name, chunks)  # type: ignore[attr-defined]
 
 
+def _instance_id(url: str) -> str:
+    """Name a worker to the consumer group: by the URL that no other worker has."""
+    return re.sub("[^A-Za-z0-9._-]+", "-", url.split("://", 1)[-1])[:249]
+
+
 class App(faust.App):
     """A Faust app whose tables are folded from chunks."""
 
@@ -72,6 +78,9 @@ class App(faust.App):
             settings.app_id,
             broker=[URL(f"streams://{broker}") for broker in settings.brokers.split(",")],
             broker_credentials=settings.faust_credentials(),
+            # Static membership: a worker that restarts within the session timeout gets its
+            # partitions back at once, without a rebalance that the others would notice.
+            consumer_group_instance_id=_instance_id(settings.advertised_url),
             broker_session_timeout=settings.session_timeout_seconds,
             broker_heartbeat_interval=min(1.0, settings.session_timeout_seconds / 3),
             broker_request_timeout=max(30.0, settings.session_timeout_seconds),

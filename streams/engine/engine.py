@@ -236,6 +236,12 @@ class Engine(Service):
             else:
                 partition.accept(chunk)
 
+    def accept_of_topic(self, topic: str, chunks: Iterable[Chunk]) -> None:
+        """Give chunks of a source topic to their partitions, without the agents' help."""
+        for spec in self.tables.values():
+            if spec.source_topic == topic:
+                self.accept(spec.name, chunks)
+
     # For gateway and commands -------------------------------------------------------
 
     def partition(self, table: str, number: int) -> Partition | None:

@@ -123,23 +123,21 @@ class Consumer(driver.Consumer):
     async def _hand_on_chunks(self) -> None:
         """Give the chunks of a topic that were read together to its agents, as one event.
 
-        Chunks that come while the flow is stopped, as in a rebalance, are dropped: their
-        partitions see the gap, or are told to read again when the flow goes on.
+        In a rebalance Faust stops the flow to its agents.  The partitions of this worker
+        stay its own until the next assignment says otherwise, and a writer that came too
+        late is fenced; so the engine is given their chunks directly meanwhile, and those
+        that do not move never stop.
         """
+        engine = cast(Any, self.app).engine
         while not self.should_stop:
             chunks = await self._arrived.get()
-            if not self.flow_active:
-                self._dropped(chunks)
-                continue
-            try:
-                await self.callback(self._chunks_message(chunks))
-            except KeyError:  # not assigned any more
-                self._dropped(chunks)
-
-    def _dropped(self, chunks: Iterable[Chunk]) -> None:
-        source = cast(Any, self.app).engine.source
-        for chunk in chunks:
-            source.done(chunk)
+            if self.flow_active:
+                try:
+                    await self.callback(self._chunks_message(chunks))
+                    continue
+                except KeyError:  # Faust's agents do not know this partition yet
+                    pass
+            engine.accept_of_topic(chunks[0].topic, chunks)
 
     def _chunks_message(self, chunks: list[Chunk]) -> ConsumerMessage:
         last = chunks[-1]
@@ -176,6 +174,12 @@ class Consumer(driver.Consumer):
         """
         self._clean_unacked_messages()
         await self.commit_and_end_transactions()
+
+    async def perform_seek(self) -> None:
+        """Seek stock topics to their committed offsets; the engine seeks its own."""
+        assigned = self.assignment()
+        if assigned - self.read_elsewhere(assigned):
+            await super().perform_seek()
 
     async def create_topic(self, topic: str, *args: Any, **kwargs: Any) -> None:
         """Declare a topic, unless the engine has made it already."""
