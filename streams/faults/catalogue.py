@@ -25,6 +25,8 @@ class Fault:
     linked: bool = False
     short: bool = False
     """Whether it belongs to the short version."""
+    mix: bool = True
+    """Whether it may be part of the random mix."""
     settings: dict[str, str] = field(default_factory=dict)
     plan: Callable[[int], Plan] = Plan
     """Makes the load from a seed."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from streams.errors import StreamsError
-from streams.faults import killing
+from streams.faults import disks, hostility, killing, outages, pressure
 from streams.faults.catalogue import FAULTS, Fault
 
-_MODULES = (killing,)
+_MODULES = (killing, outages, disks, hostility, pressure)
 """Importing them fills the catalogue."""
 
 
