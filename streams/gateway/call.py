@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from streams.gateway.owners import Owners
     from streams.gateway.ports import Engine
     from streams.gateway.publishing import Publishing
+    from streams.gateway.streaming.service import Streaming
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Parts:
     counting: Counting
     chunk_ends: ChunkEnds
     metrics: Metrics
+    streaming: Streaming
 
 
 @dataclass(frozen=True, slots=True)

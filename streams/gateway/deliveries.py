@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from streams.events.records import Message
@@ -22,17 +21,20 @@ _NOT_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 def page(
     rows: Rows, queue: str, after: int, limit: int, most_bytes: int
-) -> Iterator[dict[str, Any]]:
-    """Yield the deliveries of a queue with a seq above `after`, as clients see them.
+) -> tuple[list[dict[str, Any]], bool]:
+    """Return deliveries of a queue with a seq above `after`, as clients see them.
 
     At most `limit` of them; the one that brings the bodies over `most_bytes` is the last.
+    With them comes whether it was cut short, so that there may be more.
     """
+    found: list[dict[str, Any]] = []
     size = 0
     for seq, message in views.inbox(rows, queue, after, limit):
-        yield shown(seq, message)
+        found.append(shown(seq, message))
         size += len(message.body) + FLAT_BYTES
         if size > most_bytes:
-            break
+            return found, True
+    return found, len(found) == limit
 
 
 def shown(seq: int, message: Message) -> dict[str, Any]:

@@ -26,12 +26,20 @@ READ_AFTER = "Streams-Read-After"
 """Offset of the source topic that the answer should be beyond, if that is soon."""
 
 CONNECT_SECONDS = 2.0
+STREAM_CONNECT_SECONDS = 5.0
+STREAM_HEARTBEAT_SECONDS = 10.0
+"""Silence after which the other worker is asked whether it lives; half of it to answer."""
+STREAM_FRAME_BYTES = 8 * 1024 * 1024
+"""Longest frame that another worker may send: a delivery with the largest body, escaped."""
 ANSWER_SECONDS = 20.0
 """Longest silence of the other worker, besides what it is asked to wait."""
 WRITE_SECONDS = 60.0
 """How long a client may take to make room for the next piece of its answer."""
 
+LAST_EVENT_ID = "Last-Event-ID"
+
 _REQUEST_HEADERS = (
+    LAST_EVENT_ID,
     hdrs.ACCEPT,
     hdrs.AUTHORIZATION,
     hdrs.CONTENT_ENCODING,
@@ -56,6 +64,11 @@ class Forwarding:
         self._own_url = own_url
         self._metrics = metrics
         self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def own_url(self) -> str:
+        """Base URL of this worker."""
+        return self._own_url()
 
     def is_self(self, owner: str) -> bool:
         """Tell whether `owner` is the base URL of this worker."""
@@ -111,6 +124,30 @@ class Forwarding:
         async with upstream:
             self._metrics.forwarded.labels("answered").inc()
             return await self._relay(request, upstream)
+
+    async def stream(
+        self, request: web.BaseRequest, owner: str, path: str
+    ) -> aiohttp.ClientWebSocketResponse:
+        """Open a WebSocket to the worker at `owner`, for the client of `request`.
+
+        Raises:
+            Unavailable: it cannot be reached, or refuses.
+        """
+        if self._session is None:
+            raise Unavailable("this worker is stopping")
+        headers = _chosen((hdrs.AUTHORIZATION,), request.headers)
+        headers[FORWARDED] = "1"
+        try:
+            async with asyncio.timeout(STREAM_CONNECT_SECONDS):
+                return await self._session.ws_connect(
+                    owner.rstrip("/") + path,
+                    headers=headers,
+                    heartbeat=STREAM_HEARTBEAT_SECONDS,
+                    max_msg_size=STREAM_FRAME_BYTES,
+                )
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            logger.info("no stream from the worker at %s: %r", owner, error)
+            raise Unavailable("the worker that owns this partition does not answer") from error
 
     async def _relay(
         self, request: web.BaseRequest, upstream: aiohttp.ClientResponse

@@ -164,6 +164,8 @@ _LINES: dict[str, Callable[[Intake, f.Fields], RecordToSend]] = {
     "open": _open_line,
     "close": _close_line,
 }
+EVENT_TYPES = tuple(_LINES)
+"""What `type` may say, in a line of `/v1/events` and on a stream."""
 
 
 def _record(topic: str, key: str, event: Event) -> RecordToSend:

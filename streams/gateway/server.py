@@ -36,6 +36,7 @@ from streams.gateway.paths import Route, Router, split_target
 from streams.gateway.ports import Engine, Partition
 from streams.gateway.publishing import Publishing
 from streams.gateway.routes import ROUTES
+from streams.gateway.streaming.service import Streaming
 from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -66,17 +67,19 @@ class Gateway(Service):
         metrics = Metrics(engine.status, waits)
         self._forwarding = Forwarding(lambda: str(app.conf.canonical_url), metrics)
         publishing = Publishing(engine, metrics)
+        owners = Owners(engine, publishing, self._forwarding, settings)
         self._parts = Parts(
             settings=settings,
             engine=engine,
             intake=Intake(settings),
             admission=Admission(PUBLISH_BUDGET_BYTES),
             publishing=publishing,
-            owners=Owners(engine, publishing, self._forwarding, settings),
+            owners=owners,
             waits=waits,
             counting=Counting(),
             chunk_ends=ChunkEnds(),
             metrics=metrics,
+            streaming=Streaming(engine, publishing, owners, self._forwarding, settings, metrics),
         )
         self._router: Router[Handler] = Router(ROUTES)
         self._runner: web.ServerRunner | None = None
@@ -86,7 +89,7 @@ class Gateway(Service):
     @property
     def waiting(self) -> bool:
         """Whether anybody waits for a delivery, so that it is worth collecting them."""
-        return bool(self._parts.waits)
+        return bool(self._parts.waits) or bool(self._parts.streaming.watching)
 
     def on_delivered(self, queues: set[bytes] | None) -> None:
         """Wake who waits for these queues; call it once the rows of a chunk can be read.
@@ -94,6 +97,7 @@ class Gateway(Service):
         None means that nobody collected them: everybody looks again.
         """
         self._parts.waits.wake(queues)
+        self._parts.streaming.watching.wake(queues)
 
     def on_chunk_end(self, partition: Partition) -> None:
         """Note that the partition's rows are those of its position at this moment."""
@@ -102,6 +106,7 @@ class Gateway(Service):
     def on_lost(self, partition: Partition) -> None:
         """End what waits for a partition that does not answer reads any more."""
         self._parts.waits.end_lost(partition)
+        self._parts.streaming.watching.lost(partition)
         self._parts.chunk_ends.lost(partition)
 
     async def on_start(self) -> None:
@@ -112,6 +117,7 @@ class Gateway(Service):
         """
         conf = self.app.conf
         await self._forwarding.open()
+        self._parts.streaming.open(connection_limit())
         server = Server(
             self._handle,
             # A client that goes away ends its request: nobody waits for nobody.
@@ -145,6 +151,7 @@ class Gateway(Service):
     async def on_stop(self) -> None:
         """End what waits, let the rest finish, and close."""
         self._parts.waits.close()
+        await self._parts.streaming.close()
         # Before the server: requests that wait for another worker would keep it.
         await self._forwarding.close()
         if self._runner is not None:

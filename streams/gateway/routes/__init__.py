@@ -5,11 +5,22 @@ A handler reads its parameters, calls one part, and answers; it holds no state.
 
 from streams.gateway.call import Handler
 from streams.gateway.paths import Route
-from streams.gateway.routes import cluster, events, groups, queues, sessions, tables
+from streams.gateway.routes import (
+    cluster,
+    events,
+    groups,
+    queue_events,
+    queues,
+    sessions,
+    stream,
+    tables,
+)
 
 ROUTES: list[Route[Handler]] = [
     *groups.ROUTES,
     *queues.ROUTES,
+    *queue_events.ROUTES,
+    *stream.ROUTES,
     *sessions.ROUTES,
     *events.ROUTES,
     *tables.ROUTES,

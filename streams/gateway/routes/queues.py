@@ -37,7 +37,7 @@ async def inbox(call: Call) -> web.StreamResponse:
         deadline = now() + wait
         while True:
             owners.check(partition)
-            messages = list(page(partition.rows, queue, after, limit, MAX_ANSWER_BYTES))
+            messages, _ = page(partition.rows, queue, after, limit, MAX_ANSWER_BYTES)
             left = deadline - now()
             if messages or left <= 0:
                 return json_answer({"messages": messages})

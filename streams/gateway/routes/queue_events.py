@@ -1,0 +1,106 @@
+"""One queue as server-sent events, for a browser's EventSource or curl.
+
+Each message is an event with the seq as its id, so that who comes back with Last-Event-ID
+goes on where they were.  The stream ends when the partition moves: come back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import orjson
+from aiohttp import hdrs, web
+
+from streams.errors import Unavailable
+from streams.gateway.answers import Refusal, unavailable
+from streams.gateway.call import Call, Handler
+from streams.gateway.deliveries import page
+from streams.gateway.fields import MAX_LONG
+from streams.gateway.forward import LAST_EVENT_ID, WRITE_SECONDS
+from streams.gateway.paths import Route, integer
+from streams.gateway.ports import Partition
+from streams.settings import QUEUES
+
+HEARTBEAT_SECONDS = 10.0
+RETRY_MILLISECONDS = 1000
+PAGE_MESSAGES = 64
+PAGE_BYTES = 64 * 1024
+
+_HEADERS = {
+    hdrs.CONTENT_TYPE: "text/event-stream",
+    hdrs.CACHE_CONTROL: "no-cache",
+}
+
+
+async def events(call: Call) -> web.StreamResponse:
+    """Send what is in the queue after a seq, and go on with what comes into it."""
+    queue = call.id("queue")
+    after = _start(call)
+
+    async def answer(partition: Partition) -> web.StreamResponse:
+        response = web.StreamResponse(headers=_HEADERS)
+        if call.request.method != hdrs.METH_HEAD:
+            await _send_all(call, partition, response, queue, after)
+        return response
+
+    return await call.parts.owners.read(call, QUEUES, queue, answer)
+
+
+def _start(call: Call) -> int:
+    """Return the seq to begin after: the last event's when the client comes back."""
+    parameters = call.parameters("after")
+    last = call.request.headers.get(LAST_EVENT_ID)
+    if not last:
+        return integer(parameters, "after", 0, 0, MAX_LONG)
+    try:
+        return integer({"id": last.strip()}, "id", 0, 0, MAX_LONG)
+    except Refusal:
+        raise Refusal(400, "bad_header", f"{LAST_EVENT_ID} must be a seq") from None
+
+
+async def _send_all(
+    call: Call, partition: Partition, response: web.StreamResponse, queue: str, after: int
+) -> None:
+    parts, key = call.parts, queue.encode()
+    if call.request.transport is None:
+        raise unavailable("the client is gone")
+    await response.prepare(call.request)
+    await _write(call, response, f"retry: {RETRY_MILLISECONDS}\n\n".encode())
+    try:
+        while True:
+            parts.owners.check(partition)
+            found, more = page(partition.rows, queue, after, PAGE_MESSAGES, PAGE_BYTES)
+            if found:
+                after = found[-1]["seq"]
+                await _write(call, response, b"".join(map(_event, found)))
+            if more:
+                continue
+            parts.owners.check(partition)
+            began = asyncio.get_running_loop().time()
+            if not found:
+                await parts.waits.wait(key, partition, HEARTBEAT_SECONDS)
+                if asyncio.get_running_loop().time() - began >= HEARTBEAT_SECONDS:
+                    await _write(call, response, b":\n\n")
+    except Unavailable:
+        pass
+    except Refusal as refusal:
+        if refusal.status != 503:
+            raise
+
+
+def _event(delivery: dict[str, Any]) -> bytes:
+    return b"id: %d\nevent: message\ndata: %b\n\n" % (delivery["seq"], orjson.dumps(delivery))
+
+
+async def _write(call: Call, response: web.StreamResponse, content: bytes) -> None:
+    try:
+        async with asyncio.timeout(WRITE_SECONDS):
+            await response.write(content)
+    except TimeoutError:
+        if call.request.transport is not None:
+            call.request.transport.abort()
+        raise ConnectionResetError("a client does not take its events") from None
+
+
+ROUTES: list[Route[Handler]] = [Route("/v1/queues/{queue}/events", {"GET": events})]

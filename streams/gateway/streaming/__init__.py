@@ -1,0 +1,26 @@
+"""Many queues over one connection: the WebSocket `/v1/stream`.
+
+Frames are JSON objects with a `type`.  A client may give each of its frames a `ref`, which
+comes back in what answers it.
+
+===============================  =====================================================
+client                           answered, in time, with
+===============================  =====================================================
+subscribe queue after credit     subscribed queue after; then message queue seq ... as
+                                 long as there is credit; moved queue owner, when
+                                 another worker serves it from now on; unavailable
+                                 queue retry_after, while none does
+credit queue more
+unsubscribe queue                unsubscribed queue
+ack queue upto | seqs            acked queue upto | seqs, once Kafka has it
+publish group | queue ...        published id partition offset, once Kafka has it
+bind, unbind, open, close ...    confirmed partition offset: all of `POST /v1/events`
+ping                             pong
+anything wrong                   error code message
+===============================  =====================================================
+
+Any worker serves any queue.  Those of its own partitions it reads itself, woken by the fold;
+for the others it is a client of their owners' `/v1/stream`.  When a partition moves, the
+subscription goes on at the new owner after the last seq sent: seqs are places in the log,
+the same for every owner, so that nothing is lost or sent twice within a connection.
+"""

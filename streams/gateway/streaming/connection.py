@@ -1,0 +1,358 @@
+"""One client's WebSocket: what it says is done in order, what it is sent goes through one hand.
+
+A client that does not read is not read from either, and rows are read only as fast as it
+takes them: what is held for it is a page, the socket's buffer and the answers it is owed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import aiohttp
+from aiohttp import web
+
+from streams.errors import StreamsError
+from streams.gateway import fields as f
+from streams.gateway.answers import Refusal, bad, busy
+from streams.gateway.deliveries import page
+from streams.gateway.forward import WRITE_SECONDS
+from streams.gateway.intake import EVENT_TYPES
+from streams.gateway.ports import Place
+from streams.gateway.streaming import frames
+from streams.gateway.streaming.acks import AckBatch
+from streams.gateway.streaming.frames import Frame, Ref
+from streams.gateway.streaming.outbox import Outbox
+from streams.gateway.streaming.placing import Placing
+from streams.gateway.streaming.subscription import Subscription
+from streams.ids import direct_group
+
+if TYPE_CHECKING:
+    from streams.gateway.call import Call
+    from streams.gateway.streaming.service import Streaming
+
+logger = logging.getLogger(__name__)
+
+MAX_SUBSCRIPTIONS = 10_000
+PAGE_MESSAGES = 64
+PAGE_BYTES = 64 * 1024
+MAX_REPLIES = 1000
+"""Answers that may wait to be sent before the client is not read from."""
+FRAMES_PER_TURN = 50
+"""Frames done before the event loop gets a turn."""
+ACK_SECONDS = 0.02
+"""How long acks are gathered before they are written."""
+ACKS_AT_ONCE = 5000
+
+
+class Connection:
+    """One client, and the queues that it is subscribed to."""
+
+    def __init__(
+        self,
+        streaming: Streaming,
+        call: Call,
+        socket: web.WebSocketResponse,
+        *,
+        forwarded: bool,
+    ) -> None:
+        self.subscriptions: dict[str, Subscription] = {}
+        self.heard = time.monotonic()
+        """When the client last said something."""
+        self._streaming = streaming
+        self._request = call.request
+        self._parts = call.parts
+        self._socket = socket
+        self._forwarded = forwarded
+        self._placing = Placing(streaming, self, forwarded)
+        self._outbox = Outbox(call.parts.publishing, call.parts.admission)
+        self._acks = AckBatch()
+        self._ack_timer: asyncio.TimerHandle | None = None
+        self._marked: deque[Subscription] = deque()
+        self._replies: deque[str] = deque()
+        self._to_write = asyncio.Event()
+        self._read_on = asyncio.Event()
+        self._read_on.set()
+        self._does: dict[str, Callable[[Frame], None]] = {
+            "subscribe": self._subscribe,
+            "unsubscribe": self._unsubscribe,
+            "credit": self._credit,
+            "ack": self._ack,
+            "publish": self._publish,
+            "ping": self._ping,
+            "pong": lambda frame: None,
+        }
+
+    async def run(self) -> None:
+        """Serve the client until it goes, or is closed."""
+        loop = asyncio.get_running_loop()
+        tasks = [loop.create_task(self._write_all()), loop.create_task(self._placing.run())]
+        for task in tasks:
+            task.add_done_callback(self._ended)
+        try:
+            await self._read_all()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if self._ack_timer is not None:
+                self._write_acks()
+            for subscription in list(self.subscriptions.values()):
+                self._drop(subscription)
+            self._placing.close()
+
+    async def close(self, code: int, reason: str) -> None:
+        """Say goodbye; `run` ends then."""
+        await self._socket.close(code=code, message=reason.encode())
+
+    # Called by the parts that feed this connection --------------------------------------
+
+    def mark(self, subscription: Subscription) -> None:
+        """Look at the rows of a subscription, in its turn."""
+        if not subscription.marked:
+            subscription.marked = True
+            self._marked.append(subscription)
+            self._to_write.set()
+
+    def lost(self, subscription: Subscription) -> None:
+        """Note that its partition does not answer any more."""
+        self._placing.lost(subscription)
+
+    def reassigned(self) -> None:
+        """Note that partitions have other owners."""
+        self._placing.reassigned()
+
+    async def relay(self, subscription: Subscription, seq: int, text: str) -> None:
+        """Send a delivery that another worker has read, unless it was sent before."""
+        if subscription.open and seq > subscription.last:
+            subscription.sent(seq)
+            self._streaming.sent.labels("relayed").inc()
+            await self._write([text])
+
+    def say(self, kind: str, **fields: object) -> None:
+        """Send a frame that nobody asked for."""
+        self._reply(frames.frame(kind, None, **fields))
+
+    def give_up(self, subscription: Subscription) -> None:
+        """Tell the worker that asked that this one does not serve the queue."""
+        self._drop(subscription)
+        self._reply(
+            frames.frame(
+                "unavailable",
+                subscription.ref,
+                queue=subscription.queue,
+                message="not served here",
+                retry_after=1.0,
+            )
+        )
+
+    async def connect(self, url: str) -> aiohttp.ClientWebSocketResponse:
+        """Open a stream to another worker on behalf of the client."""
+        return await self._streaming.connect(self._request, url)
+
+    # Reading --------------------------------------------------------------------------
+
+    async def _read_all(self) -> None:
+        count = 0
+        async for message in self._socket:
+            count += 1
+            if not count % FRAMES_PER_TURN:
+                await asyncio.sleep(0)
+            if message.type is not aiohttp.WSMsgType.TEXT:
+                await self.close(aiohttp.WSCloseCode.UNSUPPORTED_DATA, "frames must be text")
+                return
+            self.heard = time.monotonic()
+            self._do(message.data)
+            await self._outbox.room()
+            await self._read_on.wait()
+            await self._placing.room()
+
+    def _do(self, text: str) -> None:
+        try:
+            frame = frames.read(text)
+        except StreamsError as error:
+            self._reply(frames.error_frame(error))
+            return
+        named = frames.named_queue(frame.fields)
+        try:
+            (self._does.get(frame.type) or self._event)(frame)
+        except StreamsError as error:
+            self._reply(frames.error_frame(error, frame.ref, **named))
+
+    def _subscribe(self, frame: Frame) -> None:
+        wish = frames.subscribe(frame.fields)
+        if wish.queue in self.subscriptions:
+            raise Refusal(409, "subscribed", "this connection is subscribed to the queue already")
+        if len(self.subscriptions) >= MAX_SUBSCRIPTIONS:
+            raise busy(f"{MAX_SUBSCRIPTIONS} subscriptions are the most of one connection")
+        subscription = Subscription(
+            self,
+            wish.queue,
+            self._streaming.number(wish.queue),
+            wish.after,
+            wish.credit,
+            frame.ref,
+            wish.read_after,
+        )
+        self.subscriptions[wish.queue] = subscription
+        self._reply(frames.frame("subscribed", frame.ref, queue=wish.queue, after=wish.after))
+        self._placing.place(subscription)
+
+    def _unsubscribe(self, frame: Frame) -> None:
+        queue = frames.unsubscribe(frame.fields)
+        self._drop(self._subscription(queue))
+        self._reply(frames.frame("unsubscribed", frame.ref, queue=queue))
+
+    def _credit(self, frame: Frame) -> None:
+        queue, more = frames.credit(frame.fields)
+        subscription = self._subscription(queue)
+        if subscription.credit is None:
+            raise bad("bad_field", "this subscription has no limit; subscribe with credit")
+        subscription.credit = min(subscription.credit + more, frames.MAX_CREDIT)
+        self._placing.give_credit(subscription, more)
+
+    def _ping(self, frame: Frame) -> None:
+        f.refuse_rest(frame.fields)
+        self._reply(frames.frame("pong", frame.ref))
+
+    def _subscription(self, queue: str) -> Subscription:
+        subscription = self.subscriptions.get(queue)
+        if subscription is None:
+            raise Refusal(404, "not_subscribed", "this connection is not subscribed to the queue")
+        return subscription
+
+    def _drop(self, subscription: Subscription) -> None:
+        subscription.open = False
+        del self.subscriptions[subscription.queue]
+        self._placing.remove(subscription)
+
+    # To Kafka ---------------------------------------------------------------------------
+
+    def _publish(self, frame: Frame) -> None:
+        content = frame.fields
+        if ("group" in content) == ("queue" in content):
+            raise bad("bad_field", "give either group or queue")
+        if "group" in content:
+            group = f.take_destination(content, "group")
+        else:
+            group = direct_group(f.take_id(content, "queue"))
+        message_id, record = self._parts.intake.message(group, content)
+
+        def confirmed(place: Place) -> None:
+            self._reply(
+                frames.frame(
+                    "published", frame.ref, id=message_id, partition=place[0], offset=place[1]
+                )
+            )
+
+        self._outbox.send(record, confirmed, self._failure(frame.ref, id=message_id))
+
+    def _event(self, frame: Frame) -> None:
+        """Take any other event that `POST /v1/events` takes."""
+        kind = frame.type
+        if kind not in EVENT_TYPES or kind == "message":
+            known = [*self._does, *(name for name in EVENT_TYPES if name not in self._does)]
+            known = [name for name in known if name not in ("message", "pong")]
+            raise bad("bad_type", f"type must be one of {', '.join(known)}")
+        record = self._parts.intake.line({"type": kind, **frame.fields})
+
+        def confirmed(place: Place) -> None:
+            self._reply(frames.frame("confirmed", frame.ref, partition=place[0], offset=place[1]))
+
+        self._outbox.send(record, confirmed, self._failure(frame.ref))
+
+    def _ack(self, frame: Frame) -> None:
+        self._acks.add(*frames.ack(frame.fields))
+        if self._acks.size >= ACKS_AT_ONCE:
+            self._write_acks()
+        elif self._ack_timer is None:
+            loop = asyncio.get_running_loop()
+            self._ack_timer = loop.call_later(ACK_SECONDS, self._write_acks)
+
+    def _write_acks(self) -> None:
+        if self._ack_timer is not None:
+            self._ack_timer.cancel()
+            self._ack_timer = None
+        for queue, content in self._acks.take():
+            self._write_ack(queue, content)
+
+    def _write_ack(self, queue: str, content: dict[str, int | list[int]]) -> None:
+        def confirmed(place: Place) -> None:
+            self._reply(frames.frame("acked", None, queue=queue, **content))
+
+        failed = self._failure(None, queue=queue, **content)
+        try:
+            record = self._parts.intake.ack(queue, dict(content))
+            self._outbox.send(record, confirmed, failed)
+        except StreamsError as error:
+            failed(error)
+
+    def _failure(self, ref: Ref, **fields: object) -> Callable[[StreamsError], None]:
+        return lambda error: self._reply(frames.error_frame(error, ref, **fields))
+
+    # Writing ----------------------------------------------------------------------------
+
+    def _reply(self, text: str) -> None:
+        self._replies.append(text)
+        self._to_write.set()
+        if len(self._replies) >= MAX_REPLIES:
+            self._read_on.clear()
+
+    async def _write_all(self) -> None:
+        while True:
+            await self._to_write.wait()
+            self._to_write.clear()
+            while self._replies or self._marked:
+                if self._replies:
+                    await self._write_replies()
+                if self._marked:
+                    await self._write_page(self._marked.popleft())
+
+    async def _write_replies(self) -> None:
+        replies, self._replies = list(self._replies), deque()
+        await self._write(replies)
+        if len(self._replies) < MAX_REPLIES:
+            self._read_on.set()
+
+    async def _write_page(self, subscription: Subscription) -> None:
+        """Send the next messages of a subscription; if there may be more, it stands in line."""
+        subscription.marked = False
+        partition, credit = subscription.local, subscription.credit
+        if partition is None or credit == 0 or not subscription.open:
+            return
+        if not self._streaming.answers(partition):
+            self._placing.lost(subscription)
+            return
+        queue = subscription.queue
+        limit = PAGE_MESSAGES if credit is None else min(credit, PAGE_MESSAGES)
+        found, more = page(partition.rows, queue, subscription.last, limit, PAGE_BYTES)
+        if not found:
+            return
+        if more:
+            self.mark(subscription)
+        for delivery in found:
+            subscription.sent(delivery["seq"])
+        self._streaming.sent.labels("read").inc(len(found))
+        await self._write([frames.frame("message", queue=queue, **one) for one in found])
+
+    async def _write(self, texts: list[str]) -> None:
+        try:
+            async with asyncio.timeout(WRITE_SECONDS):
+                for text in texts:
+                    await self._socket.send_str(text)
+        except TimeoutError:
+            raise ConnectionResetError("a client does not take what it is sent") from None
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """End the connection with a task of it that has failed."""
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None and not isinstance(error, (ConnectionError, aiohttp.ClientError)):
+            logger.error("a stream failed", exc_info=error)
+        if self._request.transport is not None:
+            self._request.transport.abort()

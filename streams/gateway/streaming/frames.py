@@ -1,0 +1,150 @@
+"""What is said on a stream: frames of clients taken apart, frames for them put together.
+
+Pure; knows nothing of connections.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import orjson
+
+from streams.errors import StreamsError, Unavailable
+from streams.gateway import fields as f
+from streams.gateway.answers import bad, refusal_of
+from streams.gateway.bodies import json_object
+
+MAX_CREDIT = 1_000_000
+MAX_REF_LENGTH = 255
+MAX_SEQS = 10_000
+"""Seqs in one ack."""
+
+Ref: TypeAlias = str | int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a client said: its type, its ref, and the other fields, not yet looked at."""
+
+    type: str
+    ref: Ref
+    fields: f.Fields
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """A wish to be sent what is in a queue, and what comes into it."""
+
+    queue: str
+    after: int
+    credit: int | None
+    """How many messages may be sent until more credit is given; None: as many as there are."""
+    read_after: int
+    """Offset of the source topic that the rows should be beyond, if that is soon."""
+
+
+def read(text: str) -> Frame:
+    """Take a client's frame apart.
+
+    Raises:
+        Refusal: 400, it is no JSON object with a type.
+    """
+    content = json_object(text.encode())
+    ref = content.pop("ref", None)
+    if isinstance(ref, bool) or not (ref is None or isinstance(ref, (str, int))):
+        raise bad("bad_field", "ref must be a string or an integer")
+    if isinstance(ref, str) and len(ref) > MAX_REF_LENGTH:
+        raise bad("bad_field", f"ref is longer than {MAX_REF_LENGTH} characters")
+    kind = content.pop("type", None)
+    if not isinstance(kind, str):
+        raise bad("bad_field", "type is missing, or no string")
+    return Frame(kind, ref, content)
+
+
+def subscribe(content: f.Fields) -> Subscribe:
+    """Take the fields of a subscribe.
+
+    Raises:
+        Refusal: 400, a field is wrong, missing or unknown.
+    """
+    queue = f.take_id(content, "queue")
+    after = f.take_optional_long(content, "after") or 0
+    credit = f.take_optional_long(content, "credit")
+    if credit is not None:
+        _check_credit("credit", credit)
+    read_after = f.take_optional_long(content, "read_after")
+    f.refuse_rest(content)
+    return Subscribe(queue, after, credit, -1 if read_after is None else read_after)
+
+
+def credit(content: f.Fields) -> tuple[str, int]:
+    """Take the fields of a credit: the queue, and how many messages more.
+
+    Raises:
+        Refusal: 400, a field is wrong, missing or unknown.
+    """
+    queue = f.take_id(content, "queue")
+    if "more" not in content:
+        raise bad("bad_field", "more is missing")
+    more = f.long_of("more", content.pop("more"))
+    _check_credit("more", more)
+    f.refuse_rest(content)
+    return queue, more
+
+
+def unsubscribe(content: f.Fields) -> str:
+    """Take the field of an unsubscribe, the queue.
+
+    Raises:
+        Refusal: 400, it is wrong or missing, or another field is there.
+    """
+    queue = f.take_id(content, "queue")
+    f.refuse_rest(content)
+    return queue
+
+
+def ack(content: f.Fields) -> tuple[str, int | None, list[int]]:
+    """Take the fields of an ack: the queue, upto which seq, and single seqs.
+
+    Raises:
+        Refusal: 400, a field is wrong, missing or unknown.
+    """
+    queue = f.take_id(content, "queue")
+    upto = f.take_optional_long(content, "upto")
+    seqs = f.take_longs(content, "seqs")
+    f.refuse_rest(content)
+    if (upto is None) == (not seqs):
+        raise bad("bad_field", "give either upto (a seq) or seqs (a list of seqs)")
+    if len(seqs) > MAX_SEQS:
+        raise bad("bad_field", f"more than {MAX_SEQS} seqs")
+    return queue, upto, seqs
+
+
+def frame(kind: str, ref: Ref = None, /, **fields: Any) -> str:
+    """Put a frame for a client together; a ref that is None is left out."""
+    content = {"type": kind, **fields}
+    if ref is not None:
+        content["ref"] = ref
+    return orjson.dumps(content).decode()
+
+
+def error_frame(error: StreamsError, ref: Ref = None, /, **fields: Any) -> str:
+    """Put together what tells a client of an error."""
+    refusal = refusal_of(error)
+    if isinstance(error, Unavailable):
+        fields["retry_after"] = error.retry_after
+    elif "Retry-After" in refusal.headers:
+        fields["retry_after"] = float(refusal.headers["Retry-After"])
+    return frame("error", ref, code=refusal.code, message=str(refusal), **fields)
+
+
+def named_queue(content: f.Fields) -> dict[str, str]:
+    """Return the queue that a wrong frame names, for the error that answers it."""
+    queue = content.get("queue")
+    return {"queue": queue} if isinstance(queue, str) else {}
+
+
+def _check_credit(name: str, value: int) -> None:
+    if value > MAX_CREDIT:
+        raise bad("bad_field", f"{name} is over the limit of {MAX_CREDIT}")

@@ -1,0 +1,247 @@
+"""Where the subscriptions of one connection are served: here, or at which other worker.
+
+A subscription that loses its place is given another one, and goes on after the last seq
+sent.  On a connection that is itself another worker's, it is not: that worker looks on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Protocol
+
+from streams.gateway.ports import Partition
+from streams.gateway.streaming.subscription import Subscription
+from streams.gateway.streaming.upstream import Upstream
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from streams.gateway.streaming.service import Streaming
+
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 1.0
+TELL_SECONDS = 1.0
+"""How long a subscription may be without a place before the client is told."""
+CATCH_UP_SECONDS = 1.0
+"""How long it waits for the fold to reach what this worker has published."""
+PLACED_PER_TURN = 200
+NEVER = float("inf")
+
+
+class Client(Protocol):
+    """The connection, as far as placing goes."""
+
+    def mark(self, subscription: Subscription) -> None:
+        """Look at the rows of a subscription that is served here, soon."""
+        ...
+
+    async def relay(self, subscription: Subscription, seq: int, text: str) -> None:
+        """Send what another worker sent for a subscription."""
+        ...
+
+    def say(self, kind: str, **fields: object) -> None:
+        """Send a frame of its own about a subscription."""
+        ...
+
+    def give_up(self, subscription: Subscription) -> None:
+        """Drop a subscription of another worker: it is not to be served here."""
+        ...
+
+    async def connect(self, url: str) -> aiohttp.ClientWebSocketResponse:
+        """Open a stream to another worker on behalf of the client."""
+        ...
+
+
+class Placing:
+    """The places of the subscriptions of one connection."""
+
+    def __init__(self, streaming: Streaming, client: Client, forwarded: bool) -> None:
+        self._streaming = streaming
+        self._client = client
+        self._forwarded = forwarded
+        self._unplaced: dict[Subscription, None] = {}
+        self._needed = asyncio.Event()
+        self._upstreams: dict[str, Upstream] = {}
+        self._catching_up: set[asyncio.Task[None]] = set()
+
+    def place(self, subscription: Subscription) -> None:
+        """Give a new subscription a place, now or as soon as there is one."""
+        subscription.waiting_since = _now()
+        if not self._try(subscription):
+            self._wait(subscription)
+
+    def lost(self, subscription: Subscription) -> None:
+        """Note that it is not served any more where it was; it will be elsewhere."""
+        self._leave(subscription)
+        if subscription.open:
+            if not subscription.waiting_since:
+                subscription.waiting_since = _now()
+            self._wait(subscription)
+
+    def remove(self, subscription: Subscription) -> None:
+        """Take a subscription that has ended out of its place."""
+        self._unplaced.pop(subscription, None)
+        upstream = subscription.upstream
+        self._leave(subscription)
+        if upstream is not None and not len(upstream) and self._upstreams.get(upstream.url):
+            self._end(upstream)
+
+    def give_credit(self, subscription: Subscription, more: int) -> None:
+        """Say that a subscription may be sent so many messages more."""
+        if subscription.upstream is not None:
+            subscription.upstream.give_credit(subscription, more)
+        elif subscription.local is not None:
+            self._client.mark(subscription)
+
+    def reassigned(self) -> None:
+        """Look again: partitions have other owners."""
+        for upstream in list(self._upstreams.values()):
+            for subscription in upstream.subscriptions:
+                if self._streaming.owner(subscription.number) != upstream.url:
+                    self.lost(subscription)
+            if not len(upstream):
+                self._end(upstream)
+
+    async def room(self) -> None:
+        """Wait until other workers have taken most of what they are to be told."""
+        for upstream in list(self._upstreams.values()):
+            await upstream.room()
+
+    async def run(self) -> None:
+        """Find places for what has none, for as long as the connection lives."""
+        while True:
+            await self._needed.wait()
+            self._needed.clear()
+            pause = FIRST_PAUSE_SECONDS
+            while self._unplaced:
+                await self._try_all()
+                if self._unplaced:
+                    self._tell()
+                    await asyncio.sleep(pause * random.uniform(0.8, 1.2))
+                    pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
+
+    def close(self) -> None:
+        """Leave all places: the connection has ended."""
+        for task in self._catching_up:
+            task.cancel()
+        for upstream in list(self._upstreams.values()):
+            self._end(upstream)
+        self._unplaced.clear()
+
+    # One subscription ---------------------------------------------------------------
+
+    def _wait(self, subscription: Subscription) -> None:
+        if self._forwarded:
+            self._client.give_up(subscription)
+        else:
+            self._unplaced[subscription] = None
+            self._needed.set()
+
+    def _leave(self, subscription: Subscription) -> None:
+        if subscription.local is not None:
+            self._streaming.watching.remove(subscription)
+            subscription.local = None
+        if subscription.upstream is not None:
+            subscription.upstream.unsubscribe(subscription)
+            subscription.upstream = None
+
+    async def _try_all(self) -> None:
+        for count, subscription in enumerate(list(self._unplaced), 1):
+            if subscription in self._unplaced and self._try(subscription):
+                self._unplaced.pop(subscription, None)
+            if not count % PLACED_PER_TURN:
+                await asyncio.sleep(0)
+
+    def _try(self, subscription: Subscription) -> bool:
+        """Find a place; False when there is none just now."""
+        streaming, number = self._streaming, subscription.number
+        written = max(subscription.read_after, streaming.confirmed(number))
+        partition = streaming.partition(number)
+        if partition is not None:
+            if not streaming.answers(partition):
+                return False
+            self._serve_here(subscription, partition, written)
+            return True
+        owner = streaming.owner(number)
+        if owner is None or self._forwarded or streaming.is_self(owner):
+            # Forwarded: two workers know different assignments, for a moment.
+            return False
+        upstream = self._upstreams.get(owner)
+        if upstream is not None and upstream.ended:
+            self._end(upstream)
+            upstream = None
+        if upstream is None:
+            if not streaming.may_open_upstream():
+                return False
+            streaming.upstreams += 1
+            client = self._client
+            upstream = Upstream(
+                owner, client.connect, client.relay, self._served, self._lost_upstream
+            )
+            self._upstreams[owner] = upstream
+        upstream.subscribe(subscription, written)
+        return True
+
+    def _serve_here(self, subscription: Subscription, partition: Partition, written: int) -> None:
+        subscription.local = partition
+        if partition.position > written:
+            self._begin(subscription)
+            return
+
+        async def catch_up() -> None:
+            await partition.reached(written, CATCH_UP_SECONDS)
+            subscription.read_after = -1
+            if subscription.local is partition:
+                self._begin(subscription)
+
+        task = asyncio.get_running_loop().create_task(catch_up())
+        self._catching_up.add(task)
+        task.add_done_callback(self._catching_up.discard)
+
+    def _begin(self, subscription: Subscription) -> None:
+        self._streaming.watching.add(subscription)
+        self._served(subscription, self._streaming.own_url)
+        self._client.mark(subscription)
+
+    def _served(self, subscription: Subscription, owner: str) -> None:
+        """Note that the worker at `owner` serves it, and tell the client if that is news."""
+        told = subscription.waiting_since == NEVER
+        if subscription.owner is not None and (subscription.owner != owner or told):
+            self._client.say("moved", queue=subscription.queue, owner=owner)
+        subscription.owner = owner
+        subscription.waiting_since = 0.0
+
+    def _tell(self) -> None:
+        now = _now()
+        for subscription in self._unplaced:
+            if now - subscription.waiting_since > TELL_SECONDS:
+                subscription.waiting_since = NEVER
+                subscription.owner = subscription.owner or ""
+                self._client.say(
+                    "unavailable",
+                    queue=subscription.queue,
+                    message="the partition of this queue is moving or recovering; "
+                    "the subscription goes on by itself",
+                    retry_after=LONGEST_PAUSE_SECONDS,
+                )
+
+    # Upstreams ----------------------------------------------------------------------
+
+    def _lost_upstream(self, subscription: Subscription) -> None:
+        subscription.upstream = None
+        for upstream in list(self._upstreams.values()):
+            if upstream.ended:
+                self._end(upstream)
+        self.lost(subscription)
+
+    def _end(self, upstream: Upstream) -> None:
+        if self._upstreams.get(upstream.url) is upstream:
+            del self._upstreams[upstream.url]
+            self._streaming.upstreams -= 1
+            if not upstream.ended:
+                upstream.close()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,171 @@
+"""All streams of one worker, and what they need of it.
+
+Knows the parts of the gateway; what is said on a stream is in `connection`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import aiohttp
+from aiohttp import web
+from prometheus_client import Counter, Gauge
+
+from streams.errors import Unavailable
+from streams.gateway.forward import Forwarding
+from streams.gateway.metrics import Metrics
+from streams.gateway.owners import Owners
+from streams.gateway.ports import Engine, Partition
+from streams.gateway.publishing import Publishing
+from streams.gateway.streaming.connection import Connection
+from streams.gateway.streaming.watching import Watching
+from streams.partitioner import partition_of
+from streams.settings import QUEUES, Settings
+
+if TYPE_CHECKING:
+    from streams.gateway.call import Call
+
+PATH = "/v1/stream"
+HEARTBEAT_SECONDS = 20.0
+"""Silence after which a client is asked whether it lives; half of it to answer."""
+CLOSE_SECONDS = 2.0
+IDLE_SECONDS = 300.0
+"""How long a client may be subscribed to nothing and say nothing."""
+LOOK_SECONDS = 0.5
+"""How often the owners of partitions are compared with those that subscriptions are at."""
+
+
+class Streaming:
+    """The streams that clients have with this worker."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        publishing: Publishing,
+        owners: Owners,
+        forwarding: Forwarding,
+        settings: Settings,
+        metrics: Metrics,
+    ) -> None:
+        self.watching = Watching()
+        self.upstreams = 0
+        """Open streams to other workers, of all connections."""
+        self.upstream_limit = 0
+        self._engine = engine
+        self._publishing = publishing
+        self._owners = owners
+        self._forwarding = forwarding
+        self._partitions = settings.partitions
+        self._topic = settings.queue_events
+        self._connections: set[Connection] = set()
+        self._task: asyncio.Task[None] | None = None
+        self._closed = False
+        self.sent = Counter(
+            "streams_stream_messages",
+            "Deliveries sent on streams: read here, or relayed from the worker that owns them.",
+            ("how",),
+            registry=metrics.registry,
+        )
+        for name, text, value in (
+            ("connections", "Clients that have a stream.", lambda: len(self._connections)),
+            ("subscriptions", "Subscriptions served from this worker's partitions.",
+             lambda: len(self.watching)),
+            ("upstreams", "Streams to other workers.", lambda: self.upstreams),
+        ):  # fmt: skip
+            gauge = Gauge(f"streams_stream_{name}", text, registry=metrics.registry)
+            gauge.set_function(value)
+
+    # For the gateway --------------------------------------------------------------------
+
+    def open(self, upstream_limit: int) -> None:
+        """Get ready; so many streams to other workers may be open at once."""
+        self.upstream_limit = upstream_limit
+        self._task = asyncio.get_running_loop().create_task(self._look_after())
+
+    async def close(self) -> None:
+        """Say goodbye to all clients: the worker stops."""
+        self._closed = True
+        if self._task is not None:
+            self._task.cancel()
+        await asyncio.gather(
+            *(
+                connection.close(aiohttp.WSCloseCode.GOING_AWAY, "this worker is stopping")
+                for connection in list(self._connections)
+            ),
+            return_exceptions=True,
+        )
+
+    async def serve(self, call: Call, socket: web.WebSocketResponse, *, forwarded: bool) -> None:
+        """Serve a client whose WebSocket is open, until it ends.
+
+        Raises:
+            Unavailable: this worker is stopping.
+        """
+        if self._closed:
+            raise Unavailable("this worker is stopping")
+        connection = Connection(self, call, socket, forwarded=forwarded)
+        self._connections.add(connection)
+        try:
+            await connection.run()
+        finally:
+            self._connections.discard(connection)
+
+    # For connections --------------------------------------------------------------------
+
+    def number(self, queue: str) -> int:
+        """Return the partition that a queue belongs to."""
+        return partition_of(queue.encode(), self._partitions)
+
+    def partition(self, number: int) -> Partition | None:
+        """Return the partition if it is this worker's, in whatever state."""
+        return self._engine.partition(QUEUES, number)
+
+    def answers(self, partition: Partition) -> bool:
+        """Tell whether rows of the partition may be read now."""
+        return self._owners.answers(partition)
+
+    def owner(self, number: int) -> str | None:
+        """Return the base URL of the worker that owns a partition, None when unknown."""
+        return self._engine.owner(QUEUES, number)
+
+    def is_self(self, owner: str) -> bool:
+        """Tell whether `owner` is the base URL of this worker."""
+        return self._forwarding.is_self(owner)
+
+    @property
+    def own_url(self) -> str:
+        """Base URL of this worker."""
+        return self._forwarding.own_url
+
+    def confirmed(self, number: int) -> int:
+        """Return the highest offset of the source that this worker has published."""
+        return self._publishing.confirmed(self._topic, number)
+
+    def may_open_upstream(self) -> bool:
+        """Tell whether another stream to another worker may be opened."""
+        return self.upstreams < self.upstream_limit
+
+    async def connect(self, request: web.BaseRequest, url: str) -> aiohttp.ClientWebSocketResponse:
+        """Open a stream to the worker at `url` for the client of `request`."""
+        return await self._forwarding.stream(request, url, PATH)
+
+    # On its own -------------------------------------------------------------------------
+
+    async def _look_after(self) -> None:
+        owners: list[str | None] = []
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if self.upstreams:
+                before, owners = owners, [self.owner(n) for n in range(self._partitions)]
+                if owners != before:
+                    for connection in list(self._connections):
+                        connection.reassigned()
+            await self._close_idle()
+
+    async def _close_idle(self) -> None:
+        long_ago = time.monotonic() - IDLE_SECONDS
+        idle = [c for c in self._connections if c.heard < long_ago and not c.subscriptions]
+        for connection in idle:
+            await connection.close(aiohttp.WSCloseCode.OK, "idle")

@@ -1,0 +1,383 @@
+"""Streams of two real workers: any of them serves any queue, whoever owns it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import aiohttp
+import pytest
+from two_workers import Cluster, two_workers
+
+from streams.broker.embedded import EmbeddedKafka
+from streams.commands.processes import Workers
+
+
+@pytest.fixture(scope="module")
+def running(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
+    data = tmp_path_factory.mktemp("streaming")
+    with two_workers(kafka, data, "streaming", 17166) as started:
+        yield started
+
+
+@pytest.fixture
+async def cluster(running: Workers) -> AsyncIterator[Cluster]:
+    timeout = aiohttp.ClientTimeout(total=90)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        cluster = Cluster(running, session)
+        await cluster.owners()
+        yield cluster
+
+
+class Stream:
+    """A WebSocket, as a client without a library has it."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self.socket = socket
+
+    async def say(self, kind: str, **fields: Any) -> None:
+        await self.socket.send_json({"type": kind, **fields})
+
+    async def hear(self, kind: str, timeout: float = 20.0) -> Any:
+        """Return the next frame, which must be of this type."""
+        frame = await self.next(timeout)
+        assert frame["type"] == kind, frame
+        return frame
+
+    async def next(self, timeout: float = 20.0) -> Any:
+        return json.loads(await self.socket.receive_str(timeout=timeout))
+
+    async def silence(self, seconds: float = 0.4) -> None:
+        with pytest.raises(TimeoutError):
+            await self.next(seconds)
+
+    async def messages(self, count: int) -> list[Any]:
+        return [await self.hear("message") for _ in range(count)]
+
+
+@pytest.fixture
+async def streams(cluster: Cluster) -> AsyncIterator[list[Stream]]:
+    """One stream to each worker."""
+    sockets = [await cluster.session.ws_connect(f"{url}/v1/stream") for url in cluster.urls]
+    yield [Stream(socket) for socket in sockets]
+    for socket in sockets:
+        await socket.close()
+
+
+async def test_any_worker_streams_any_queue(cluster: Cluster, streams: list[Stream]) -> None:
+    # Given a queue of each worker, with a message
+    queues = [await cluster.queue_of(worker, "any") for worker in (0, 1)]
+    for queue in queues:
+        await cluster.post(f"/v1/queues/{queue}/messages", {"body": "1", "sender": "me"})
+        await cluster.depth(queue, 1)
+
+    # When a client of each worker subscribes to both
+    for stream in streams:
+        for queue in queues:
+            await stream.say("subscribe", queue=queue, after=None, ref=queue)
+
+    # Then it is sent what is there
+    for stream in streams:
+        frames = [await stream.next() for _ in range(4)]
+        said = {f["queue"]: f for f in frames if f["type"] == "subscribed"}
+        sent = {f["queue"]: f for f in frames if f["type"] == "message"}
+        assert said.keys() == sent.keys() == set(queues)
+        assert said[queues[0]]["ref"] == queues[0]
+        for queue in queues:
+            (there,) = (await cluster.get(f"/v1/queues/{queue}/messages"))["messages"]
+            assert sent[queue] == {"type": "message", "queue": queue, **there}
+
+    # and what comes, at once
+    for queue in queues:
+        await cluster.post(f"/v1/queues/{queue}/messages", {"body": "2"})
+        for stream in streams:
+            message = await stream.hear("message", timeout=2)
+            assert (message["queue"], message["body"]) == (queue, "2")
+
+
+async def test_acks_are_few_records_and_done_for_good(
+    cluster: Cluster, streams: list[Stream]
+) -> None:
+    for worker in (0, 1):
+        queue = await cluster.queue_of(worker, "acked")
+        for number in range(20):
+            await cluster.post(f"/v1/queues/{queue}/messages", {"body": str(number)})
+        stream = streams[0]
+        await stream.say("subscribe", queue=queue)
+        await stream.hear("subscribed")
+        messages = await stream.messages(20)
+        assert [int(message["body"]) for message in messages] == list(range(20))
+        seqs = [message["seq"] for message in messages]
+
+        # When the client acks one by one
+        for seq in seqs[:10]:
+            await stream.say("ack", queue=queue, upto=seq)
+        for seq in seqs[15:]:
+            await stream.say("ack", queue=queue, seqs=[seq])
+
+        # Then it is answered for all in few frames
+        upto, single, answers = 0, set[int](), 0
+        while upto < seqs[9] or single != set(seqs[15:]):
+            acked = await stream.hear("acked")
+            assert acked["queue"] == queue
+            upto = max(upto, acked.get("upto", 0))
+            single.update(acked.get("seqs", ()))
+            answers += 1
+        assert answers <= 10
+
+        # and another client is sent only the rest, at once, by either worker
+        await cluster.depth(queue, 5)
+        await stream.say("unsubscribe", queue=queue)
+        await stream.hear("unsubscribed")
+        for other in streams:
+            await other.say("subscribe", queue=queue)
+            await other.hear("subscribed")
+            assert [message["seq"] for message in await other.messages(5)] == seqs[10:15]
+            await other.silence(0.2)
+            await other.say("unsubscribe", queue=queue)
+            await other.hear("unsubscribed")
+
+
+async def test_a_reader_goes_on_after_a_seq_and_no_faster_than_its_credit(
+    cluster: Cluster, streams: list[Stream]
+) -> None:
+    for worker in (0, 1):
+        queue = await cluster.queue_of(worker, "credit")
+        for number in range(10):
+            await cluster.post(f"/v1/queues/{queue}/messages", {"body": str(number)})
+        await cluster.depth(queue, 10)
+        stream = streams[0]
+        first = (await cluster.get(f"/v1/queues/{queue}/messages"))["messages"][1]["seq"]
+        await stream.say("subscribe", queue=queue, after=first, credit=3)
+        assert (await stream.hear("subscribed"))["after"] == first
+        assert [message["body"] for message in await stream.messages(3)] == ["2", "3", "4"]
+        await stream.silence()
+        await stream.say("credit", queue=queue, more=2)
+        assert [message["body"] for message in await stream.messages(2)] == ["5", "6"]
+        await stream.silence(0.2)
+        await stream.say("credit", queue=queue, more=1000)
+        assert [message["body"] for message in await stream.messages(3)] == ["7", "8", "9"]
+        await stream.say("unsubscribe", queue=queue, ref="bye")
+        assert (await stream.hear("unsubscribed"))["ref"] == "bye"
+        await cluster.post(f"/v1/queues/{queue}/messages", {"body": "10"})
+        await stream.silence(0.2)
+
+
+async def test_publishing_and_binding_are_confirmed_by_ref(
+    cluster: Cluster, streams: list[Stream]
+) -> None:
+    stream = streams[1]
+    queue = await cluster.queue_of(0, "bound")
+    await stream.say("subscribe", queue=queue)
+    await stream.hear("subscribed")
+
+    # When all is sent without waiting for anything
+    await stream.say("bind", group="streamed", queue=queue, ref=1)
+    for number in range(50):
+        await stream.say("publish", group="streamed", body=str(number), ref=f"m{number}")
+    await stream.say("unbind", group="streamed", queue=queue, ref=2)
+    await stream.say("publish", group="streamed", body="too late", ref="late")
+    await stream.say("publish", queue=queue, id="direct", body_base64="AP8=", ref="direct")
+    await stream.say("open", queue=queue, session="s", groups=["within"], ref=3)
+
+    # Then all of it is confirmed, and happened in that order
+    confirmed: dict[str | int, Any] = {}
+    messages = []
+    while len(confirmed) < 55 or len(messages) < 51:
+        frame = await stream.next()
+        if frame["type"] == "message":
+            messages.append(frame)
+        else:
+            assert frame["type"] in ("confirmed", "published"), frame
+            confirmed[frame["ref"]] = frame
+    assert confirmed[1]["type"] == confirmed[2]["type"] == confirmed[3]["type"] == "confirmed"
+    assert confirmed["direct"]["id"] == "direct"
+    assert confirmed["m0"]["offset"] > confirmed[1]["offset"]
+    group = [m["body"] for m in messages if m["group"] == "streamed"]
+    assert group == [str(number) for number in range(50)]
+    assert {m["id"] for m in messages if m["group"] == "streamed"} == {
+        confirmed[f"m{number}"]["id"] for number in range(50)
+    }
+    await stream.silence(0.2)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("{", "bad_json"),
+        ("[]", "bad_json"),
+        ("{}", "bad_field"),
+        ('{"type":"dance"}', "bad_type"),
+        ('{"type":"message","queue":"q","body":"x"}', "bad_type"),
+        ('{"type":"ping","ref":[1]}', "bad_field"),
+        ('{"type":"subscribe"}', "bad_field"),
+        ('{"type":"subscribe","queue":""}', "bad_id"),
+        ('{"type":"subscribe","queue":"q","after":-1}', "bad_field"),
+        ('{"type":"subscribe","queue":"q","credit":9999999}', "bad_field"),
+        ('{"type":"subscribe","queue":"q","afterr":1}', "bad_field"),
+        ('{"type":"credit","queue":"q","more":1}', "not_subscribed"),
+        ('{"type":"unsubscribe","queue":"q"}', "not_subscribed"),
+        ('{"type":"ack","queue":"q"}', "bad_field"),
+        ('{"type":"publish","group":"g","queue":"q","body":"x"}', "bad_field"),
+        ('{"type":"publish","group":"g","body_base64":"?"}', "bad_base64"),
+        ('{"type":"publish","group":"g","body":"' + "x" * 300_000 + '"}', "too_large"),
+        ('{"type":"bind","group":"@q","queue":"q"}', "bad_id"),
+    ],
+)
+async def test_wrong_frames_are_told_so_and_end_nothing(
+    streams: list[Stream], text: str, code: str
+) -> None:
+    stream = streams[0]
+    await stream.socket.send_str(text)
+    error = await stream.hear("error")
+    assert error["code"] == code
+    assert error["message"]
+    await stream.say("ping", ref="still here")
+    assert await stream.next() == {"type": "pong", "ref": "still here"}
+
+
+async def test_what_is_no_stream_is_refused(cluster: Cluster) -> None:
+    url = f"{cluster.urls[0]}/v1/stream"
+    async with cluster.session.get(url) as answer:
+        assert answer.status == 426
+    async with cluster.session.head(url) as answer:
+        assert answer.status == 426
+    async with cluster.session.get(
+        url, headers={"Upgrade": "websocket", "Connection": "upgrade"}
+    ) as answer:
+        assert answer.status == 400
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await cluster.session.ws_connect(url, origin="http://elsewhere.example")
+    assert refused.value.status == 403
+
+    # Frames that are binary, or too long, end the connection with the code that says so
+    for frame, code in ((b"\0", 1003), (b"x" * 3_000_000, 1009)):
+        async with cluster.session.ws_connect(url) as socket:
+            if code == 1003:
+                await socket.send_bytes(frame)
+            else:
+                await socket.send_str(frame.decode())
+            message = await socket.receive(timeout=10)
+            assert message.type is aiohttp.WSMsgType.CLOSE
+            assert message.data == code
+
+
+async def test_a_client_that_does_not_read_holds_up_nobody_and_little_memory(
+    cluster: Cluster, streams: list[Stream]
+) -> None:
+    async def relayed() -> float:
+        async with cluster.session.get(f"{cluster.urls[1]}/metrics") as answer:
+            lines = (await answer.text()).splitlines()
+        name = 'streams_stream_messages_total{how="relayed"} '
+        return sum(float(line.removeprefix(name)) for line in lines if line.startswith(name))
+
+    # Given a queue with more than any buffer takes, and a client that does not read
+    queue = await cluster.queue_of(0, "slow")
+    body = "x" * 200_000
+    for _ in range(60):
+        await cluster.post(f"/v1/queues/{queue}/messages", {"body": body})
+    await cluster.depth(queue, 60)
+    before = await relayed()
+    _reader, writer = await asyncio.open_connection("127.0.0.1", int(cluster.urls[1][-5:]))
+    writer.write(
+        b"GET /v1/stream HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    frame = json.dumps({"type": "subscribe", "queue": queue}).encode()
+    writer.write(bytes([0x81, 0x80 | len(frame), 0, 0, 0, 0]) + frame)
+    await writer.drain()
+    await asyncio.sleep(1.0)
+
+    # Then another client is served as ever, all of it
+    await streams[1].say("subscribe", queue=queue)
+    await streams[1].hear("subscribed")
+    assert len(await streams[1].messages(60)) == 60
+    writer.close()
+    assert await relayed() - before < 110  # 60 of this one's, and what buffers take
+
+
+async def test_server_sent_events_go_on_after_the_last(cluster: Cluster) -> None:
+    for worker in (0, 1):
+        queue = await cluster.queue_of(worker, "sse")
+        for number in range(3):
+            await cluster.post(f"/v1/queues/{queue}/messages", {"body": f"{number}\nline"})
+        url = f"{cluster.urls[0]}/v1/queues/{queue}/events"
+
+        async def events(
+            count: int, url: str = url, **headers: str
+        ) -> list[tuple[str, dict[str, Any]]]:
+            found = []
+            async with cluster.session.get(url, headers=headers) as answer:
+                assert answer.content_type == "text/event-stream"
+                last = ""
+                while len(found) < count:
+                    line = (await asyncio.wait_for(answer.content.readline(), 20)).decode()
+                    if line.startswith("id: "):
+                        last = line[4:].strip()
+                    if line.startswith("data: "):
+                        found.append((last, json.loads(line[6:])))
+            return found
+
+        first = await events(2)
+        assert [data["body"] for _, data in first] == ["0\nline", "1\nline"]
+        assert [event for event, _ in first] == [str(data["seq"]) for _, data in first]
+        waiting = asyncio.create_task(events(2, **{"Last-Event-ID": first[-1][0]}))
+        await asyncio.sleep(0.3)
+        await cluster.post(f"/v1/queues/{queue}/messages", {"body": "4"})
+        assert [data["body"] for _, data in await waiting] == ["2\nline", "4"]
+        async with cluster.session.get(url, headers={"Last-Event-ID": "x"}) as answer:
+            assert answer.status == 400
+        async with cluster.session.head(url) as answer:
+            assert answer.status == 200
+
+
+@pytest.mark.fault
+async def test_an_owner_that_dies_under_a_subscription_costs_nothing(
+    cluster: Cluster, streams: list[Stream]
+) -> None:
+    # Given a client of the first worker, subscribed to queues of the second, and a publisher
+    stream = streams[0]
+    queues = [await cluster.queue_of(1, f"mortal{n}") for n in range(5)]
+    for queue in queues:
+        await stream.say("subscribe", queue=queue, credit=1000)
+        await stream.hear("subscribed")
+    published: dict[str, list[str]] = {queue: [] for queue in queues}
+
+    async def publish() -> None:
+        for number in range(120):
+            for queue in queues:
+                body = {"body": str(number), "id": f"{queue}-{number}"}
+                await cluster.post(f"/v1/queues/{queue}/messages", body)
+                published[queue].append(body["id"])
+            await asyncio.sleep(0.1)
+
+    publishing = asyncio.create_task(publish())
+    heard: dict[str, list[Any]] = {queue: [] for queue in queues}
+    told = set()
+
+    async def hear(until: int) -> None:
+        while sum(map(len, heard.values())) < until:
+            frame = await stream.next(timeout=40)
+            told.add(frame["type"])
+            if frame["type"] == "message":
+                heard[frame["queue"]].append(frame)
+
+    await hear(50)
+
+    # When the owner is killed in the middle of it, and comes back later
+    cluster.kill(1)
+    await hear(300)
+    cluster.restart(1)
+    await publishing
+    await hear(600)
+
+    # Then nothing was lost, nothing came twice, and all of it in order
+    await stream.silence(1.0)
+    for queue in queues:
+        assert [frame["id"] for frame in heard[queue]] == published[queue]
+        seqs = [frame["seq"] for frame in heard[queue]]
+        assert seqs == sorted(set(seqs))
+    assert told == {"message", "unavailable", "moved"}
+    await cluster.owners()
