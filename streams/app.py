@@ -9,13 +9,17 @@ from typing import Any
 
 from streams.engine.application import App
 from streams.engine.partition import Partition
+from streams.errors import SettingsError
 from streams.fold import Fold, Rows
 from streams.folds.deliver import Deliver
 from streams.folds.route import Route
 from streams.gateway.server import Gateway
 from streams.settings import MEMBERS, QUEUES, Settings
 
-settings = Settings.from_env()
+try:
+    settings = Settings.from_env()
+except SettingsError as error:
+    raise SystemExit(f"streams: {error}") from None
 app = App(settings)
 
 group_events = app.chunks(settings.group_events)

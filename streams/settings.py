@@ -8,6 +8,7 @@ imports Faust only when its credentials are asked for.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import ipaddress
 import math
 import os
@@ -335,6 +336,17 @@ class Settings:
         return self._named("streams")
 
     @property
+    def instance_id(self) -> str:
+        """Name of this worker in the consumer group, the same after a restart.
+
+        So a worker that died and was started again takes its old place, and nobody waits
+        until Kafka takes the dead one for dead.  Machine and URL name a worker: two on one
+        machine cannot listen on the same port.
+        """
+        name = f"{socket.gethostname()} {self.advertised_url}"
+        return f"{self.app_id}-{hashlib.sha256(name.encode()).hexdigest()[:20]}"
+
+    @property
     def group_events(self) -> str:
         """Topic of binds, unbinds and messages; keyed by group."""
         return self._named("group-events")
@@ -378,7 +390,11 @@ class Settings:
 
     def librdkafka(self) -> dict[str, str | int | float | bool]:
         """Return what every confluent-kafka client is made with: brokers and security."""
-        config: dict[str, str | int | float | bool] = {"bootstrap.servers": self.brokers}
+        config: dict[str, str | int | float | bool] = {
+            "bootstrap.servers": self.brokers,
+            # Each attempt to connect is a line otherwise; who needs to know gets an error.
+            "log_level": 2,
+        }
         if self._uses_tls or self._uses_sasl:
             config["security.protocol"] = self.kafka_security_protocol
         if self._uses_sasl:

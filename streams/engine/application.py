@@ -6,7 +6,6 @@ and the `Engine` started before the consumer and stopped after it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -27,9 +26,12 @@ class BootStrategy(FaustBootStrategy):
     """Faust's order of services, with the engine beside the producer."""
 
     def kafka_producer(self) -> Iterable[ServiceT]:
-        """Producers: started before the consumer, stopped after it."""
+        """Producers: started before the consumer, stopped after it.
+
+        The engine first: it waits for Kafka, which the others give up at once.
+        """
         app: Any = self.app
-        return [*super().kafka_producer(), app.engine]
+        return [app.engine, *super().kafka_producer()]
 
     def web_server(self) -> Iterable[ServiceT]:
         """The HTTP gateway, in place of Faust's own web server."""
@@ -59,11 +61,6 @@ class Table(faust.Table[bytes, bytes]):
         self.app.engine.accept(self.name, chunks)  # type: ignore[attr-defined]
 
 
-def _instance_id(url: str) -> str:
-    """Name a worker to the consumer group: by the URL that no other worker has."""
-    return re.sub("[^A-Za-z0-9._-]+", "-", url.split("://", 1)[-1])[:249]
-
-
 class App(faust.App):
     """A Faust app whose tables are folded from chunks."""
 
@@ -80,7 +77,7 @@ class App(faust.App):
             broker_credentials=settings.faust_credentials(),
             # Static membership: a worker that restarts within the session timeout gets its
             # partitions back at once, without a rebalance that the others would notice.
-            consumer_group_instance_id=_instance_id(settings.advertised_url),
+            consumer_group_instance_id=settings.instance_id,
             broker_session_timeout=settings.session_timeout_seconds,
             broker_heartbeat_interval=min(1.0, settings.session_timeout_seconds / 3),
             broker_request_timeout=max(30.0, settings.session_timeout_seconds),
@@ -94,6 +91,7 @@ class App(faust.App):
             table_standby_replicas=settings.standbys,
             TableManager="streams.engine.recovery:TableManager",
             Table="streams.engine.application:Table",
+            Worker="streams.engine.worker:Worker",
             web_host=settings.http_host,
             web_bind=settings.http_host,
             web_port=settings.http_port,

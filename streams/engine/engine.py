@@ -133,8 +133,19 @@ class Engine(Service):
         self.standby = StandbyFollower(self.client, self.app_id, self.resources, self.topic_id)
 
     def _learn_topics(self) -> None:
-        """Make the topics if they are missing, and learn their ids. Blocks."""
-        ensure_topics(self.settings)
+        """Make the topics if they are missing, and learn their ids. Blocks.
+
+        Waits for Kafka for as long as it takes.
+        """
+        while True:
+            try:
+                ensure_topics(self.settings)
+                break
+            except Unavailable as exc:
+                if self.should_stop:
+                    raise
+                logger.warning("waiting for Kafka: %s", exc)
+                time.sleep(1.0)
         names = [spec.changelog_topic for spec in self.tables.values()]
         described = self._admin.describe_topics(TopicCollection(names), request_timeout=30.0)
         for name, future in described.items():

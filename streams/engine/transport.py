@@ -51,6 +51,15 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
         coordinator._do_heartbeat = noted
 
+    async def on_thread_stop(self) -> None:
+        """Leave the group, so that partitions move at once and not after a session timeout.
+
+        aiokafka never leaves for a static member; a member that is stopped on purpose should.
+        """
+        if self._consumer is not None:
+            self._consumer._coordinator._group_instance_id = None
+        await super().on_thread_stop()
+
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Pause what is not read through aiokafka, then let Faust take the assignment."""
         self.last_heartbeat = time.monotonic()
