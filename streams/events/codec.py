@@ -144,8 +144,9 @@ def read_change(data: bytes | None) -> tuple[str, str, str, str] | None:
     """Return type name, group, queue and session of a Bind or Unbind, if it is a plain one.
 
     Nearly all records of group-events are: of the current schema, no id longer than 63
-    bytes, neither origin nor replaces.  This is several times faster than `read`, which must look at whatever
-    gets None here, and says what is wrong with it.  The session is empty for none.
+    bytes, neither origin nor replaces.  This is several times faster than `read`, which must
+    look at whatever gets None here, and says what is wrong with it.  The session is empty
+    for none.
     """
     if data is None:
         return None
