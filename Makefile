@@ -55,8 +55,11 @@ format: install ## let ruff lay out the code
 faults: install ## kill, stop and starve everything under load; check that nothing is lost
 	$(BIN)/streams faults $(call given,ARGS,)
 
-bench: install ## measure the published figures
-	$(BIN)/streams bench
+bench: install ## measure the published figures (NAME=all WORKERS=1), into .streams/figures
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[bench]'
+	$(BIN)/streams bench $(call given,NAME,all) --workers $(call given,WORKERS,1) \
+		--json .streams/figures/$(call given,NAME,all).json --plot .streams/figures
 
 console: install ## read a topic by Kafka's own console consumer (TOPIC=group-events)
 	@$(BIN)/python -m streams.broker.console $(call given,TOPIC,group-events)

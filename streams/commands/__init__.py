@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from faust.cli.faust import cli
 
+from streams.commands.bench import bench
 from streams.commands.broker import broker
 from streams.commands.demo import demo
 from streams.commands.faults import faults
@@ -23,6 +24,7 @@ from streams.commands.up import up
 from streams.commands.verify import verify
 
 __all__ = [
+    "bench",
     "broker",
     "demo",
     "faults",

@@ -36,6 +36,7 @@ class WorkerProcess:
     environment: dict[str, str]
     log: Path
     url: str
+    app: str = "streams.app"
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     quick_deaths: int = 0
@@ -45,7 +46,7 @@ class WorkerProcess:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "faust", "-A", "streams.app", "worker"],
+                [sys.executable, "-m", "faust", "-A", self.app, "worker"],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -119,7 +120,12 @@ class Workers:
 
 @contextmanager
 def workers(
-    count: int, data: Path, host: str, ports: Sequence[int], settings: dict[str, str]
+    count: int,
+    data: Path,
+    host: str,
+    ports: Sequence[int],
+    settings: dict[str, str],
+    app: str = "streams.app",
 ) -> Iterator[Workers]:
     """Run `count` workers with their data below `data`; stop them when the body is done."""
     started = Workers()
@@ -134,7 +140,7 @@ def workers(
                 "STREAMS_HTTP_PORT": str(port),
             }
             worker = WorkerProcess(
-                name, environment, data / "logs" / f"{name}.log", f"http://{host}:{port}"
+                name, environment, data / "logs" / f"{name}.log", f"http://{host}:{port}", app
             )
             started.processes.append(worker)
             worker.start()

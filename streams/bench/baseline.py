@@ -1,0 +1,75 @@
+"""Feeds and times the baseline, `streams.bench.stock`, as benches do with the system itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from http.client import HTTPException
+from typing import Final
+
+from streams.bench.feeding import Event, Feeder, changes
+from streams.bench.positions import LOOK_SECONDS, PATIENCE_SECONDS, Asker
+from streams.bench.stage import Drained, standstill
+from streams.bench.usage import Meter
+from streams.commands.processes import WorkerProcess
+from streams.errors import Unavailable
+from streams.settings import Settings
+
+START_SECONDS: Final = 90.0
+
+
+class StockSystem:
+    """One worker of the baseline, which counts what its agents have processed."""
+
+    def __init__(self, settings: Settings, worker: WorkerProcess, meter: Meter) -> None:
+        self.settings = settings
+        self.worker = worker
+        self._meter = meter
+        self._feeder = Feeder(settings)
+        self._asker = Asker(worker.url)
+        self._routed = 0
+        self._delivered = 0
+
+    def warm_up(self) -> None:
+        """Wait until events come through, which takes a while after the start."""
+        self._until(0, 0, START_SECONDS)
+        pairs = [(f"warm{n}", f"warm{n}") for n in range(500)]
+        self.feed(changes("Bind", pairs), len(pairs))
+        self.feed(changes("Unbind", pairs), len(pairs))
+
+    def feed(self, events: Iterable[Event], entries: int) -> None:
+        """Send group events, of which `entries` records for queues come; wait for all."""
+        self._routed += self._feeder.feed(self.settings.group_events, events)
+        self._delivered += entries
+        self._until(self._routed, self._delivered)
+
+    def drain(self, events: Iterable[Event], entries: int) -> Drained:
+        """Time how long events take that were fed while the worker stood still."""
+        with standstill([self.worker]):
+            count = self._feeder.feed(self.settings.group_events, events)
+            self._routed += count
+            self._delivered += entries
+            self._meter.start()
+            began = time.monotonic()
+        self._until(self._routed, self._delivered)
+        seconds = time.monotonic() - began
+        usage = self._meter.read()
+        return Drained(count, seconds, usage, usage)
+
+    def _until(self, routed: int, delivered: int, patience: float = PATIENCE_SECONDS) -> None:
+        latest: tuple[int, int] | None = None
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                seen = self._asker.get("/seen/")
+            except (OSError, HTTPException, Unavailable):
+                seen = None
+            if seen is not None:
+                now = seen.get("route", 0), seen.get("deliver", 0)
+                if now >= (routed, delivered) and now[1] >= delivered:
+                    return
+                if now != latest:
+                    latest, deadline = now, time.monotonic() + patience
+            if time.monotonic() > deadline or self.worker.exit_code() is not None:
+                raise Unavailable(f"the baseline stands still; see {self.worker.log}")
+            time.sleep(LOOK_SECONDS)

@@ -1,0 +1,97 @@
+"""Puts events into Kafka as fast as one process can, and returns when Kafka has them all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from streams.errors import StreamsError
+from streams.events.codec import encode, encode_change
+from streams.events.records import Message as ChatMessage
+from streams.settings import Settings
+
+CONFIRM_SECONDS: Final = 120.0
+POLL_EVERY: Final = 1000
+
+
+class Event(NamedTuple):
+    """One record to be sent."""
+
+    key: bytes
+    value: bytes
+    type: str
+
+
+class Feeder:
+    """One idempotent librdkafka producer, set up for throughput."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._producer = Producer(
+            {
+                **settings.librdkafka(),
+                "partitioner": "murmur2_random",
+                "enable.idempotence": True,
+                "linger.ms": 20,
+                "compression.type": "lz4",
+                "batch.size": 512 * 1024,
+                "message.max.bytes": 2 * 1024 * 1024,
+                "queue.buffering.max.messages": 500_000,
+                "queue.buffering.max.kbytes": 256 * 1024,
+                # `flush` waits for all successes; only failures are worth a call each.
+                "delivery.report.only.error": True,
+                "log_level": 0,
+            }
+        )
+        self._failure: str | None = None
+
+    def feed(self, topic: str, events: Iterable[Event]) -> int:
+        """Send events in order; return how many there were, once Kafka has confirmed all.
+
+        Raises:
+            StreamsError: Kafka has not.
+        """
+        produce, poll = self._producer.produce, self._producer.poll
+        headers: dict[str, list[tuple[str, str | bytes | None]]] = {}
+        sent = 0
+        for key, value, kind in events:
+            header = headers.get(kind) or headers.setdefault(kind, [("type", kind.encode())])
+            while True:
+                try:
+                    produce(topic, value, key, headers=header, on_delivery=self._report)
+                    break
+                except BufferError:
+                    poll(0.05)
+            sent += 1
+            if not sent % POLL_EVERY:
+                poll(0)
+        left = self._producer.flush(CONFIRM_SECONDS)
+        if left or self._failure is not None:
+            raise StreamsError(f"Kafka did not confirm all events: {self._failure or left}")
+        return sent
+
+    def _report(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            self._failure = error.str()
+
+
+def now_ms() -> int:
+    """Return the time of day in milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def changes(kind: str, pairs: Iterable[tuple[str, str]]) -> Iterator[Event]:
+    """Yield a Bind or Unbind, as `kind` says, for each (group, queue)."""
+    at = now_ms()
+    for group, queue in pairs:
+        yield Event(group.encode(), encode_change(kind, group, queue, None, at), kind)
+
+
+def messages(groups: Iterable[str], tag: str, body: bytes) -> Iterator[Event]:
+    """Yield a Message to each of the groups; `tag` keeps their ids apart from all others."""
+    at = now_ms()
+    for number, group in enumerate(groups):
+        message = ChatMessage(f"{tag}-{number}", group, "bench", body=body, at=at)
+        yield Event(group.encode(), encode(message), "Message")

@@ -1,0 +1,77 @@
+"""All benches by name, and how they are run: a stage each, several runs, figures of all runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from streams.bench import churn, fanout
+from streams.bench.figures import Sample, collect
+from streams.bench.machine import describe_machine, describe_settings, describe_versions
+from streams.bench.report import Outcome
+from streams.bench.stage import Options, Stage, stage
+from streams.commands.progress import say
+from streams.settings import Settings
+
+Measure = Callable[[Stage], list[Sample]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """One bench: what it measures, and how one run of it is done."""
+
+    what: str
+    measure: Measure
+    measure_stock: Measure | None = None
+    """The same for the baseline, where there is such a thing."""
+    most_runs: int = 1000
+
+
+BENCHES: Final = {
+    "churn": Bench(churn.WHAT, churn.measure, churn.measure_stock),
+    "fanout": Bench(fanout.WHAT.format(body=fanout.BODY), fanout.measure, fanout.measure_stock),
+}
+
+
+def run(name: str, settings: Settings, options: Options) -> Outcome:
+    """Run a bench; what it measures and each run's progress go to stderr.
+
+    Raises:
+        StreamsError: something could not be started, or the system stood still.
+    """
+    bench = BENCHES[name]
+    began = time.monotonic()
+    runs = min(options.runs, bench.most_runs)
+    ours, stock = [], []
+    say(f"{name}: {bench.what}")
+    with stage(settings, options) as running:
+        for number in range(1, runs + 1):
+            say(f"{name}: run {number} of {runs}")
+            ours.append(bench.measure(running))
+            if options.baseline and bench.measure_stock is not None:
+                say(f"{name}: the baseline")
+                stock.append(bench.measure_stock(running))
+    seconds = time.monotonic() - began
+    return Outcome(name, bench.what, runs, seconds, collect(ours), collect(stock))
+
+
+def conditions(settings: Settings, options: Options) -> dict[str, Any]:
+    """Return what the figures were taken with: machine, versions, settings, options."""
+    return {
+        "taken_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": describe_machine(),
+        "versions": describe_versions(),
+        "settings": describe_settings(settings),
+        "options": asdict(options),
+    }
+
+
+def draw(outcome: Outcome, folder: Path) -> list[Path]:
+    """Draw what a bench has to draw, if anything; return the files."""
+    from streams.bench.plots import draw_lines
+
+    return draw_lines(outcome, folder)

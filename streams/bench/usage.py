@@ -1,0 +1,85 @@
+"""What processes use: CPU time over a span, memory and disk at a moment."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from streams.bench.figures import Sample
+
+PRODUCER = "producer"
+"""The bench's own process, which also is the client of the HTTP benches."""
+WORKER = "worker"
+BROKER = "broker"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """CPU seconds of each kind of process, over `seconds` of time."""
+
+    seconds: float
+    cpu: Mapping[str, float]
+
+    def share(self, kind: str) -> float:
+        """Return how much of one core a kind of process used, in percent."""
+        return 100 * self.cpu[kind] / self.seconds
+
+    def samples(self, prefix: str = "") -> list[Sample]:
+        """Return the shares of all kinds."""
+        return [Sample(f"{prefix}{kind} CPU", self.share(kind), "% of a core") for kind in self.cpu]
+
+
+class Meter:
+    """Reads the CPU time of processes by their kind; `read` tells what came since `start`."""
+
+    def __init__(self, pids: Mapping[str, Sequence[int]]) -> None:
+        self._processes = {
+            kind: [psutil.Process(pid) for pid in found] for kind, found in pids.items() if found
+        }
+        self._processes[PRODUCER] = [psutil.Process(os.getpid())]
+        self._began = 0.0
+        self._before: dict[str, float] = {}
+        self.start()
+
+    def start(self) -> None:
+        """Begin a span."""
+        self._before = self._now()
+        self._began = time.monotonic()
+
+    def read(self) -> Usage:
+        """Return what was used since the last `start`."""
+        seconds = max(time.monotonic() - self._began, 1e-9)
+        now = self._now()
+        return Usage(seconds, {kind: now[kind] - self._before[kind] for kind in now})
+
+    def resident_bytes(self, kind: str) -> int:
+        """Return the resident memory of all processes of a kind."""
+        return sum(int(process.memory_info().rss) for process in self._processes.get(kind, ()))
+
+    def _now(self) -> dict[str, float]:
+        return {
+            kind: sum(_cpu_seconds(process) for process in processes)
+            for kind, processes in self._processes.items()
+        }
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def disk_bytes(folder: Path) -> int:
+    """Return the bytes that the files below a folder take on disk."""
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.stat(os.path.join(root, name)).st_blocks * 512
+            except FileNotFoundError:  # It was deleted meanwhile.
+                continue
+    return total
