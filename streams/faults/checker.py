@@ -133,8 +133,9 @@ def _check_consumer(
             shown = {delivery.seq for delivery in step.deliveries}
             for seq in seen:
                 if seq > step.after and seq not in shown and seq not in gone:
-                    gone.add(seq)
-                    if not any(_covers(ack, seq) for ack in acking):
+                    if any(_covers(ack, seq) for ack in acking):
+                        gone.add(seq)
+                    else:
                         group, ident = seen[seq]
                         findings.note(VANISHED, f"{ident} of {group}, seq {seq} in queue {queue}")
     return seen
@@ -214,9 +215,9 @@ def _compare(
     place = {message: number for number, message in enumerate(expected)}
     latest: dict[str, int] = {}
     for delivery in got:
-        number = place.get((delivery.group, delivery.message))
+        number = place.pop((delivery.group, delivery.message), None)
         if number is None:
-            continue
+            continue  # no such message, or a duplicate of it
         if number < latest.get(delivery.group, -1):
             findings.note(DISORDERED, f"{delivery} in queue {queue}: a later one has a lower seq")
         latest[delivery.group] = max(number, latest.get(delivery.group, -1))
