@@ -1,0 +1,204 @@
+"""Fencing, atomic checkpoints and exact recovery of one table partition, on a real Kafka."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from streams.broker.embedded import EmbeddedKafka
+from streams.engine.changelog import (
+    MARKER,
+    ChangelogReader,
+    ChangelogWriter,
+    Fenced,
+    Stopped,
+    pack_marker,
+    unpack_marker,
+)
+from streams.engine.database import Database, Resources
+from streams.settings import Settings
+from streams.topics import ensure_topics
+
+TOPIC_ID = b"t" * 16
+Restore = Callable[[str], dict[bytes, bytes]]
+
+
+@pytest.fixture
+def topic(settings: Settings) -> str:
+    ensure_topics(settings)
+    return settings.changelog("members")
+
+
+@pytest.fixture
+def writer(settings: Settings, topic: str) -> Callable[[], ChangelogWriter]:
+    """Makes an open writer of partition 0, as an owner of the partition does."""
+
+    def make() -> ChangelogWriter:
+        opened = ChangelogWriter(
+            topic, 0, settings.librdkafka(), f"{settings.app_id}-members-0", lambda: False
+        )
+        opened.open()
+        return opened
+
+    return make
+
+
+@pytest.fixture
+def restore(settings: Settings, topic: str, tmp_path: Path) -> Restore:
+    """Restores partition 0 into the database of a name; returns its rows."""
+    resources = Resources(8 << 20, 8 << 20)
+
+    def rows(name: str) -> dict[bytes, bytes]:
+        database = Database(tmp_path / name, resources)
+        reader = ChangelogReader(topic, 0, settings.librdkafka(), database, TOPIC_ID)
+        try:
+            at_end = False
+            while not at_end:
+                _, at_end = reader.read(0.5)
+            return dict(database.scan(b"\0", b"\xff"))
+        finally:
+            reader.close()
+            database.close()
+
+    return rows
+
+
+def checkpoint(position: int, **rows: bytes | None) -> list[tuple[bytes, bytes | None]]:
+    return [
+        *((key.encode(), value) for key, value in rows.items()),
+        (MARKER, pack_marker(position)),
+    ]
+
+
+def without_meta(rows: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    return {key: value for key, value in rows.items() if key != b"\0meta"}
+
+
+def test_state_and_position_come_back_together(
+    writer: Callable[[], ChangelogWriter], restore: Restore
+) -> None:
+    # Given two checkpoints, the second of which deletes a row of the first
+    owner = writer()
+    owner.append(checkpoint(10, a=b"1", b=b"2", empty=b""))
+    owner.append(checkpoint(20, a=None, c=b"3"))
+
+    # When they are restored without any local state, and then again with it
+    cold, warm = restore("cold"), restore("cold")
+
+    # Then rows and position are those of the last checkpoint
+    assert warm == cold
+    assert unpack_marker(cold[MARKER]) == 20
+    assert without_meta(cold) == {
+        b"b": b"2",
+        b"empty": b"",
+        b"c": b"3",
+        MARKER: pack_marker(20),
+    }
+    owner.close()
+
+
+def test_a_former_owner_is_fenced_and_leaves_nothing_behind(
+    writer: Callable[[], ChangelogWriter], restore: Restore
+) -> None:
+    # Given an owner that has written a checkpoint
+    zombie = writer()
+    zombie.append(checkpoint(10, a=b"old"))
+
+    # When another takes over, and the first one wakes up and goes on
+    owner = writer()
+    owner.append(checkpoint(15, a=b"new", b=b"new"))
+    with pytest.raises(Fenced):
+        zombie.append(checkpoint(99, a=b"zombie", z=b"zombie"))
+
+    # Then the new owner can go on, and nothing of the zombie is seen
+    owner.append(checkpoint(16, b=None))
+    rows = restore("after")
+    assert without_meta(rows) == {b"a": b"new", MARKER: pack_marker(16)}
+    owner.close()
+    zombie.close()
+
+
+HALF = """
+import os, sys
+from streams.engine.changelog import ChangelogWriter
+from streams.settings import Settings
+
+settings = Settings.from_env()
+topic = settings.changelog("members")
+writer = ChangelogWriter(
+    topic, 0, settings.librdkafka(), f"{settings.app_id}-members-0", lambda: False
+)
+writer.open()
+writer._producer.begin_transaction()
+for number in range(1000):
+    writer._producer.produce(topic, b"half", b"row-%d" % number, 0)
+writer._producer.produce(topic, b"half", b"a", 0)
+writer._producer.flush(30)
+print("half", flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_checkpoint_that_died_half_way_is_not_seen(
+    kafka: EmbeddedKafka,
+    namespace: str,
+    writer: Callable[[], ChangelogWriter],
+    restore: Restore,
+) -> None:
+    # Given a checkpoint, and a process that is killed in the middle of the next one
+    owner = writer()
+    owner.append(checkpoint(10, a=b"whole"))
+    owner.close()
+    environment = {
+        **os.environ,
+        "STREAMS_BROKERS": kafka.brokers,
+        "STREAMS_NAMESPACE": namespace,
+        "STREAMS_PARTITIONS": "4",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(HALF)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert "half" in done.stdout
+
+    # When the next owner opens the partition and restores it
+    began = time.monotonic()
+    heir = writer()
+    rows = restore("heir")
+
+    # Then it is at the last whole checkpoint, and need not wait for a timeout of the dead one
+    assert without_meta(rows) == {b"a": b"whole", MARKER: pack_marker(10)}
+    assert time.monotonic() - began < 55
+    heir.append(checkpoint(11, b=b"next"))
+    assert without_meta(restore("heir")) == {
+        b"a": b"whole",
+        b"b": b"next",
+        MARKER: pack_marker(11),
+    }
+    heir.close()
+
+
+def test_a_blocking_writer_can_be_stopped(settings: Settings, topic: str) -> None:
+    stopping = ChangelogWriter(
+        topic,
+        0,
+        {"bootstrap.servers": "127.0.0.1:1", "log_level": 0},
+        "nobody",
+        lambda: True,
+    )
+    with pytest.raises(Stopped):
+        stopping.open()
+    stopping.close()

@@ -1,0 +1,188 @@
+"""The overlay reads as one dictionary would, whatever lies in which layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from streams.engine.database import Database, Resources, wipe
+from streams.engine.overlay import OverlayRows, raw_rows
+
+BUCKETS = st.sampled_from([b"a", b"aa", b"b"])
+SUFFIXES = st.sampled_from([b"", b"\0", b"1", b"12", b"2", b"\xff"])
+VALUES = st.sampled_from([b"", b"v", b"w"])
+
+
+class Below:
+    """A database of a dictionary, for what needs no RocksDB."""
+
+    def __init__(self) -> None:
+        self.rows: dict[bytes, bytes] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        return self.rows.get(key)
+
+    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        return iter([row for row in sorted(self.rows.items()) if start <= row[0] < end])
+
+    def write(self, rows: list[tuple[bytes, bytes | None]]) -> None:
+        for key, value in rows:
+            if value is None:
+                self.rows.pop(key, None)
+            else:
+                self.rows[key] = value
+
+
+class OverlayMachine(RuleBasedStateMachine):
+    """Writes, checkpoints that overlap them, and reads of every kind."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.below = Below()
+        self.rows = OverlayRows(self.below)
+        self.model: dict[tuple[bytes, bytes], bytes] = {}
+        self.frozen = False
+
+    @rule(bucket=BUCKETS, suffix=SUFFIXES, value=VALUES)
+    def put(self, bucket: bytes, suffix: bytes, value: bytes) -> None:
+        self.rows.put(bucket, suffix, value)
+        self.model[bucket, suffix] = value
+
+    @rule(bucket=BUCKETS, suffix=SUFFIXES)
+    def delete(self, bucket: bytes, suffix: bytes) -> None:
+        self.rows.delete(bucket, suffix)
+        self.model.pop((bucket, suffix), None)
+
+    @rule()
+    def freeze_or_thaw(self) -> None:
+        if self.frozen:
+            self.below.write(list(raw_rows(self.layer)))
+            self.rows.thaw()
+        else:
+            self.layer = self.rows.freeze()
+        self.frozen = not self.frozen
+
+    @rule(bucket=BUCKETS, after=st.none() | SUFFIXES)
+    def scan(self, bucket: bytes, after: bytes | None) -> None:
+        expected = sorted(
+            (suffix, value)
+            for (other, suffix), value in self.model.items()
+            if other == bucket and (after is None or suffix > after)
+        )
+        assert list(self.rows.scan(bucket, after)) == expected
+
+    @rule(bucket=BUCKETS, suffix=SUFFIXES)
+    def scan_is_of_its_beginning(self, bucket: bytes, suffix: bytes) -> None:
+        expected = sorted(
+            (other, value) for (name, other), value in self.model.items() if name == bucket
+        )
+        scan = self.rows.scan(bucket)
+        self.delete(bucket, suffix)
+        self.put(bucket, b"new", b"v")
+        assert list(scan) == expected
+
+    @rule(cut=st.integers(0, 20))
+    def items(self, cut: int) -> None:
+        expected = sorted((b + b"\0" + s, value) for (b, s), value in self.model.items())
+        after = expected[cut][0] if cut < len(expected) else None
+        wanted = expected if after is None else expected[cut + 1 :]
+        assert list(self.rows.items(after)) == wanted
+
+    @invariant()
+    def reads_agree(self) -> None:
+        if not hasattr(self, "model"):
+            return
+        for bucket in (b"a", b"aa", b"b"):
+            for suffix in (b"", b"1", b"\xff"):
+                assert self.rows.get(bucket, suffix) == self.model.get((bucket, suffix))
+        assert self.rows.pending >= 0
+
+
+TestOverlay = OverlayMachine.TestCase
+TestOverlay.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_a_row_that_lives_between_two_checkpoints_leaves_no_trace() -> None:
+    # Given a row that was never in the database
+    rows = OverlayRows(Below())
+    rows.put(b"i", b"1", b"message")
+
+    # When it is deleted before the next checkpoint
+    rows.delete(b"i", b"1")
+
+    # Then the checkpoint has nothing to write
+    assert rows.pending == 0
+    assert list(raw_rows(rows.freeze())) == []
+
+
+def test_a_row_of_an_earlier_checkpoint_leaves_a_tombstone() -> None:
+    rows = OverlayRows(Below())
+    rows.put(b"i", b"1", b"message")
+    rows.freeze()
+
+    rows.delete(b"i", b"1")
+
+    rows.thaw()
+    assert list(raw_rows(rows.freeze())) == [(b"i\x001", None)]
+
+
+def test_two_checkpoints_at_once_are_refused() -> None:
+    rows = OverlayRows(Below())
+    rows.freeze()
+    with pytest.raises(RuntimeError):
+        rows.freeze()
+
+
+@pytest.fixture
+def resources() -> Resources:
+    return Resources(8 << 20, 8 << 20)
+
+
+def test_a_database_keeps_rows_and_offset_together(tmp_path: Path, resources: Resources) -> None:
+    # Given a database with rows and the offset behind them
+    path = tmp_path / "members-0.db"
+    database = Database(path, resources)
+    database.write([(b"a\0001", b"v"), (b"a\0002", b"w")], 7, 1_000, b"t" * 16)
+    database.write([(b"a\0001", None)], 9, 2_000, b"t" * 16)
+    database.close()
+
+    # When it is opened again
+    database = Database(path, resources)
+
+    # Then it stands where it stood
+    assert (database.next_offset, database.written_at) == (9, 2_000)
+    assert database.topic_id == b"t" * 16
+    assert list(database.scan(b"a\0", b"a\x01")) == [(b"a\0002", b"w")]
+    assert database.get(b"a\0001") is None
+    database.close()
+    wipe(path)
+    assert not path.exists()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.dictionaries(st.binary(min_size=1, max_size=6), st.binary(max_size=6), max_size=30))
+def test_scans_of_rocksdb_keep_to_their_bounds(rows: dict[bytes, bytes]) -> None:
+    # Given RocksDB with any rows at all (the iterator must not outlive its bound)
+    import tempfile
+
+    resources = Resources(8 << 20, 8 << 20)
+    with tempfile.TemporaryDirectory() as folder:
+        database = Database(Path(folder) / "x.db", resources)
+        database.write([(b"k" + key, value) for key, value in rows.items()], 1, 1, bytes(16))
+        overlay = OverlayRows(database)
+
+        # When many scans are under way at once
+        scans = [overlay.scan(b"k") for _ in range(20)]
+        junk = [bytes(64) for _ in range(1000)]
+
+        # Then each of them sees the rows of its bucket and no other
+        expected = sorted((key[1:], value) for key, value in rows.items() if key.startswith(b"\0"))
+        for scan in scans:
+            assert list(scan) == expected
+        assert len(junk) == 1000
+        database.close()
