@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import streams.commands  # noqa: F401 - so that `faust -A streams.app` knows our commands
 from streams.engine.application import App
 from streams.engine.partition import Partition
 from streams.errors import SettingsError
