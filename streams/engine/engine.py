@@ -129,6 +129,7 @@ class Engine(Service):
             self.loop,
             self._arrive,
             settings.chunk_records,
+            settings.chunk_bytes,
         )
         self.standby = StandbyFollower(self.client, self.app_id, self.resources, self.topic_id)
 

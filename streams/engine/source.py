@@ -52,7 +52,7 @@ class SourceReader:
     """Fetches the assigned partitions and hands chunks to the event loop.
 
     `deliver` is called in the event loop with a list of chunks.  `chunk_records` bounds
-    the records of one hand-over; a partition with more than `backlog_records` handed over
+    the records of one hand-over and `chunk_bytes` the values of one chunk; a partition with more than `backlog_records` handed over
     and not yet `done` is paused until it has caught up, so that one that stands still
     neither fills the memory nor stops the others.
     """
@@ -71,12 +71,14 @@ class SourceReader:
         loop: asyncio.AbstractEventLoop,
         deliver: Callable[[list[Chunk]], None],
         chunk_records: int,
+        chunk_bytes: int,
         fetch_kbytes: int = 16_384,
         backlog_records: int = 10_000,
     ) -> None:
         self._loop = loop
         self._deliver = deliver
         self._chunk_records = chunk_records
+        self._chunk_bytes = chunk_bytes
         self._backlog_records = backlog_records
         self._commands: deque[Callable[[], None]] = deque()
         self._expected: dict[Source, int] = {}
@@ -212,9 +214,30 @@ class SourceReader:
             if end == expected:
                 continue
             high = self._high(source, end)
-            chunks.append(Chunk(*source, expected, end, records, high, self._epochs[source]))
+            epoch = self._epochs[source]
+            *before, last_records = self._bounded(records)
+            for some in before:
+                some_end = some[-1].offset + 1
+                chunks.append(Chunk(*source, expected, some_end, some, high, epoch))
+                expected = some_end
+            chunks.append(Chunk(*source, expected, end, last_records, high, epoch))
             self._expected[source] = end
         return chunks
+
+    def _bounded(self, records: list[Record]) -> list[list[Record]]:
+        """Cut a run of records where it is over the bytes that a chunk may have."""
+        sizes = [len(record.value or b"") for record in records]
+        if sum(sizes) <= self._chunk_bytes:
+            return [records]
+        runs: list[list[Record]] = [[]]
+        total = 0
+        for record, size in zip(records, sizes, strict=True):
+            if runs[-1] and total + size > self._chunk_bytes:
+                runs.append([])
+                total = 0
+            runs[-1].append(record)
+            total += size
+        return runs
 
     def _high(self, source: Source, end: int) -> int:
         try:
