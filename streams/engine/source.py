@@ -52,9 +52,9 @@ class SourceReader:
     """Fetches the assigned partitions and hands chunks to the event loop.
 
     `deliver` is called in the event loop with a list of chunks.  `chunk_records` bounds
-    the records of one hand-over and `chunk_bytes` the values of one chunk; a partition with more than `backlog_records` handed over
-    and not yet `done` is paused until it has caught up, so that one that stands still
-    neither fills the memory nor stops the others.
+    the records of one hand-over and `chunk_bytes` the values of one chunk; a partition with
+    more than `backlog_records` handed over and not yet `done` is paused until it has caught
+    up, so that one that stands still neither fills the memory nor stops the others.
     """
 
     POLL_SECONDS = 0.05
