@@ -392,6 +392,7 @@ class Settings:
         """Return what every confluent-kafka client is made with: brokers and security."""
         config: dict[str, str | int | float | bool] = {
             "bootstrap.servers": self.brokers,
+            "socket.nagle.disable": True,
             # Each attempt to connect is a line otherwise; who needs to know gets an error.
             "log_level": 2,
         }

@@ -21,7 +21,11 @@ def test_without_variables_the_defaults_hold() -> None:
     assert settings.data == Path(".streams").absolute()
     assert (settings.partitions, settings.replication, settings.standbys) == (8, 1, 1)
     assert settings.retention_ms == 168 * 3_600_000
-    assert settings.librdkafka() == {"bootstrap.servers": "127.0.0.1:9092", "log_level": 2}
+    assert settings.librdkafka() == {
+        "bootstrap.servers": "127.0.0.1:9092",
+        "log_level": 2,
+        "socket.nagle.disable": True,
+    }
     assert settings.faust_credentials() is None
     assert settings.ssl_context() is None
 
@@ -176,6 +180,7 @@ def test_both_clients_get_the_same_security() -> None:
 
     assert settings.librdkafka() == {
         "bootstrap.servers": "127.0.0.1:9092",
+        "socket.nagle.disable": True,
         "log_level": 2,
         "security.protocol": "SASL_SSL",
         "sasl.mechanisms": "SCRAM-SHA-512",
