@@ -184,7 +184,7 @@ async def test_publishing_and_binding_are_confirmed_by_ref(
 
     # Then all of it is confirmed, and happened in that order
     confirmed: dict[str | int, Any] = {}
-    messages = []
+    messages: list[Any] = []
     while len(confirmed) < 55 or len(messages) < 51:
         frame = await stream.next()
         if frame["type"] == "message":
@@ -308,7 +308,7 @@ async def test_server_sent_events_go_on_after_the_last(cluster: Cluster) -> None
         async def events(
             count: int, url: str = url, **headers: str
         ) -> list[tuple[str, dict[str, Any]]]:
-            found = []
+            found: list[tuple[str, dict[str, Any]]] = []
             async with cluster.session.get(url, headers=headers) as answer:
                 assert answer.content_type == "text/event-stream"
                 last = ""

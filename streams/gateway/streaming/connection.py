@@ -96,9 +96,9 @@ class Connection:
         try:
             await self._read_all()
         finally:
+            # Without an await: the server cancels who serves a client that is gone.
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             if self._ack_timer is not None:
                 self._write_acks()
             for subscription in list(self.subscriptions.values()):

@@ -84,7 +84,7 @@ class Placing:
         self._unplaced.pop(subscription, None)
         upstream = subscription.upstream
         self._leave(subscription)
-        if upstream is not None and not len(upstream) and self._upstreams.get(upstream.url):
+        if upstream is not None and not upstream.subscriptions:
             self._end(upstream)
 
     def give_credit(self, subscription: Subscription, more: int) -> None:
@@ -100,7 +100,7 @@ class Placing:
             for subscription in upstream.subscriptions:
                 if self._streaming.owner(subscription.number) != upstream.url:
                     self.lost(subscription)
-            if not len(upstream):
+            if not upstream.subscriptions:
                 self._end(upstream)
 
     async def room(self) -> None:

@@ -65,9 +65,6 @@ class Upstream:
         self._task = asyncio.get_running_loop().create_task(self._run())
         self.ended = False
 
-    def __len__(self) -> int:
-        return len(self._asked)
-
     @property
     def subscriptions(self) -> list[Subscription]:
         """Return what is served by this worker."""

@@ -1,0 +1,34 @@
+"""The Python client: publish, bind, hold sessions, and iterate over many queues.
+
+    from streams.client import Client
+
+    async with Client("http://127.0.0.1:6066") as client:
+        await client.bind("room", "alice")
+        await client.publish("room", "hello", sender="bob")
+        async with client.subscribe("alice") as deliveries:
+            async for delivery in deliveries:
+                print(delivery.sender, delivery.text)
+
+Any worker serves all of it; with several URLs the client goes round them when one is away.
+It needs aiohttp alone.  `streams.client.direct` writes to Kafka without a worker between.
+"""
+
+from streams.client.client import Client
+from streams.client.errors import ClientClosed, ClientError, Refused, Unavailable
+from streams.client.messages import Delivery, Draft, Published, QueueSummary
+from streams.client.session import Session
+from streams.client.subscription import Subscription
+
+__all__ = [
+    "Client",
+    "ClientClosed",
+    "ClientError",
+    "Delivery",
+    "Draft",
+    "Published",
+    "QueueSummary",
+    "Refused",
+    "Session",
+    "Subscription",
+    "Unavailable",
+]

@@ -1,0 +1,183 @@
+"""Publishing without a worker between: Avro records straight into Kafka.
+
+For producers that are near Kafka and have much to say.  The records are those that the
+gateway makes, so nothing reads differently; reading is the gateway's alone.  Needs
+confluent-kafka and fastavro, which the package brings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from streams.client.errors import ClientClosed, Unavailable
+from streams.client.messages import Draft, Published
+from streams.errors import TooLarge
+from streams.events.codec import encode
+from streams.events.records import MAX_BODY, MAX_RECORD, Bind, Message, Unbind
+from streams.ids import check_group, check_id, direct_group
+
+CONFIRM_SECONDS = 30.0
+POLL_SECONDS = 0.05
+_NOT_SENT = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE)
+
+
+class DirectProducer:
+    """Writes binds, unbinds and messages to the log of groups; an async context manager.
+
+    Args:
+        brokers: `host:port,...`.
+        namespace: the system's `STREAMS_NAMESPACE`.
+        config: more configuration of librdkafka, such as credentials.
+    """
+
+    def __init__(
+        self, brokers: str, *, namespace: str = "", config: Mapping[str, Any] | None = None
+    ) -> None:
+        self.topic = f"{namespace}.group-events" if namespace else "group-events"
+        self._config: dict[str, Any] = {
+            "linger.ms": 1,
+            "compression.type": "lz4",
+            "message.max.bytes": MAX_RECORD,
+            "message.timeout.ms": int(CONFIRM_SECONDS * 1000),
+            **(config or {}),
+            "bootstrap.servers": brokers,
+            # Kafka's own placing of keys: an event anywhere else is a dead letter.
+            "partitioner": "murmur2_random",
+            "enable.idempotence": True,
+        }
+        self._producer: Producer | None = None
+        self._polling: threading.Thread | None = None
+        self._stop = threading.Event()
+
+    async def __aenter__(self) -> DirectProducer:
+        self._stop.clear()
+        self._producer = Producer(self._config)
+        self._polling = threading.Thread(
+            target=self._poll, args=(self._producer,), name="direct-producer", daemon=True
+        )
+        self._polling.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Wait until all is confirmed or given up, and close."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await asyncio.to_thread(producer.flush, CONFIRM_SECONDS)
+            self._stop.set()
+            if self._polling is not None:
+                await asyncio.to_thread(self._polling.join)
+
+    async def publish(self, draft: Draft) -> Published:
+        """Publish a message; returns once Kafka has it.
+
+        Raises:
+            InvalidId: an id may not be one.
+            TooLarge: the body is over the limit; nothing was sent.
+            Unavailable: not confirmed; send the same draft again.
+        """
+        partition, offset = await self._message(draft)
+        return Published(draft.id, partition, offset)
+
+    async def publish_many(self, drafts: Iterable[Draft]) -> list[Published]:
+        """Publish messages, in order within each group; raises as `publish`."""
+        named = [(draft.id, self._message(draft)) for draft in drafts]
+        places = await asyncio.gather(*(future for _, future in named))
+        return [Published(name, *place) for (name, _), place in zip(named, places, strict=True)]
+
+    async def bind(self, group: str, queue: str, *, session: str | None = None) -> None:
+        """Have a queue receive what is sent to a group; returns once Kafka has it."""
+        key = _change(group, queue, session)
+        await self._send(key, encode(Bind(group, queue, session, at=_now())), "Bind")
+
+    async def unbind(self, group: str, queue: str, *, session: str | None = None) -> None:
+        """End that; returns once Kafka has it."""
+        key = _change(group, queue, session)
+        await self._send(key, encode(Unbind(group, queue, session, at=_now())), "Unbind")
+
+    def _message(self, draft: Draft) -> asyncio.Future[tuple[int, int]]:
+        if draft.queue is not None:
+            key = b"@" + check_id(draft.queue, "queue")
+            group = direct_group(draft.queue)
+        else:
+            group = draft.group or ""
+            key = check_group(group, "group")
+        check_id(draft.id, "id")
+        check_id(draft.kind, "kind")
+        if draft.sender:
+            check_id(draft.sender, "sender")
+        body = draft.body.encode() if isinstance(draft.body, str) else draft.body
+        if len(body) > MAX_BODY:
+            raise TooLarge(f"a body of {len(body)} bytes is over the limit of {MAX_BODY}")
+        expires = draft.expires_at
+        message = Message(
+            id=draft.id,
+            group=group,
+            sender=draft.sender,
+            kind=draft.kind,
+            headers=draft.headers,
+            body=body,
+            at=_now(),
+            expires_at=None if expires is None else int(expires.timestamp() * 1000),
+            persistent=draft.persistent,
+        )
+        return self._send(key, encode(message), "Message")
+
+    def _send(self, key: bytes, value: bytes, kind: str) -> asyncio.Future[tuple[int, int]]:
+        if self._producer is None:
+            raise ClientClosed("the producer is not open; use it in `async with`")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[tuple[int, int]] = loop.create_future()
+
+        def resolve(error: KafkaError | None, place: tuple[int, int]) -> None:
+            if future.done():
+                return
+            if error is None:
+                future.set_result(place)
+            elif error.code() in _NOT_SENT:
+                future.set_exception(TooLarge(f"a record of {len(value)} bytes is too large"))
+            else:
+                future.set_exception(Unavailable(f"Kafka did not confirm: {error.str()}"))
+
+        def delivered(error: KafkaError | None, message: Any) -> None:
+            place = (-1, -1) if error is not None else (message.partition(), message.offset())
+            loop.call_soon_threadsafe(resolve, error, place)
+
+        try:
+            self._producer.produce(
+                self.topic, value, key, headers=[("type", kind.encode())], on_delivery=delivered
+            )
+        except BufferError:
+            raise Unavailable("too many events wait to be confirmed") from None
+        except KafkaException as error:
+            raise Unavailable(f"Kafka refused: {error.args[0].str()}") from error
+        return future
+
+    def _poll(self, producer: Producer) -> None:
+        while not self._stop.is_set():
+            producer.poll(POLL_SECONDS)
+
+
+def _change(group: str, queue: str, session: str | None) -> bytes:
+    check_id(queue, "queue")
+    if session is not None:
+        check_id(session, "session")
+    return check_group(group, "group")
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
