@@ -3,19 +3,58 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from http.client import HTTPException
 from typing import Final
 
+import orjson
+
 from streams.bench.feeding import Event, Feeder, changes
+from streams.bench.http import Connection, Pool
 from streams.bench.positions import LOOK_SECONDS, PATIENCE_SECONDS, Asker
 from streams.bench.stage import Drained, standstill
 from streams.bench.usage import Meter
 from streams.commands.processes import WorkerProcess
 from streams.errors import Unavailable
+from streams.events.codec import encode
+from streams.events.records import Message
+from streams.partitioner import partition_of
 from streams.settings import Settings
 
 START_SECONDS: Final = 90.0
+
+
+class ThroughPages:
+    """The way into the baseline: the pages of `streams.bench.stock` (`talking.Way`)."""
+
+    def __init__(self, url: str, partitions: int) -> None:
+        self._url = url
+        self._partitions = partitions
+        self._publishing = Pool(url)
+
+    async def publish(self, name: str, group: str, body: bytes) -> None:
+        """Publish; returns once Kafka has it."""
+        message = Message(name, group, "bench", body=body)
+        await self._publishing.ask("POST", f"/publish/{group}/", encode(message))
+
+    async def connect(self, queue: str) -> Connection:
+        """Connect to the worker."""
+        return await Connection.open(self._url)
+
+    async def read(
+        self, connection: Connection, queue: str, after: int
+    ) -> Sequence[tuple[int, str]]:
+        """Wait at the queue."""
+        partition = partition_of(queue.encode(), self._partitions)
+        answer = orjson.loads(await connection.ask("GET", f"/inbox/{queue}/{partition}/{after}/"))
+        return [(message["seq"], message["id"]) for message in answer["messages"]]
+
+    async def ack(self, connection: Connection, queue: str, upto: int) -> None:
+        """Do nothing: the baseline has no acks."""
+
+    def close(self) -> None:
+        """Close the publishers' connections."""
+        self._publishing.close()
 
 
 class StockSystem:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Final, NamedTuple
 
 from confluent_kafka import KafkaError, Message, Producer
@@ -53,33 +54,55 @@ class Feeder:
         Raises:
             StreamsError: Kafka has not.
         """
-        produce, poll = self._producer.produce, self._producer.poll
-        headers: dict[str, list[tuple[str, str | bytes | None]]] = {}
         sent = 0
-        for key, value, kind in events:
-            header = headers.get(kind) or headers.setdefault(kind, [("type", kind.encode())])
-            while True:
-                try:
-                    produce(topic, value, key, headers=header, on_delivery=self._report)
-                    break
-                except BufferError:
-                    poll(0.05)
+        for event in events:
+            self.send(topic, event)
             sent += 1
             if not sent % POLL_EVERY:
-                poll(0)
+                self._producer.poll(0)
+        self.flush()
+        return sent
+
+    def send(self, topic: str, event: Event) -> None:
+        """Send one event; waits while too many are on their way."""
+        key, value, kind = event
+        while True:
+            try:
+                self._producer.produce(
+                    topic, value, key, headers=_headers(kind), on_delivery=self._report
+                )
+                return
+            except BufferError:
+                self._producer.poll(0.05)
+
+    def flush(self) -> None:
+        """Wait until Kafka has confirmed all that was sent.
+
+        Raises:
+            StreamsError: it has not.
+        """
         left = self._producer.flush(CONFIRM_SECONDS)
         if left or self._failure is not None:
             raise StreamsError(f"Kafka did not confirm all events: {self._failure or left}")
-        return sent
 
     def _report(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:
             self._failure = error.str()
 
 
+@cache
+def _headers(kind: str) -> list[tuple[str, str | bytes | None]]:
+    return [("type", kind.encode())]
+
+
 def now_ms() -> int:
     """Return the time of day in milliseconds."""
     return time.time_ns() // 1_000_000
+
+
+def change(kind: str, group: str, queue: str) -> Event:
+    """Return one Bind or Unbind, as `kind` says."""
+    return Event(group.encode(), encode_change(kind, group, queue, None, now_ms()), kind)
 
 
 def changes(kind: str, pairs: Iterable[tuple[str, str]]) -> Iterator[Event]:

@@ -106,5 +106,6 @@ def latencies(name: str, seconds: Iterable[float]) -> list[Sample]:
     return [
         Sample(f"{name} p{percent:g}", percentile(ordered, percent) * 1000, "ms")
         for percent in PERCENTILES
-        if round(len(ordered) * (100 - percent) / 100, 6) >= 1 or (ordered and percent == PERCENTILES[0])
+        if round(len(ordered) * (100 - percent) / 100, 6) >= 1
+        or (ordered and percent == PERCENTILES[0])
     ]

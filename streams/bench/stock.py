@@ -75,7 +75,7 @@ async def deliver(events: Any) -> None:
     async for queue, value in events.items():
         kind, event = read(value)
         if kind == "Message":
-            queues[b"i" + queue + b"\0" + _seq.pack(current().offset)] = value
+            queues[b"i" + queue + b"\0" + _seq.pack(current().offset + 1)] = value
             if queue in arrived:
                 arrived.pop(queue).set()
         elif kind == "Bind":

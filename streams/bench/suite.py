@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from streams.bench import churn, fanout
+from streams.bench import churn, fanout, latency
 from streams.bench.figures import Sample, collect
 from streams.bench.machine import describe_machine, describe_settings, describe_versions
 from streams.bench.report import Outcome
@@ -34,6 +34,11 @@ class Bench:
 BENCHES: Final = {
     "churn": Bench(churn.WHAT, churn.measure, churn.measure_stock),
     "fanout": Bench(fanout.WHAT.format(body=fanout.BODY), fanout.measure, fanout.measure_stock),
+    "latency": Bench(
+        latency.WHAT.format(readers=latency.READERS, share=latency.STOCK_SHARE),
+        latency.measure,
+        latency.measure_stock,
+    ),
 }
 
 

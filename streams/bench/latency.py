@@ -1,0 +1,142 @@
+"""From publish to reader at four times the measured load, with the churn that goes with it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Iterable, Iterator
+from itertools import takewhile
+from typing import Final
+
+from streams.bench.baseline import StockSystem, ThroughPages
+from streams.bench.feeding import Feeder, change, changes
+from streams.bench.figures import Sample
+from streams.bench.stage import Stage
+from streams.bench.talking import OverHttp, Talk, Way
+from streams.bench.usage import Meter
+from streams.settings import Settings
+from streams.workload.population import MEASURED, Names, Population, World
+from streams.workload.traffic import Happening, Joined, Said, Traffic
+
+WHAT = (
+    "From the HTTP request that publishes a message, and from there to its confirmation, to the "
+    "answer of a long poll that one of its readers waits at, with four times the measured "
+    "population, churn and messages; every message has a reader or more, {readers} in all, who "
+    "ack what they get. The baseline has the measured rates, a quarter of that, and "
+    "{share:.0%} of the measured population: it cannot do with more."
+)
+SCALE: Final = 4.0
+READERS: Final = 500
+STOCK_SHARE: Final = 0.02
+BODY: Final = b"x" * 128
+WARM_SECONDS: Final = 5.0
+TICK_SECONDS: Final = 0.002
+
+
+def measure(stage: Stage) -> list[Sample]:
+    """Measure one run."""
+    options = stage.options
+    rates = MEASURED.times(SCALE)
+    population = Population.generate(MEASURED.times(STOCK_SHARE if options.quick else SCALE))
+    with stage.system() as running:
+        running.settle(changes("Bind", everybody(population)))
+        way = OverHttp(running.positions.look().owners, running.settings.partitions)
+        seconds = options.size(60, 10)
+        play = Play(running.settings, population, rates, seconds, running.meter)
+        return asyncio.run(play.play(way, running.feeder))
+
+
+def measure_stock(stage: Stage) -> list[Sample]:
+    """Measure one run of the baseline."""
+    population = Population.generate(MEASURED.times(STOCK_SHARE / stage.options.size(1, 4)))
+    with stage.stock() as started:
+        stock = StockSystem(*started)
+        stock.warm_up()
+        stock.feed(changes("Bind", everybody(population)), population.memberships)
+        settings, worker, meter = started
+        seconds = stage.options.size(60, 10)
+        play = Play(settings, population, MEASURED, seconds, meter)
+        way = ThroughPages(worker.url, settings.partitions)
+        return asyncio.run(play.play(way, Feeder(settings)))
+
+
+NAMES: Final = Names("l")
+
+
+def everybody(population: Population) -> Iterator[tuple[str, str]]:
+    """Yield (group, queue) of all memberships."""
+    for group in range(population.groups):
+        for resident in population.members(group):
+            yield NAMES.group(group), NAMES.queue(resident)
+
+
+def choose_readers(population: Population, said: Iterable[Said], limit: int) -> list[str]:
+    """Choose residents so that each message has a reader, as far as the limit goes."""
+    rng = random.Random(1)
+    chosen: dict[int, None] = {}
+    for message in said:
+        members = population.members(message.group)
+        if members and len(chosen) < limit and chosen.keys().isdisjoint(members):
+            chosen[rng.choice(members)] = None
+    return [NAMES.queue(resident) for resident in chosen]
+
+
+class Play:
+    """Plays traffic in real time and keeps the times."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        population: Population,
+        rates: World,
+        seconds: float,
+        meter: Meter,
+    ) -> None:
+        traffic = Traffic(population, rates).happenings()
+        end = WARM_SECONDS + seconds
+        self._happenings: list[Happening] = list(takewhile(lambda h: h.at < end, traffic))
+        said = [h for h in self._happenings if isinstance(h, Said)]
+        self._readers = choose_readers(population, said, READERS)
+        self._topic = settings.group_events
+        self._meter = meter
+        self._behind = 0.0
+
+    async def play(self, way: Way, feeder: Feeder) -> list[Sample]:
+        """Play, and return how long messages took."""
+        async with Talk(way) as talk:
+            await talk.listen(self._readers)
+            began = time.monotonic()
+            measured = began + WARM_SECONDS
+            metering = False
+            for number, happening in enumerate(self._happenings):
+                due = began + happening.at
+                left = due - time.monotonic()
+                if left > 0:
+                    await asyncio.sleep(max(left, TICK_SECONDS))
+                if not metering and due >= measured:
+                    self._meter.start()
+                    metering = True
+                if metering:
+                    self._behind = max(self._behind, time.monotonic() - due)
+                self._do(number, happening, talk, feeder)
+            usage = self._meter.read()
+            feeder.flush()
+            await talk.arrived(lambda: True)
+            await asyncio.sleep(1.0)
+            talk.check()
+            counted = sum(1 for a in talk.arrivals if talk.sent[a.message] >= measured)
+            return [
+                *talk.samples(since=measured),
+                *usage.samples(),
+                Sample("messages read", counted / usage.seconds, "/s"),
+                Sample("publisher behind its schedule, at worst", self._behind * 1000, "ms"),
+            ]
+
+    def _do(self, number: int, happening: Happening, talk: Talk, feeder: Feeder) -> None:
+        group, queue = NAMES.group(happening.group), NAMES.queue(happening.resident)
+        if isinstance(happening, Said):
+            talk.publish(f"l-{number}", group, BODY)
+        else:
+            kind = "Bind" if isinstance(happening, Joined) else "Unbind"
+            feeder.send(self._topic, change(kind, group, queue))
