@@ -1,0 +1,59 @@
+"""Every example runs as it stands, against two real workers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from two_workers import START_SECONDS, two_workers
+
+from streams.broker.embedded import EmbeddedKafka
+from streams.commands.processes import Workers
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
+NAMESPACE = "examples"
+
+
+@pytest.fixture(scope="module")
+def running(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
+    with two_workers(kafka, tmp_path_factory.mktemp("examples"), NAMESPACE, 17366) as started:
+        for url in started.urls:
+            _wait_until_ready(url)
+        yield started
+
+
+def _wait_until_ready(url: str) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            with urllib.request.urlopen(f"{url}/readyz", timeout=5):
+                return
+        except OSError:
+            assert time.monotonic() < deadline, f"{url} did not come up"
+            time.sleep(0.2)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_runs(example: Path, running: Workers, kafka: EmbeddedKafka) -> None:
+    arguments = list(running.urls)
+    if example.stem == "direct_producer":
+        arguments = [running.urls[0], kafka.brokers, NAMESPACE]
+    ended = subprocess.run(
+        [sys.executable, str(example), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.strip()
+    assert not ended.stderr
+
+
+def test_there_are_examples() -> None:
+    assert len(EXAMPLES) >= 6
