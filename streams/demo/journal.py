@@ -145,7 +145,7 @@ class Journal:
                 except BadRecord:
                     continue
                 if name == "Routed":
-                    self.deliveries += sum(map(len, values["delivery_queues"]))
+                    self.deliveries += sum(ids.count(0) for ids in values["delivery_queues"])
 
 
 def digest(event: Bind | Unbind | Message) -> Digest:

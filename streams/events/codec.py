@@ -11,7 +11,7 @@ more is allocated than a small multiple of its size, which is bounded.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields as fields_of
 from io import BytesIO
 from typing import Any, Final, NamedTuple
@@ -35,6 +35,7 @@ from streams.events.records import (
 from streams.fold import BadRecord
 
 _HEADER: Final = 10
+_ID_COLUMNS: Final = ("change_groups", "change_queues", "change_sessions")
 _FIELDS: Final = {kind: tuple(f.name for f in fields_of(kind)) for kind in EVENTS}
 
 
@@ -77,6 +78,12 @@ def encode(record: Event) -> bytes:
     origin = values.get("origin")
     if origin is not None:
         values["origin"] = _origin(origin.partition, origin.offset, origin.part)
+    if kind is Routed:
+        for column in _ID_COLUMNS:
+            values[column] = join_ids(text.encode() for text in values[column])
+        values["delivery_queues"] = [
+            join_ids(text.encode() for text in queues) for queues in values["delivery_queues"]
+        ]
     return _write(kind.__name__, values)
 
 
@@ -104,17 +111,45 @@ def decode(data: bytes | None) -> Event:
         case "Close":
             return Close(**values)
         case _:
+            for column in _ID_COLUMNS:
+                values[column] = _texts(values[column])
+            values["delivery_queues"] = map(_texts, values["delivery_queues"])
             for column, content in values.items():
-                if isinstance(content, list):
+                if not isinstance(content, int | bytes):
                     values[column] = tuple(content)
-            values["delivery_queues"] = tuple(map(tuple, values["delivery_queues"]))
             return Routed(**values)
+
+
+def join_ids(ids: Iterable[bytes]) -> bytes:
+    """Return a column of ids as Routed has it: a NUL after each."""
+    return b"".join([ident + b"\0" for ident in ids])
+
+
+def split_ids(joined: bytes) -> list[bytes]:
+    """Return the ids of a column of Routed.
+
+    Raises:
+        BadRecord: the last one does not end.
+    """
+    if not joined:
+        return []
+    if joined[-1]:
+        raise BadRecord("broken Routed: an id without an end")
+    return joined[:-1].split(b"\0")
+
+
+def _texts(joined: bytes) -> tuple[str, ...]:
+    try:
+        return tuple([ident.decode() for ident in split_ids(joined)])
+    except UnicodeDecodeError as error:
+        raise BadRecord(f"broken Routed: {error}") from error
 
 
 def read(data: bytes | None) -> tuple[str, dict[str, Any]]:
     """Return a record's type name and its fields, those of the current schema.
 
-    Integers may be out of the range of their meaning, and ids any text.
+    Integers may be out of the range of their meaning, and ids any text.  Columns of ids of a
+    Routed are as they are written; `split_ids` takes them apart.
 
     Raises:
         BadRecord: `data` holds no record of a schema that we know; the text says why.
@@ -216,15 +251,15 @@ def encode_routed(
     source: int,
     change_offsets: Sequence[int],
     change_kinds: bytes,
-    change_groups: Sequence[str],
-    change_queues: Sequence[str],
-    change_sessions: Sequence[str],
+    change_groups: bytes,
+    change_queues: bytes,
+    change_sessions: bytes,
     delivery_offsets: Sequence[int],
     delivery_parts: Sequence[int],
     delivery_messages: Sequence[bytes],
-    delivery_queues: Sequence[Sequence[str]],
+    delivery_queues: Sequence[bytes],
 ) -> bytes:
-    """Encode a Routed from its columns."""
+    """Encode a Routed from its columns; those of ids are made by `join_ids`."""
     values = {
         "source": source,
         "change_offsets": change_offsets,

@@ -21,16 +21,16 @@ is never 0, so that "after 0" is the whole inbox.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from itertools import islice
 from operator import lt
 from struct import Struct
 from typing import Any, Final
 
-from streams.events.codec import encode_change, read
+from streams.events.codec import encode_change, read, split_ids
 from streams.fold import BadRecord, Output, Record, Rows
 from streams.folds.packing import SEQS_PER_RECORD
-from streams.ids import DIRECT, is_id
+from streams.ids import DIRECT, are_ids, is_id
 from streams.partitioner import partition_of
 
 _BINDINGS: Final = b"b"
@@ -115,46 +115,44 @@ class Deliver:
         asked = 0
         columns = zip(
             values["change_kinds"],
-            values["change_groups"],
-            values["change_queues"],
-            values["change_sessions"],
+            split_ids(values["change_groups"]),
+            split_ids(values["change_queues"]),
+            split_ids(values["change_sessions"]),
             strict=True,
         )
         for number, (bound, group, queue, session) in enumerate(islice(columns, first, None), 1):
-            name = queue.encode()
             if not bound:
-                delete(_BINDINGS + name, group.encode())
+                delete(_BINDINGS + queue, group)
             elif not session:
-                put(_BINDINGS + name, group.encode(), b"")
+                put(_BINDINGS + queue, group, b"")
             else:
-                held = session.encode()
-                suffix = group.encode()
-                opened = get(_SESSION + name, b"")
-                if opened == held:
-                    put(_BINDINGS + name, suffix, held)
+                opened = get(_SESSION + queue, b"")
+                if opened == session:
+                    put(_BINDINGS + queue, group, session)
                 else:
-                    if opened is not None and get(_BINDINGS + name, suffix) == opened:
-                        holder = opened.decode()
-                        self._ask(record, "Bind", group, queue, holder, asked, session)
+                    names = group.decode(), queue.decode()
+                    late = session.decode()
+                    if opened is not None and get(_BINDINGS + queue, group) == opened:
+                        self._ask(record, "Bind", *names, opened.decode(), asked, late)
                     else:
-                        self._ask(record, "Unbind", group, queue, session, asked)
+                        self._ask(record, "Unbind", *names, late, asked)
                     asked += 1
-                    put(_BINDINGS + name, suffix, held)
+                    put(_BINDINGS + queue, group, session)
             if not number % _STEP:
                 yield
 
     def _deliver(self, offset: int, values: dict[str, Any], first: int) -> Iterator[None]:
         put, delivered = self._rows.put, self.delivered
         messages, columns = values["delivery_messages"], values["delivery_queues"]
-        seq = offset * SEQS_PER_RECORD + sum(map(len, columns[:first])) + 1
+        seq = offset * SEQS_PER_RECORD + _count(columns[:first]) + 1
         until_turn = _STEP
-        for message, queues in zip(messages[first:], columns[first:], strict=True):
+        for message, joined in zip(messages[first:], columns[first:], strict=True):
+            queues = split_ids(joined)
             for queue in queues:
-                name = queue.encode()
-                put(_INBOX + name, _pack_seq(seq), message)
+                put(_INBOX + queue, _pack_seq(seq), message)
                 seq += 1
-                if delivered is not None:
-                    delivered.add(name)
+            if delivered is not None:
+                delivered.update(queues)
             until_turn -= len(queues)
             if until_turn <= 0:
                 until_turn = _STEP
@@ -264,20 +262,15 @@ def _check_routed(values: dict[str, Any], partitions: int) -> None:
     if not 0 <= values["source"] < partitions:
         raise BadRecord("the source is no partition of group-events")
     offsets, kinds = values["change_offsets"], values["change_kinds"]
-    groups, queues, sessions = (
-        values["change_groups"],
-        values["change_queues"],
-        values["change_sessions"],
-    )
-    if not len(offsets) == len(kinds) == len(groups) == len(queues) == len(sessions):
+    columns = (values["change_groups"], values["change_queues"], values["change_sessions"])
+    if not all(len(offsets) == count for count in (len(kinds), *map(_ids_of, columns))):
         raise BadRecord("columns of changes differ in length")
     if offsets and (offsets[0] < 0 or not _ascending(offsets)):
         raise BadRecord("changes are not in the order of their origin")
     if kinds.strip(b"\0\1"):
         raise BadRecord("a change is neither bound nor unbound")
-    if not (
-        all(map(is_id, groups)) and all(map(is_id, queues)) and all(map(_is_session, sessions))
-    ):
+    groups, queues, sessions = columns
+    if not (are_ids(groups) and are_ids(queues) and are_ids(sessions, or_empty=True)):
         raise BadRecord("a change has an invalid id")
     _check_deliveries(values)
 
@@ -291,11 +284,10 @@ def _check_deliveries(values: dict[str, Any]) -> None:
         return
     if offsets[0] < 0 or min(parts) < 0 or max(parts) >= 1 << 31 or not _ascending(_places(values)):
         raise BadRecord("deliveries are not in the order of their origin")
-    if sum(map(len, columns)) > SEQS_PER_RECORD:
+    if _count(columns) > SEQS_PER_RECORD:
         raise BadRecord(f"more than {SEQS_PER_RECORD} deliveries in one record")
-    for queues in columns:
-        if not all(map(is_id, queues)):
-            raise BadRecord("a delivery has an invalid queue id")
+    if not are_ids(b"".join(columns)):
+        raise BadRecord("a delivery has an invalid queue id")
     for message in messages:
         if read(message)[0] != "Message":
             raise BadRecord("what is delivered is no Message")
@@ -305,5 +297,11 @@ def _ascending(values: list[Any]) -> bool:
     return all(map(lt, values, islice(values, 1, None)))
 
 
-def _is_session(session: str) -> bool:
-    return not session or is_id(session)
+def _ids_of(joined: bytes) -> int:
+    if joined and joined[-1]:
+        raise BadRecord("broken Routed: an id without an end")
+    return joined.count(0)
+
+
+def _count(columns: Iterable[bytes]) -> int:
+    return sum(map(_ids_of, columns))

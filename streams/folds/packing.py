@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from streams.events.codec import encode_routed
+from streams.events.codec import encode_routed, join_ids
 from streams.fold import Output
 
 SEQS_PER_RECORD: Final = 4096
@@ -19,8 +19,8 @@ CHANGES_PER_RECORD: Final = 8192
 BYTES_PER_RECORD: Final = 512 * 1024
 """Beyond this a record is closed; one entry alone may be larger."""
 
-_Change = tuple[int, int, str, str, str]  # offset, kind, group, queue, session
-_Delivery = tuple[int, int, bytes, list[str]]  # offset, part, message, queues
+_Change = tuple[int, int, bytes, bytes, bytes]  # offset, kind, group, queue, session
+_Delivery = tuple[int, int, bytes, list[bytes]]  # offset, part, message, queues
 
 BOUND: Final = 1
 UNBOUND: Final = 0
@@ -91,16 +91,16 @@ class Packer:
             self._source,
             offsets,
             bytes(kinds),
-            groups,
-            queues,
-            sessions,
+            join_ids(groups),
+            join_ids(queues),
+            join_ids(sessions),
             origins,
             parts,
             messages,
-            receivers,
+            [join_ids(some) for some in receivers],
         )
         first = queues[0] if queues else receivers[0][0]
-        self._ready.append(Output(self._topic, target, first.encode(), value, "Routed"))
+        self._ready.append(Output(self._topic, target, first, value, "Routed"))
 
 
 def _columns(entries: Sequence[tuple[Any, ...]], width: int) -> Sequence[tuple[Any, ...]]:

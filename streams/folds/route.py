@@ -121,7 +121,7 @@ class Route:
             target = row[0] << 8 | row[1]
         self._rows.put(bucket, suffix, _partition.pack(target) + wanted)
         size = len(bucket) + len(suffix) + len(wanted)
-        self._packer.change(target, (offset, BOUND, group, queue, session), size)
+        self._packer.change(target, (offset, BOUND, bucket[1:], suffix, wanted), size)
 
     def _unbind(self, offset: int, group: str, queue: str, session: str) -> None:
         bucket, suffix = _MEMBERS + group.encode(), queue.encode()
@@ -134,7 +134,7 @@ class Route:
         self._rows.delete(bucket, suffix)
         target = row[0] << 8 | row[1]
         size = len(bucket) + len(suffix) + len(held)
-        self._packer.change(target, (offset, UNBOUND, group, queue, held.decode()), size)
+        self._packer.change(target, (offset, UNBOUND, bucket[1:], suffix, held), size)
 
     def _check_key(self, record: Record, group: bytes) -> None:
         if record.key != group:
@@ -181,7 +181,7 @@ class Route:
         if group[0] == DIRECT:
             queue = key[1:]
             target = partition_of(queue, self._partitions)
-            entry = (record.offset, 0, message, [group[1:]])
+            entry = (record.offset, 0, message, [queue])
             self._packer.delivery(target, entry, len(queue))
             return None
         steps = self._fan_out(key, record.offset, message)
@@ -225,7 +225,7 @@ class Route:
         How it is cut into parts depends on the members alone: a part number is an origin.
         """
         parts: dict[int, int] = {}
-        waiting: dict[int, list[str]] = {}
+        waiting: dict[int, list[bytes]] = {}
         sizes: dict[int, int] = {}
         until_turn = _STEP
         for queue, row in self._rows.scan(_MEMBERS + group):
@@ -234,7 +234,7 @@ class Route:
             if queues is None:
                 queues = waiting[target] = []
                 sizes[target] = 0
-            queues.append(queue.decode())
+            queues.append(queue)
             sizes[target] += len(queue)
             if len(queues) == QUEUES_PER_ENTRY:
                 part = parts.get(target, 0)
