@@ -31,3 +31,15 @@ class Unavailable(StreamsError):
 
 class TooLarge(StreamsError):
     """A record or body is over its limit; nothing was sent."""
+
+
+class BadToken(StreamsError):
+    """A token says nothing that can be relied on; the text holds nothing of it."""
+
+
+class UnknownKey(BadToken):
+    """A token is signed with a key that is not known, or not yet."""
+
+
+class Forbidden(StreamsError):
+    """Who asks may not do this; the text says what is missing."""

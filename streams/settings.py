@@ -153,6 +153,33 @@ def _url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _jwks_url(text: str) -> str:
+    match = re.fullmatch(r"(https?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?/\S*", text)
+    if not match or (match[1] == "http" and not is_loopback(match[2])):
+        raise ValueError("https://host/path (http:// on this machine alone)")
+    return text
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host, as in a setting or a URL, is surely this machine alone."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1e9:
+        raise ValueError("a number of events a second, 0 for no limit")
+    return value
+
+
 def _namespace(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}", text, re.ASCII):
         raise ValueError("up to 100 letters, digits, '_', '-' and '.', not '.' first")
@@ -270,6 +297,26 @@ class Settings:
     kafka_ssl_keyfile: Path | None = _setting(
         None, _file, "PEM file of its key, with SSL", shown=""
     )
+    http_tls_certfile: Path | None = _setting(
+        None, _file, "PEM file of the gateway's certificate and its chain: it speaks TLS", shown=""
+    )
+    http_tls_keyfile: Path | None = _setting(None, _file, "PEM file of its key", shown="")
+    http_tls_cafile: Path | None = _setting(
+        None, _file, "PEM file of the authorities of other workers' gateways", shown="the system's"
+    )
+    auth_keys: Path | None = _setting(
+        None, _file, "public keys that tokens are checked with: PEM, or a JWK set", shown=""
+    )
+    auth_jwks_url: str = _setting("", _jwks_url, "where to fetch these keys, instead of a file")
+    auth_audience: str = _setting("streams", _text, "what `aud` of a token must be")
+    auth_issuer: str = _setting("", _text, "what `iss` of a token must be", shown="any")
+    rate_limit_per_second: float = _setting(
+        1000.0, _rate, "events a second of one bearer at one worker; 0 is no limit", shown="1000"
+    )
+    rate_limit_burst: int = _setting(
+        2000, _whole(1, 10_000_000), "events that a bearer may have in store"
+    )
+    token: str = _setting("", _text, "token of the commands that ask workers", secret=True)
     brokers_given: bool = False
     """Whether the user named brokers, so that none needs to be started here."""
 
@@ -302,6 +349,7 @@ class Settings:
             values["data"] = Path(".streams").absolute()
         settings = cls(brokers_given="brokers" in values, **values)
         settings._check_security()
+        settings._check_http_security()
         return settings
 
     def _check_security(self) -> None:
@@ -321,6 +369,39 @@ class Settings:
             raise SettingsError(
                 "STREAMS_KAFKA_SSL_CERTFILE must be given with STREAMS_KAFKA_SSL_KEYFILE"
             )
+
+    def _check_http_security(self) -> None:
+        if bool(self.http_tls_certfile) != bool(self.http_tls_keyfile):
+            raise SettingsError(
+                "STREAMS_HTTP_TLS_CERTFILE and STREAMS_HTTP_TLS_KEYFILE must be given together"
+            )
+        if self.auth_keys and self.auth_jwks_url:
+            raise SettingsError(
+                "STREAMS_AUTH_KEYS and STREAMS_AUTH_JWKS_URL cannot both be given: choose one"
+            )
+        if self.http_tls_certfile and self.http_advertised_url.startswith("http://"):
+            raise SettingsError(
+                "STREAMS_HTTP_ADVERTISED_URL must be https://..., with STREAMS_HTTP_TLS_CERTFILE"
+            )
+
+    def check_public(self, host: str) -> None:
+        """See that nobody is let in without credentials from another machine.
+
+        `host` is the address that the gateway is to listen on.
+
+        Raises:
+            SettingsError: it is not this machine's alone, and there are no keys.
+        """
+        if not self.authenticates and not is_loopback(host):
+            raise SettingsError(
+                f"no gateway without authentication on {host}, which is not this machine alone: "
+                "give STREAMS_AUTH_KEYS or STREAMS_AUTH_JWKS_URL, or listen on 127.0.0.1"
+            )
+
+    @property
+    def authenticates(self) -> bool:
+        """Whether the gateway asks for tokens."""
+        return bool(self.auth_keys or self.auth_jwks_url)
 
     @property
     def _uses_sasl(self) -> bool:
@@ -386,7 +467,43 @@ class Settings:
             host = socket.gethostname()
         if ":" in host:
             host = f"[{host}]"
-        return f"http://{host}:{self.http_port}"
+        scheme = "https" if self.http_tls_certfile else "http"
+        return f"{scheme}://{host}:{self.http_port}"
+
+    def http_server_tls(self) -> ssl.SSLContext | None:
+        """Return the TLS context of the gateway, TLS 1.2 or later; None without TLS.
+
+        Raises:
+            SettingsError: a file is no PEM file of the right kind.
+        """
+        if not self.http_tls_certfile:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["http/1.1"])
+        try:
+            context.load_cert_chain(self.http_tls_certfile, self.http_tls_keyfile, password="")
+        except OSError as error:
+            raise SettingsError(
+                "STREAMS_HTTP_TLS_CERTFILE and STREAMS_HTTP_TLS_KEYFILE must be PEM files of a "
+                f"certificate and its key, without a password: {error}"
+            ) from error
+        return context
+
+    def http_client_tls(self) -> ssl.SSLContext:
+        """Return the TLS context for asking gateways, this worker's or others'.
+
+        Raises:
+            SettingsError: STREAMS_HTTP_TLS_CAFILE is no PEM file of certificates.
+        """
+        try:
+            context = ssl.create_default_context(cafile=self.http_tls_cafile)
+        except OSError as error:
+            raise SettingsError(
+                f"STREAMS_HTTP_TLS_CAFILE must be a PEM file of certificates: {error}"
+            ) from error
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        return context
 
     def librdkafka(self) -> dict[str, str | int | float | bool]:
         """Return what every confluent-kafka client is made with: brokers and security."""
