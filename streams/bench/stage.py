@@ -181,6 +181,16 @@ class Stage:
             yield settings, worker, self.meter([worker])
             running.check()
 
+    @contextmanager
+    def topics(self) -> Iterator[Settings]:
+        """Make topics in a namespace of their own, with no workers."""
+        settings = replace(self.settings, namespace=self._namespace())
+        ensure_topics(settings)
+        try:
+            yield settings
+        finally:
+            delete_topics(settings)
+
     def meter(self, processes: Iterable[WorkerProcess]) -> Meter:
         """Return a meter of workers and broker."""
         pids = [w.process.pid for w in processes if w.process is not None]
@@ -191,35 +201,38 @@ class Stage:
     def _fresh(
         self, more: Mapping[str, str], count: int, app: str
     ) -> Iterator[tuple[Settings, Workers, Path]]:
-        number = next(self._numbers)
-        namespace = f"bench-{os.getpid()}-{number}"
-        settings = replace(self.settings, namespace=namespace)
-        data = self.folder / namespace
-        environment = {
-            "STREAMS_BROKERS": settings.brokers,
-            "STREAMS_NAMESPACE": namespace,
-            "STREAMS_SESSION_TIMEOUT_SECONDS": str(PATIENT_SECONDS),
-            **more,
-        }
-        ports = free_ports(settings.http_host, settings.http_port, count)
-        ensure_topics(settings)
-        try:
-            with workers(count, data, settings.http_host, ports, environment, app) as running:
-                yield settings, running, data
-        finally:
-            delete_topics(settings)
-        shutil.rmtree(data, ignore_errors=True)  # Of a failed run the logs are kept.
+        with self.topics() as settings:
+            data = self.folder / settings.namespace
+            environment = {
+                "STREAMS_BROKERS": settings.brokers,
+                "STREAMS_NAMESPACE": settings.namespace,
+                "STREAMS_SESSION_TIMEOUT_SECONDS": str(PATIENT_SECONDS),
+                **more,
+            }
+            ports = free_ports(settings.http_host, settings.http_port, count)
+            try:
+                with workers(count, data, settings.http_host, ports, environment, app) as running:
+                    yield settings, running, data
+            finally:
+                for number in range(1, count + 1):  # The logs stay, until all has gone well.
+                    shutil.rmtree(data / f"worker-{number}", ignore_errors=True)
+
+    def _namespace(self) -> str:
+        return f"bench-{os.getpid()}-{next(self._numbers)}"
 
 
 @contextmanager
 def stage(settings: Settings, options: Options) -> Iterator[Stage]:
-    """Start a broker (unless one was named), and stop it and clean up after the body."""
-    folder = settings.data / "bench"
-    shutil.rmtree(folder, ignore_errors=True)
+    """Start a broker (unless one was named), and stop it and clean up after the body.
+
+    What failed leaves its logs, in a folder of this process.
+    """
+    folder = settings.data / "bench" / str(os.getpid())
     with ExitStack() as stack:
         broker = None
         if not settings.brokers_given:
             broker = EmbeddedKafka(folder / "broker")
+            stack.callback(shutil.rmtree, broker.data, ignore_errors=True)
             broker.start(show_download)
             stack.callback(broker.stop)
             settings = replace(settings, brokers=broker.brokers, brokers_given=True)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from streams.bench import churn, fanout, latency
+from streams.bench import acks, ceiling, churn, fanout, latency, matrix
 from streams.bench.figures import Sample, collect
 from streams.bench.machine import describe_machine, describe_settings, describe_versions
 from streams.bench.report import Outcome
@@ -39,6 +39,13 @@ BENCHES: Final = {
         latency.measure,
         latency.measure_stock,
     ),
+    "acks": Bench(acks.WHAT.format(connections=acks.CONNECTIONS), acks.measure),
+    "matrix": Bench(
+        matrix.WHAT.format(rate=matrix.RATE, large_rate=matrix.LARGE_RATE),
+        matrix.measure,
+        matrix.measure_stock,
+    ),
+    "ceiling": Bench(ceiling.WHAT, ceiling.measure),
 }
 
 
