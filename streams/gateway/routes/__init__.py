@@ -9,6 +9,7 @@ from streams.gateway.routes import (
     cluster,
     events,
     groups,
+    openapi,
     queue_events,
     queues,
     sessions,
@@ -25,4 +26,5 @@ ROUTES: list[Route[Handler]] = [
     *events.ROUTES,
     *tables.ROUTES,
     *cluster.ROUTES,
+    *openapi.ROUTES,
 ]

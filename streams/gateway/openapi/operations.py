@@ -1,0 +1,245 @@
+"""What each path takes and answers: one entry for each method of each route.
+
+Plain data, for `document`.  A path that is added to the routes is described here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from streams.gateway.openapi.schemas import Schema, ref
+
+NDJSON = "application/x-ndjson"
+JSON = "application/json"
+EVENT_STREAM = "text/event-stream"
+PLAIN = "text/plain"
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A query parameter, or a request header."""
+
+    name: str
+    schema: Schema
+    description: str = ""
+    where: str = "query"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one path."""
+
+    tag: str
+    summary: str
+    description: str = ""
+    parameters: tuple[Parameter, ...] = ()
+    body: Schema | None = None
+    body_type: str = JSON
+    body_required: bool = True
+    status: int = 204
+    """Of the answer that all went well."""
+    answer: Schema | None = None
+    answer_type: str = JSON
+    errors: tuple[int, ...] = field(default=(400, 429, 503))
+    internal: bool = False
+
+
+def _limit(default: int, most: int) -> Parameter:
+    schema = {"type": "integer", "minimum": 1, "maximum": most, "default": default}
+    return Parameter("limit", schema, "How many at most.")
+
+
+_AFTER_SEQ = Parameter("after", ref("Seq"), "Begin after this seq.")
+_PAGE = (
+    Parameter("after", ref("Id"), "Begin after this one: the `next` of the page before."),
+    _limit(100, 1000),
+)
+_CONFIRMED = "Answered once Kafka has it; safe to repeat."
+_READS = (400, 503)
+_WRITES = (400, 408, 413, 415, 429, 503)
+
+OPERATIONS: dict[tuple[str, str], Operation] = {
+    ("/v1/groups/{group}/queues/{queue}", "PUT"): Operation(
+        "groups", "Bind a queue to a group", _CONFIRMED
+    ),
+    ("/v1/groups/{group}/queues/{queue}", "DELETE"): Operation(
+        "groups", "Remove a binding, whoever made it", _CONFIRMED
+    ),
+    ("/v1/groups/{group}/queues", "GET"): Operation(
+        "groups",
+        "List the queues bound to a group",
+        "In ascending order of their bytes.",
+        _PAGE,
+        status=200,
+        answer=ref("Members"),
+        errors=_READS,
+    ),
+    ("/v1/groups/{group}/messages", "POST"): Operation(
+        "messages",
+        "Send a message to a group",
+        "Whoever is bound at the place of the log where Kafka put it gets it, exactly once. "
+        "The group `@` and a queue's id stands for that queue.",
+        body=ref("Draft"),
+        status=201,
+        answer=ref("Published"),
+        errors=_WRITES,
+    ),
+    ("/v1/queues/{queue}/messages", "POST"): Operation(
+        "messages",
+        "Send a message directly to a queue",
+        body=ref("Draft"),
+        status=201,
+        answer=ref("Published"),
+        errors=_WRITES,
+    ),
+    ("/v1/queues/{queue}/messages", "GET"): Operation(
+        "queues",
+        "Read an inbox",
+        "What is not acknowledged, in order; waits up to `wait` seconds for the first.",
+        (
+            _AFTER_SEQ,
+            _limit(100, 1000),
+            Parameter(
+                "wait",
+                {"type": "number", "minimum": 0, "maximum": 60, "default": 0},
+                "Seconds, a decimal number.",
+            ),
+        ),
+        status=200,
+        answer=ref("Inbox"),
+        errors=_READS,
+    ),
+    ("/v1/queues/{queue}/events", "GET"): Operation(
+        "queues",
+        "Follow an inbox as server-sent events",
+        "Each message is an event whose id is its seq and whose data is a Delivery; come back "
+        "with `Last-Event-ID`. Ends when the queue moves to another worker.",
+        (
+            _AFTER_SEQ,
+            Parameter("Last-Event-ID", ref("Seq"), "Begin after this seq.", where="header"),
+        ),
+        status=200,
+        answer={"type": "string"},
+        answer_type=EVENT_STREAM,
+        errors=_READS,
+    ),
+    ("/v1/queues/{queue}/acks", "POST"): Operation(
+        "queues",
+        "Acknowledge deliveries",
+        "All up to a seq, or single ones: they are gone for good. " + _CONFIRMED,
+        body=ref("Ack"),
+        errors=_WRITES,
+    ),
+    ("/v1/queues/{queue}", "GET"): Operation(
+        "queues",
+        "Count what a queue has",
+        status=200,
+        answer=ref("Queue"),
+        errors=_READS,
+    ),
+    ("/v1/queues/{queue}/groups", "GET"): Operation(
+        "queues",
+        "List the groups that a queue is bound to",
+        parameters=_PAGE,
+        status=200,
+        answer=ref("Bindings"),
+        errors=_READS,
+    ),
+    ("/v1/queues/{queue}/sessions/{session}", "PUT"): Operation(
+        "sessions",
+        "Open a session",
+        "Takes over from any other session of the queue, whose bindings end; binds the queue "
+        "to the groups for as long as the session is open. " + _CONFIRMED,
+        body=ref("Session"),
+        body_required=False,
+        errors=_WRITES,
+    ),
+    ("/v1/queues/{queue}/sessions/{session}", "DELETE"): Operation(
+        "sessions", "Close a session", "Its bindings end. " + _CONFIRMED
+    ),
+    ("/v1/events", "POST"): Operation(
+        "messages",
+        "Send many events at once",
+        "A JSON object a line: `type` is bind, unbind, message, ack, open or close, the other "
+        "fields are those of the paths. One confirmation for all; nothing is sent unless all "
+        "are right.",
+        body={"type": "string"},
+        body_type=NDJSON,
+        body_required=False,
+        status=200,
+        answer=ref("Events"),
+        errors=_WRITES,
+    ),
+    ("/v1/stream", "GET"): Operation(
+        "queues",
+        "Open a stream: a WebSocket for many queues",
+        "Frames are JSON objects with a `type`, and a `ref` of the client's choice that comes "
+        "back in what answers it.\n\n"
+        "The client says `subscribe` (`queue`, `after`: a seq, `credit`: how many messages may "
+        "be sent), `credit` (`queue`, `more`), `unsubscribe` (`queue`), `ack` (`queue`, `upto` "
+        "or `seqs`), `publish` (`group` or `queue`, and the fields of a Draft), the events of "
+        "`/v1/events`, and `ping`.\n\n"
+        "It is sent `subscribed`, `message` (`queue`, and the fields of a Delivery), "
+        "`unsubscribed`, `acked`, `published`, `confirmed`, `moved` (`queue`, `owner`: another "
+        "worker serves it now; nothing needs to be done), `unavailable` (`queue`, "
+        "`retry_after`: for the moment no worker serves it; it goes on by itself), `pong` and "
+        "`error` (`code`, `message`).",
+        status=101,
+        errors=(400, 403, 426, 503),
+    ),
+    ("/v1/tables/{table}/{partition}/rows", "GET"): Operation(
+        "operation",
+        "Read raw rows of a table partition",
+        "For `streams verify`; keys and values are unpadded base64url, and their layout may "
+        "change with any version.",
+        (
+            Parameter("after", {"type": "string", "pattern": "^[A-Za-z0-9_-]{0,2000}$"}),
+            _limit(1000, 10_000),
+        ),
+        status=200,
+        answer=ref("Rows"),
+        errors=(400, 404, 503),
+        internal=True,
+    ),
+    ("/v1/cluster", "GET"): Operation(
+        "operation",
+        "Show partitions, owners, lag and recovery",
+        "As this worker sees them; state and positions of its own partitions only.",
+        status=200,
+        answer=ref("Cluster"),
+        errors=(400,),
+    ),
+    ("/v1/openapi.json", "GET"): Operation(
+        "operation",
+        "Return this document",
+        status=200,
+        answer={"type": "object"},
+        errors=(400,),
+    ),
+    ("/healthz", "GET"): Operation(
+        "operation", "Tell whether the process lives", status=200, answer=ref("Status"), errors=()
+    ),
+    ("/readyz", "GET"): Operation(
+        "operation",
+        "Tell whether all partitions of this worker answer reads",
+        status=200,
+        answer=ref("Status"),
+        errors=(503,),
+    ),
+    ("/metrics", "GET"): Operation(
+        "operation",
+        "Return metrics for Prometheus",
+        status=200,
+        answer={"type": "string"},
+        answer_type=PLAIN,
+        errors=(),
+    ),
+}
+
+PATH_PARAMETERS: dict[str, Schema] = {
+    "group": ref("Id"),
+    "queue": ref("Id"),
+    "session": ref("Id"),
+    "table": {"type": "string", "enum": ["members", "queues"]},
+    "partition": {"type": "integer", "minimum": 0},
+}
