@@ -17,6 +17,7 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -157,8 +158,9 @@ class ChangelogWriter:
 
     def close(self) -> None:
         """Give back sockets and threads; an open transaction is left to be aborted."""
-        self._producer.purge()
-        self._producer.poll(0)
+        with suppress(KafkaException):  # a fenced producer says so once more
+            self._producer.purge()
+            self._producer.poll(0)
 
     def _check_stopped(self) -> None:
         if self._stopped():

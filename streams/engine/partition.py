@@ -551,12 +551,17 @@ class Partition:
                 waiter.set_result(None)
         writer, self._writer = self._writer, None
         database, self._database = self._database, None
-        await context.blocking(_close, writer, database)
+        try:
+            await context.blocking(_close, writer, database)
+        except Exception:  # the task of this partition must live on, to open it afresh
+            logger.exception("%s/%d: while closing", self.table, self.number)
         context.on_lost(self)
 
 
 def _close(writer: ChangelogWriter | None, database: Database | None) -> None:
-    if writer is not None:
-        writer.close()
-    if database is not None:
-        database.close()
+    try:
+        if writer is not None:
+            writer.close()
+    finally:
+        if database is not None:
+            database.close()
