@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from streams.errors import InvalidId, StreamsError, TooLarge, Unavailable
+from streams.errors import BadToken, Forbidden, InvalidId, StreamsError, TooLarge, Unavailable
 
 JSON = "application/json"
 
@@ -42,6 +42,11 @@ def busy(message: str, retry_after: float = 1.0) -> Refusal:
     return Refusal(429, "busy", message, {"Retry-After": _seconds(retry_after)})
 
 
+def limited(message: str, retry_after: float) -> Refusal:
+    """Return the refusal of a request over somebody's rate (429)."""
+    return Refusal(429, "rate_limited", message, {"Retry-After": _seconds(retry_after)})
+
+
 def unavailable(message: str, retry_after: float = 1.0) -> Refusal:
     """Return the refusal of a request that will do in a moment (503)."""
     return Refusal(503, "unavailable", message, {"Retry-After": _seconds(retry_after)})
@@ -56,6 +61,12 @@ def refusal_of(error: StreamsError) -> Refusal:
             return unavailable(str(error), error.retry_after)
         case TooLarge():
             return Refusal(413, "too_large", str(error))
+        case BadToken():
+            headers = {"WWW-Authenticate": 'Bearer realm="streams", error="invalid_token"'}
+            return Refusal(401, "unauthorized", str(error), headers)
+        case Forbidden():
+            headers = {"WWW-Authenticate": 'Bearer realm="streams", error="insufficient_scope"'}
+            return Refusal(403, "forbidden", str(error), headers)
         case InvalidId():
             return bad("bad_id", str(error))
         case _:

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, TypeAlias
 from aiohttp import web
 
 from streams.gateway import fields, paths
+from streams.gateway.bearer import NOBODY, Bearer
+from streams.gateway.intake import Intake
 from streams.settings import Settings
 
 if TYPE_CHECKING:
     from streams.gateway.admission import Admission
     from streams.gateway.chunk_ends import ChunkEnds
     from streams.gateway.counting import Counting
+    from streams.gateway.guard import Guard
     from streams.gateway.inbox_wait import InboxWaits
-    from streams.gateway.intake import Intake
     from streams.gateway.metrics import Metrics
     from streams.gateway.owners import Owners
     from streams.gateway.ports import Engine
@@ -33,7 +35,7 @@ class Parts:
 
     settings: Settings
     engine: Engine
-    intake: Intake
+    guard: Guard
     admission: Admission
     publishing: Publishing
     owners: Owners
@@ -53,6 +55,12 @@ class Call:
     raw_query: str
     segments: dict[str, str]
     parts: Parts
+    bearer: Bearer = NOBODY
+
+    @property
+    def intake(self) -> Intake:
+        """What makes events for this client: those that it may send, and no others."""
+        return Intake(self.parts.settings, self.bearer.grant)
 
     def id(self, name: str) -> str:
         """Return the id that stands for `name` in the path.

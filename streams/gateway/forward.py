@@ -16,6 +16,7 @@ from yarl import URL
 from streams.errors import Unavailable
 from streams.gateway.call import Call
 from streams.gateway.metrics import Metrics
+from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -60,8 +61,9 @@ _ANSWER_HEADERS = (
 class Forwarding:
     """The connections of this worker to the gateways of the others."""
 
-    def __init__(self, own_url: Callable[[], str], metrics: Metrics) -> None:
+    def __init__(self, own_url: Callable[[], str], metrics: Metrics, settings: Settings) -> None:
         self._own_url = own_url
+        self._settings = settings
         self._metrics = metrics
         self._session: aiohttp.ClientSession | None = None
 
@@ -78,7 +80,7 @@ class Forwarding:
         """Get ready to forward."""
         self._session = aiohttp.ClientSession(
             # Unlimited: each connection serves one of ours, and these are limited.
-            connector=aiohttp.TCPConnector(limit=0),
+            connector=aiohttp.TCPConnector(limit=0, ssl=self._settings.http_client_tls()),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
         )
@@ -119,24 +121,23 @@ class Forwarding:
             )
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             self._metrics.forwarded.labels("failed").inc()
-            logger.info("no answer from the worker at %s: %r", owner, error)
+            logger.info("no answer from the worker at %s: %s", owner, _named(error))
             raise Unavailable("the worker that owns this partition does not answer") from error
         async with upstream:
             self._metrics.forwarded.labels("answered").inc()
             return await self._relay(request, upstream)
 
-    async def stream(
-        self, request: web.BaseRequest, owner: str, path: str
-    ) -> aiohttp.ClientWebSocketResponse:
-        """Open a WebSocket to the worker at `owner`, for the client of `request`.
+    async def stream(self, token: str, owner: str, path: str) -> aiohttp.ClientWebSocketResponse:
+        """Open a WebSocket to the worker at `owner`, for a client with this token, if any.
 
         Raises:
             Unavailable: it cannot be reached, or refuses.
         """
         if self._session is None:
             raise Unavailable("this worker is stopping")
-        headers = _chosen((hdrs.AUTHORIZATION,), request.headers)
-        headers[FORWARDED] = "1"
+        headers = {FORWARDED: "1"}
+        if token:
+            headers[hdrs.AUTHORIZATION] = f"Bearer {token}"
         try:
             async with asyncio.timeout(STREAM_CONNECT_SECONDS):
                 return await self._session.ws_connect(
@@ -146,7 +147,7 @@ class Forwarding:
                     max_msg_size=STREAM_FRAME_BYTES,
                 )
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            logger.info("no stream from the worker at %s: %r", owner, error)
+            logger.info("no stream from the worker at %s: %s", owner, _named(error))
             raise Unavailable("the worker that owns this partition does not answer") from error
 
     async def _relay(
@@ -169,6 +170,11 @@ class Forwarding:
                 request.transport.abort()
             raise ConnectionResetError("an answer broke off on its way") from error
         return answer
+
+
+def _named(error: BaseException) -> str:
+    """Return the text of an error; its repr may hold the request's headers, and so a token."""
+    return f"{type(error).__name__}: {error}"
 
 
 def _chosen(names: tuple[str, ...], headers: Mapping[str, str]) -> dict[str, str]:

@@ -20,6 +20,7 @@ from streams.gateway import fields as f
 from streams.gateway.answers import bad
 from streams.gateway.ports import RecordToSend
 from streams.ids import DIRECT, direct_group
+from streams.security.grants import Grant
 from streams.settings import Settings
 
 MAX_VALUE = MAX_RECORD - 4096
@@ -31,6 +32,8 @@ class Intake:
     """Makes records out of checked fields, all with the same idea of topics and limits."""
 
     settings: Settings
+    grant: Grant
+    """What the client may do: each event is checked against it, however it came."""
 
     @property
     def request_limit(self) -> int:
@@ -40,11 +43,13 @@ class Intake:
     def bind(self, group: str, queue: str, session: str | None = None) -> RecordToSend:
         """Make a Bind."""
         _check_bindable(group)
+        self.grant.check_binding(group, queue)
         return self._of_group(group, Bind(group, queue, session, at=_now()))
 
     def unbind(self, group: str, queue: str, session: str | None = None) -> RecordToSend:
         """Make an Unbind."""
         _check_bindable(group)
+        self.grant.check_binding(group, queue)
         return self._of_group(group, Unbind(group, queue, session, at=_now()))
 
     def message(self, group: str, content: f.Fields) -> tuple[str, RecordToSend]:
@@ -53,11 +58,12 @@ class Intake:
         Raises:
             Refusal: 400 or 413, a field is wrong, missing or unknown.
         """
+        self.grant.check_publish(group)
         body = f.take_body(content, self.settings.max_body_bytes)
         message = Message(
             id=f.take_optional_id(content, "id") or new_message_id(),
             group=group,
-            sender=f.take_optional_id(content, "sender") or "",
+            sender=self.grant.sender(f.take_optional_id(content, "sender")),
             kind=f.take_optional_id(content, "kind") or "text",
             headers=f.take_headers(content),
             body=body,
@@ -91,6 +97,7 @@ class Intake:
         f.refuse_rest(content)
         for group in groups:
             _check_bindable(group)
+            self.grant.check_group(group)
         return self._of_queue(queue, Open(queue, session, tuple(groups), at=_now()))
 
     def close(self, queue: str, session: str) -> RecordToSend:
@@ -113,6 +120,7 @@ class Intake:
         return _record(self.settings.group_events, group, event)
 
     def _of_queue(self, queue: str, event: Ack | Open | Close) -> RecordToSend:
+        self.grant.check_queue(queue)
         return _record(self.settings.queue_events, queue, event)
 
 

@@ -14,8 +14,10 @@ from aiohttp import web
 from mode import Service
 
 from streams.errors import SettingsError, StreamsError
+from streams.gateway.access import check_access
 from streams.gateway.admission import Admission
 from streams.gateway.answers import Refusal, error_answer, refusal_of
+from streams.gateway.bearer import EVERYBODY, NOBODY
 from streams.gateway.call import Call, Handler, Parts
 from streams.gateway.chunk_ends import ChunkEnds
 from streams.gateway.connection import (
@@ -28,8 +30,8 @@ from streams.gateway.connection import (
 )
 from streams.gateway.counting import Counting
 from streams.gateway.forward import WRITE_SECONDS, Forwarding
+from streams.gateway.guard import Guard
 from streams.gateway.inbox_wait import InboxWaits
-from streams.gateway.intake import Intake
 from streams.gateway.metrics import Metrics
 from streams.gateway.owners import Owners
 from streams.gateway.paths import Route, Router, split_target
@@ -37,7 +39,7 @@ from streams.gateway.ports import Engine, Partition
 from streams.gateway.publishing import Publishing
 from streams.gateway.routes import ROUTES
 from streams.gateway.streaming.service import Streaming
-from streams.settings import Settings
+from streams.settings import Settings, is_loopback
 
 logger = logging.getLogger(__name__)
 
@@ -65,13 +67,14 @@ class Gateway(Service):
         settings: Settings = app.settings
         waits = InboxWaits()
         metrics = Metrics(engine.status, waits)
-        self._forwarding = Forwarding(lambda: str(app.conf.canonical_url), metrics)
+        self._forwarding = Forwarding(lambda: str(app.conf.canonical_url), metrics, settings)
+        self._guard = Guard(settings)
         publishing = Publishing(engine, metrics)
         owners = Owners(engine, publishing, self._forwarding, settings)
         self._parts = Parts(
             settings=settings,
             engine=engine,
-            intake=Intake(settings),
+            guard=self._guard,
             admission=Admission(PUBLISH_BUDGET_BYTES),
             publishing=publishing,
             owners=owners,
@@ -113,9 +116,13 @@ class Gateway(Service):
         """Listen.
 
         Raises:
-            SettingsError: the address cannot be had.
+            SettingsError: the address cannot be had, is public without authentication, or
+                keys or certificates cannot be used.
         """
-        conf = self.app.conf
+        conf, settings = self.app.conf, self._parts.settings
+        settings.check_public(conf.web_bind)
+        tls = settings.http_server_tls()
+        await self._guard.open()
         await self._forwarding.open()
         self._parts.streaming.open(connection_limit())
         server = Server(
@@ -136,7 +143,7 @@ class Gateway(Service):
             self._runner,
             conf.web_bind,
             conf.web_port,
-            ssl_context=conf.web_ssl_context,
+            ssl_context=tls,
             backlog=1024,
         )
         try:
@@ -147,6 +154,8 @@ class Gateway(Service):
                 "choose another STREAMS_HTTP_HOST or STREAMS_HTTP_PORT"
             ) from error
         logger.info("HTTP gateway listens on %s:%s", conf.web_bind, conf.web_port)
+        if tls is None and not is_loopback(conf.web_bind):
+            logger.warning("no TLS: tokens are in the clear unless a proxy before this one has it")
 
     async def on_stop(self) -> None:
         """End what waits, let the rest finish, and close."""
@@ -157,6 +166,7 @@ class Gateway(Service):
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+        await self._guard.close()
 
     # Requests -----------------------------------------------------------------------
 
@@ -167,6 +177,7 @@ class Gateway(Service):
             template, answer = await self._answer(request)
             try:
                 answer.headers.setdefault("Server", SERVER)
+                answer.headers.setdefault("X-Content-Type-Options", "nosniff")
                 async with asyncio.timeout(WRITE_SECONDS):
                     await answer.prepare(request)
                     await answer.write_eof()
@@ -184,19 +195,27 @@ class Gateway(Service):
 
     async def _answer(self, request: web.BaseRequest) -> tuple[str, web.StreamResponse]:
         """Return the template of the route, for the metrics, and the answer."""
-        template = "unknown"
+        template, bearer = "unknown", NOBODY
         try:
             raw_path, raw_query = split_target(request.raw_path)
             if raw_path == "*" and request.method == "OPTIONS":
                 return template, web.Response(status=204)
             route, segments = self._router.find(raw_path)
             template = route.template
-            call = Call(request, raw_path, raw_query, segments, self._parts)
-            return template, await _dispatch(route, call)
+            if request.method == "OPTIONS":
+                return template, web.Response(status=204, headers={"Allow": route.allow})
+            method, handler = _handler(route, request.method)
+            bearer = await self._guard.bearer(request, method, template)
+            call = Call(request, raw_path, raw_query, segments, self._parts, bearer)
+            if bearer is not EVERYBODY:
+                check_access(call, method, template)
+            return template, await handler(call)
         except StreamsError as error:
             refusal = refusal_of(error)
             if refusal.status == 500:
                 logger.exception("%s %s failed", request.method, template)
+            elif refusal.status in (401, 403) or refusal.code == "rate_limited":
+                self._guard.note(refusal, request, template, bearer)
             return template, error_answer(refusal)
         except ConnectionError:
             raise
@@ -205,11 +224,10 @@ class Gateway(Service):
             return template, error_answer(Refusal(500, "internal", "internal error"))
 
 
-async def _dispatch(route: Route[Handler], call: Call) -> web.StreamResponse:
-    method = call.request.method
-    if method == "OPTIONS":
-        return web.Response(status=204, headers={"Allow": route.allow})
-    handler = route.handlers.get("GET" if method == "HEAD" else method)
+def _handler(route: Route[Handler], method: str) -> tuple[str, Handler]:
+    """Return the handler of a method, and the method that it is of: a HEAD is a GET."""
+    method = "GET" if method == "HEAD" else method
+    handler = route.handlers.get(method)
     if handler is None:
         raise Refusal(
             405,
@@ -217,4 +235,4 @@ async def _dispatch(route: Route[Handler], call: Call) -> web.StreamResponse:
             f"this path takes {route.allow}",
             {"Allow": route.allow},
         )
-    return await handler(call)
+    return method, handler

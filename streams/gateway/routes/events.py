@@ -27,12 +27,13 @@ async def publish(call: Call) -> web.StreamResponse:
     call.parameters()
     with Share(call.parts.admission) as share:
         records = await _checked(call, share)
+        call.parts.guard.add_debt(call.bearer, len(records) - 1)
         await _send(call, records)
     return json_answer({"events": len(records)})
 
 
 async def _checked(call: Call, share: Share) -> list[RecordToSend]:
-    intake = call.parts.intake
+    intake = call.intake
     records: list[RecordToSend] = []
     lines = lines_of(call.request, MAX_BYTES, intake.request_limit, share)
     async for number, line in lines:

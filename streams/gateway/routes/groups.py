@@ -20,13 +20,13 @@ DEFAULT_PAGE = 100
 async def bind(call: Call) -> web.StreamResponse:
     """Bind a queue to a group."""
     call.parameters()
-    return await publish_bare(call, call.parts.intake.bind(call.id("group"), call.id("queue")))
+    return await publish_bare(call, call.intake.bind(call.id("group"), call.id("queue")))
 
 
 async def unbind(call: Call) -> web.StreamResponse:
     """Remove a binding, whoever made it."""
     call.parameters()
-    return await publish_bare(call, call.parts.intake.unbind(call.id("group"), call.id("queue")))
+    return await publish_bare(call, call.intake.unbind(call.id("group"), call.id("queue")))
 
 
 async def members(call: Call) -> web.StreamResponse:
@@ -49,7 +49,7 @@ async def send(call: Call) -> web.StreamResponse:
 
 async def send_to(call: Call, group: str) -> web.StreamResponse:
     """Send the message in the body to `group`."""
-    intake = call.parts.intake
+    intake = call.intake
     message_id = ""
 
     def make(content: Fields) -> RecordToSend:

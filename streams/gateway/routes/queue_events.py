@@ -68,7 +68,7 @@ async def _send_all(
     await response.prepare(call.request)
     await _write(call, response, f"retry: {RETRY_MILLISECONDS}\n\n".encode())
     try:
-        while True:
+        while call.bearer.seconds_left:
             parts.owners.check(partition)
             found, more = page(partition.rows, queue, after, PAGE_MESSAGES, PAGE_BYTES)
             if found:

@@ -34,7 +34,7 @@ async def inbox(call: Call) -> web.StreamResponse:
 
     async def answer(partition: Partition) -> web.StreamResponse:
         now = asyncio.get_running_loop().time
-        deadline = now() + wait
+        deadline = now() + min(wait, call.bearer.seconds_left)
         while True:
             owners.check(partition)
             messages, _ = page(partition.rows, queue, after, limit, MAX_ANSWER_BYTES)
@@ -55,7 +55,7 @@ async def send(call: Call) -> web.StreamResponse:
 async def ack(call: Call) -> web.StreamResponse:
     """Acknowledge deliveries."""
     call.parameters()
-    queue, intake = call.id("queue"), call.parts.intake
+    queue, intake = call.id("queue"), call.intake
     await publish_parsed(call, LIST_BODY_BYTES, lambda content: intake.ack(queue, content))
     return done()
 

@@ -13,7 +13,7 @@ from streams.gateway.routes.publish import LIST_BODY_BYTES, publish_bare, publis
 async def open_session(call: Call) -> web.StreamResponse:
     """Open a session, or take over from another."""
     call.parameters()
-    queue, session, intake = call.id("queue"), call.id("session"), call.parts.intake
+    queue, session, intake = call.id("queue"), call.id("session"), call.intake
     await publish_parsed(
         call,
         LIST_BODY_BYTES,
@@ -26,7 +26,7 @@ async def open_session(call: Call) -> web.StreamResponse:
 async def close_session(call: Call) -> web.StreamResponse:
     """Close a session; its bindings end."""
     call.parameters()
-    return await publish_bare(call, call.parts.intake.close(call.id("queue"), call.id("session")))
+    return await publish_bare(call, call.intake.close(call.id("queue"), call.id("session")))
 
 
 ROUTES: list[Route[Handler]] = [

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from aiohttp import hdrs, web
-from yarl import URL
 
 from streams.gateway.answers import Refusal, bad
 from streams.gateway.call import Call, Handler
 from streams.gateway.connection import SERVER
 from streams.gateway.forward import FORWARDED
+from streams.gateway.guard import PROTOCOL
 from streams.gateway.paths import Route
+from streams.gateway.site import is_same_origin
 from streams.gateway.streaming.service import CLOSE_SECONDS, HEARTBEAT_SECONDS, PATH
 
 
@@ -19,12 +20,15 @@ async def stream(call: Call) -> web.StreamResponse:
     request = call.request
     if request.headers.get(hdrs.UPGRADE, "").strip().lower() != "websocket":
         raise Refusal(426, "not_a_websocket", "this path is a WebSocket", {"Upgrade": "websocket"})
-    _check_origin(request)
+    if not is_same_origin(request.headers):
+        raise Refusal(403, "bad_origin", "a page of another site may not open a stream here")
+    _check_protocols(request)
     socket = web.WebSocketResponse(
         timeout=CLOSE_SECONDS,
         heartbeat=HEARTBEAT_SECONDS,
         compress=False,
-        max_msg_size=call.parts.intake.request_limit,
+        protocols=(PROTOCOL,),
+        max_msg_size=call.intake.request_limit,
     )
     if not socket.can_prepare(request).ok:
         raise bad("bad_websocket", "not a well-formed WebSocket handshake (RFC 6455, version 13)")
@@ -34,17 +38,13 @@ async def stream(call: Call) -> web.StreamResponse:
     return socket
 
 
-def _check_origin(request: web.BaseRequest) -> None:
-    """Refuse pages of other sites: a browser lets any page open a WebSocket to anywhere."""
-    origin = request.headers.get(hdrs.ORIGIN)
-    if origin is None:
-        return
-    try:
-        authority = URL(origin).authority
-    except ValueError:
-        authority = ""
-    if authority.lower() != request.headers.get(hdrs.HOST, "").lower():
-        raise Refusal(403, "bad_origin", "a page of another site may not open a stream here")
+def _check_protocols(request: web.BaseRequest) -> None:
+    """Refuse a client that offers subprotocols without ours: they would go to the log."""
+    offered = request.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, ())
+    if offered and PROTOCOL not in [one.strip() for one in offered[0].split(",")]:
+        raise bad("bad_websocket", f"of subprotocols, {PROTOCOL} must be among those offered")
+    if len(offered) > 1:
+        raise bad("bad_websocket", "Sec-WebSocket-Protocol must be there once")
 
 
 ROUTES: list[Route[Handler]] = [Route(PATH, {"GET": stream})]

@@ -15,6 +15,9 @@ unsubscribe queue                unsubscribed queue
 ack queue upto | seqs            acked queue upto | seqs, once Kafka has it
 publish group | queue ...        published id partition offset, once Kafka has it
 bind, unbind, open, close ...    confirmed partition offset: all of `POST /v1/events`
+auth token                       authenticated; a token comes with the request, as a
+                                 subprotocol beside `streams.v1` (`streams.token.TOKEN`),
+                                 or so; again, before it expires
 ping                             pong
 anything wrong                   error code message
 ===============================  =====================================================

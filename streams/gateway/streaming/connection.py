@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -16,12 +17,13 @@ from typing import TYPE_CHECKING
 import aiohttp
 from aiohttp import web
 
-from streams.errors import StreamsError
+from streams.errors import BadToken, Forbidden, StreamsError
 from streams.gateway import fields as f
-from streams.gateway.answers import Refusal, bad, busy
+from streams.gateway.answers import Refusal, bad, busy, refusal_of
+from streams.gateway.bearer import NOBODY
 from streams.gateway.deliveries import page
 from streams.gateway.forward import WRITE_SECONDS
-from streams.gateway.intake import EVENT_TYPES
+from streams.gateway.intake import EVENT_TYPES, Intake
 from streams.gateway.ports import Place
 from streams.gateway.streaming import frames
 from streams.gateway.streaming.acks import AckBatch
@@ -47,6 +49,10 @@ FRAMES_PER_TURN = 50
 ACK_SECONDS = 0.02
 """How long acks are gathered before they are written."""
 ACKS_AT_ONCE = 5000
+TOKEN_SECONDS = 10.0
+"""How long a client may be connected before it shows a token."""
+UNAUTHORIZED = 4401
+"""Code with which a connection is closed whose token has expired, or never came."""
 
 
 class Connection:
@@ -66,6 +72,10 @@ class Connection:
         self._streaming = streaming
         self._request = call.request
         self._parts = call.parts
+        self._bearer = call.bearer
+        self._intake = call.intake
+        self._good_until: asyncio.TimerHandle | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._socket = socket
         self._forwarded = forwarded
         self._placing = Placing(streaming, self, forwarded)
@@ -93,10 +103,13 @@ class Connection:
         tasks = [loop.create_task(self._write_all()), loop.create_task(self._placing.run())]
         for task in tasks:
             task.add_done_callback(self._ended)
+        self._watch_the_time()
         try:
             await self._read_all()
         finally:
             # Without an await: the server cancels who serves a client that is gone.
+            if self._good_until is not None:
+                self._good_until.cancel()
             for task in tasks:
                 task.cancel()
             if self._ack_timer is not None:
@@ -152,7 +165,7 @@ class Connection:
 
     async def connect(self, url: str) -> aiohttp.ClientWebSocketResponse:
         """Open a stream to another worker on behalf of the client."""
-        return await self._streaming.connect(self._request, url)
+        return await self._streaming.connect(self._bearer.token, url)
 
     # Reading --------------------------------------------------------------------------
 
@@ -166,12 +179,13 @@ class Connection:
                 await self.close(aiohttp.WSCloseCode.UNSUPPORTED_DATA, "frames must be text")
                 return
             self.heard = time.monotonic()
-            self._do(message.data)
+            await self._do(message.data)
+            await self._parts.guard.paced(self._bearer)
             await self._outbox.room()
             await self._read_on.wait()
             await self._placing.room()
 
-    def _do(self, text: str) -> None:
+    async def _do(self, text: str) -> None:
         try:
             frame = frames.read(text)
         except StreamsError as error:
@@ -179,12 +193,60 @@ class Connection:
             return
         named = frames.named_queue(frame.fields)
         try:
-            (self._does.get(frame.type) or self._event)(frame)
+            if frame.type == "auth":
+                await self._authenticate(frame)
+            else:
+                (self._does.get(frame.type) or self._event)(frame)
         except StreamsError as error:
+            self._note(error)
             self._reply(frames.error_frame(error, frame.ref, **named))
+
+    async def _authenticate(self, frame: Frame) -> None:
+        """Take a token: the first, or a fresh one of the same subject before the old one ends."""
+        token = frames.auth(frame.fields)
+        bearer = await self._parts.guard.check(token)
+        if self._bearer.name and bearer.grant.subject != self._bearer.grant.subject:
+            raise Forbidden("a stream stays with its subject; open another one")
+        self._bearer = bearer
+        self._intake = Intake(self._parts.settings, bearer.grant)
+        self._watch_the_time()
+        self._reply(frames.frame("authenticated", frame.ref))
+        for subscription in list(self.subscriptions.values()):
+            try:
+                bearer.grant.check_queue(subscription.queue)
+            except Forbidden as error:
+                self._drop(subscription)
+                self._reply(frames.error_frame(error, queue=subscription.queue))
+
+    def _watch_the_time(self) -> None:
+        """End the connection with its token; without one, soon."""
+        if self._good_until is not None:
+            self._good_until.cancel()
+            self._good_until = None
+        left = self._bearer.seconds_left
+        if self._bearer is NOBODY:
+            left = TOKEN_SECONDS
+        if left != math.inf:
+            loop = asyncio.get_running_loop()
+            # A timer of years may be more than the loop takes: look again in an hour.
+            self._good_until = loop.call_later(min(left, 3600.0), self._time_is_up)
+
+    def _time_is_up(self) -> None:
+        if self._bearer is not NOBODY and self._bearer.seconds_left > 0:
+            self._watch_the_time()
+            return
+        reason = "no token came" if self._bearer is NOBODY else "the token has expired"
+        loop = asyncio.get_running_loop()
+        self._closing = loop.create_task(self.close(UNAUTHORIZED, reason))
+
+    def _note(self, error: StreamsError) -> None:
+        if isinstance(error, (BadToken, Forbidden)):
+            refusal = refusal_of(error)
+            self._parts.guard.note(refusal, self._request, "/v1/stream", self._bearer)
 
     def _subscribe(self, frame: Frame) -> None:
         wish = frames.subscribe(frame.fields)
+        self._bearer.grant.check_queue(wish.queue)
         if wish.queue in self.subscriptions:
             raise Refusal(409, "subscribed", "this connection is subscribed to the queue already")
         if len(self.subscriptions) >= MAX_SUBSCRIPTIONS:
@@ -240,7 +302,7 @@ class Connection:
             group = f.take_destination(content, "group")
         else:
             group = direct_group(f.take_id(content, "queue"))
-        message_id, record = self._parts.intake.message(group, content)
+        message_id, record = self._intake.message(group, content)
 
         def confirmed(place: Place) -> None:
             self._reply(
@@ -255,10 +317,10 @@ class Connection:
         """Take any other event that `POST /v1/events` takes."""
         kind = frame.type
         if kind not in EVENT_TYPES or kind == "message":
-            known = [*self._does, *(name for name in EVENT_TYPES if name not in self._does)]
+            known = ["auth", *self._does, *(name for name in EVENT_TYPES if name not in self._does)]
             known = [name for name in known if name not in ("message", "pong")]
             raise bad("bad_type", f"type must be one of {', '.join(known)}")
-        record = self._parts.intake.line({"type": kind, **frame.fields})
+        record = self._intake.line({"type": kind, **frame.fields})
 
         def confirmed(place: Place) -> None:
             self._reply(frames.frame("confirmed", frame.ref, partition=place[0], offset=place[1]))
@@ -266,7 +328,9 @@ class Connection:
         self._outbox.send(record, confirmed, self._failure(frame.ref))
 
     def _ack(self, frame: Frame) -> None:
-        self._acks.add(*frames.ack(frame.fields))
+        queue, upto, seqs = frames.ack(frame.fields)
+        self._bearer.grant.check_queue(queue)
+        self._acks.add(queue, upto, seqs)
         if self._acks.size >= ACKS_AT_ONCE:
             self._write_acks()
         elif self._ack_timer is None:
@@ -286,7 +350,7 @@ class Connection:
 
         failed = self._failure(None, queue=queue, **content)
         try:
-            record = self._parts.intake.ack(queue, dict(content))
+            record = self._intake.ack(queue, dict(content))
             self._outbox.send(record, confirmed, failed)
         except StreamsError as error:
             failed(error)

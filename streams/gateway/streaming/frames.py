@@ -93,6 +93,19 @@ def credit(content: f.Fields) -> tuple[str, int]:
     return queue, more
 
 
+def auth(content: f.Fields) -> str:
+    """Take the field of an auth, the token.
+
+    Raises:
+        Refusal: 400, it is wrong or missing, or another field is there.
+    """
+    token = content.pop("token", None)
+    if not isinstance(token, str) or not token.isascii():
+        raise bad("bad_field", "token is missing, or no token")
+    f.refuse_rest(content)
+    return token
+
+
 def unsubscribe(content: f.Fields) -> str:
     """Take the field of an unsubscribe, the queue.
 

@@ -147,9 +147,9 @@ class Streaming:
         """Tell whether another stream to another worker may be opened."""
         return self.upstreams < self.upstream_limit
 
-    async def connect(self, request: web.BaseRequest, url: str) -> aiohttp.ClientWebSocketResponse:
-        """Open a stream to the worker at `url` for the client of `request`."""
-        return await self._forwarding.stream(request, url, PATH)
+    async def connect(self, token: str, url: str) -> aiohttp.ClientWebSocketResponse:
+        """Open a stream to the worker at `url` for a client with this token, if any."""
+        return await self._forwarding.stream(token, url, PATH)
 
     # On its own -------------------------------------------------------------------------
 

@@ -18,10 +18,11 @@ from streams.gateway.answers import Refusal, refusal_of
 from streams.gateway.fields import MAX_HEADER_BYTES
 from streams.gateway.intake import Intake, new_message_id
 from streams.gateway.ports import RecordToSend
+from streams.security.grants import ALL
 from streams.settings import Settings
 
 SETTINGS = Settings(max_body_bytes=1000, partitions=1)
-INTAKE = Intake(SETTINGS)
+INTAKE = Intake(SETTINGS, ALL)
 
 
 def message(**fields: Any) -> Message:
