@@ -29,6 +29,7 @@ from typing import Any, Final
 
 from streams.events.codec import encode_change, read, split_ids
 from streams.fold import BadRecord, Output, Record, Rows
+from streams.folds.counts import Counts
 from streams.folds.packing import SEQS_PER_RECORD
 from streams.ids import DIRECT, are_ids, is_id
 from streams.partitioner import partition_of
@@ -48,7 +49,15 @@ _pack_seq = Struct(">Q").pack
 class Deliver:
     """The fold of one partition of queue-events."""
 
-    def __init__(self, rows: Rows, partition: int, partitions: int, group_topic: str) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        partition: int,
+        partitions: int,
+        group_topic: str,
+        counts: Counts | None = None,
+    ) -> None:
+        self._counts = counts or Counts()
         self.ready: list[Output] = []
         self.delivered: set[bytes] | None = None
         """When it is a set: each queue that got an inbox row is added to it."""
@@ -151,6 +160,7 @@ class Deliver:
             for queue in queues:
                 put(_INBOX + queue, _pack_seq(seq), message)
                 seq += 1
+            self._counts.delivered += len(queues)
             if delivered is not None:
                 delivered.update(queues)
             until_turn -= len(queues)
@@ -160,7 +170,8 @@ class Deliver:
 
     def _ack(self, queue: bytes, values: dict[str, Any]) -> Iterator[None]:
         bucket = _INBOX + queue
-        delete = self._rows.delete
+        delete, counts = self._rows.delete, self._counts
+        counts.acks += 1
         upto = values["upto"]
         if upto is not None and upto >= 0:
             last = _pack_seq(upto)
@@ -168,6 +179,7 @@ class Deliver:
                 if seq > last:
                     break
                 delete(bucket, seq)
+                counts.removed += 1
                 if not number % _STEP:
                     yield
         for number, one in enumerate(values["seqs"], 1):
@@ -175,6 +187,7 @@ class Deliver:
                 suffix = _pack_seq(one)
                 if self._rows.get(bucket, suffix) is not None:
                     delete(bucket, suffix)
+                    counts.removed += 1
             if not number % _STEP:
                 yield
 

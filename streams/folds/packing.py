@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from streams.events.codec import encode_routed, join_ids
 from streams.fold import Output
+from streams.folds.counts import Counts
 
 SEQS_PER_RECORD: Final = 4096
 """Queue entries that one Routed may have: a delivery's seq is offset * this + its place."""
@@ -41,7 +42,8 @@ class _Pending:
 class Packer:
     """Collects entries per target partition; finished records go to `ready` in order."""
 
-    def __init__(self, topic: str, source: int, ready: list[Output]) -> None:
+    def __init__(self, topic: str, source: int, ready: list[Output], counts: Counts) -> None:
+        self._counts = counts
         self._topic = topic
         self._source = source
         self._ready = ready
@@ -87,6 +89,10 @@ class Packer:
     def _close(self, target: int, pending: _Pending) -> None:
         offsets, kinds, groups, queues, sessions = _columns(pending.changes, 5)
         origins, parts, messages, receivers = _columns(pending.deliveries, 4)
+        bound = kinds.count(BOUND)
+        self._counts.binds += bound
+        self._counts.unbinds += len(kinds) - bound
+        self._counts.deliveries += pending.entries
         value = encode_routed(
             self._source,
             offsets,

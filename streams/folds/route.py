@@ -29,6 +29,7 @@ from typing import Any, Final
 from streams.events.codec import encode_message, read, read_change
 from streams.events.records import MAX_BODY, MAX_MESSAGE
 from streams.fold import BadRecord, Output, Record, Rows
+from streams.folds.counts import Counts
 from streams.folds.packing import BOUND, QUEUES_PER_ENTRY, UNBOUND, Packer
 from streams.ids import DIRECT, is_destination, is_id
 from streams.partitioner import partition_of
@@ -60,13 +61,15 @@ class Route:
         partitions: int,
         queue_topic: str,
         window_ms: int = PUBLISH_WINDOW_MS,
+        counts: Counts | None = None,
     ) -> None:
+        self._counts = counts or Counts()
         self.ready: list[Output] = []
         self._rows = rows
         self._partition = partition
         self._partitions = partitions
         self._window = window_ms
-        self._packer = Packer(queue_topic, partition, self.ready)
+        self._packer = Packer(queue_topic, partition, self.ready, self._counts)
         self._oldest = 0  # no message id that is remembered is older than this log time
 
     def apply(self, record: Record) -> Iterator[None] | None:
@@ -177,7 +180,9 @@ class Route:
 
         self._rows.put(_TIME, b"", _time.pack(now))
         if not self._is_first(key, ident.encode(), now):
+            self._counts.duplicates += 1
             return None
+        self._counts.messages += 1
         if group[0] == DIRECT:
             queue = key[1:]
             target = partition_of(queue, self._partitions)
