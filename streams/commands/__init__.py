@@ -19,6 +19,7 @@ from streams.commands.inspect import inspect
 from streams.commands.replay import replay
 from streams.commands.run import run
 from streams.commands.tail import tail
+from streams.commands.token import token
 from streams.commands.topics import topics
 from streams.commands.up import up
 from streams.commands.verify import verify
@@ -33,6 +34,7 @@ __all__ = [
     "replay",
     "run",
     "tail",
+    "token",
     "topics",
     "up",
     "verify",

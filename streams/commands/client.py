@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import ssl
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +16,7 @@ import aiohttp
 import orjson
 
 from streams.errors import StreamsError, Unavailable
+from streams.settings import Settings
 
 RETRY_SECONDS = 30.0
 """How long a request is repeated while workers say "not now" or do not answer."""
@@ -35,16 +37,27 @@ class Refused(StreamsError):
 class Gateway:
     """The gateways of one system, by their base URLs; an async context manager."""
 
-    def __init__(self, urls: Sequence[str]) -> None:
-        """Use these workers, one after the other; each URL without a last slash."""
+    def __init__(self, urls: Sequence[str], settings: Settings | None = None) -> None:
+        """Use these workers, one after the other; each URL without a last slash.
+
+        `settings` say the token to show, and whose certificates to trust.
+        """
         self.urls = list(urls)
+        self._headers = {}
+        self._tls: ssl.SSLContext | bool = True
+        if settings is not None:
+            if settings.token:
+                self._headers["Authorization"] = f"Bearer {settings.token}"
+            if settings.http_tls_cafile:
+                self._tls = settings.http_client_tls()
         self._turns = itertools.count()
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Gateway:
         """Open the client."""
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
+            headers=self._headers,
+            connector=aiohttp.TCPConnector(limit=0, ssl=self._tls),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
         )
         return self

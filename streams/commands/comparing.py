@@ -81,7 +81,7 @@ async def verify_all(settings: Settings, url: str, folder: Path) -> Result:
         StreamsError: a worker or Kafka does not answer, or a table cannot be rebuilt.
     """
     result = Result()
-    async with Gateway([url]) as gateway:
+    async with Gateway([url], settings) as gateway:
         cluster = Cluster(gateway)
         await cluster.find_workers()
         with ExitStack() as stack:

@@ -64,7 +64,7 @@ async def look(settings: Settings, kind: str, name: str, limit: int) -> dict[str
 
     table = MEMBERS if kind == GROUP else QUEUES
     number = partition_of(name.encode(), settings.partitions)
-    async with Gateway([settings.advertised_url]) as gateway:
+    async with Gateway([settings.advertised_url], settings) as gateway:
         cluster = Cluster(gateway)
         await cluster.find_workers()
         place = (await cluster.places()).get((table, number))

@@ -139,8 +139,9 @@ def workers(
                 "STREAMS_HTTP_HOST": host,
                 "STREAMS_HTTP_PORT": str(port),
             }
+            scheme = "https" if environment.get("STREAMS_HTTP_TLS_CERTFILE") else "http"
             worker = WorkerProcess(
-                name, environment, data / "logs" / f"{name}.log", f"http://{host}:{port}", app
+                name, environment, data / "logs" / f"{name}.log", f"{scheme}://{host}:{port}", app
             )
             started.processes.append(worker)
             worker.start()

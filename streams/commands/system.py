@@ -105,7 +105,7 @@ def wait_until_ready(started: System) -> None:
     deadline = time.monotonic() + READY_SECONDS
     with progress(f"starting {len(urls)} worker{'s' if len(urls) > 1 else ''}"):
         for url in urls:
-            while not is_ready(url):
+            while not is_ready(url, started.settings):
                 started.check()
                 if time.monotonic() > deadline:
                     logs = ", ".join(str(worker.log) for worker in started.workers.processes)
@@ -113,10 +113,11 @@ def wait_until_ready(started: System) -> None:
                 time.sleep(PAUSE_SECONDS)
 
 
-def is_ready(url: str) -> bool:
+def is_ready(url: str, settings: Settings) -> bool:
     """Tell whether the worker at `url` answers reads."""
     try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:
+        tls = settings.http_client_tls() if url.startswith("https:") else None
+        with urllib.request.urlopen(f"{url}/readyz", timeout=5, context=tls) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False

@@ -95,7 +95,7 @@ async def play(
     Raises:
         StreamsError: no worker or no Kafka answers, or the system stands still.
     """
-    async with Gateway(urls) as gateway:
+    async with Gateway(urls, settings) as gateway:
         return await _Run(settings, gateway, plan, between).play()
 
 

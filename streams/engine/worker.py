@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from faust.worker import Worker as FaustWorker
 
@@ -15,6 +16,10 @@ class Worker(FaustWorker):
     async def start(self) -> None:
         """Start the app and run until it is stopped."""
         try:
+            app: Any = self.app
+            if app.conf.web_enabled:
+                # Before Kafka is waited for; the gateway asks again.
+                app.settings.check_public(app.conf.web_bind)
             await super().start()
         except StreamsError as exc:
             for line in str(exc).splitlines():

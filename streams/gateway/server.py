@@ -12,6 +12,7 @@ from typing import Any
 
 from aiohttp import web
 from mode import Service
+from yarl import URL
 
 from streams.errors import SettingsError, StreamsError
 from streams.gateway.access import check_access
@@ -122,6 +123,11 @@ class Gateway(Service):
         conf, settings = self.app.conf, self._parts.settings
         settings.check_public(conf.web_bind)
         tls = settings.http_server_tls()
+        if tls is not None and URL(str(conf.canonical_url)).scheme != "https":
+            raise SettingsError(
+                "with TLS, set STREAMS_HTTP_HOST and STREAMS_HTTP_PORT, or an https:// "
+                "STREAMS_HTTP_ADVERTISED_URL, not --web-host and --web-port"
+            )
         await self._guard.open()
         await self._forwarding.open()
         self._parts.streaming.open(connection_limit())

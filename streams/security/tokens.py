@@ -6,7 +6,7 @@ import base64
 import binascii
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import jwt
 import orjson
@@ -63,12 +63,6 @@ def verify(token: str, keys: Iterable[Key], rules: Rules) -> Grant:
             raise BadToken(_reason(error)) from None
         return grant_of(claims, rules.namespace)
     raise BadToken("the signature is wrong")
-
-
-def sign(claims: dict[str, Any], key: Any, algorithm: str, kid: str | None = None) -> str:
-    """Return a token with these claims, signed with a private key or a secret."""
-    headers = None if kid is None else {"kid": kid}
-    return jwt.encode(claims, key, algorithm=algorithm, headers=headers)
 
 
 def _header(token: str) -> tuple[str | None, str]:
