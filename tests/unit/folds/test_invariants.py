@@ -190,9 +190,12 @@ def _owners(rows: Any, kind: str) -> set[str]:
 
 
 def _meddled(world: TwoLogs) -> set[semantics.Binding]:
-    """Return bindings that a client unbound, or bound within a session more than once."""
+    """Return bindings that a client unbound, or bound within a session by itself.
+
+    A late Bind of an old session may take the open session's binding, and be undone by an
+    Unbind that was on its way for an earlier one before the binding is given back.
+    """
     found = set()
-    bound = set()
     for log in world.logs["group-events"]:
         for record in log:
             try:
@@ -201,8 +204,6 @@ def _meddled(world: TwoLogs) -> set[semantics.Binding]:
                 continue
             if isinstance(change, Bind | Unbind) and change.origin is None:
                 binding = (change.group, change.queue)
-                if isinstance(change, Unbind) or (change.session and binding in bound):
+                if isinstance(change, Unbind) or change.session:
                     found.add(binding)
-                if change.session:
-                    bound.add(binding)
     return found
