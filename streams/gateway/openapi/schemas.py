@@ -40,8 +40,17 @@ def or_null(schema: Schema) -> Schema:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-def _either(one: str, other: str, schema: Schema) -> Schema:
-    return {**schema, "oneOf": [{"required": [one]}, {"required": [other]}]}
+def _either(schema: Schema, alternatives: dict[str, Schema]) -> Schema:
+    """Return a schema of an object that has one of these fields; null is as good as absent."""
+    properties = {name: or_null(field) for name, field in alternatives.items()}
+    return {
+        **schema,
+        "properties": {**properties, **schema["properties"]},
+        "oneOf": [
+            {"required": [name], "properties": {name: field}}
+            for name, field in alternatives.items()
+        ],
+    }
 
 
 ID: Schema = {
@@ -69,12 +78,9 @@ SCHEMAS: dict[str, Schema] = {
     },
     "Error": obj({"error": obj({"code": TEXT, "message": TEXT})}),
     "Draft": _either(
-        "body",
-        "body_base64",
         obj(
             {},
             {
-                **BODY,
                 "sender": or_null(ref("Id")),
                 "kind": or_null(ref("Id")),
                 "headers": or_null(HEADERS),
@@ -87,6 +93,7 @@ SCHEMAS: dict[str, Schema] = {
                 "persistent": FLAG,
             },
         ),
+        BODY,
     ),
     "Published": {
         **obj({"id": ref("Id"), "partition": COUNT, "offset": COUNT}),
@@ -108,11 +115,7 @@ SCHEMAS: dict[str, Schema] = {
         "oneOf": [{"required": ["body"]}, {"required": ["body_base64"]}],
     },
     "Inbox": obj({"messages": an_array(ref("Delivery"))}),
-    "Ack": _either(
-        "upto",
-        "seqs",
-        obj({}, {"upto": ref("Seq"), "seqs": {**an_array(ref("Seq")), "minItems": 1}}),
-    ),
+    "Ack": _either(obj({}), {"upto": ref("Seq"), "seqs": {**an_array(ref("Seq")), "minItems": 1}}),
     "Members": obj({"queues": an_array(ref("Id")), "next": or_null(ref("Id"))}),
     "Bindings": obj({"groups": an_array(ref("Id")), "next": or_null(ref("Id"))}),
     "Queue": {

@@ -1,0 +1,83 @@
+"""The OpenAPI document, held against a live worker: by requests made up from it."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+from two_workers import START_SECONDS, two_workers
+
+from streams.broker.embedded import EmbeddedKafka
+from streams.gateway.openapi.document import document
+
+ENDLESS = "/v1/queues/{queue}/events"
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    negative_data_rejection,
+    unsupported_method,
+]
+
+
+@schemathesis.serializer("application/x-ndjson")
+def lines(context: schemathesis.SerializationContext, value: Any) -> bytes:
+    return value.encode() if isinstance(value, str) else json.dumps(value).encode()
+
+
+schema = schemathesis.openapi.from_dict(document()).exclude(path=ENDLESS)
+
+
+@pytest.fixture(scope="module")
+def url(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with two_workers(kafka, tmp_path_factory.mktemp("openapi"), "openapi", 17466) as started:
+        for worker in started.urls:
+            deadline = time.monotonic() + START_SECONDS
+            while True:
+                try:
+                    urllib.request.urlopen(f"{worker}/readyz", timeout=5).close()
+                    break
+                except OSError:
+                    assert time.monotonic() < deadline, f"{worker} did not come up"
+                    time.sleep(0.2)
+        yield started.urls[0]
+
+
+@schema.parametrize()
+@settings(
+    max_examples=20,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+def test_a_worker_answers_as_its_document_says(case: schemathesis.Case[Any], url: str) -> None:
+    wait = case.query.get("wait") if case.query else None
+    if isinstance(wait, (int, float)) and 0 < wait <= 60:
+        case.query["wait"] = 0.05
+    answer = case.call(base_url=url, timeout=30)
+    case.validate_response(answer, checks=CHECKS)
+
+
+def test_the_document_is_served(url: str) -> None:
+    with urllib.request.urlopen(f"{url}/v1/openapi.json", timeout=10) as answer:
+        assert answer.headers["Content-Type"] == "application/json"
+        served = schemathesis.openapi.from_file(answer.read().decode())
+    assert served.raw_schema == document()
