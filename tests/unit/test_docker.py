@@ -93,7 +93,7 @@ def test_the_compose_file_follows_the_specification(compose: dict[str, Any]) -> 
     parsed = PyCompose.from_json(json.dumps(compose))
     parsed.validate()
 
-    assert len(parsed.service_names()) == 6
+    assert len(parsed.service_names()) == 8
 
 
 @pytest.mark.parametrize(
@@ -157,14 +157,33 @@ def test_our_services_have_settings_that_are_known(
     given = image | {key: str(value) for key, value in service["environment"].items()}
 
     # When it is read as the program reads it
-    settings = Settings.from_env(given | {"STREAMS_DATA": str(tmp_path)})
+    (tmp_path / "public.pem").touch()
+    here = {"STREAMS_DATA": str(tmp_path), "STREAMS_AUTH_KEYS": str(tmp_path / "public.pem")}
+    settings = Settings.from_env(given | {name: here[name] for name in here if name in given})
 
     # Then the three brokers are used, with their replicas, and workers are known by name
     assert settings.brokers == "kafka-1:9092,kafka-2:9092,kafka-3:9092"
     assert settings.replication == 3
     if name != "topics":
         assert settings.advertised_url == f"http://{service['hostname']}:6066"
-        assert service["volumes"] == [f"{name}:/var/lib/streams"]
+        assert service["volumes"] == [f"{name}:/var/lib/streams", "keys:/etc/streams/keys:ro"]
+        settings.check_public(settings.http_host)
         assert service["depends_on"]["topics"]["condition"] == "service_completed_successfully"
     else:
         assert service["command"] == ["topics"]
+
+
+def test_no_worker_sees_the_key_that_signs_tokens(compose: dict[str, Any]) -> None:
+    mounts = {
+        name: {volume.split(":")[0] for volume in service.get("volumes", [])}
+        for name, service in compose["services"].items()
+    }
+
+    assert {name for name, volumes in mounts.items() if "signing" in volumes} == {"keys", "token"}
+    for name in ("keys", "token"):
+        service = compose["services"][name]
+        assert service["profiles"] == ["tools"]
+        assert service["command"][:3] == ["token", "--key", "/etc/streams/signing/key.pem"]
+    made = compose["services"]["keys"]["command"]
+    worker = compose["services"]["worker-1"]["environment"]
+    assert made[made.index("--new-key") + 1] == worker["STREAMS_AUTH_KEYS"]
