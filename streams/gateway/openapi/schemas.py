@@ -42,7 +42,8 @@ def or_null(schema: Schema) -> Schema:
 
 def _either(schema: Schema, alternatives: dict[str, Schema]) -> Schema:
     """Return a schema of an object that has one of these fields; null is as good as absent."""
-    properties = {name: or_null(field) for name, field in alternatives.items()}
+    absent = {"type": "null"}
+    properties = {name: {"anyOf": [_loose(field), absent]} for name, field in alternatives.items()}
     return {
         **schema,
         "properties": {**properties, **schema["properties"]},
@@ -51,6 +52,11 @@ def _either(schema: Schema, alternatives: dict[str, Schema]) -> Schema:
             for name, field in alternatives.items()
         ],
     }
+
+
+def _loose(schema: Schema) -> Schema:
+    """Return the schema without the least length: an empty list is as good as absent."""
+    return {key: value for key, value in schema.items() if key != "minItems"}
 
 
 ID: Schema = {

@@ -1,0 +1,120 @@
+"""The client's pure parts: drafts, deliveries, pauses, acks that wait."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from streams.client import Client, Draft, Refused, Unavailable
+from streams.client.acking import Acking
+from streams.client.messages import delivery
+from streams.client.requests import LONGEST_PAUSE_SECONDS, Pauses, path, refused
+
+
+class Nobody:
+    async def acknowledge(self, delivery: Any, *, cumulative: bool) -> None:
+        raise NotImplementedError
+
+
+def test_a_draft_has_an_id_and_one_place_to_go() -> None:
+    first, second = Draft("x", group="g"), Draft("x", group="g")
+    assert first.id != second.id
+    assert first.fields() == {"id": first.id, "body": "x"}
+    with pytest.raises(ValueError, match="either a group or a queue"):
+        Draft("x")
+    with pytest.raises(ValueError, match="either a group or a queue"):
+        Draft("x", group="g", queue="q")
+
+
+def test_a_drafts_fields_are_those_of_the_json() -> None:
+    draft = Draft(
+        b"\0",
+        queue="q",
+        sender="me",
+        kind="vote",
+        headers={"a": "b"},
+        id="i",
+        expires_at=datetime.fromtimestamp(1.5, UTC),
+        persistent=False,
+    )
+    assert draft.fields() == {
+        "id": "i",
+        "body_base64": "AA==",
+        "sender": "me",
+        "kind": "vote",
+        "headers": {"a": "b"},
+        "expires_at": 1500,
+        "persistent": False,
+    }
+
+
+def test_a_delivery_keeps_what_it_has_no_name_for() -> None:
+    content = {"seq": 5, "id": "i", "group": "g", "sender": "", "kind": "text", "headers": {}}
+    one = delivery("q", {**content, "body": "hé", "at": 1, "redelivered": 2}, Nobody())
+    assert (one.queue, one.seq, one.text, one.body) == ("q", 5, "hé", "hé".encode())
+    assert one.fields["redelivered"] == 2
+    raw = delivery("q", {**content, "body_base64": "/w==", "at": 1}, Nobody())
+    assert raw.body == b"\xff"
+    with pytest.raises(UnicodeDecodeError):
+        _ = raw.text
+
+
+def test_pauses_grow_up_to_a_limit_and_begin_again() -> None:
+    pauses = Pauses()
+    found = [pauses.next() for _ in range(40)]
+    assert found[0] <= 0.1
+    assert all(pause <= LONGEST_PAUSE_SECONDS for pause in found)
+    assert all(pause >= LONGEST_PAUSE_SECONDS / 2 for pause in found[10:])
+    pauses.reset()
+    assert pauses.next() <= 0.1
+    assert pauses.next(at_least=3) == 3
+
+
+def test_paths_hold_any_id() -> None:
+    assert path("v1", "groups", "a/b?ж") == "/v1/groups/a%2Fb%3F%D0%B6"
+
+
+def test_errors_keep_code_and_status() -> None:
+    error = refused(400, b'{"error":{"code":"bad_id","message":"no"}}')
+    assert (error.code, str(error), error.status) == ("bad_id", "no", 400)
+    assert refused(502, b"<html>").code == "unknown"
+
+
+async def test_a_cumulative_confirmation_stands_for_all_below() -> None:
+    acking = Acking()
+    low, high = acking.begin(3, cumulative=False), acking.begin(9, cumulative=False)
+    upto = acking.begin(5, cumulative=True)
+    assert acking.begin(3, cumulative=False) is low
+    acking.confirm(5, ())
+    assert low.done()
+    assert upto.done()
+    assert not high.done()
+    acking.confirm(None, [9, 10])
+    assert high.done()
+    assert not acking
+
+
+async def test_what_fails_for_good_is_told_to_who_waits() -> None:
+    acking = Acking()
+    future, other = acking.begin(3, cumulative=False), acking.begin(4, cumulative=True)
+    acking.fail(4, [3, 77], Refused("forbidden", "no"))
+    for one in (future, other):
+        with pytest.raises(Refused):
+            await one
+    assert not acking.futures()
+
+
+async def test_a_subscription_needs_a_prefetch_and_ends_with_its_client() -> None:
+    async with Client("http://127.0.0.1:9", retry_seconds=0.2) as client:
+        with pytest.raises(ValueError, match="prefetch"):
+            client.subscribe("q", prefetch=0)
+        deliveries = client.subscribe("q", "q", "p")
+        assert deliveries.queues == ["q", "p"]
+        waiting = asyncio.create_task(anext(deliveries, None))
+        await asyncio.sleep(0.05)
+        with pytest.raises(Unavailable):
+            await client.queue("q")
+    assert await asyncio.wait_for(waiting, 1) is None

@@ -1,0 +1,308 @@
+"""Where subscriptions are served, told without a socket: partitions, owners and streams made up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import aiohttp
+import pytest
+
+from streams.errors import Unavailable
+from streams.gateway.streaming import placing as placing_module
+from streams.gateway.streaming.placing import Placing
+from streams.gateway.streaming.subscription import Subscription
+from streams.gateway.streaming.watching import WAKE_AT_ONCE, Watching
+
+HERE, THERE = "http://here", "http://there"
+
+
+class Place:
+    """As much of a partition as placing looks at."""
+
+    def __init__(self, position: int = 10) -> None:
+        self.position = position
+        self.ready = True
+        self.caught_up = asyncio.Event()
+
+    async def reached(self, offset: int, timeout: float) -> bool:
+        await self.caught_up.wait()
+        return True
+
+
+class Socket:
+    """A WebSocket to another worker, whose frames the test writes and reads."""
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+        self.frames: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        self.is_closed = False
+
+    async def send_str(self, text: str) -> None:
+        self.sent.append(json.loads(text))
+
+    def __aiter__(self) -> Socket:
+        return self
+
+    async def __anext__(self) -> aiohttp.WSMessage:
+        frame = await self.frames.get()
+        if frame is None:
+            raise StopAsyncIteration
+        return aiohttp.WSMessage(aiohttp.WSMsgType.TEXT, json.dumps(frame), None)
+
+    async def close(self) -> None:
+        self.is_closed = True
+
+    def say(self, kind: str, **fields: Any) -> None:
+        self.frames.put_nowait({"type": kind, **fields})
+
+
+class World:
+    """A worker of a cluster and one client's connection: what placing sees of both."""
+
+    def __init__(self) -> None:
+        # As a worker
+        self.watching = Watching()
+        self.upstreams = 0
+        self.own_url = HERE
+        self.place: Place | None = None
+        self.who: str | None = None
+        self.written = -1
+        # As a connection
+        self.marked: list[Subscription] = []
+        self.relayed: list[tuple[str, int]] = []
+        self.said: list[dict[str, Any]] = []
+        self.given_up: list[Subscription] = []
+        self.sockets: dict[str, list[Socket]] = {}
+        self.away: set[str] = set()
+
+    def partition(self, number: int) -> Any:
+        return self.place
+
+    def answers(self, partition: Any) -> bool:
+        return bool(partition.ready) and partition is self.place
+
+    def owner(self, number: int) -> str | None:
+        return self.who
+
+    def is_self(self, owner: str) -> bool:
+        return owner == HERE
+
+    def confirmed(self, number: int) -> int:
+        return self.written
+
+    def may_open_upstream(self) -> bool:
+        return True
+
+    def mark(self, subscription: Subscription) -> None:
+        self.marked.append(subscription)
+
+    async def relay(self, subscription: Subscription, seq: int, text: str) -> None:
+        if seq > subscription.last:
+            subscription.sent(seq)
+            self.relayed.append((subscription.queue, seq))
+
+    def say(self, kind: str, **fields: Any) -> None:
+        self.said.append({"type": kind, **fields})
+
+    def give_up(self, subscription: Subscription) -> None:
+        self.given_up.append(subscription)
+
+    async def connect(self, url: str) -> Any:
+        if url in self.away:
+            raise Unavailable("away")
+        socket = Socket()
+        self.sockets.setdefault(url, []).append(socket)
+        return socket
+
+    def subscription(self, queue: str = "q", after: int = 0, credit: int | None = 5) -> Any:
+        placing_of: Any = self.placing
+
+        class Connection:
+            def lost(self, subscription: Subscription) -> None:
+                placing_of.lost(subscription)
+
+            mark = self.mark
+
+        return Subscription(cast(Any, Connection()), queue, 0, after, credit, None, -1)
+
+    placing: Placing
+
+
+@pytest.fixture
+async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    monkeypatch.setattr(placing_module, "FIRST_PAUSE_SECONDS", 0.01)
+    world = World()
+    world.placing = Placing(cast(Any, world), world, forwarded=False)
+    task = asyncio.create_task(world.placing.run())
+    yield world
+    task.cancel()
+    world.placing.close()
+    await asyncio.gather(task, return_exceptions=True)
+    await settled()
+    assert world.upstreams == 0
+    assert all(socket.is_closed for sockets in world.sockets.values() for socket in sockets)
+
+
+async def settled(seconds: float = 0.0) -> None:
+    if seconds:
+        await asyncio.sleep(seconds)
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_what_is_here_is_served_here_and_woken(world: World) -> None:
+    world.place = Place()
+    subscription = world.subscription()
+    world.placing.place(subscription)
+    assert world.marked == [subscription]
+    world.watching.wake({b"q", b"other"})
+    world.watching.wake({b"other"})
+    world.watching.wake(None)
+    assert world.marked == [subscription] * 3
+    world.placing.remove(subscription)
+    world.watching.wake(None)
+    assert world.marked == [subscription] * 3
+    assert not world.watching
+    assert world.said == []
+
+
+async def test_it_begins_when_the_fold_has_what_this_worker_wrote(world: World) -> None:
+    world.place, world.written = Place(position=10), 10
+    subscription = world.subscription()
+    world.placing.place(subscription)
+    await settled()
+    assert world.marked == []
+    world.place.caught_up.set()
+    await settled()
+    assert world.marked == [subscription]
+    world.placing.remove(subscription)
+
+
+async def test_what_is_elsewhere_is_relayed_from_its_owner(world: World) -> None:
+    # Given a queue of another worker
+    world.who, world.written = THERE, 7
+    subscription = world.subscription(after=3)
+    world.placing.place(subscription)
+    await settled()
+    (socket,) = world.sockets[THERE]
+    assert socket.sent == [
+        {"type": "subscribe", "ref": 1, "queue": "q", "after": 3, "credit": 5, "read_after": 7}
+    ]
+
+    # What comes before the owner's answer is of a subscription before this one
+    socket.say("message", queue="q", seq=99)
+    socket.say("subscribed", queue="q", ref=1)
+    socket.say("message", queue="q", seq=4)
+    socket.say("message", queue="q", seq=4)
+    socket.say("message", queue="unknown", seq=5)
+    await settled()
+    assert world.relayed == [("q", 4)]
+
+    # Credit goes to the owner, what is given at once in one frame
+    world.placing.give_credit(subscription, 2)
+    world.placing.give_credit(subscription, 3)
+    await settled()
+    assert socket.sent[1:] == [{"type": "credit", "queue": "q", "more": 5}]
+
+    # And when nothing is left of it, the stream is closed
+    world.placing.remove(subscription)
+    await settled()
+    assert socket.is_closed
+    assert world.upstreams == 0
+
+
+async def test_it_goes_on_after_the_last_seq_when_the_owner_is_lost(world: World) -> None:
+    world.who = THERE
+    subscription = world.subscription()
+    world.placing.place(subscription)
+    await settled()
+    (first,) = world.sockets[THERE]
+    first.say("subscribed", queue="q", ref=1)
+    first.say("message", queue="q", seq=4)
+    await settled()
+    world.away.add(THERE)
+    first.frames.put_nowait(None)
+    await settled(0.05)
+    assert first.is_closed
+    assert world.said == []
+
+    # When it is back, at the same worker
+    world.away.clear()
+    await settled(0.1)
+    second = world.sockets[THERE][-1]
+    assert (second.sent[0]["after"], second.sent[0]["credit"]) == (4, 4)
+    second.say("subscribed", queue="q", ref=1)
+    await settled()
+    assert world.said == []
+
+    # or moves here, the client is told, and nothing else happens to it
+    world.place = Place()
+    world.who = HERE
+    world.placing.reassigned()
+    await settled(0.1)
+    assert world.said == [{"type": "moved", "queue": "q", "owner": HERE}]
+    assert subscription in world.marked
+    assert second.is_closed
+    second.say("message", queue="q", seq=50)
+    await settled()
+    assert world.relayed == [("q", 4)]
+    world.placing.remove(subscription)
+
+
+async def test_a_client_is_told_when_nobody_serves_a_queue(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placing_module, "TELL_SECONDS", 0.05)
+    subscription = world.subscription()
+    world.placing.place(subscription)
+    await settled(0.3)
+    (said,) = world.said
+    assert (said["type"], said["queue"]) == ("unavailable", "q")
+    assert said["retry_after"] > 0
+    world.place = Place()
+    await settled(0.3)
+    assert world.said[1:] == [{"type": "moved", "queue": "q", "owner": HERE}]
+    world.placing.remove(subscription)
+
+
+async def test_a_lost_partition_is_left_until_it_answers_again(world: World) -> None:
+    world.place = place = Place()
+    subscription = world.subscription()
+    world.placing.place(subscription)
+    place.ready = False
+    world.watching.lost(cast(Any, place))
+    await settled(0.05)
+    assert subscription.local is None
+    assert not world.watching
+    place.ready = True
+    await settled(0.1)
+    assert subscription.local is cast(Any, place)
+    assert world.marked == [subscription, subscription]
+    world.placing.remove(subscription)
+
+
+async def test_another_workers_subscription_is_not_handed_on() -> None:
+    world = World()
+    world.placing = Placing(cast(Any, world), world, forwarded=True)
+    world.who = THERE
+    subscription = world.subscription()
+    world.placing.place(subscription)
+    assert world.given_up == [subscription]
+    assert world.sockets == {}
+
+
+async def test_a_crowd_is_woken_a_few_at_a_time(world: World) -> None:
+    world.place = Place()
+    crowd = [world.subscription() for _ in range(3 * WAKE_AT_ONCE)]
+    for subscription in crowd:
+        world.placing.place(subscription)
+    world.marked.clear()
+    world.watching.wake({b"q"})
+    assert len(world.marked) == WAKE_AT_ONCE
+    await settled()
+    assert set(world.marked) == set(crowd)
+    for subscription in crowd:
+        world.placing.remove(subscription)
