@@ -236,6 +236,9 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
 }
 
+FOR_BROWSERS = ("/", "/page/{file}")
+"""Paths that are no part of the interface for programs."""
+
 PATH_PARAMETERS: dict[str, Schema] = {
     "group": ref("Id"),
     "queue": ref("Id"),
