@@ -12,6 +12,7 @@ from streams.engine.application import App
 from streams.engine.partition import Partition
 from streams.errors import SettingsError
 from streams.fold import Fold, Rows
+from streams.folds.counts import CountsByPartition
 from streams.folds.deliver import Deliver
 from streams.folds.route import Route
 from streams.gateway.server import Gateway
@@ -22,17 +23,30 @@ try:
 except SettingsError as error:
     raise SystemExit(f"streams: {error}") from None
 app = App(settings)
+counts = CountsByPartition()
 
 group_events = app.chunks(settings.group_events)
 queue_events = app.chunks(settings.queue_events)
 
 
 def _route(rows: Rows, partition: int) -> Fold:
-    return Route(rows, partition, settings.partitions, settings.queue_events)
+    return Route(
+        rows,
+        partition,
+        settings.partitions,
+        settings.queue_events,
+        counts=counts.of(MEMBERS, partition),
+    )
 
 
 def _deliver(rows: Rows, partition: int) -> Fold:
-    return Deliver(rows, partition, settings.partitions, settings.group_events)
+    return Deliver(
+        rows,
+        partition,
+        settings.partitions,
+        settings.group_events,
+        counts.of(QUEUES, partition),
+    )
 
 
 members = app.folded_table(
@@ -57,7 +71,7 @@ async def deliver(chunks: Any) -> None:
         queues.fold(together)
 
 
-gateway = app.gateway = Gateway(app)
+gateway = app.gateway = Gateway(app, counts)
 
 
 def _folded(partition: Partition, fold: Fold) -> None:
@@ -73,3 +87,4 @@ def _folded(partition: Partition, fold: Fold) -> None:
 
 app.engine.on_chunk_folded = _folded
 app.engine.on_partition_lost = gateway.on_lost
+app.engine.on_checkpoint = gateway.on_checkpoint

@@ -128,7 +128,20 @@ class Database:
 
     def estimated_rows(self) -> int:
         """RocksDB's estimate of the number of rows."""
-        return int(self._db.property_int_value("rocksdb.estimate-num-keys") or 0)
+        return self._property("estimate-num-keys")
+
+    def sizes(self) -> dict[str, int]:
+        """What RocksDB says of itself: estimated rows, bytes on disk and in memory."""
+        return {
+            "rows": self.estimated_rows(),
+            "sst_bytes": self._property("total-sst-files-size"),
+            "memtable_bytes": self._property("cur-size-all-mem-tables"),
+            "pending_compaction_bytes": self._property("estimate-pending-compaction-bytes"),
+            "level0_files": self._property("num-files-at-level0"),
+        }
+
+    def _property(self, name: str) -> int:
+        return int(self._db.property_int_value(f"rocksdb.{name}") or 0)
 
     def close(self) -> None:
         """Flush and close; the files can be opened again at once."""

@@ -23,6 +23,7 @@ from confluent_kafka.admin import AdminClient
 from faust.types import TP
 from mode import Service
 
+from streams.engine.checkpoint import Checkpoint
 from streams.engine.clients import logger as kafka_logger
 from streams.engine.database import Resources
 from streams.engine.output import Headers, Ledger, OutputProducer, Publisher
@@ -73,6 +74,8 @@ class Engine(Service):
         self.tombstone_ms = 6 * 86_400_000  # the topics keep them a day longer
         self.on_chunk_folded: Callable[[Partition, Fold], None] = lambda _partition, _fold: None
         """Called after each chunk, when its rows can be read."""
+        self.on_checkpoint: Callable[[Checkpoint], None] = lambda _checkpoint: None
+        """Called after each checkpoint."""
         self.on_partition_lost: Callable[[Partition], None] = lambda _partition: None
         """Called when a partition stops answering reads."""
         self.on_step: Callable[[str, str], None] | None = None
@@ -260,6 +263,10 @@ class Engine(Service):
         """The partition if this worker owns it, in whatever state; None otherwise."""
         return self.partitions.get((table, number))
 
+    def open_partitions(self) -> list[Partition]:
+        """The partitions that this worker owns, in whatever state."""
+        return list(self.partitions.values())
+
     def ready_partitions(self, table: str) -> Iterator[Partition]:
         """The partitions of a table that this worker owns and may read from."""
         return (p for p in list(self.partitions.values()) if p.table == table and p.ready)
@@ -306,6 +313,8 @@ class Engine(Service):
                         "position": partition.position,
                         "end": end,
                         "lag": max(0, end - partition.position),
+                        "lag_seconds": round(partition.lag_seconds, 3),
+                        "restored": round(partition.restored, 4),
                         "checkpointed": partition.checkpointed,
                         "restored_rows": partition.restored_rows,
                         "folded": partition.folded,
@@ -329,6 +338,34 @@ class Engine(Service):
             "standbys": sorted(f"{table}/{number}" for table, number in self._standbys),
             "outputs_queued": self.outputs.queued() if hasattr(self, "outputs") else 0,
             "partitions": rows,
+        }
+
+    def measures(self) -> dict[str, Any]:
+        """What `/metrics` shows besides `status`: sizes, queues and totals.
+
+        `partitions` has a row for each that this worker has open; all of it is read without
+        touching a disk or Kafka.
+        """
+        started = hasattr(self, "source")
+        return {
+            "partitions": [
+                {
+                    "table": partition.table,
+                    "partition": partition.number,
+                    "checkpoints": partition.checkpoints,
+                    "failed_checkpoints": partition.failed_checkpoints,
+                    "chunks": partition.chunks,
+                    **partition.sizes(),
+                }
+                for partition in self.partitions.values()
+            ],
+            "publisher_queued": self.publisher.queued() if started else 0,
+            "outputs_queued": self.outputs.queued() if started else 0,
+            "standbys": len(self._standbys),
+            "standby_rows": self.standby.rows if started else 0,
+            "cache_bytes": self.resources.cache.get_usage() if started else 0,
+            "cache_limit_bytes": self.settings.cache_bytes,
+            "write_buffer_limit_bytes": self.settings.write_buffer_bytes,
         }
 
     # Context of partitions (see `streams.engine.ports.Context`) -----------------------
@@ -432,6 +469,10 @@ class Engine(Service):
         await self.outputs.send_with(
             self.settings.dead_letters, record.partition, record.key, value, headers, ledger
         )
+
+    def after_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """A checkpoint is durable."""
+        self.on_checkpoint(checkpoint)
 
     def after_chunk(self, partition: Partition, fold: Fold) -> None:
         """A chunk has been folded; its rows can be read."""

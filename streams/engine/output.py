@@ -271,6 +271,10 @@ class Publisher:
             raise failed
         return [result for result in results if not isinstance(result, BaseException)]
 
+    def queued(self) -> int:
+        """Events that wait to be sent or confirmed."""
+        return len(self._polled.producer)
+
     def _resolve(self) -> None:
         self._woken = False
         while self._done:

@@ -35,7 +35,7 @@ from streams.engine.changelog import (
 from streams.engine.checkpoint import Checkpoint
 from streams.engine.database import Database, UnknownFormat, wipe
 from streams.engine.output import Ledger
-from streams.engine.overlay import LayeredRows, OverlayRows
+from streams.engine.overlay import LayeredRows, OverlayRows, Reader
 from streams.engine.ports import Context
 from streams.engine.source import Chunk
 from streams.errors import Unavailable
@@ -86,10 +86,21 @@ class Partition:
         self.folding = False
         """Whether a chunk is half folded, so that rows are ahead of `position`."""
         self.restored_rows = 0
+        self.restored_to = 0
+        """The changelog offset that the database has been brought to, by whatever way."""
         self.folded = 0
         self.dead_letters = 0
         self.last_checkpoint: Checkpoint | None = None
         self.failures = 0
+        self.checkpoints = 0
+        self.failed_checkpoints = 0
+        self.chunks = 0
+        self.restore_end = 0
+        """End of the changelog when this incarnation began to restore."""
+        self.caught_up_at: float | None = None
+        """The last time (monotonic) that nothing was left to fold, as far as was looked."""
+        self.folded_to_ms = 0
+        """Log time of the last record folded, in ms."""
         self._context = context
         self._factory = factory
         self._path = path
@@ -134,6 +145,42 @@ class Partition:
         """End of the source partition's log (next offset), as far as it is known."""
         end = self._context.source.end((self.source_topic, self.number))
         return max(self.position, self._catch_up_to, end or 0)
+
+    @property
+    def lag_seconds(self) -> float:
+        """For how long records have been waiting to be folded; 0 when there are none."""
+        if self.source_end <= self.position:
+            return 0.0
+        waits = [time.time() - self.folded_to_ms / 1000] if self.folded_to_ms else []
+        if self.caught_up_at is not None:
+            waits.append(time.monotonic() - self.caught_up_at)
+        return max(0.0, min(waits, default=0.0))
+
+    @property
+    def restored(self) -> float:
+        """How much of the changelog has been read back, from 0 to 1."""
+        if self.state in (State.CATCHING_UP, State.READY):
+            return 1.0
+        if self.state is not State.RESTORING or not self.restore_end:
+            return 0.0
+        return min(1.0, self.restored_to / self.restore_end)
+
+    @property
+    def stored(self) -> Reader:
+        """The rows of the last checkpoint, in the database, for who need not see the newest."""
+        if self._database is None:
+            raise Unavailable(f"{self.table}/{self.number} is {self.state}")
+        return self._database
+
+    def sizes(self) -> dict[str, int]:
+        """Rows and bytes in the overlay and in the database."""
+        rows, database = self._rows, self._database
+        if rows is None or database is None:
+            return {}
+        return database.sizes() | {
+            "overlay_rows": rows.pending,
+            "overlay_bytes": rows.pending_bytes,
+        }
 
     def snapshot(self) -> LayeredRows:
         """Return the rows of this moment, unmoved by what is folded later.
@@ -194,6 +241,8 @@ class Partition:
         """Go on if a checkpoint is due at `now` (the loop's time)."""
         if self._checkpoint is None and now >= self._checkpoint_due:
             self._woken.set()
+        if self.source_end <= self.position:
+            self.caught_up_at = time.monotonic()
 
     async def still_mine(self) -> bool:
         """After a rebalance: check that nobody else has written to the changelog meanwhile."""
@@ -346,6 +395,7 @@ class Partition:
     def _restore(self) -> None:
         context = self._context
         assert self._database is not None
+        self.restore_end = context.changelog_end(self._topic_partition)
         reader = ChangelogReader(
             self.changelog_topic,
             self.number,
@@ -360,6 +410,7 @@ class Partition:
                     raise Stopped
                 count, at_end = reader.read(0.2)
                 self.restored_rows += count
+                self.restored_to = self._database.next_offset
         finally:
             reader.close()
 
@@ -446,6 +497,9 @@ class Partition:
         await self._send(fold)
         self.position = chunk.end
         self.folded += count
+        self.chunks += 1
+        if chunk.records:
+            self.folded_to_ms = chunk.records[-1].timestamp
 
     async def _send(self, fold: Fold) -> None:
         ledger, send = self._ledger, self._context.outputs.send
@@ -509,12 +563,16 @@ class Partition:
         self._rows.thaw()
         self.checkpointed = checkpoint.position
         self.last_checkpoint = checkpoint
+        self.checkpoints += 1
+        self._context.after_checkpoint(checkpoint)
         self._woken.set()
 
     def _collect_checkpoint(self) -> None:
         """Raise what the last checkpoint failed with, once it has ended."""
         if self._checkpoint is not None and self._checkpoint.done():
             task, self._checkpoint = self._checkpoint, None
+            if not task.cancelled() and task.exception() is not None:
+                self.failed_checkpoints += 1
             task.result()
 
     async def _checkpoint_last(self) -> None:

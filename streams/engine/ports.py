@@ -14,6 +14,7 @@ from streams.fold import Fold, Record
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from streams.engine.checkpoint import Checkpoint
     from streams.engine.partition import Partition
 
 T = TypeVar("T")
@@ -69,6 +70,10 @@ class Context(Protocol):
 
     async def dead_letter(self, topic: str, record: Record, reason: str, ledger: Ledger) -> None:
         """Append a record that could not be folded to the dead letters."""
+        ...
+
+    def after_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """A checkpoint is durable."""
         ...
 
     def after_chunk(self, partition: Partition, fold: Fold) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, cast
+from typing import Literal, Protocol, cast
 
 from streams.events.codec import decode
 from streams.events.records import Message
@@ -104,6 +104,28 @@ def inbox(
     found = rows.scan(inbox_bucket(queue), max(after, 0).to_bytes(8, "big"))
     for seq, value in islice(found, limit):
         yield int.from_bytes(seq, "big"), cast(Message, decode(value))
+
+
+class Stored(Protocol):
+    """Rows in a database, by their raw keys."""
+
+    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield rows with start <= key < end in ascending order."""
+        ...
+
+
+def stored_inboxes(
+    stored: Stored, after: bytes | None = None
+) -> Iterator[tuple[bytes, bytes, bytes, bytes]]:
+    """Yield (raw key, queue, seq, value) of the inbox rows of all queues, in order of key."""
+    start = b"i" if after is None else after + b"\0"
+    for key, value in stored.scan(start, b"j"):
+        yield key, key[1:-9], key[-8:], value
+
+
+def published_at(value: bytes) -> int:
+    """Return when the message of an inbox row was published, in ms."""
+    return cast(Message, decode(value)).at
 
 
 def session(rows: Rows, queue: str) -> str | None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from streams.gateway.guard import Guard
     from streams.gateway.inbox_wait import InboxWaits
     from streams.gateway.metrics import Metrics
+    from streams.gateway.overview import Overview
     from streams.gateway.owners import Owners
     from streams.gateway.ports import Engine
     from streams.gateway.publishing import Publishing
@@ -44,6 +45,7 @@ class Parts:
     chunk_ends: ChunkEnds
     metrics: Metrics
     streaming: Streaming
+    overview: Overview
 
 
 @dataclass(frozen=True, slots=True)

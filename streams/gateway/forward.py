@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import aiohttp
+import orjson
 from aiohttp import hdrs, web
 from yarl import URL
 
@@ -149,6 +151,32 @@ class Forwarding:
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             logger.info("no stream from the worker at %s: %s", owner, _named(error))
             raise Unavailable("the worker that owns this partition does not answer") from error
+
+    async def ask(self, owner: str, path: str, token: str, seconds: float) -> dict[str, Any]:
+        """Return the JSON object that the worker at `owner` answers a GET with.
+
+        Raises:
+            Unavailable: it gave no such answer within `seconds`.
+        """
+        if self._session is None:
+            raise Unavailable("this worker is stopping")
+        headers = {FORWARDED: "1"}
+        if token:
+            headers[hdrs.AUTHORIZATION] = f"Bearer {token}"
+        try:
+            async with self._session.get(
+                owner.rstrip("/") + path,
+                headers=headers,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=seconds),
+            ) as answer:
+                content = orjson.loads(await answer.read())
+                if answer.status != 200 or not isinstance(content, dict):
+                    raise Unavailable(f"it answers with status {answer.status}")
+                return content
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            logger.debug("no answer from the worker at %s: %s", owner, _named(error))
+            raise Unavailable("it does not answer") from error
 
     async def _relay(
         self, request: web.BaseRequest, upstream: aiohttp.ClientResponse

@@ -1,12 +1,9 @@
 """What `/metrics` shows, in Prometheus' conventions.
 
-The gateway's own counters, and at each scrape what the engine says of its partitions.
+The gateway's own counters and histograms; what is read at each scrape is in `measures`.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable, Iterator
-from typing import Any
 
 from prometheus_client import (
     CollectorRegistry,
@@ -17,8 +14,6 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from streams.gateway.inbox_wait import InboxWaits
 
@@ -28,12 +23,11 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 class Metrics:
     """The metrics of one worker, in a registry of its own."""
 
-    def __init__(self, status: Callable[[], dict[str, Any]], waits: InboxWaits) -> None:
+    def __init__(self, waits: InboxWaits) -> None:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
-        registry.register(_Partitions(status))
         self.requests = Counter(
             "streams_http_requests",
             "HTTP requests answered.",
@@ -73,44 +67,31 @@ class Metrics:
         Gauge(
             "streams_long_polls", "Requests that wait for a message.", registry=registry
         ).set_function(lambda: len(waits))
+        self.checkpoint_seconds = Histogram(
+            "streams_checkpoint_seconds",
+            "How long a checkpoint took, from the outputs' confirmation to the database.",
+            ("table",),
+            registry=registry,
+            buckets=_SECONDS,
+        )
+        self.checkpoint_rows = Counter(
+            "streams_checkpoint_rows",
+            "Rows that checkpoints wrote.",
+            ("table",),
+            registry=registry,
+        )
+        self.loop_lag_seconds = Histogram(
+            "streams_event_loop_lag_seconds",
+            "By how much the event loop was late, looked at ten times a second.",
+            registry=registry,
+            buckets=_SECONDS,
+        )
 
-
-_GAUGES = {
-    "ready": ("ready", "1 when the partition answers reads."),
-    "position": ("position", "Next offset of the source topic to be folded."),
-    "end": ("end", "End of the source topic's partition."),
-    "lag": ("lag_records", "Records of the source topic not folded yet."),
-    "checkpointed": ("checkpointed", "Source offset of the last checkpoint."),
-    "checkpoint_seconds": ("checkpoint_seconds", "How long the last checkpoint took."),
-    "checkpoint_rows": ("checkpoint_rows", "Rows that the last checkpoint wrote."),
-    "overlay_rows": ("overlay_rows", "Changed rows that no checkpoint has written yet."),
-}
-_COUNTERS = {
-    "folded": ("folded_records", "Records folded."),
-    "dead_letters": ("dead_letters", "Records that could not be folded."),
-    "failures": ("failures", "Times that the partition had to be opened afresh."),
-    "restored_rows": ("restored_rows", "Changelog records read back."),
-}
-"""Of this worker's partitions in the engine's status: name there, name here, help."""
-
-
-class _Partitions(Collector):
-    """Reads the engine's status at each scrape."""
-
-    def __init__(self, status: Callable[[], dict[str, Any]]) -> None:
-        self._status = status
-
-    def describe(self) -> list[Metric]:
-        """Keep the registry from scraping while it registers."""
-        return []
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield one family for each number that this worker's partitions have."""
-        own = [row for row in self._status()["partitions"] if "state" in row]
-        for kind, names in ((GaugeMetricFamily, _GAUGES), (CounterMetricFamily, _COUNTERS)):
-            for key, (name, text) in names.items():
-                family = kind(f"streams_partition_{name}", text, labels=("table", "partition"))
-                for row in own:
-                    if row[key] is not None:
-                        family.add_metric([row["table"], str(row["partition"])], row[key])
-                yield family
+    def publish_buckets(self) -> list[tuple[float, int]]:
+        """Return upper limits in seconds, and how many publications took no longer."""
+        return [
+            (float(sample.labels["le"]), int(sample.value))
+            for metric in self.publish_seconds.collect()
+            for sample in metric.samples
+            if sample.name.endswith("_bucket")
+        ]

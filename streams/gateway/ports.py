@@ -5,10 +5,11 @@ The engine meets these protocols; the gateway's tests of pure pieces need none o
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator
 from typing import Any, Protocol, TypeAlias
 
 from streams.fold import Rows
+from streams.folds.views import Stored
 
 RecordToSend: TypeAlias = tuple[str, bytes, bytes, str]
 """Topic, key, value, record type."""
@@ -54,12 +55,36 @@ class Partition(Protocol):
         ...
 
     @property
+    def stored(self) -> Stored:
+        """The rows of the last checkpoint, in the database."""
+        ...
+
+    @property
     def rows(self) -> RawRows:
         """The rows; read them only while `ready`, and keep no iterator over an await."""
         ...
 
     async def reached(self, offset: int, timeout: float) -> bool:
         """Wait until `position` is beyond `offset`; False when `timeout` seconds passed."""
+        ...
+
+
+class Checkpoint(Protocol):
+    """A checkpoint that is durable."""
+
+    @property
+    def name(self) -> str:
+        """Table and partition, as in `queues/3`."""
+        ...
+
+    @property
+    def rows(self) -> int:
+        """How many rows it wrote."""
+        ...
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
         ...
 
 
@@ -92,10 +117,18 @@ class Engine(Protocol):
         """Return the partition if this worker owns it, in whatever state."""
         ...
 
+    def open_partitions(self) -> Iterable[Partition]:
+        """Return the partitions that this worker owns, in whatever state."""
+        ...
+
     def owner(self, table: str, number: int) -> str | None:
         """Return the base URL of the owner by the last assignment, None when unknown."""
         ...
 
     def status(self) -> dict[str, Any]:
         """Return what `/v1/cluster` shows."""
+        ...
+
+    def measures(self) -> dict[str, Any]:
+        """Return what `/metrics` shows besides: sizes, queues and totals."""
         ...

@@ -15,7 +15,9 @@ from mode import Service
 from yarl import URL
 
 from streams.errors import SettingsError, StreamsError
+from streams.folds.counts import CountsByPartition
 from streams.gateway.access import check_access
+from streams.gateway.activity import Activity
 from streams.gateway.admission import Admission
 from streams.gateway.answers import Refusal, error_answer, refusal_of
 from streams.gateway.bearer import EVERYBODY, NOBODY
@@ -32,11 +34,15 @@ from streams.gateway.connection import (
 from streams.gateway.counting import Counting
 from streams.gateway.forward import WRITE_SECONDS, Forwarding
 from streams.gateway.guard import Guard
+from streams.gateway.inbox_sampling import InboxSampling
 from streams.gateway.inbox_wait import InboxWaits
+from streams.gateway.loop_lag import watch_loop
+from streams.gateway.measures import EngineCollector, FoldCollector, InboxCollector
 from streams.gateway.metrics import Metrics
+from streams.gateway.overview import Overview
 from streams.gateway.owners import Owners
 from streams.gateway.paths import Route, Router, split_target
-from streams.gateway.ports import Engine, Partition
+from streams.gateway.ports import Checkpoint, Engine, Partition
 from streams.gateway.publishing import Publishing
 from streams.gateway.routes import ROUTES
 from streams.gateway.streaming.service import Streaming
@@ -58,16 +64,25 @@ class Gateway(Service):
     to come again (503).  The address is read from Faust's configuration when the service
     starts, so that `faust worker --web-port` counts.
 
-    Of the Faust `app` it needs `conf`, `engine` (see `ports`) and `settings`.
+    Of the Faust `app` it needs `conf`, `engine` (see `ports`) and `settings`; `counts` is
+    what the folds of its tables count.
     """
 
-    def __init__(self, app: Any, **kwargs: Any) -> None:
+    def __init__(self, app: Any, counts: CountsByPartition, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.app = app
         engine: Engine = app.engine
         settings: Settings = app.settings
         waits = InboxWaits()
-        metrics = Metrics(engine.status, waits)
+        self._inboxes = InboxSampling(engine.open_partitions, counts)
+        metrics = Metrics(waits)
+        for collector in (
+            EngineCollector(engine),
+            FoldCollector(counts),
+            InboxCollector(self._inboxes),
+        ):
+            metrics.registry.register(collector)
+        self.metrics = metrics
         self._forwarding = Forwarding(lambda: str(app.conf.canonical_url), metrics, settings)
         self._guard = Guard(settings)
         publishing = Publishing(engine, metrics)
@@ -84,6 +99,7 @@ class Gateway(Service):
             chunk_ends=ChunkEnds(),
             metrics=metrics,
             streaming=Streaming(engine, publishing, owners, self._forwarding, settings, metrics),
+            overview=Overview(engine, self._forwarding, Activity(counts, self._inboxes, metrics)),
         )
         self._router: Router[Handler] = Router(ROUTES)
         self._runner: web.ServerRunner | None = None
@@ -112,6 +128,20 @@ class Gateway(Service):
         self._parts.waits.end_lost(partition)
         self._parts.streaming.watching.lost(partition)
         self._parts.chunk_ends.lost(partition)
+
+    def on_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Note how long a checkpoint took and how many rows it wrote."""
+        table = checkpoint.name.partition("/")[0]
+        self.metrics.checkpoint_seconds.labels(table).observe(checkpoint.seconds)
+        self.metrics.checkpoint_rows.labels(table).inc(checkpoint.rows)
+
+    @Service.task
+    async def _sample_inboxes(self) -> None:
+        await self._inboxes.run()
+
+    @Service.task
+    async def _watch_loop(self) -> None:
+        await watch_loop(self.metrics.loop_lag_seconds.observe)
 
     async def on_start(self) -> None:
         """Listen.

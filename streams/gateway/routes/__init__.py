@@ -10,6 +10,7 @@ from streams.gateway.routes import (
     events,
     groups,
     openapi,
+    page,
     queue_events,
     queues,
     sessions,
@@ -27,4 +28,5 @@ ROUTES: list[Route[Handler]] = [
     *tables.ROUTES,
     *cluster.ROUTES,
     *openapi.ROUTES,
+    *page.ROUTES,
 ]

@@ -9,13 +9,21 @@ from prometheus_client.exposition import choose_encoder
 
 from streams.gateway.answers import json_answer, unavailable
 from streams.gateway.call import Call, Handler
-from streams.gateway.paths import Route
+from streams.gateway.forward import FORWARDED
+from streams.gateway.paths import Route, integer
 
 
 async def cluster(call: Call) -> web.StreamResponse:
-    """Return partitions, owners, lag and recovery, as this worker sees them."""
-    call.parameters()
-    return json_answer(call.parts.engine.status())
+    """Return partitions, owners, lag and recovery, as this worker sees them.
+
+    With `all=1`, what every worker says of itself: this one asks the others.
+    """
+    if not integer(call.parameters("all"), "all", 0, 0, 1):
+        return json_answer(call.parts.engine.status())
+    overview = call.parts.overview
+    if FORWARDED in call.request.headers:
+        return json_answer(overview.own())
+    return json_answer(await overview.all(call.bearer.token))
 
 
 async def healthy(call: Call) -> web.StreamResponse:

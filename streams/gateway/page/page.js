@@ -1,0 +1,59 @@
+// The page: its parts, what it says of the worker's health, and the token dialog.
+
+import { hasToken, hooks, useToken } from "./api.js";
+import { startChat } from "./chat.js";
+import { lookNow, watchCluster } from "./cluster.js";
+import { byId, setText } from "./dom.js";
+import { startFind } from "./find.js";
+
+const HEALTH = {
+  good: "all is well",
+  part: "partly ready",
+  away: "no answer",
+  denied: "no access",
+};
+
+function say(kind, text) {
+  byId("health").dataset.kind = kind;
+  setText(byId("health"), HEALTH[kind]);
+  byId("notice").hidden = text === "";
+  setText(byId("notice"), text);
+}
+
+const dialog = byId("token-dialog");
+
+function askForToken(reason) {
+  if (dialog.open) return;
+  setText(
+    byId("token-reason"),
+    (reason ? `${reason}. ` : "") + "The page sends it with each request, and keeps it in this tab only.",
+  );
+  byId("token").value = "";
+  dialog.showModal();
+  byId("token").focus();
+}
+
+let refusedByUser = false;
+hooks.denied = (reason) => {
+  if (!refusedByUser) askForToken(reason);
+};
+
+byId("sign-in").addEventListener("click", () => askForToken(hasToken() ? "There is one already" : ""));
+byId("token-form").addEventListener("submit", (event) => {
+  const choice = event.submitter?.value ?? "use";
+  refusedByUser = choice === "cancel";
+  if (choice === "use" && byId("token").value) useToken(byId("token").value);
+  if (choice === "forget") useToken("");
+  byId("token").value = "";
+  lookNow();
+});
+dialog.addEventListener("cancel", () => {
+  refusedByUser = true;
+});
+
+document.addEventListener("visibilitychange", lookNow);
+window.addEventListener("online", lookNow);
+
+startFind();
+startChat();
+watchCluster(say);

@@ -1,0 +1,87 @@
+"""The page that every worker serves: files of this package, as they are.
+
+Nothing secret is in them, so they need no token; what the page shows, it asks the API for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from aiohttp import hdrs, web
+
+from streams.gateway.answers import Refusal
+from streams.gateway.call import Call, Handler
+from streams.gateway.paths import Route
+
+INDEX = "index.html"
+_TYPES = {
+    "css": "text/css; charset=utf-8",
+    "html": "text/html; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+
+HEADERS = {
+    # Scripts and styles from this worker alone, nothing inline, nobody's frame.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    # Asked for again each time, but not sent again: another version may be running by now.
+    hdrs.CACHE_CONTROL: "no-cache",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    body: bytes
+    content_type: str
+    tag: str
+
+
+@cache
+def _pages() -> dict[str, _File]:
+    """Read all files of the page, once."""
+    found = {}
+    for entry in files("streams.gateway").joinpath("page").iterdir():
+        content_type = _TYPES.get(entry.name.rpartition(".")[2])
+        if content_type is not None:
+            body = entry.read_bytes()
+            tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+            found[entry.name] = _File(body, content_type, tag)
+    return found
+
+
+async def index(call: Call) -> web.StreamResponse:
+    """Return the page."""
+    return _answer(call, INDEX)
+
+
+async def part(call: Call) -> web.StreamResponse:
+    """Return a file that belongs to the page."""
+    return _answer(call, call.segments["file"])
+
+
+def _answer(call: Call, name: str) -> web.StreamResponse:
+    file = _pages().get(name)
+    if file is None:
+        raise Refusal(404, "not_found", "the page has no such file")
+    headers = {**HEADERS, hdrs.ETAG: file.tag}
+    if call.request.headers.get(hdrs.IF_NONE_MATCH) == file.tag:
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=file.body, headers={**headers, hdrs.CONTENT_TYPE: file.content_type})
+
+
+ROUTES: list[Route[Handler]] = [
+    Route("/", {"GET": index}),
+    Route("/page/{file}", {"GET": part}),
+]
+"""Open to everybody, whatever authentication there is."""
