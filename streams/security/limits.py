@@ -27,7 +27,7 @@ class Limits:
         return len(self._buckets)
 
     def charge(self, bearer: str, now: float, events: float, rate: float | None = None) -> float:
-        """Take `events`, if the bucket is not empty; return 0, or the seconds until it is not.
+        """Take `events`, if there are so many; return 0, or the seconds until there are.
 
         `rate` is the bearer's own, instead of everybody's.
         """
@@ -35,9 +35,10 @@ class Limits:
         if not rate:
             return 0.0
         left = self._left(bearer, now, rate)
-        if left <= 0:
+        missing = min(events, max(self.burst, 1.0)) - left
+        if missing > 1e-9:
             self._keep(bearer, left, now)
-            return max(-left / rate, 0.001)
+            return missing / rate
         self._keep(bearer, left - events, now)
         return 0.0
 

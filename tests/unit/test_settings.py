@@ -250,3 +250,66 @@ def test_a_file_that_is_no_certificate_is_refused_by_name(tmp_path: Path) -> Non
 
     with pytest.raises(SettingsError, match=r"^STREAMS_KAFKA_SSL_CAFILE must be a PEM file"):
         settings.ssl_context()
+
+
+def test_nobody_listens_in_public_without_authentication(tmp_path: Path) -> None:
+    (tmp_path / "keys").touch()
+    by_file = Settings.from_env({"STREAMS_AUTH_KEYS": str(tmp_path / "keys")})
+    by_url = Settings.from_env({"STREAMS_AUTH_JWKS_URL": "https://id.example.org/keys"})
+
+    for host in ("0.0.0.0", "::", "10.0.0.1", "worker-1", "127.0.0.1.example.org", "localhost.x"):
+        with pytest.raises(SettingsError, match="STREAMS_AUTH_KEYS") as refused:
+            Settings().check_public(host)
+        assert "\n" not in str(refused.value)
+        by_file.check_public(host)
+        by_url.check_public(host)
+    for host in ("127.0.0.1", "127.8.8.8", "::1", "localhost"):
+        Settings().check_public(host)
+
+
+def test_a_token_is_a_secret() -> None:
+    settings = Settings.from_env({"STREAMS_TOKEN": "hush-hush"})
+    assert "hush" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"STREAMS_AUTH_JWKS_URL": "http://id.example.org/keys"}, "https://"),
+        ({"STREAMS_AUTH_JWKS_URL": "https://user:hush@id.example.org/keys"}, "https://"),
+        ({"STREAMS_AUTH_JWKS_URL": "file:///etc/keys"}, "https://"),
+        ({"STREAMS_AUTH_KEYS": "/nowhere/keys.pem"}, "a file that is there"),
+        ({"STREAMS_RATE_LIMIT_PER_SECOND": "-1"}, "0 for no limit"),
+        ({"STREAMS_RATE_LIMIT_PER_SECOND": "inf"}, "0 for no limit"),
+        ({"STREAMS_RATE_LIMIT_BURST": "0"}, "from 1"),
+        ({"STREAMS_HTTP_TLS_CERTFILE": __file__}, "STREAMS_HTTP_TLS_KEYFILE"),
+        ({"STREAMS_HTTP_TLS_KEYFILE": __file__}, "STREAMS_HTTP_TLS_CERTFILE"),
+        (
+            {"STREAMS_AUTH_KEYS": __file__, "STREAMS_AUTH_JWKS_URL": "https://a/keys"},
+            "choose one",
+        ),
+        (
+            {
+                "STREAMS_HTTP_TLS_CERTFILE": __file__,
+                "STREAMS_HTTP_TLS_KEYFILE": __file__,
+                "STREAMS_HTTP_ADVERTISED_URL": "http://worker-1:6066",
+            },
+            "https://",
+        ),
+    ],
+)
+def test_http_security_that_cannot_be(variables: dict[str, str], says: str) -> None:
+    with pytest.raises(SettingsError, match=says):
+        Settings.from_env(variables)
+
+
+def test_tls_files_that_are_none() -> None:
+    files = {"STREAMS_HTTP_TLS_CERTFILE": __file__, "STREAMS_HTTP_TLS_KEYFILE": __file__}
+    settings = Settings.from_env({**files, "STREAMS_HTTP_TLS_CAFILE": __file__})
+
+    assert settings.advertised_url == "https://127.0.0.1:6066"
+    with pytest.raises(SettingsError, match="STREAMS_HTTP_TLS_CERTFILE"):
+        settings.http_server_tls()
+    with pytest.raises(SettingsError, match="STREAMS_HTTP_TLS_CAFILE"):
+        settings.http_client_tls()
+    assert Settings().http_server_tls() is None

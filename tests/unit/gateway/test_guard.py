@@ -1,0 +1,331 @@
+"""The entrance: who is let in, by which token, from which page, how often."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer, make_mocked_request
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from streams.errors import BadToken, SettingsError, Unavailable
+from streams.gateway import guard as guards
+from streams.gateway import keyring as keyrings
+from streams.gateway.access import ACCESS
+from streams.gateway.answers import Refusal
+from streams.gateway.bearer import EVERYBODY, NOBODY
+from streams.gateway.guard import Guard
+from streams.gateway.routes import ROUTES
+from streams.settings import Settings
+
+KEY = ed25519.Ed25519PrivateKey.generate()
+INBOX = ("GET", "/v1/queues/{queue}/messages")
+
+
+def public_pem(key: ed25519.Ed25519PrivateKey) -> bytes:
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def jwk(key: ed25519.Ed25519PrivateKey, kid: str) -> dict[str, Any]:
+    public = jwt.algorithms.OKPAlgorithm.to_jwk(key.public_key(), as_dict=True)
+    return {**public, "kid": kid}
+
+
+def token(key: ed25519.Ed25519PrivateKey = KEY, kid: str | None = None, **more: Any) -> str:
+    claims = {"aud": "streams", "exp": time.time() + 60, "streams": {}, **more}
+    return jwt.encode(claims, key, "EdDSA", headers={"kid": kid} if kid else None)
+
+
+def request(method: str = "GET", **headers: str) -> web.Request:
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    return make_mocked_request(method, "/v1/x", given)
+
+
+def bearing(text: str) -> web.Request:
+    return request(Authorization=f"Bearer {text}")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    (tmp_path / "keys.pem").write_bytes(public_pem(KEY))
+    return Settings.from_env({"STREAMS_AUTH_KEYS": str(tmp_path / "keys.pem")})
+
+
+@pytest.fixture
+async def guard(settings: Settings) -> AsyncIterator[Guard]:
+    guard = Guard(settings)
+    await guard.open()
+    yield guard
+    await guard.close()
+
+
+# The table -------------------------------------------------------------------------------
+
+
+def test_every_path_and_method_has_its_rule_and_no_rule_is_left_over() -> None:
+    routes = {(method, route.template) for route in ROUTES for method in route.handlers}
+
+    assert routes == set(ACCESS)
+
+
+async def test_a_path_without_a_rule_is_for_nobody(guard: Guard) -> None:
+    for one in (guard, Guard(Settings())):
+        with pytest.raises(Refusal) as refused:
+            await one.bearer(bearing(token(streams={"admin": True})), "GET", "/v1/new")
+        assert refused.value.status == 403
+
+
+# Tokens -----------------------------------------------------------------------------------
+
+
+async def test_a_token_is_checked_once_and_remembered_until_it_ends(
+    guard: Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a token that was checked
+    text = token(sub="bob")
+    first = await guard.bearer(bearing(text), *INBOX)
+    assert (first.grant.subject, first.token) == ("bob", text)
+
+    # When nothing can be checked any more
+    checks: list[str] = []
+
+    def no_more(token: str, *_: Any) -> None:
+        checks.append(token)
+        raise BadToken("checked again")
+
+    monkeypatch.setattr(guards, "verify", no_more)
+
+    # Then it is remembered; another is not, and nor is this one when it has ended
+    assert (await guard.bearer(bearing(text), *INBOX)).grant is first.grant
+    assert checks == []
+    with pytest.raises(BadToken):
+        await guard.bearer(bearing(token(sub="ann")), *INBOX)
+    monkeypatch.setattr(time, "time", lambda: first.grant.expires_at + 0.1)
+    assert first.seconds_left == 0
+    with pytest.raises(BadToken, match="again"):
+        await guard.bearer(bearing(text), *INBOX)
+
+
+async def test_no_more_tokens_are_remembered_than_there_is_room_for(
+    guard: Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guards, "MAX_REMEMBERED", 3)
+    for number in range(10):
+        await guard.check(token(sub=str(number)))
+    assert len(guard._remembered) == 3
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["", "Bearer", "Bearer ", "Basic YTpi", "Bearer a b", "Token x", "Bearer \u00e9", "bearer,x"],
+)
+async def test_what_is_no_bearer_token(guard: Guard, header: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        await guard.bearer(request(Authorization=header), *INBOX)
+    assert refused.value.status == 401
+    assert refused.value.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+async def test_without_a_token(guard: Guard) -> None:
+    with pytest.raises(Refusal) as refused:
+        await guard.bearer(request(), *INBOX)
+    assert refused.value.status == 401
+    assert await guard.bearer(request(), "GET", "/v1/stream") is NOBODY
+    assert await guard.bearer(request(), "GET", "/healthz") is NOBODY
+    # A probe is not refused for a token that is wrong, either
+    assert await guard.bearer(bearing("x"), "GET", "/healthz") is NOBODY
+
+
+async def test_a_browsers_token_comes_as_a_subprotocol_on_a_stream_alone(guard: Guard) -> None:
+    offered = request(Sec_WebSocket_Protocol=f"streams.v1, streams.token.{token(sub='bob')}")
+
+    assert (await guard.bearer(offered, "GET", "/v1/stream")).grant.subject == "bob"
+    with pytest.raises(Refusal):
+        await guard.bearer(offered, *INBOX)
+
+
+async def test_a_token_of_any_length(guard: Guard) -> None:
+    for length in (5_000, 1_000_000):
+        with pytest.raises(BadToken, match="limit"):
+            await guard.check("x" * length)
+
+
+async def test_a_bearer_is_held_to_the_rate_of_all_tokens_of_the_subject(tmp_path: Path) -> None:
+    (tmp_path / "keys.pem").write_bytes(public_pem(KEY))
+    guard = Guard(
+        Settings(auth_keys=tmp_path / "keys.pem", rate_limit_per_second=0.01, rate_limit_burst=4)
+    )
+    await guard.open()
+    for number in range(4):
+        await guard.bearer(bearing(token(sub="bob", jti=str(number))), *INBOX)
+
+    with pytest.raises(Refusal) as refused:
+        await guard.bearer(bearing(token(sub="bob")), *INBOX)
+
+    assert refused.value.status == 429
+    assert int(refused.value.headers["Retry-After"]) >= 1
+    await guard.bearer(bearing(token(sub="ann")), *INBOX)
+    await guard.bearer(bearing(token()), *INBOX)
+    for _ in range(20):
+        await guard.bearer(bearing(token(sub="busy", streams={"rate": 0})), *INBOX)
+    await guard.close()
+
+
+async def test_what_is_noted_holds_no_token_and_is_not_endless(
+    guard: Guard, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    text = token(sub="bob")
+    bearer = await guard.check(text)
+    refusal, refused = Refusal(403, "forbidden", "no"), bearing(text)
+    for _ in range(1000):
+        guard.note(refusal, refused, INBOX[1], bearer)
+
+    assert "refused with 403 forbidden: GET /v1/queues/{queue}/messages" in caplog.text
+    assert "subject 'bob'" in caplog.text
+    assert text not in caplog.text + repr(bearer) + repr(guard)
+    assert text.rpartition(".")[2] not in caplog.text + repr(bearer)
+    assert len(caplog.records) < 100
+
+
+# Keys -------------------------------------------------------------------------------------
+
+
+async def test_a_new_file_of_keys_is_seen_and_the_old_keys_are_nobodys(
+    settings: Settings, guard: Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyrings, "SOON_SECONDS", 0.0)
+    assert settings.auth_keys is not None
+    new = ed25519.Ed25519PrivateKey.generate()
+    old_token = token()
+    await guard.check(old_token)
+
+    settings.auth_keys.write_bytes(json.dumps({"keys": [jwk(new, "new")]}).encode())
+    assert guard._keyring is not None
+    assert await guard._keyring.look_again()
+
+    await guard.check(token(new, "new"))
+    with pytest.raises(BadToken):
+        await guard.check(old_token)
+
+    # A file that is broken changes nothing
+    settings.auth_keys.write_bytes(b"{}")
+    assert not await guard._keyring.look_again()
+    await guard.check(token(new, "new"))
+
+
+async def test_keys_that_cannot_be_used_keep_the_worker_from_starting(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_bytes(b"hello")
+    with pytest.raises(SettingsError, match="STREAMS_AUTH_KEYS: no key"):
+        await Guard(Settings(auth_keys=tmp_path / "keys")).open()
+
+
+async def test_keys_by_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a server of keys that is not there yet
+    served: list[dict[str, Any]] = []
+    asked = 0
+
+    async def answer(_: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        return web.json_response({"keys": served}, status=200 if served else 503)
+
+    app = web.Application()
+    app.router.add_get("/keys", answer)
+    async with TestServer(app) as server:
+        settings = Settings.from_env({"STREAMS_AUTH_JWKS_URL": str(server.make_url("/keys"))})
+        guard = Guard(settings)
+        monkeypatch.setattr(keyrings, "SOON_SECONDS", 0.0)
+        with pytest.raises(SettingsError, match="503"):
+            await guard.open()
+        served.append(jwk(KEY, "first"))
+        await guard.open()
+        await guard.check(token(kid="first"))
+
+        # When a token names a key that is new, then it is fetched
+        new = ed25519.Ed25519PrivateKey.generate()
+        served.append(jwk(new, "second"))
+        await guard.check(token(new, "second"))
+
+        # When tokens name keys that are nowhere, then the server is not asked each time
+        monkeypatch.setattr(keyrings, "SOON_SECONDS", 60.0)
+        before = asked
+        for number in range(20):
+            with pytest.raises(BadToken):
+                await guard.check(token(new, f"unknown {number}"))
+        assert asked <= before + 1
+        await guard.close()
+
+
+async def test_a_server_of_keys_that_is_away_is_waited_for(unused_tcp_port_of: int) -> None:
+    url = f"http://127.0.0.1:{unused_tcp_port_of}/keys"
+    guard = Guard(Settings.from_env({"STREAMS_AUTH_JWKS_URL": url}))
+    await guard.open()
+    with pytest.raises(Unavailable):
+        await guard.check(token())
+    await guard.close()
+
+
+@pytest.fixture
+def unused_tcp_port_of() -> int:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
+# Without tokens, on this machine alone ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1:6066", "127.0.0.1", "localhost:6066", "LOCALHOST", "[::1]:6066", "127.1.2.3"],
+)
+async def test_this_machine_may_ask_itself(host: str) -> None:
+    guard = Guard(Settings())
+    for method in ("GET", "POST"):
+        assert await guard.bearer(request(method, Host=host), *INBOX) is EVERYBODY
+        same = request(method, Host=host, Origin=f"http://{host}".lower())
+        assert await guard.bearer(same, *INBOX) is EVERYBODY
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example.org",
+        "127.0.0.1.evil.example.org",
+        "localhost.evil.example.org:6066",
+        "evil.example.org:127",
+        "127.0.0.1@evil.example.org",
+        "127.0.0.1, evil.example.org",
+        "10.0.0.1",
+        "[::2]",
+        "0.0.0.0",
+        "",
+        "[::1",
+    ],
+)
+async def test_a_name_that_was_rebound_to_this_machine_is_refused(host: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        await Guard(Settings()).bearer(request(Host=host), *INBOX)
+    assert (refused.value.status, refused.value.code) == (403, "bad_host")
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example.org", "null", "", "http://127.0.0.1:1", "http://localhost:6066"]
+)
+async def test_another_sites_page_changes_nothing(origin: str) -> None:
+    guard = Guard(Settings())
+    for method in ("POST", "PUT", "DELETE"):
+        with pytest.raises(Refusal) as refused:
+            await guard.bearer(request(method, Host="127.0.0.1:6066", Origin=origin), *INBOX)
+        assert (refused.value.status, refused.value.code) == (403, "bad_origin")

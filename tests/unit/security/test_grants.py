@@ -1,0 +1,143 @@
+"""Grants: what is not granted is refused, and a claim that is not understood grants nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from streams.errors import BadToken, Forbidden
+from streams.security.grants import ALL, NOTHING, Grant, grant_of
+
+BOB: dict[str, Any] = {
+    "publish": ["chat.*", "@ann"],
+    "bind": ["chat.*"],
+    "read": ["@bob", "@bob.*", "chat.tavern"],
+}
+
+Ask = Callable[[Grant], Any]
+
+
+def granted(scopes: dict[str, Any], namespace: str = "", **claims: Any) -> Grant:
+    return grant_of({"exp": 2_000_000_000, "streams": scopes, **claims}, namespace)
+
+
+ALLOWED: list[Ask] = [
+    lambda g: g.check_publish("chat.tavern"),
+    lambda g: g.check_publish("@ann"),
+    lambda g: g.check_binding("chat.tavern", "bob"),
+    lambda g: g.check_binding("chat.tavern", "bob.phone"),
+    lambda g: g.check_queue("bob"),
+    lambda g: g.check_read("@bob.phone"),
+    lambda g: g.check_read("chat.tavern"),
+    lambda g: g.check_group("chat.x"),
+]
+REFUSED: list[Ask] = [
+    lambda g: g.check_publish("news"),
+    lambda g: g.check_publish("@bob"),
+    lambda g: g.check_publish("@annie"),
+    lambda g: g.check_publish("@chat.tavern"),
+    lambda g: g.check_binding("chat.tavern", "ann"),
+    lambda g: g.check_binding("news", "bob"),
+    lambda g: g.check_queue("ann"),
+    lambda g: g.check_queue("bobby"),
+    lambda g: g.check_queue("chat.tavern"),
+    lambda g: g.check_read("bob"),
+    lambda g: g.check_read("chat.other"),
+    lambda g: g.check_observe(),
+    lambda g: g.check_admin(),
+]
+
+
+@pytest.mark.parametrize("ask", ALLOWED)
+def test_what_is_granted(ask: Ask) -> None:
+    ask(granted(BOB))
+    ask(ALL)
+
+
+@pytest.mark.parametrize("ask", REFUSED)
+def test_what_is_not_granted_is_refused(ask: Ask) -> None:
+    with pytest.raises(Forbidden):
+        ask(granted(BOB))
+    ask(ALL)
+
+
+@pytest.mark.parametrize("ask", [*ALLOWED, *REFUSED])
+@pytest.mark.parametrize("nothing", [NOTHING, granted({}), granted({"admin": False})])
+def test_nothing_is_granted_by_default(ask: Ask, nothing: Grant) -> None:
+    with pytest.raises(Forbidden):
+        ask(nothing)
+
+
+def test_who_binds_for_others_need_not_read_their_queues() -> None:
+    grant = granted({"bind": ["chat.*", "@*"]})
+
+    grant.check_binding("chat.a", "ann")
+    with pytest.raises(Forbidden):
+        grant.check_queue("ann")
+    with pytest.raises(Forbidden):
+        grant.check_binding("news", "ann")
+
+
+def test_an_observer_sees_and_does_nothing() -> None:
+    grant = granted({"observe": True})
+
+    grant.check_observe()
+    with pytest.raises(Forbidden):
+        grant.check_admin()
+
+
+def test_a_subject_sends_under_its_own_name() -> None:
+    bob = granted(BOB, sub="bob")
+
+    assert bob.sender(None) == "bob"
+    assert bob.sender("bob") == "bob"
+    for other in ("ann", "Bob", ""):
+        with pytest.raises(Forbidden):
+            bob.sender(other)
+    assert granted(BOB).sender(None) == ""
+    assert granted(BOB).sender("ann") == "ann"
+    assert granted({"admin": True}, sub="root").sender("ann") == "ann"
+    assert granted({"admin": True}, sub="root").sender(None) == "root"
+
+
+def test_a_token_is_for_one_namespace() -> None:
+    assert granted({"namespace": "a", "admin": True}, "a").admin
+    for scopes, namespace in (
+        ({"namespace": "a"}, ""),
+        ({"namespace": "a"}, "b"),
+        ({"admin": True}, "a"),
+        ({"namespace": ["a"]}, "a"),
+        ({"namespace": "*"}, "a"),
+    ):
+        with pytest.raises(BadToken, match="namespace"):
+            granted(scopes, namespace)
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"streams": None},
+        {"streams": ["admin"]},
+        {"streams": "admin"},
+        {"streams": {"publish": "*"}},
+        {"streams": {"publish": [1]}},
+        {"streams": {"publish": [""]}},
+        {"streams": {"publish": {"*": True}}},
+        {"streams": {"admin": 1}},
+        {"streams": {"admin": "true"}},
+        {"streams": {"observe": None}},
+        {"streams": {"rate": -1}},
+        {"streams": {"rate": True}},
+        {"streams": {"rate": "9"}},
+        {"streams": {"adminn": True}},
+        {"sub": 7},
+        {"sub": ""},
+        {"sub": "a\nb"},
+        {"sub": "x" * 256},
+    ],
+)
+def test_claims_that_are_not_understood_make_the_token_invalid(claims: dict[str, Any]) -> None:
+    with pytest.raises(BadToken):
+        grant_of({"exp": 2_000_000_000, "streams": BOB, **claims}, "")
