@@ -512,6 +512,8 @@ class Settings:
             "socket.nagle.disable": True,
             # Each attempt to connect is a line otherwise; who needs to know gets an error.
             "log_level": 2,
+            # A broker that is back is tried within a second, not within ten.
+            "reconnect.backoff.max.ms": 1_000,
         }
         if self._uses_tls or self._uses_sasl:
             config["security.protocol"] = self.kafka_security_protocol

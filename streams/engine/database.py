@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,14 @@ from rocksdict import (
     WriteBufferManager,
 )
 
-FORMAT = 1
+from streams.errors import Unavailable
+
+FORMAT = 2
 """Version of the layout on disk; another one is wiped and rebuilt from the changelog."""
 
 _META = b"\0meta"
-_META_LAYOUT = struct.Struct(">BQQ16s")  # format, next changelog offset, written at (ms), topic id
+# Format, next changelog offset, written at (ms), topic id, number and size of RocksDB's manifest.
+_META_LAYOUT = struct.Struct(">BQQ16sQQ")
 
 
 class Resources:
@@ -75,31 +78,80 @@ class Database:
     across it.  Methods may be called from any thread.
     """
 
-    def __init__(self, path: Path, resources: Resources) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def __init__(
+        self,
+        path: Path,
+        resources: Resources,
+        on_damage: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Open or create; `on_damage` is called, from any thread, when a read shows damage.
+
+        Raises:
+            InUse, NoSpace, Damaged, UnknownFormat
+        """
         self.path = path
-        self._db = Rdict(str(path), resources.options())
+        self._on_damage = on_damage
+        self._manifest_file: Path | None = None
+        manifest = self._manifest()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = Rdict(str(path), resources.options())
+        except Exception as exc:
+            raise _explained(path, exc) from exc
         self.next_offset = 0
         self.written_at = 0
         self.topic_id = bytes(16)
-        meta = self._db.get(_META)
+        try:
+            meta = self.get(_META)
+        except Damaged:
+            self._db.close()
+            raise
         if meta is not None:
-            version, self.next_offset, self.written_at, self.topic_id = _META_LAYOUT.unpack(meta)
-            if version != FORMAT:
-                raise UnknownFormat(f"{path} has format {version}, this program writes {FORMAT}")
+            if meta[0] != FORMAT:
+                self._db.close()
+                raise UnknownFormat(f"{path} has format {meta[0]}, this program writes {FORMAT}")
+            _, self.next_offset, self.written_at, self.topic_id, *before = _META_LAYOUT.unpack(meta)
+            if manifest < tuple(before):
+                # RocksDB takes a manifest that was cut short for one that it was about to
+                # write when it crashed, and forgets the files that the lost part names.
+                self._db.close()
+                raise Damaged(f"{path} is damaged: its manifest has been cut short")
+        self._manifest_file = None
 
     def get(self, key: bytes) -> bytes | None:
-        """Return the value of a raw key, or None."""
-        value: bytes | None = self._db.get(key)
+        """Return the value of a raw key, or None; raises Damaged."""
+        try:
+            value: bytes | None = self._db.get(key)
+        except Exception as exc:
+            raise self._failed(exc) from exc
         return value
 
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield rows with start <= key < end in ascending order, as of now."""
-        return _scan(self._db, start, end)
+        """Yield rows with start <= key < end in ascending order, as of now; raises Damaged."""
+        return _scan(self._db, start, end, self._failed)
 
     def snapshot(self) -> Snapshot:
         """Return the database as it is now, unmoved by later writes."""
-        return Snapshot(self._db.snapshot())
+        return Snapshot(self._db.snapshot(), self._failed)
+
+    def _manifest(self) -> tuple[int, int]:
+        """Number and size of the manifest, the log of which files the database consists of."""
+        try:
+            if self._manifest_file is None:
+                name = (self.path / "CURRENT").read_text().strip()
+                self._manifest_file = self.path / name
+            return int(self._manifest_file.name.rpartition("-")[2]), (
+                self._manifest_file.stat().st_size
+            )
+        except (OSError, ValueError):
+            self._manifest_file = None  # there is none yet, or it has just been replaced
+            return 0, 0
+
+    def _failed(self, exc: Exception) -> Exception:
+        error = _explained(self.path, exc)
+        if isinstance(error, Damaged):
+            self._on_damage()
+        return error
 
     def write(
         self,
@@ -120,8 +172,12 @@ class Database:
                 delete(key)
             else:
                 put(key, value)
-        put(_META, _META_LAYOUT.pack(FORMAT, next_offset, now_ms, topic_id))
-        self._db.write(batch)
+        meta = _META_LAYOUT.pack(FORMAT, next_offset, now_ms, topic_id, *self._manifest())
+        put(_META, meta)
+        try:
+            self._db.write(batch)
+        except Exception as exc:
+            raise self._failed(exc) from exc
         self.next_offset = next_offset
         self.written_at = now_ms
         self.topic_id = topic_id
@@ -151,8 +207,9 @@ class Database:
 class Snapshot:
     """A `Database` as it was at one moment."""
 
-    def __init__(self, snapshot: Any) -> None:
+    def __init__(self, snapshot: Any, failed: Callable[[Exception], Exception]) -> None:
         self._snapshot = snapshot
+        self._failed = failed
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of a raw key, or None."""
@@ -160,28 +217,67 @@ class Snapshot:
             value: bytes | None = self._snapshot[key]
         except KeyError:
             return None
+        except Exception as exc:
+            raise self._failed(exc) from exc
         return value
 
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield rows with start <= key < end in ascending order."""
-        return _scan(self._snapshot, start, end)
+        return _scan(self._snapshot, start, end, self._failed)
 
 
 class UnknownFormat(Exception):
     """A database on disk was written by another version of this program."""
 
 
-def _scan(source: Any, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+class Damaged(Unavailable):
+    """Files of a database are not what was written: it must be rebuilt."""
+
+
+class InUse(Unavailable):
+    """Another process has the database open."""
+
+
+class NoSpace(Unavailable):
+    """The disk is full, or the process has no more files to open; nothing is damaged."""
+
+
+_SPACE = ("No space left", "Disk quota exceeded", "Too many open files")
+
+
+def _explained(path: Path, exc: Exception) -> Exception:
+    """Say what RocksDB's error means: it has one class for all of them."""
+    text = str(exc)
+    if "/LOCK:" in text:
+        return InUse(f"{path} is in use by another process")
+    if any(words in text for words in _SPACE):
+        return NoSpace(f"{path}: {text}")
+    return Damaged(f"{path} is damaged: {text}")
+
+
+def _scan(
+    source: Any, start: bytes, end: bytes, failed: Callable[[Exception], Exception]
+) -> Iterator[tuple[bytes, bytes]]:
     bound = ReadOptions()
     bound.set_iterate_upper_bound(end)
-    return _held(source.items(from_key=start, read_opt=bound), bound)
+    rows = source.iter(bound)
+    rows.seek(start)
+    return _walk(rows, bound, failed)
 
 
-def _held(
-    rows: Iterator[tuple[bytes, bytes]], _bound: ReadOptions
+def _walk(
+    rows: Any, _bound: ReadOptions, failed: Callable[[Exception], Exception]
 ) -> Iterator[tuple[bytes, bytes]]:
     # The iterator points into the options' bound, and does not keep them alive itself.
-    yield from rows
+    # Where it meets a damaged block it just ends, as if there were no more: `status` tells.
+    valid, key, value, following = rows.valid, rows.key, rows.value, rows.next
+    try:
+        while valid():
+            yield key(), value()
+            following()
+        rows.status()
+    except Exception as exc:
+        raise failed(exc) from exc
 
 
 def wipe(path: Path) -> None:

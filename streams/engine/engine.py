@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from streams.engine.output import Headers, Ledger, OutputProducer, Publisher
 from streams.engine.partition import Partition
 from streams.engine.source import Chunk, SourceReader
 from streams.engine.standby import StandbyFollower
+from streams.engine.watchdog import Duty, Progress, Watchdog
 from streams.errors import StreamsError, Unavailable
 from streams.fold import Fold, FoldFactory, Record
 from streams.topics import ensure_topics
@@ -44,6 +45,9 @@ T = TypeVar("T")
 
 DEAD_LETTER_BYTES = 1 << 20
 """A dead letter carries at most this much of the record's value."""
+
+STUCK_SECONDS = 75.0
+"""Who owes something and has not moved for so long is stuck; longer than a rebalance may take."""
 
 COMMIT_SECONDS = 0.5
 """How often source offsets are committed to the consumer group, for lag tools."""
@@ -81,12 +85,15 @@ class Engine(Service):
         self.on_step: Callable[[str, str], None] | None = None
         """For tests: called, from any thread, when a checkpoint begins a step."""
         self.tables: dict[str, TableSpec] = {}
+        self._table_of: dict[str, str] = {}
         self.partitions: dict[tuple[str, int], Partition] = {}
+        self.stuck_seconds = STUCK_SECONDS
         self.started_at = time.time()
         self._epoch = 0
         self._topic_ids: dict[str, bytes] = {}
         self._positions: dict[tuple[str, int], int] = {}
         self._closed = False
+        self._progress: dict[Partition, Progress] = {}
         self._standbys: set[tuple[str, int]] = set()
         self._control_lock = threading.Lock()
         self._assigning = asyncio.Lock()
@@ -97,6 +104,7 @@ class Engine(Service):
         """Declare a table; to be called before the app starts."""
         spec = TableSpec(name, source_topic, self.settings.changelog(name), factory)
         self.tables[name] = spec
+        self._table_of[spec.changelog_topic] = name
         return spec
 
     @property
@@ -135,6 +143,8 @@ class Engine(Service):
             settings.chunk_bytes,
         )
         self.standby = StandbyFollower(self.client, self.app_id, self.resources, self.topic_id)
+        self.watchdog = Watchdog(self._duties, self._kafka_is_whole, self.stuck_seconds)
+        await self.add_runtime_dependency(self.watchdog)
 
     def _learn_topics(self) -> None:
         """Make the topics if they are missing, and learn their ids. Blocks.
@@ -177,8 +187,10 @@ class Engine(Service):
 
     # Assignment ---------------------------------------------------------------------
 
-    async def assign(self, actives: set[tuple[str, int]], standbys: set[tuple[str, int]]) -> None:
-        """Take over an assignment of (table, partition) pairs.
+    async def assign(
+        self, actives: set[tuple[str, int]], standbys: set[tuple[str, int]], generation: int
+    ) -> None:
+        """Take over the assignment of a generation, as (table, partition) pairs.
 
         Partitions that stay are left alone, unless somebody else has written to them.
         """
@@ -189,15 +201,19 @@ class Engine(Service):
             lost = [p for key, p in self.partitions.items() if key not in actives]
             for partition in lost:
                 del self.partitions[partition.table, partition.number]
+            kept = list(self.partitions.values())
+            if self._consumer.absent:
+                # An owner of the meantime may have answered reads and not written yet.
+                theirs = kept
+            else:
+                mine = await asyncio.gather(*(partition.still_mine() for partition in kept))
+                theirs = [p for p, is_mine in zip(kept, mine, strict=True) if not is_mine]
+            for partition in theirs:
+                partition.reopen()
+            self._consumer.looked_after(generation)
             await asyncio.gather(*(partition.close(checkpoint=False) for partition in lost))
             for key in self._standbys - standbys:
                 await self.standby.release(self._followed(key))
-            kept = list(self.partitions.values())
-            for partition, mine in zip(
-                kept, await asyncio.gather(*(p.still_mine() for p in kept)), strict=True
-            ):
-                if not mine:
-                    partition.reopen()
             for key in sorted(actives - self.partitions.keys()):
                 self._open(key)
             for key in standbys - self._standbys:
@@ -285,6 +301,8 @@ class Engine(Service):
             return None
         if self.source.failure is not None:
             return f"source reader: {self.source.failure!r}"
+        if hasattr(self, "watchdog") and self.watchdog.verdict is not None:
+            return f"stuck: {self.watchdog.verdict}"
         if self.outputs.fatal is not None:
             return f"output producer: {self.outputs.fatal.str()}"
         return None
@@ -405,14 +423,20 @@ class Engine(Service):
         self._epoch += 1
         return self._epoch
 
-    def lease_valid(self) -> bool:
-        """Whether the group has counted this worker within its session timeout.
+    def lease_valid(self, source: tuple[str, int]) -> bool:
+        """Whether a source partition is known to be this worker's still.
 
-        A worker that was stopped for longer sees at once, before any heartbeat is
-        answered, that its partitions may have moved.
+        A worker that was stopped for longer than the session timeout sees at once, before
+        any heartbeat is answered, that its partitions may have moved; and when the group
+        has taken it back, it answers nothing until it has seen whether they had.
         """
-        age = time.monotonic() - self._consumer.last_heartbeat
-        return age < self.settings.session_timeout_seconds
+        consumer = self._consumer
+        age = time.monotonic() - consumer.last_heartbeat
+        return (
+            age < self.settings.session_timeout_seconds
+            and not consumer.absent
+            and consumer.holds(*source)
+        )
 
     def committed(self, source: tuple[str, int], offset: int) -> None:
         """Commit a source offset to the consumer group, some time soon."""
@@ -439,6 +463,47 @@ class Engine(Service):
             now = self.loop.time()
             for partition in self.partitions.values():
                 partition.remind(now)
+
+    def _duties(self) -> dict[Hashable, Duty]:
+        """List what this worker has to do, for the watchdog."""
+        if self._closed:
+            return {}
+        partitions = list(self.partitions.values())
+        self._progress = {p: self._progress.get(p) or Progress() for p in partitions}
+        duties: dict[Hashable, Duty] = {}
+        for partition, progress in self._progress.items():
+            duties |= progress.duties(partition)
+        heartbeat = self._consumer.last_heartbeat
+        duties["group membership"] = Duty(True, heartbeat, "no heartbeat was accepted")
+        duties["source reader"] = Duty(True, self.source.turns, "its thread hangs")
+        app: Any = self.app
+        assigned = {
+            (self._table_of[tp.topic], tp.partition)
+            for tp in app.assignor.assigned_actives()
+            if tp.topic in self._table_of
+        }
+        duties["assignment"] = Duty(
+            bool(app.rebalancing) or assigned != self.partitions.keys(),
+            app.consumer_generation_id,
+            f"rebalancing: {app.rebalancing}, {len(assigned)} partitions assigned, "
+            f"{len(partitions)} open",
+        )
+        return duties
+
+    def _kafka_is_whole(self) -> bool:
+        """Tell whether every partition that this worker needs can be written to. Blocks."""
+        enough = max(1, self.settings.replication - 1)
+        mine = self.source_topics | self._table_of.keys()
+        try:
+            topics = self._admin.list_topics(timeout=5.0).topics
+        except KafkaException:
+            return False
+        return mine <= topics.keys() and all(
+            partition.leader >= 0 and len(partition.isrs) >= (enough if name in mine else 1)
+            for name, topic in topics.items()
+            if name in mine or name.startswith("__")
+            for partition in topic.partitions.values()
+        )
 
     @Service.task
     async def _watch_for_failure(self) -> None:
@@ -496,7 +561,3 @@ class Engine(Service):
         """A checkpoint begins a step; for any thread."""
         if self.on_step is not None:
             self.on_step(name, step)
-
-    def is_locked(self, error: Exception) -> bool:
-        """Whether opening a database failed because another process has it open."""
-        return "lock" in str(error).lower()

@@ -33,7 +33,7 @@ from streams.engine.changelog import (
     unpack_marker,
 )
 from streams.engine.checkpoint import Checkpoint
-from streams.engine.database import Database, UnknownFormat, wipe
+from streams.engine.database import Damaged, Database, UnknownFormat, wipe
 from streams.engine.output import Ledger
 from streams.engine.overlay import LayeredRows, OverlayRows, Reader
 from streams.engine.ports import Context
@@ -114,6 +114,7 @@ class Partition:
         self._closing = False
         self._releasing = False
         self._lost = False
+        self._damaged = False
         self._final_checkpoint = False
         self._accepted = 0
         self._epoch = 0
@@ -131,7 +132,13 @@ class Partition:
     @property
     def ready(self) -> bool:
         """Whether reads may be answered from `rows`."""
-        return self.state is State.READY and self._context.lease_valid()
+        source = (self.source_topic, self.number)
+        return (
+            self.state is State.READY
+            and not self._lost
+            and not self._damaged
+            and self._context.lease_valid(source)
+        )
 
     @property
     def rows(self) -> OverlayRows:
@@ -181,6 +188,16 @@ class Partition:
             "overlay_rows": rows.pending,
             "overlay_bytes": rows.pending_bytes,
         }
+
+    @property
+    def saving(self) -> bool:
+        """Whether a checkpoint is under way, or due."""
+        return self._checkpoint is not None or self._context.loop.time() > self._checkpoint_due
+
+    @property
+    def unfinished(self) -> tuple[int, int]:
+        """Changes with every step within a chunk: outputs sent, rows changed."""
+        return self._ledger.sent, self._rows.pending if self._rows is not None else 0
 
     def snapshot(self) -> LayeredRows:
         """Return the rows of this moment, unmoved by what is folded later.
@@ -291,6 +308,7 @@ class Partition:
     async def _run(self) -> None:
         while not self._closing:
             try:
+                await self._until_member()
                 await self._open()
                 await self._work()
                 if self._final_checkpoint:
@@ -326,6 +344,17 @@ class Partition:
                 async with asyncio.timeout(seconds):
                     await self._woken.wait()
 
+    async def _until_member(self) -> None:
+        """Wait while the group may have given this partition to another.
+
+        Opening fences whoever has it open: a worker that was fenced itself, and has not been
+        told yet that its partitions have moved, must not do that to the new owner.
+        """
+        while not self._context.lease_valid((self.source_topic, self.number)):
+            if self._closing:
+                raise Stopped
+            await self._pause(0.2)
+
     async def _open(self) -> None:
         context = self._context
         self.state = State.OPENING
@@ -360,26 +389,33 @@ class Partition:
     def _open_database(self) -> None:
         context = self._context
         topic_id = context.topic_id(self.changelog_topic)
+        if self._damaged:
+            logger.warning("%s was damaged: rebuilding from the changelog", self._path)
+            wipe(self._path)
+            self._damaged = False
         try:
-            database = Database(self._path, context.resources)
-        except UnknownFormat as exc:
+            database = self._new_database()
+        except (UnknownFormat, Damaged) as exc:
             logger.warning("%s: rebuilding from the changelog", exc)
             wipe(self._path)
-            database = Database(self._path, context.resources)
-        except Exception as exc:
-            if context.is_locked(exc):
-                raise Unavailable(f"{self._path} is in use by another process") from None
-            logger.warning("%s is damaged (%s): rebuilding from the changelog", self._path, exc)
-            wipe(self._path)
-            database = Database(self._path, context.resources)
+            self._damaged = False
+            database = self._new_database()
         if database.next_offset > 0:
             reason = self._stale(database, topic_id)
             if reason is not None:
                 logger.warning("%s: %s: rebuilding from the changelog", self._path, reason)
                 database.close()
                 wipe(self._path)
-                database = Database(self._path, context.resources)
+                database = self._new_database()
         self._database = database
+
+    def _new_database(self) -> Database:
+        return Database(self._path, self._context.resources, self._notice_damage)
+
+    def _notice_damage(self) -> None:
+        """Stop answering, and open afresh without what is on disk; called from any thread."""
+        self._damaged = True
+        self._context.loop.call_soon_threadsafe(self._woken.set)
 
     def _stale(self, database: Database, topic_id: bytes) -> str | None:
         """Say why a database cannot be continued from, or None when it can."""
@@ -427,6 +463,8 @@ class Partition:
         while not self._closing:
             if self._lost:
                 raise Fenced("somebody else wrote to the changelog")
+            if self._damaged:
+                raise Damaged(f"{self._path} is damaged")
             if self._chunks:
                 chunk = self._chunks.popleft()
                 self.folding = True
@@ -448,7 +486,7 @@ class Partition:
 
     async def _idle(self) -> None:
         self._woken.clear()
-        if not (self._chunks or self._closing or self._lost):
+        if not (self._chunks or self._closing or self._lost or self._damaged):
             await self._woken.wait()
         self._slice_began = time.monotonic()
 
@@ -485,6 +523,8 @@ class Partition:
                         await self._breathe()
             except BadRecord as exc:
                 await self._dead_letter(record, str(exc))
+            except Unavailable:  # rows that cannot be read, outputs that are not taken
+                raise
             except Exception as exc:  # a defect of the fold must not stop the partition
                 logger.exception("%s/%d: offset %d", self.source_topic, self.number, record.offset)
                 await self._dead_letter(record, f"internal error: {type(exc).__name__}: {exc}")

@@ -23,7 +23,7 @@ T = TypeVar("T")
 class Context(Protocol):
     """Shared by all partitions of one worker; methods are called in the event loop.
 
-    The exceptions are `topic_id`, `changelog_end`, `source_end`, `is_locked` and `step`,
+    The exceptions are `topic_id`, `changelog_end`, `source_end` and `step`,
     which are called from worker threads too.
     """
 
@@ -60,8 +60,8 @@ class Context(Protocol):
         """A number that no earlier assignment of a source has had."""
         ...
 
-    def lease_valid(self) -> bool:
-        """Whether this worker is known to be in the consumer group still."""
+    def lease_valid(self, source: tuple[str, int]) -> bool:
+        """Whether a source partition is known to be this worker's still."""
         ...
 
     def committed(self, source: tuple[str, int], offset: int) -> None:
@@ -90,8 +90,4 @@ class Context(Protocol):
 
     def step(self, name: str, step: str) -> None:
         """A checkpoint begins a step: a place for tests to stop the process."""
-        ...
-
-    def is_locked(self, error: Exception) -> bool:
-        """Whether opening a database failed because another process has it open."""
         ...

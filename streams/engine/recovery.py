@@ -60,6 +60,7 @@ class Recovery(FaustRecovery):
                     for tp in app.assignor.assigned_standbys()
                     if tp.topic in changelogs
                 },
+                generation=generation,
             )
             if app.consumer_generation_id != generation or self.should_stop:
                 continue  # another rebalance has begun

@@ -88,6 +88,8 @@ class SourceReader:
         self._ends: dict[Source, int] = {}
         self._running = True
         self.failure: BaseException | None = None
+        self.turns = 0
+        """Grows all the time while the thread lives."""
         self._consumer = Consumer(
             {
                 **client,
@@ -138,6 +140,7 @@ class SourceReader:
         try:
             next_read = 0.0
             while self._running:
+                self.turns += 1
                 while self._commands:
                     self._commands.popleft()()
                 early = next_read - time.monotonic()

@@ -35,6 +35,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     last_heartbeat: float = float("-inf")
     """Monotonic time at which the last heartbeat that the group accepted was sent."""
+    assigned: frozenset[TP] = frozenset()
+    """What the last assignment gave to this worker, known before the engine has seen it."""
+    absent = False
+    """Whether the group had a generation without this worker, and the engine has not yet
+    looked what happened to its partitions meanwhile."""
+    _generation = -1
 
     async def on_start(self) -> None:
         """Start aiokafka's consumer, and note its heartbeats from then on."""
@@ -62,6 +68,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Pause what is not read through aiokafka, then let Faust take the assignment."""
+        # Generations are numbered one by one: with one missed, partitions that this worker
+        # has again may have been somebody else's.  What it has lost stops answering at once.
+        self.absent = self.absent or generation_id != self._generation + 1
+        self._generation = generation_id
+        self.assigned = frozenset(assigned)
         self.last_heartbeat = time.monotonic()
         consumer = self._ensure_consumer()
         foreign = cast(Consumer, self.consumer).read_elsewhere(assigned)
@@ -119,6 +130,20 @@ class Consumer(driver.Consumer):
     def last_heartbeat(self) -> float:
         """Monotonic time at which the last accepted heartbeat was sent."""
         return self._thread.last_heartbeat
+
+    @property
+    def absent(self) -> bool:
+        """Whether partitions may have been somebody else's since the engine last looked."""
+        return self._thread.absent
+
+    def looked_after(self, generation: int) -> None:
+        """Take note that the engine has seen to what happened before a generation began."""
+        if self._thread._generation == generation:
+            self._thread.absent = False
+
+    def holds(self, topic: str, partition: int) -> bool:
+        """Whether the last assignment, seen by the engine or not, has a partition in it."""
+        return TP(topic, partition) in self._thread.assigned
 
     def arrive(self, chunks: Iterable[Chunk]) -> None:
         """Take chunks that were read together, to be handed to their agents in order."""

@@ -24,6 +24,7 @@ def test_without_variables_the_defaults_hold() -> None:
     assert settings.librdkafka() == {
         "bootstrap.servers": "127.0.0.1:9092",
         "log_level": 2,
+        "reconnect.backoff.max.ms": 1_000,
         "socket.nagle.disable": True,
     }
     assert settings.faust_credentials() is None
@@ -187,6 +188,7 @@ def test_both_clients_get_the_same_security() -> None:
         "bootstrap.servers": "127.0.0.1:9092",
         "socket.nagle.disable": True,
         "log_level": 2,
+        "reconnect.backoff.max.ms": 1_000,
         "security.protocol": "SASL_SSL",
         "sasl.mechanisms": "SCRAM-SHA-512",
         "sasl.username": "resident",

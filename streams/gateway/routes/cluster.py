@@ -27,7 +27,10 @@ async def cluster(call: Call) -> web.StreamResponse:
 
 
 async def healthy(call: Call) -> web.StreamResponse:
-    """Answer as long as the process and its event loop live."""
+    """Answer 200 as long as the process lives and need not be restarted."""
+    failure = call.parts.engine.status()["failure"]
+    if failure is not None:
+        raise unavailable(f"this worker has failed and is about to end: {failure}")
     return json_answer({"status": "ok"})
 
 

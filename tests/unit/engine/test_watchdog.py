@@ -1,0 +1,175 @@
+"""Who is stuck, and who only has nothing to do, waits for Kafka, or was itself stopped."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+
+from streams.engine.partition import State
+from streams.engine.watchdog import EXIT_CODE, Duty, Patience, Progress
+
+
+def look_for(seconds: int, patience: Patience, duty: Duty, possible: bool = True) -> str | None:
+    for now in range(0, seconds + 1, 2):
+        verdict = patience.look(float(now), {"members/0": duty}, possible)
+        if verdict is not None:
+            return verdict
+    return None
+
+
+def test_who_owes_something_and_does_not_move_is_stuck() -> None:
+    verdict = look_for(60, Patience(30.0, 2.0), Duty(True, 7, "5 records behind"))
+    assert verdict == "members/0 has made no progress for 30 s: 5 records behind"
+
+
+def test_who_owes_nothing_may_stand_still() -> None:
+    assert look_for(600, Patience(30.0, 2.0), Duty(False, 7, "")) is None
+
+
+def test_who_moves_is_not_stuck() -> None:
+    patience = Patience(30.0, 2.0)
+    for now in range(0, 600, 2):
+        assert patience.look(float(now), {"a": Duty(True, now // 20, "")}, True) is None
+
+
+def test_nobody_is_stuck_while_kafka_is_away() -> None:
+    assert look_for(600, Patience(30.0, 2.0), Duty(True, 7, ""), possible=False) is None
+
+
+def test_time_in_which_the_process_was_stopped_does_not_count() -> None:
+    # Given a duty that has waited for a moment
+    patience, duty = Patience(30.0, 2.0), Duty(True, 7, "")
+    for now in (0.0, 2.0, 4.0):
+        patience.look(now, {"a": duty}, True)
+
+    # When the process is stopped for an hour, Then it has waited a moment more, not an hour
+    assert patience.look(3_600.0, {"a": duty}, True) is None
+    assert patience.waited["a"] <= 8.0
+
+
+def test_what_is_gone_is_forgotten() -> None:
+    patience = Patience(30.0, 2.0)
+    for now in range(0, 28, 2):
+        patience.look(float(now), {"a": Duty(True, 1, "")}, True)
+    patience.look(28.0, {}, True)
+    assert patience.look(30.0, {"a": Duty(True, 1, "")}, True) is None
+
+
+@dataclass
+class FakePartition:
+    table: str = "members"
+    number: int = 0
+    state: State = State.READY
+    position: int = 10
+    checkpointed: int = 10
+    restored_to: int = 4
+    source_end: int = 10
+    failures: int = 0
+    unfinished: tuple[int, int] = (0, 0)
+    saving: bool = False
+
+
+def duties(progress: Progress, partition: FakePartition) -> tuple[Duty, Duty]:
+    """What it owes: folding, and a checkpoint."""
+    both = progress.duties(partition)  # type: ignore[arg-type]
+    assert list(both) == ["folding of members/0", "checkpoint of members/0"]
+    folding, saving = both.values()
+    return folding, saving
+
+
+def test_a_partition_owes_until_it_is_ready_and_everything_is_saved() -> None:
+    def owes(partition: FakePartition) -> tuple[bool, bool]:
+        folding, saving = duties(Progress(), partition)
+        return folding.owes, saving.owes
+
+    assert owes(FakePartition()) == (False, False)
+    assert owes(FakePartition(state=State.OPENING)) == (True, False)
+    assert owes(FakePartition(source_end=11)) == (True, False)
+    assert owes(FakePartition(checkpointed=9)) == (False, False)  # not due yet
+    assert owes(FakePartition(checkpointed=9, saving=True)) == (False, True)
+
+
+def test_folding_on_is_no_excuse_for_a_checkpoint_that_hangs() -> None:
+    progress = Progress()
+    marks = {
+        duties(progress, FakePartition(position=position, saving=True))[1].mark
+        for position in range(10, 20)
+    }
+    assert len(marks) == 1
+
+
+def test_a_long_chunk_is_progress() -> None:
+    progress = Progress()
+    first, _ = duties(progress, FakePartition(source_end=11, unfinished=(1, 0)))
+    second, _ = duties(progress, FakePartition(source_end=11, unfinished=(2, 0)))
+    assert first.mark != second.mark
+
+
+def test_failing_at_the_same_place_again_and_again_is_no_progress() -> None:
+    # Given a partition that has come to a place where it fails
+    progress = Progress()
+    duties(progress, FakePartition(source_end=20))
+    first = duties(progress, FakePartition(source_end=20, failures=1, unfinished=(3, 1)))
+
+    # When it is opened afresh, restored, and gets to that place again
+    for failures in range(1, 5):
+        for state, position, sent in (
+            (State.OPENING, 0, 0),
+            (State.RESTORING, 0, 0),
+            (State.CATCHING_UP, 8, 2),
+            (State.READY, 10, 3),
+        ):
+            partition = FakePartition(
+                state=state,
+                position=position,
+                source_end=20,
+                failures=failures,
+                unfinished=(sent, 0),
+            )
+            # Then nothing of that counts
+            again = duties(progress, partition)
+            assert [duty.mark for duty in again] == [duty.mark for duty in first]
+
+
+GUARDED = """
+import asyncio, time
+from streams.engine.watchdog import LoopGuard
+
+async def main():
+    LoopGuard.TICK_SECONDS = 0.1
+    guard = LoopGuard(asyncio.get_running_loop(), 0.5)
+    guard.start()
+    await asyncio.sleep(1)
+    print("alive", flush=True)
+    {then}
+
+asyncio.run(main())
+"""
+
+
+def run(then: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", GUARDED.format(then=then)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_process_whose_event_loop_hangs_is_ended_with_its_stacks() -> None:
+    ended = run("time.sleep(30)")
+    assert (ended.returncode, ended.stdout) == (EXIT_CODE, "alive\n")
+    assert "event loop has stood still" in ended.stderr
+    assert "time.sleep" in ended.stderr or "in main" in ended.stderr
+
+
+def test_a_process_whose_event_loop_goes_on_lives() -> None:
+    assert run("await asyncio.sleep(1); guard.stop()").returncode == 0
+
+
+def test_what_does_not_end_by_itself_is_ended() -> None:
+    ended = run("guard.end_within(0.3); await asyncio.sleep(30)")
+    assert ended.returncode == EXIT_CODE
+    assert "does not end by itself" in ended.stderr
