@@ -19,7 +19,7 @@ from streams.faults.load import Load
 from streams.faults.rig import FIRST_PORT, HOST, Rig
 from streams.faults.watching import Watch
 from streams.faults.worker import SPRUNG
-from streams.settings import TABLES, Settings
+from streams.settings import PREFIX, TABLES, Settings
 
 SESSION_SECONDS = 6.0
 READY_SECONDS = 90.0
@@ -115,7 +115,8 @@ class Scene:
             "STREAMS_WRITE_BUFFER_BYTES": "16MiB",
             **more,
         }
-        self.settings = Settings.from_env({**self._environment, "STREAMS_DATA": str(folder)})
+        known = {key: value for key, value in self._environment.items() if key.startswith(PREFIX)}
+        self.settings = Settings.from_env({**known, "STREAMS_DATA": str(folder)})
         self._linked = linked
         self.urls: list[str] = []
         """Gateways that clients know; a list that they share."""
@@ -127,7 +128,7 @@ class Scene:
 
     @staticmethod
     def _worker_environment() -> dict[str, str]:
-        return {key: value for key, value in os.environ.items() if not key.startswith("STREAMS_")}
+        return {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
 
     def _prepare_worker(self) -> Worker:
         number = len(self.workers)

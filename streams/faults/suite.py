@@ -17,6 +17,7 @@ from streams.faults import checker
 from streams.faults.catalogue import Fault
 from streams.faults.checker import Findings, check
 from streams.faults.client import Client
+from streams.faults.evidence import TablePartition
 from streams.faults.gathering import gather, settle
 from streams.faults.load import Load
 from streams.faults.rig import Rig
@@ -45,8 +46,20 @@ class Result:
     ready: float = 0.0
     """Seconds until everything was ready again after the fault was over."""
     seconds: float = 0.0
+    stalls: dict[TablePartition, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     skipped: str | None = None
+
+    def take(self, scene: Scene) -> None:
+        """Take over what the scene itself has counted."""
+        answers, stalls = scene.answers, self.stalls
+        self.confirmed, self.refused = answers.confirmed, answers.refused
+        self.unknown = answers.unknown
+        self.stalled = max(stalls.values(), default=0.0)
+        untouched = [stalls.get(key, 0.0) for key in scene.untouched]
+        self.untouched = round(max(untouched), 2) if untouched and stalls else None
+        self.ready = scene.ready_seconds
+        self.notes += scene.notes
 
     @property
     def ok(self) -> bool:
@@ -141,7 +154,7 @@ class Suite:
             result.findings.note(checker.UNFINISHED, str(error))
         finally:
             await scene.stop()
-        result.notes += scene.notes
+        result.take(scene)
         ends = [f"{w.name} ended: {scene.say_ends(w)}" for w in scene.workers if w.exit_codes]
         result.notes += ends
         result.seconds = time.monotonic() - began
@@ -170,15 +183,9 @@ class Suite:
             await scene.load.stop_reading()
             unfinished.append(await settle(scene))
             evidence = await gather(scene)
-            evidence.stalls = stalls
+            evidence.stalls = result.stalls = stalls
             evidence.unfinished = [text for text in unfinished if text] + scene.broken
             result.findings = await asyncio.to_thread(check, evidence)
-        result.confirmed, result.refused = answers.confirmed, answers.refused
-        result.unknown = answers.unknown
-        result.stalled = max(stalls.values(), default=0.0)
-        untouched = [stalls.get(key, 0.0) for key in scene.untouched]
-        result.untouched = round(max(untouched), 2) if untouched else None
-        result.ready = scene.ready_seconds
 
 
 async def run_all(

@@ -11,12 +11,14 @@ changelog, database, commit), and
 
 Actions: ``kill`` and ``stop`` are the signals, ``hang`` blocks the thread for ever.
 
-FAULTS_CLOCK names a file with seconds that are added to this worker's clock.
+FAULTS_PATIENCE is how many seconds the worker's watchdog waits; FAULTS_CLOCK names a file
+with seconds that are added to this worker's clock.
 """
 
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import signal
 import sys
@@ -115,8 +117,22 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
 
 
+def log_more() -> None:
+    """Log what tells how a rebalance went, which is below the level of Faust's worker."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("[%(asctime)s] [%(levelname)s] %(message)s"))
+    for name in ("streams", "aiokafka.consumer.group_coordinator"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.INFO)
+        logger.addHandler(handler)
+        logger.propagate = False
+
+
 end_with_parent()
+log_more()
 if "FAULTS_CLOCK" in os.environ:
     bend_clock(Path(os.environ["FAULTS_CLOCK"]))
+if "FAULTS_PATIENCE" in os.environ:
+    app.engine.stuck_seconds = float(os.environ["FAULTS_PATIENCE"])
 if "FAULTS_TRAP" in os.environ:
     set_trap(Path(os.environ["FAULTS_TRAP"]))
