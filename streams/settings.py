@@ -40,6 +40,8 @@ SECURITY_PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 SASL_MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
+LOG_FORMATS: Final = ("text", "json")
+
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 GIB: Final = 1024 * MIB
@@ -94,9 +96,10 @@ def _bytes(low: int, high: int) -> Callable[[str], int]:
 
 def _choice(options: tuple[str, ...]) -> Callable[[str], str]:
     def parse(text: str) -> str:
-        if text.upper() not in options:
-            raise ValueError("one of " + ", ".join(options))
-        return text.upper()
+        for option in options:
+            if option.upper() == text.upper():
+                return option
+        raise ValueError("one of " + ", ".join(options))
 
     return parse
 
@@ -280,6 +283,9 @@ class Settings:
         10.0, _seconds(1, 1800), "silence after which Kafka takes a worker for dead"
     )
     log_level: str = _setting("INFO", _choice(LOG_LEVELS), "one of " + ", ".join(LOG_LEVELS))
+    log_format: str = _setting(
+        "text", _choice(LOG_FORMATS), "one of text, json (an object a line, for machines)"
+    )
     kafka_security_protocol: str = _setting(
         "PLAINTEXT", _choice(SECURITY_PROTOCOLS), "one of " + ", ".join(SECURITY_PROTOCOLS)
     )

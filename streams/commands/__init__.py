@@ -23,6 +23,7 @@ from streams.commands.token import token
 from streams.commands.topics import topics
 from streams.commands.up import up
 from streams.commands.verify import verify
+from streams.commands.worker import worker
 
 __all__ = [
     "bench",
@@ -38,6 +39,7 @@ __all__ = [
     "topics",
     "up",
     "verify",
+    "worker",
 ]
 
 

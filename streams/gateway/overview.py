@@ -49,8 +49,8 @@ class Overview:
     async def all(self, token: str) -> dict[str, Any]:
         """Return what all workers say; they are asked with the caller's own credentials.
 
-        `partitions` has the row of each partition's owner; without an answer from it, a row
-        with the state `unknown`.
+        `partitions` has the row of each partition's owner; the state is `unknown` without an
+        answer from it, and `moving` as long as it has not begun to open the partition.
         """
         own = self.own()
         urls = sorted({str(row["owner"]) for row in own["partitions"] if row["owner"]})
@@ -86,15 +86,17 @@ def _worker(url: str, told: dict[str, Any]) -> dict[str, Any]:
 
 def _partitions(assigned: list[dict[str, Any]], told: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return one row of each partition, from the worker that has it open."""
-    found = {}
-    for answer in told:
-        for row in answer.get("partitions", ()):
-            if "state" in row:
-                found[row["table"], row["partition"]] = row | {"owner": answer["url"]}
-    return [
-        found.get(
-            (row["table"], row["partition"]),
-            row | {"state": "unknown", "ready": False},
-        )
-        for row in assigned
-    ]
+    answered = [answer for answer in told if "partitions" in answer]
+    urls = {answer["url"] for answer in answered}
+    found = {
+        (row["table"], row["partition"]): row | {"owner": answer["url"]}
+        for answer in answered
+        for row in answer["partitions"]
+        if "state" in row
+    }
+    rows = []
+    for row in assigned:
+        state = "moving" if row["owner"] is None or row["owner"] in urls else "unknown"
+        missing = row | {"state": state, "ready": False}
+        rows.append(found.get((row["table"], row["partition"]), missing))
+    return rows

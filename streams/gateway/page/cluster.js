@@ -6,12 +6,15 @@ import { Plot } from "./plot.js";
 
 const EVERY = 2000;
 const SLOWEST = 10000;
+// The latency is that of the last so many answers: one alone may hold too few publications.
+const LATENCY_ANSWERS = 15;
 
 const STATES = {
   ready: ["●", "answers reads"],
   "catching-up": ["◕", "folds what came meanwhile"],
   restoring: ["◑", "reads its changelog"],
   opening: ["○", "is being opened"],
+  moving: ["◌", "on its way to its owner"],
   failed: ["✕", "failed, is opened afresh"],
   unknown: ["?", "its owner does not answer"],
 };
@@ -20,6 +23,7 @@ const PLOTS = {
   churn: new Plot("Churn, bindings/s", rate),
   messages: new Plot("Messages/s", rate),
   deliveries: new Plot("Deliveries/s", rate),
+  acks: new Plot("Taken out of inboxes/s", rate),
   latency: new Plot("Publish confirmed, p99", milliseconds),
   depth: new Plot("Inbox depth", count),
   age: new Plot("Oldest in an inbox", duration),
@@ -27,6 +31,7 @@ const PLOTS = {
 };
 
 let before = new Map();
+let confirmed = [];
 let chosen = null;
 let cells = new Map();
 let names = new Map();
@@ -63,7 +68,7 @@ export async function watchCluster(say) {
           refused ? "denied" : "away",
           refused
             ? `Not allowed: ${error.message}`
-            : `${sentence(error.message)}.${last} Trying again every ${duration(wait / 1000)}.`,
+            : `${sentence(error.message)}.${last} Trying again in ${duration(wait / 1000)}.`,
         );
         await Promise.race([pause(wait), again()]);
         continue;
@@ -127,8 +132,8 @@ function showWorkers(content) {
 
 function showPartitions(rows) {
   const tables = [...new Set(rows.map((row) => row.table))];
-  const known = tables.every((table) => cells.has(table)) && cells.size === tables.length;
-  if (!known || tables.some((t) => cells.get(t).length !== rows.filter((r) => r.table === t).length)) {
+  const built = tables.every((table) => cells.has(table)) && cells.size === tables.length;
+  if (!built || tables.some((t) => cells.get(t).length !== rows.filter((r) => r.table === t).length)) {
     build(tables, rows);
   }
   for (const table of tables) {
@@ -176,7 +181,7 @@ function fill(one, row) {
   setText(one.owner, names.get(row.owner) ?? "–");
   setText(one.lag, row.lag ? `+${count(row.lag)}` : "");
   const share = state === "restoring" || state === "opening" ? row.restored ?? 0 : 1;
-  one.bar.hidden = state === "ready" || state === "unknown";
+  one.bar.hidden = state === "ready" || state === "unknown" || state === "moving";
   one.bar.style.setProperty("--share", `${Math.round(share * 100)}%`);
   one.node.setAttribute(
     "aria-label",
@@ -229,7 +234,7 @@ function move(event, own, grid) {
 
 function addFigures(content) {
   const now = new Map();
-  const sums = { churn: 0, messages: 0, deliveries: 0 };
+  const sums = { churn: 0, messages: 0, deliveries: 0, acks: 0 };
   const buckets = new Map();
   let seconds = null;
   let depth = null;
@@ -248,6 +253,7 @@ function addFigures(content) {
     sums.churn += grown("binds") + grown("unbinds");
     sums.messages += grown("messages");
     sums.deliveries += grown("deliveries");
+    sums.acks += grown("removed");
     activity.publish_seconds.forEach(([limit, value], index) => {
       const more = value - (last.activity.publish_seconds[index]?.[1] ?? 0);
       buckets.set(limit, (buckets.get(limit) ?? 0) + more);
@@ -255,13 +261,19 @@ function addFigures(content) {
   }
   before = now;
   const known = content.partitions.filter((row) => row.lag !== undefined);
-  PLOTS.lag.add(known.length ? known.reduce((sum, row) => sum + row.lag, 0) : null);
-  PLOTS.depth.add(depth);
+  const whole = known.length === content.partitions.length;
+  PLOTS.lag.add(whole ? known.reduce((sum, row) => sum + row.lag, 0) : null);
+  PLOTS.depth.add(whole ? depth : null);
   PLOTS.age.add(oldest === null ? (depth === null ? null : 0) : Math.max(0, (content.at - oldest) / 1000));
-  for (const name of ["churn", "messages", "deliveries"]) {
+  for (const name of Object.keys(sums)) {
     PLOTS[name].add(seconds === null ? null : sums[name]);
   }
-  const p99 = quantile([...buckets.entries()], 0.99);
+  confirmed = [...confirmed, buckets].slice(-LATENCY_ANSWERS);
+  const together = new Map();
+  for (const some of confirmed) {
+    for (const [limit, value] of some) together.set(limit, (together.get(limit) ?? 0) + value);
+  }
+  const p99 = quantile([...together.entries()], 0.99);
   PLOTS.latency.add(p99 === null ? null : p99 * 1000);
 }
 

@@ -45,7 +45,8 @@ export function rate(value) {
 
 export function milliseconds(value) {
   if (value < 1) return "< 1 ms";
-  return value < 1000 ? `${tenth.format(value)} ms` : `${tenth.format(value / 1000)} s`;
+  if (value >= 1000) return `${tenth.format(value / 1000)} s`;
+  return `${value < 10 ? tenth.format(value) : Math.round(value)} ms`;
 }
 
 export function duration(seconds) {

@@ -44,7 +44,7 @@ async function queue(id) {
       "dl",
       { class: "facts" },
       ...fact("In the inbox", count(summary.depth)),
-      ...fact("Bound to", `${count(summary.groups)} groups`),
+      ...fact("Bound to", summary.groups === 1 ? "1 group" : `${count(summary.groups)} groups`),
       ...fact("Session", summary.session ?? "none"),
     ),
     await listing("Bindings", path("queues", id, "groups"), "groups", "group", "It is bound to no group."),

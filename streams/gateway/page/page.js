@@ -34,7 +34,9 @@ function askForToken(reason) {
 }
 
 let refusedByUser = false;
+byId("sign-in").hidden = !hasToken();
 hooks.denied = (reason) => {
+  byId("sign-in").hidden = false;
   if (!refusedByUser) askForToken(reason);
 };
 

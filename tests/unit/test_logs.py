@@ -1,0 +1,84 @@
+"""How a worker logs: one JSON object a line, or text; and what is not worth a line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.config
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from streams.logs import logging_config
+
+WORKER = "http://here:6066"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[Path]:
+    """A log file; afterwards all loggers are as they were."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    yield tmp_path / "worker.log"
+    for handler in root.handlers[:]:
+        if handler not in before[0]:
+            root.removeHandler(handler)
+            handler.close()
+    root.handlers[:] = before[0]
+    root.setLevel(before[1])
+    for name in ("faust", "mode", "aiokafka", "kafka", "asyncio", "aiohttp"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
+
+
+def configure(file: Path, level: str, form: str) -> None:
+    logging.config.dictConfig(logging_config(level, form, WORKER, str(file)))
+
+
+def test_json_is_one_object_a_line_whatever_the_message(file: Path) -> None:
+    configure(file, "INFO", "json")
+
+    logging.getLogger("streams.x").info("two\nlines, a %s and a lone \udc80", '"quote"')
+    try:
+        raise ValueError("why")
+    except ValueError:
+        logging.getLogger("streams.y").exception("it failed")
+
+    first, second = map(json.loads, file.read_text().splitlines())
+    assert first.keys() == {"time", "level", "logger", "message", "worker"}
+    assert (first["level"], first["logger"], first["worker"]) == ("INFO", "streams.x", WORKER)
+    assert first["message"] == 'two\nlines, a "quote" and a lone \\udc80'
+    assert first["time"].endswith("Z")
+    assert "ValueError: why" in second["exception"]
+
+
+def test_text_has_time_level_logger_and_message(file: Path) -> None:
+    configure(file, "INFO", "text")
+
+    logging.getLogger("streams.x").warning("hello")
+
+    assert file.read_text()[24:] == " WARNING streams.x: hello\n"
+
+
+def test_what_lies_below_is_heard_from_warning_on(file: Path) -> None:
+    configure(file, "INFO", "text")
+
+    logging.getLogger("faust.tables").info("a step")
+    logging.getLogger("aiokafka.consumer").error("NotLeaderForPartitionError: again")
+    logging.getLogger("streams.engine").info("[^--Engine]: Starting...")
+    logging.getLogger("faust.tables").warning("trouble")
+    logging.getLogger("streams.engine").info("ours")
+
+    assert [line.rpartition(" ")[2] for line in file.read_text().splitlines()] == [
+        "trouble",
+        "ours",
+    ]
+
+
+def test_with_debug_everything_is_heard(file: Path) -> None:
+    configure(file, "DEBUG", "text")
+
+    logging.getLogger("faust.tables").debug("a step")
+    logging.getLogger("aiokafka.consumer").error("NotLeaderForPartitionError: again")
+
+    assert len(file.read_text().splitlines()) == 2
