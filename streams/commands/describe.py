@@ -11,6 +11,9 @@ from typing import Any
 from streams.events.codec import decode
 from streams.events.records import Routed
 from streams.fold import BadRecord
+from streams.folds import options
+from streams.folds.delivery import Delivery, unpack
+from streams.folds.sessions import unpack_terms
 from streams.folds.views import split_row_key
 
 
@@ -39,10 +42,34 @@ def row(table: str, key: bytes, value: bytes) -> dict[str, Any]:
         case "binding":
             found |= {"queue": name.owner, "group": name.detail}
             found |= {"session": value.decode(errors="replace") or None}
-        case "delivery":
-            found |= {"queue": name.owner, "seq": name.detail, "message": plain(value)}
+        case "delivery" | "held":
+            found |= {"queue": name.owner, "seq": name.detail, **_delivery(unpack(value))}
+        case "transient" | "available":
+            found |= {"queue": name.owner, "seq": name.detail}
+        case "options":
+            queue = options.unpack(value)
+            found |= {"queue": name.owner, "options": event(queue.options)}
+            found |= {"length": queue.length, "bytes": queue.size, "jobs": queue.jobs}
+            found |= {"used": iso(queue.used)}
+        case "timer":
+            found |= {"queue": name.owner, "due": _time(suffix[:8]), "for": text(suffix[8:9])}
+        case "session terms":
+            terms = unpack_terms(value)
+            found |= {"queue": name.owner, "ttl_ms": terms.ttl, "heard": iso(terms.heard)}
+            found |= {"presence": not terms.hidden}
         case "session":
             found |= {"queue": name.owner, "session": value.decode(errors="replace")}
+    return found
+
+
+def _delivery(delivery: Delivery) -> dict[str, Any]:
+    found: dict[str, Any] = {"message": plain(delivery.message)}
+    if delivery.tries:
+        found["tries"] = delivery.tries
+    if delivery.until:
+        found["until"] = iso(delivery.until)
+    if delivery.leased:
+        found["consumer"] = delivery.consumer.decode(errors="replace")
     return found
 
 

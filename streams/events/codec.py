@@ -19,23 +19,12 @@ from typing import Any, Final, NamedTuple
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
 from streams.events import schema
-from streams.events.records import (
-    EVENTS,
-    MAX_RECORD,
-    Ack,
-    Bind,
-    Close,
-    Event,
-    Message,
-    Open,
-    Origin,
-    Routed,
-    Unbind,
-)
+from streams.events.records import EVENTS, MAX_RECORD, Event, Origin, Routed
 from streams.fold import BadRecord
 
 _HEADER: Final = 10
 _ID_COLUMNS: Final = ("change_groups", "change_queues", "change_sessions")
+_KINDS: Final = {kind.__name__: kind for kind in EVENTS}
 _FIELDS: Final = {kind: tuple(f.name for f in fields_of(kind)) for kind in EVENTS}
 
 
@@ -94,30 +83,16 @@ def decode(data: bytes | None) -> Event:
         BadRecord: it holds none; the text says why.
     """
     name, values = read(data)
-    match name:
-        case "Bind" | "Unbind":
-            origin = values["origin"]
-            if origin is not None:
-                values["origin"] = Origin(**origin)
-            return Bind(**values) if name == "Bind" else Unbind(**values)
-        case "Message":
-            return Message(**values)
-        case "Ack":
-            values["seqs"] = tuple(values["seqs"])
-            return Ack(**values)
-        case "Open":
-            values["groups"] = tuple(values["groups"])
-            return Open(**values)
-        case "Close":
-            return Close(**values)
-        case _:
-            for column in _ID_COLUMNS:
-                values[column] = _texts(values[column])
-            values["delivery_queues"] = map(_texts, values["delivery_queues"])
-            for column, content in values.items():
-                if not isinstance(content, int | bytes):
-                    values[column] = tuple(content)
-            return Routed(**values)
+    if name == "Routed":
+        for column in _ID_COLUMNS:
+            values[column] = _texts(values[column])
+        values["delivery_queues"] = tuple(map(_texts, values["delivery_queues"]))
+    for field, content in values.items():
+        if isinstance(content, list):
+            values[field] = tuple(content)
+    if values.get("origin") is not None:
+        values["origin"] = Origin(**values["origin"])
+    return _KINDS[name](**values)
 
 
 def join_ids(ids: Iterable[bytes]) -> bytes:
@@ -243,7 +218,7 @@ def encode_change(
 
 
 def encode_message(values: dict[str, Any]) -> bytes:
-    """Encode a Message from its fields."""
+    """Encode a Message from its fields, `origin` as `encode_change` writes it or None."""
     return _write("Message", values)
 
 

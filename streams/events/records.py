@@ -16,6 +16,9 @@ MAX_MESSAGE: Final = 1024 * 1024
 MAX_BODY: Final = 512 * 1024
 """Bytes that the body of a Message may have."""
 
+NORMAL_PRIORITY: Final = 4
+MAX_PRIORITY: Final = 9
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -62,6 +65,10 @@ class Message:
     at: int = 0
     expires_at: int | None = None
     persistent: bool = True
+    echo: bool = True
+    receipt: bool = False
+    priority: int = NORMAL_PRIORITY
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,17 @@ class Open:
     queue: str
     session: str
     groups: tuple[str, ...] = ()
+    at: int = 0
+    ttl_ms: int | None = None
+    presence: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """The session is alive."""
+
+    queue: str
+    session: str
     at: int = 0
 
 
@@ -109,6 +127,75 @@ class Routed:
     delivery_queues: tuple[tuple[str, ...], ...] = ()
 
 
-Event = Bind | Unbind | Message | Ack | Open | Close | Routed
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed in one partition: what was to be done by now is done."""
 
-EVENTS: tuple[type[Event], ...] = (Bind, Unbind, Message, Ack, Open, Close, Routed)
+    at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Configure:
+    """What the queue is like from here on: all of its options at once."""
+
+    queue: str
+    max_length: int | None = None
+    max_bytes: int | None = None
+    overflow: str = "drop_oldest"
+    max_tries: int | None = None
+    dead_letter: str | None = None
+    visibility_ms: int | None = None
+    ttl_ms: int | None = None
+    at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A competing consumer takes deliveries, which nobody else gets before the lease ends."""
+
+    queue: str
+    consumer: str = ""
+    limit: int = 1
+    visibility_ms: int | None = None
+    at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Nack:
+    """The consumer is not done with these: retry, reject or extend, as `outcome` says."""
+
+    queue: str
+    seqs: tuple[int, ...] = ()
+    outcome: str = "retry"
+    delay_ms: int = 0
+    consumer: str | None = None
+    at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """All deliveries that the queue has are dropped."""
+
+    queue: str
+    at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """The queue ends: deliveries, bindings, session and options."""
+
+    queue: str
+    at: int = 0
+
+
+GroupEvent = Bind | Unbind | Message
+QueueEvent = Ack | Open | Touch | Close | Configure | Lease | Nack | Purge | Delete
+"""What clients send about one queue."""
+
+Event = GroupEvent | QueueEvent | Routed | Tick
+
+EVENTS: tuple[type[Event], ...] = (
+    *(Bind, Unbind, Message),
+    *(Ack, Open, Touch, Close, Configure, Lease, Nack, Purge, Delete),
+    *(Routed, Tick),
+)

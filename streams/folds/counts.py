@@ -28,7 +28,7 @@ class Counts:
     delivered: int = 0
     """Messages put into inboxes."""
     removed: int = 0
-    """Messages taken out of inboxes by acks."""
+    """Messages taken out of inboxes, by acks or otherwise."""
 
 
 class CountsByPartition:

@@ -1,4 +1,4 @@
-"""The deliver fold: queue-events into the table `queues`, and Binds and Unbinds it asks for.
+"""The deliver fold: queue-events into the table `queues`, and what it asks of route.
 
 Rows, each in the partition of its queue (numbers are big-endian):
 
@@ -7,8 +7,13 @@ bucket                suffix                     value
 ====================  =========================  ============================================
 ``b`` queue           group                      the binding's session, empty for a permanent
                                                  one: the exact inverse of `members`
-``i`` queue           8 bytes: seq               the Message, in single-object encoding
+``i`` queue           8 bytes: seq               a delivery, nearly always the Message alone
+                                                 (see `delivery`)
+``v`` ``h`` ``a``                                deliveries once more: see `inbox`
 ``s`` queue           empty                      the open session; no row without one
+``s`` queue           ``t``                      its terms, if any: see `sessions`
+``o``                 queue                      options, if it has any: see `options`
+``y``                 due time; what             what is to be done then: see `timers`
 ``w``                 2 bytes: a partition of    12 bytes: offset and part of the last entry
                       group-events               that route had for this partition
 ====================  =========================  ============================================
@@ -16,34 +21,43 @@ bucket                suffix                     value
 A delivery's seq is the offset of its record times 4096 plus its place, from 1, among the
 queues of all deliveries of that record: it only grows within a queue, needs no counter, and
 is never 0, so that "after 0" is the whole inbox.
+
+Time passes in Ticks: whoever owns the partition appends one when `next_due` is over.  A
+Tick does what is due by its own timestamp, so that one too many, or one of a former owner,
+does no harm.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from operator import lt
 from struct import Struct
 from typing import Any, Final
 
-from streams.events.codec import encode_change, read, split_ids
+from streams.events.codec import read, split_ids
 from streams.fold import BadRecord, Output, Record, Rows
+from streams.folds import jobs, options
+from streams.folds.asking import Asking
 from streams.folds.counts import Counts
+from streams.folds.delivery import Delivery, arriving
+from streams.folds.inbox import INBOX, SESSION, Inboxes, pack_seq
+from streams.folds.lifetime import Lifetimes
 from streams.folds.packing import SEQS_PER_RECORD
+from streams.folds.sessions import BINDINGS, Sessions
+from streams.folds.timers import EXPIRY, HEARTBEAT, RELEASE, RETURN, UNUSED, Timers
 from streams.ids import DIRECT, are_ids, is_id
 from streams.partitioner import partition_of
 
-_BINDINGS: Final = b"b"
-_INBOX: Final = b"i"
-_SESSION: Final = b"s"
 _WATERMARKS: Final = b"w"
 
 _STEP: Final = 1000  # rows between two turns of the event loop
+_DUE_PER_TICK: Final = 1000
+"""Timers that one Tick serves; what is left is due still, for the next Tick."""
 
 _partition = Struct(">H")
 _place = Struct(">QI")  # offset, part
-_pack_seq = Struct(">Q").pack
 
 
 class Deliver:
@@ -57,41 +71,121 @@ class Deliver:
         group_topic: str,
         counts: Counts | None = None,
     ) -> None:
-        self._counts = counts or Counts()
         self.ready: list[Output] = []
-        self.delivered: set[bytes] | None = None
-        """When it is a set: each queue that got an inbox row is added to it."""
+        self._counts = counts or Counts()
         self._rows = rows
         self._partition = partition
         self._partitions = partitions
-        self._topic = group_topic
+        self._asking = Asking(self.ready, partition, partitions, group_topic)
+        self._timers = Timers(rows)
+        self._queues = options.Queues(rows)
+        self._inboxes = Inboxes(rows, self._timers, self._queues, self._asking, self._counts)
+        self._sessions = Sessions(rows, self._timers, self._inboxes, self._asking)
+        self._jobs = jobs.Jobs(self._timers, self._queues, self._inboxes, self._asking)
+        self._lifetimes = Lifetimes(
+            self._timers, self._queues, self._inboxes, self._sessions, self._asking
+        )
+
+    @property
+    def delivered(self) -> set[bytes] | None:
+        """When it is a set: each queue that got something to read is added to it."""
+        return self._inboxes.delivered
+
+    @delivered.setter
+    def delivered(self, queues: set[bytes] | None) -> None:
+        self._inboxes.delivered = queues
+
+    @property
+    def leased(self) -> dict[int, list[int]] | None:
+        """When it is a dict: the seqs that each Lease got are added, under its offset."""
+        return self._jobs.leased
+
+    @leased.setter
+    def leased(self, results: dict[int, list[int]] | None) -> None:
+        self._jobs.leased = results
+
+    @property
+    def next_due(self) -> int | None:
+        """From when (milliseconds since the epoch) a Tick has something to do; None: never."""
+        return self._timers.next_due
 
     def apply(self, record: Record) -> Iterator[None] | None:
-        """Fold a Routed, Ack, Open or Close (`streams.fold.Fold.apply`)."""
+        """Fold any event of a queue, a Routed or a Tick (`streams.fold.Fold.apply`)."""
         name, values = read(record.value)
         self._check_key(record)
         if name == "Routed":
-            _check_routed(values, self._partitions)
-            steps = self._routed(record, values)
-        elif name == "Ack":
-            steps = self._ack(_queue(record, values), values)
-        elif name == "Open":
-            session = _session(values)
-            groups = sorted(set(values["groups"]))
-            for group in groups:
-                if not is_id(group) or group[0] == DIRECT:
-                    raise BadRecord("a group of the session is no valid id of a group")
-            steps = self._open(record, _queue(record, values), session, groups)
-        elif name == "Close":
-            steps = self._close(record, _queue(record, values), _session(values))
+            arriving = _check_routed(values, self._partitions)
+            self._asking.begin(record)
+            steps = self._routed(record, values, arriving)
+        elif name == "Tick":
+            self._asking.begin(record)
+            steps = self._tick()
         else:
-            raise BadRecord(f"{name} is no event of a queue")
+            steps = self._event(record, name, values)
         for _ in steps:
             return steps  # more is to come
         return None
 
     def flush(self) -> None:
         """Do nothing: what this fold asks for is not packed (`streams.fold.Fold.flush`)."""
+
+    def _event(self, record: Record, name: str, values: dict[str, Any]) -> Iterator[None]:
+        """Check an event of one queue, and return what is to be done."""
+        if name not in _EVENTS:
+            raise BadRecord(f"{name} is no event of a queue")
+        queue = _queue(record, values)
+        match name:
+            case "Ack":
+                steps = self._inboxes.ack(queue, values["upto"], values["seqs"])
+            case "Open":
+                session, groups, ttl = _session(values), _groups(values), _ttl(values)
+                steps = self._sessions.open(queue, session, groups, ttl, not values["presence"])
+            case "Touch":
+                steps = self._sessions.touch(queue, _session(values))
+            case "Close":
+                steps = self._sessions.close(queue, _session(values).encode())
+            case "Configure":
+                steps = self._lifetimes.configure(queue, options.check(values))
+            case "Lease":
+                consumer, limit, visibility = _lease(values)
+                steps = self._jobs.lease(queue, consumer, limit, visibility)
+            case "Nack":
+                consumer_or_any = _nack(values)
+                steps = self._jobs.nack(
+                    queue, values["seqs"], values["outcome"], values["delay_ms"], consumer_or_any
+                )
+            case "Purge":
+                steps = self._inboxes.purge(queue)
+            case _:
+                steps = self._lifetimes.delete(queue)
+        self._asking.begin(record)
+        return self._used(queue, steps) if self._queues.any else steps
+
+    def _used(self, queue: bytes, steps: Iterator[None]) -> Iterator[None]:
+        yield from steps
+        self._lifetimes.used(queue)
+
+    def _tick(self) -> Iterator[None]:
+        """Do what is due."""
+        now = self._asking.now
+        for number in range(1, _DUE_PER_TICK + 1):
+            timer = self._timers.take(now)
+            if timer is None:
+                break
+            queue, seq = timer.queue, timer.seq
+            if timer.kind == EXPIRY:
+                self._inboxes.expire(queue, seq)
+            elif timer.kind == RELEASE:
+                self._jobs.release(queue, seq)
+            elif timer.kind == RETURN:
+                new = pack_seq(self._asking.offset * SEQS_PER_RECORD + number)
+                self._inboxes.come_back(queue, seq, new)
+            elif timer.kind == HEARTBEAT:
+                yield from self._sessions.look(queue)
+            elif timer.kind == UNUSED:
+                yield from self._lifetimes.look(queue)
+            if not number % _STEP:
+                yield
 
     def _check_key(self, record: Record) -> None:
         if not record.key:
@@ -100,7 +194,9 @@ class Deliver:
         if belongs != self._partition:
             raise BadRecord(f"the key belongs to partition {belongs}, not {self._partition}")
 
-    def _routed(self, record: Record, values: dict[str, Any]) -> Iterator[None]:
+    def _routed(
+        self, record: Record, values: dict[str, Any], arriving: list[Delivery]
+    ) -> Iterator[None]:
         """Take the entries above the watermark: changes first, the two do not meet."""
         source = _partition.pack(values["source"])
         row = self._rows.get(_WATERMARKS, source)
@@ -110,10 +206,10 @@ class Deliver:
         if newest <= last:
             return
         self._rows.put(_WATERMARKS, source, _place.pack(*newest))
-        yield from self._change(record, values, bisect_right(changes, last[0]))
-        yield from self._deliver(record.offset, values, bisect_right(places, last))
+        yield from self._change(values, bisect_right(changes, last[0]))
+        yield from self._deliver(record.offset, values, arriving, bisect_right(places, last))
 
-    def _change(self, record: Record, values: dict[str, Any], first: int) -> Iterator[None]:
+    def _change(self, values: dict[str, Any], first: int) -> Iterator[None]:
         """Write the inverse bindings, and answer those of a session that is not open.
 
         Such a binding is undone.  One that took the place of the open session's (a late Bind
@@ -121,7 +217,7 @@ class Deliver:
         moment in which the queue is not bound.
         """
         get, put, delete = self._rows.get, self._rows.put, self._rows.delete
-        asked = 0
+        ask = self._asking.change
         columns = zip(
             values["change_kinds"],
             split_ids(values["change_groups"]),
@@ -131,122 +227,55 @@ class Deliver:
         )
         for number, (bound, group, queue, session) in enumerate(islice(columns, first, None), 1):
             if not bound:
-                delete(_BINDINGS + queue, group)
+                delete(BINDINGS + queue, group)
             elif not session:
-                put(_BINDINGS + queue, group, b"")
+                put(BINDINGS + queue, group, b"")
             else:
-                opened = get(_SESSION + queue, b"")
+                opened = get(SESSION + queue, b"")
                 if opened == session:
-                    put(_BINDINGS + queue, group, session)
+                    put(BINDINGS + queue, group, session)
                 else:
                     names = group.decode(), queue.decode()
                     late = session.decode()
-                    if opened is not None and get(_BINDINGS + queue, group) == opened:
-                        self._ask(record, "Bind", *names, opened.decode(), asked, late)
+                    if opened is not None and get(BINDINGS + queue, group) == opened:
+                        ask("Bind", *names, opened.decode(), late)
                     else:
-                        self._ask(record, "Unbind", *names, late, asked)
-                    asked += 1
-                    put(_BINDINGS + queue, group, session)
+                        ask("Unbind", *names, late)
+                    put(BINDINGS + queue, group, session)
             if not number % _STEP:
                 yield
 
-    def _deliver(self, offset: int, values: dict[str, Any], first: int) -> Iterator[None]:
-        put, delivered = self._rows.put, self.delivered
-        messages, columns = values["delivery_messages"], values["delivery_queues"]
+    def _deliver(
+        self, offset: int, values: dict[str, Any], arriving: list[Delivery], first: int
+    ) -> Iterator[None]:
+        put, arrive, delivered = self._rows.put, self._inboxes.arrive, self.delivered
+        columns = values["delivery_queues"]
+        any_options = self._queues.any
         seq = offset * SEQS_PER_RECORD + _count(columns[:first]) + 1
         until_turn = _STEP
-        for message, joined in zip(messages[first:], columns[first:], strict=True):
+        for delivery, joined in zip(arriving[first:], columns[first:], strict=True):
             queues = split_ids(joined)
-            for queue in queues:
-                put(_INBOX + queue, _pack_seq(seq), message)
-                seq += 1
-            self._counts.delivered += len(queues)
-            if delivered is not None:
-                delivered.update(queues)
+            row = delivery.pack()
+            if any_options or delivery.expires_at or delivery.transient:
+                for queue in queues:
+                    arrive(queue, pack_seq(seq), delivery, row)
+                    seq += 1
+            else:  # nearly always: one row for each, and nothing looked up
+                for queue in queues:
+                    put(INBOX + queue, pack_seq(seq), row)
+                    seq += 1
+                self._counts.delivered += len(queues)
+                if delivered is not None:
+                    delivered.update(queues)
             until_turn -= len(queues)
             if until_turn <= 0:
                 until_turn = _STEP
                 yield
 
-    def _ack(self, queue: bytes, values: dict[str, Any]) -> Iterator[None]:
-        bucket = _INBOX + queue
-        delete, counts = self._rows.delete, self._counts
-        counts.acks += 1
-        upto = values["upto"]
-        if upto is not None and upto >= 0:
-            last = _pack_seq(upto)
-            for number, (seq, _) in enumerate(self._rows.scan(bucket), 1):
-                if seq > last:
-                    break
-                delete(bucket, seq)
-                counts.removed += 1
-                if not number % _STEP:
-                    yield
-        for number, one in enumerate(values["seqs"], 1):
-            if one >= 0:
-                suffix = _pack_seq(one)
-                if self._rows.get(bucket, suffix) is not None:
-                    delete(bucket, suffix)
-                    counts.removed += 1
-            if not number % _STEP:
-                yield
 
-    def _open(
-        self, record: Record, queue: bytes, session: str, groups: list[str]
-    ) -> Iterator[None]:
-        """Let the session take over; a group that both sessions bind is never left.
-
-        An Unbind between the old binding and the new would lose what is sent meanwhile, and
-        is not needed: a Bind with the new session takes over the binding of the old.
-        """
-        held = self._rows.get(_SESSION + queue, b"")
-        asked = 0
-        if held != session.encode():
-            self._rows.put(_SESSION + queue, b"", session.encode())
-            if held is not None:
-                asked = yield from self._unbind_all(record, queue, held, frozenset(groups))
-        name = queue.decode()
-        for group in groups:
-            self._ask(record, "Bind", group, name, session, asked)
-            asked += 1
-            if not asked % _STEP:
-                yield
-
-    def _close(self, record: Record, queue: bytes, session: str) -> Iterator[None]:
-        held = session.encode()
-        if self._rows.get(_SESSION + queue, b"") == held:
-            self._rows.delete(_SESSION + queue, b"")
-        yield from self._unbind_all(record, queue, held, frozenset())
-
-    def _unbind_all(
-        self, record: Record, queue: bytes, session: bytes, but: frozenset[str]
-    ) -> Generator[None, None, int]:
-        """Ask for the end of all bindings of a session; return how many that were."""
-        asked = 0
-        name, ending = queue.decode(), session.decode()
-        for number, (group, held) in enumerate(self._rows.scan(_BINDINGS + queue), 1):
-            if held == session and (group_id := group.decode()) not in but:
-                self._ask(record, "Unbind", group_id, name, ending, asked)
-                asked += 1
-            if not number % _STEP:
-                yield
-        return asked
-
-    def _ask(
-        self,
-        record: Record,
-        name: str,
-        group: str,
-        queue: str,
-        session: str,
-        part: int,
-        replaces: str | None = None,
-    ) -> None:
-        origin = (self._partition, record.offset, part)
-        value = encode_change(name, group, queue, session, record.timestamp, origin, replaces)
-        key = group.encode()
-        target = partition_of(key, self._partitions)
-        self.ready.append(Output(self._topic, target, key, value, name))
+_EVENTS: Final = {
+    *("Ack", "Open", "Touch", "Close", "Configure", "Lease", "Nack", "Purge", "Delete")
+}
 
 
 def _queue(record: Record, values: dict[str, Any]) -> bytes:
@@ -266,12 +295,56 @@ def _session(values: dict[str, Any]) -> str:
     return session
 
 
+def _groups(values: dict[str, Any]) -> list[str]:
+    groups = sorted(set(values["groups"]))
+    for group in groups:
+        if not is_id(group) or group[0] == DIRECT:
+            raise BadRecord("a group of the session is no valid id of a group")
+    return groups
+
+
+def _ttl(values: dict[str, Any]) -> int:
+    ttl: int | None = values["ttl_ms"]
+    if ttl is None:
+        return 0
+    if not 1 <= ttl <= options.MAX_TTL_MS:
+        raise BadRecord(f"ttl_ms must be from 1 to {options.MAX_TTL_MS}")
+    return ttl
+
+
+def _lease(values: dict[str, Any]) -> tuple[bytes, int, int | None]:
+    consumer, limit, visibility = values["consumer"], values["limit"], values["visibility_ms"]
+    if consumer and not is_id(consumer):
+        raise BadRecord("the consumer is no valid id")
+    if not 1 <= limit <= jobs.MAX_LEASED:
+        raise BadRecord(f"limit must be from 1 to {jobs.MAX_LEASED}")
+    if visibility is not None and not 1 <= visibility <= options.MAX_VISIBILITY_MS:
+        raise BadRecord(f"visibility_ms must be from 1 to {options.MAX_VISIBILITY_MS}")
+    return consumer.encode(), limit, visibility
+
+
+def _nack(values: dict[str, Any]) -> bytes | None:
+    consumer: str | None = values["consumer"]
+    if consumer and not is_id(consumer):
+        raise BadRecord("the consumer is no valid id")
+    if values["outcome"] not in jobs.OUTCOMES:
+        raise BadRecord(f"outcome must be one of {', '.join(jobs.OUTCOMES)}")
+    if len(values["seqs"]) > jobs.MAX_NACKED:
+        raise BadRecord(f"more than {jobs.MAX_NACKED} seqs in one Nack")
+    if not 0 <= values["delay_ms"] <= jobs.MAX_DELAY_MS:
+        raise BadRecord(f"delay_ms must be from 0 to {jobs.MAX_DELAY_MS}")
+    return None if consumer is None else consumer.encode()
+
+
 def _places(values: dict[str, Any]) -> list[tuple[int, int]]:
     return list(zip(values["delivery_offsets"], values["delivery_parts"], strict=True))
 
 
-def _check_routed(values: dict[str, Any], partitions: int) -> None:
-    """Refuse columns that could not come from route, before a row is changed."""
+def _check_routed(values: dict[str, Any], partitions: int) -> list[Delivery]:
+    """Refuse columns that could not come from route, before a row is changed.
+
+    Returns what each delivery entry says of its message.
+    """
     if not 0 <= values["source"] < partitions:
         raise BadRecord("the source is no partition of group-events")
     offsets, kinds = values["change_offsets"], values["change_kinds"]
@@ -285,25 +358,29 @@ def _check_routed(values: dict[str, Any], partitions: int) -> None:
     groups, queues, sessions = columns
     if not (are_ids(groups) and are_ids(queues) and are_ids(sessions, or_empty=True)):
         raise BadRecord("a change has an invalid id")
-    _check_deliveries(values)
+    return _check_deliveries(values)
 
 
-def _check_deliveries(values: dict[str, Any]) -> None:
+def _check_deliveries(values: dict[str, Any]) -> list[Delivery]:
     offsets, parts = values["delivery_offsets"], values["delivery_parts"]
     messages, columns = values["delivery_messages"], values["delivery_queues"]
     if not len(offsets) == len(parts) == len(messages) == len(columns):
         raise BadRecord("columns of deliveries differ in length")
     if not offsets:
-        return
+        return []
     if offsets[0] < 0 or min(parts) < 0 or max(parts) >= 1 << 31 or not _ascending(_places(values)):
         raise BadRecord("deliveries are not in the order of their origin")
     if _count(columns) > SEQS_PER_RECORD:
         raise BadRecord(f"more than {SEQS_PER_RECORD} deliveries in one record")
     if not are_ids(b"".join(columns)):
         raise BadRecord("a delivery has an invalid queue id")
+    found = []
     for message in messages:
-        if read(message)[0] != "Message":
+        name, fields = read(message)
+        if name != "Message":
             raise BadRecord("what is delivered is no Message")
+        found.append(arriving(message, fields))
+    return found
 
 
 def _ascending(values: list[Any]) -> bool:

@@ -27,7 +27,7 @@ from struct import Struct
 from typing import Any, Final
 
 from streams.events.codec import encode_message, read, read_change
-from streams.events.records import MAX_BODY, MAX_MESSAGE
+from streams.events.records import MAX_BODY, MAX_MESSAGE, MAX_PRIORITY
 from streams.fold import BadRecord, Output, Record, Rows
 from streams.folds.counts import Counts
 from streams.folds.packing import BOUND, QUEUES_PER_ENTRY, UNBOUND, Packer
@@ -168,28 +168,39 @@ class Route:
             raise BadRecord("the group is no valid id")
         if not is_id(ident):
             raise BadRecord("the message id is no valid id")
+        if not 0 <= values["priority"] <= MAX_PRIORITY:
+            raise BadRecord(f"the priority is not from 0 to {MAX_PRIORITY}")
         if len(body) > MAX_BODY:
             raise BadRecord(f"body of {len(body)} bytes: more than {MAX_BODY}")
         key = group.encode()
         self._check_key(record, key)
         now = self._now(record.timestamp)
+        origin, values["origin"] = values["origin"], None  # for route alone
         values["at"] = now
         message = encode_message(values)
         if len(message) > MAX_MESSAGE:
             raise BadRecord(f"message of {len(message)} bytes: more than {MAX_MESSAGE}")
+        expires_at, echo = values["expires_at"], values["echo"]
 
+        if origin is not None and not self._is_new(origin):
+            return None
         self._rows.put(_TIME, b"", _time.pack(now))
-        if not self._is_first(key, ident.encode(), now):
+        if expires_at is not None and expires_at <= now:
+            return None
+        if origin is None and not self._is_first(key, ident.encode(), now):
             self._counts.duplicates += 1
             return None
         self._counts.messages += 1
         if group[0] == DIRECT:
             queue = key[1:]
+            if not echo and group[1:] == values["sender"]:
+                return None
             target = partition_of(queue, self._partitions)
             entry = (record.offset, 0, message, [queue])
             self._packer.delivery(target, entry, len(queue))
             return None
-        steps = self._fan_out(key, record.offset, message)
+        sender = None if echo else values["sender"].encode()
+        steps = self._fan_out(key, record.offset, message, sender)
         for _ in steps:
             return steps  # a big group: more is to come
         return None
@@ -224,8 +235,12 @@ class Route:
             self._rows.delete(_EXPIRY, suffix)
             self._rows.delete(_SEEN + group, ident)
 
-    def _fan_out(self, group: bytes, offset: int, message: bytes) -> Iterator[None]:
+    def _fan_out(
+        self, group: bytes, offset: int, message: bytes, but: bytes | None
+    ) -> Iterator[None]:
         """Deliver to all members in order of their queue ids, in parts for each partition.
+
+        The queue `but` is left out, if it is one of them.
 
         How it is cut into parts depends on the members alone: a part number is an origin.
         """
@@ -234,6 +249,8 @@ class Route:
         sizes: dict[int, int] = {}
         until_turn = _STEP
         for queue, row in self._rows.scan(_MEMBERS + group):
+            if queue == but:
+                continue
             target = row[0] << 8 | row[1]
             queues = waiting.get(target)
             if queues is None:

@@ -14,6 +14,10 @@ from typing import Literal, Protocol, cast
 from streams.events.codec import decode
 from streams.events.records import Message
 from streams.fold import Rows
+from streams.folds import options as queue_options
+from streams.folds.delivery import Delivery, unpack
+from streams.folds.inbox import AVAILABLE
+from streams.folds.timers import read_timer
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +47,25 @@ class RowKey:
     """What a raw row key of a table names."""
 
     kind: Literal[
-        "member", "message id", "expiry", "log time", "watermark", "binding", "delivery", "session"
+        "member",
+        "message id",
+        "expiry",
+        "log time",
+        "watermark",
+        "binding",
+        "delivery",
+        "session",
+        "session terms",
+        "transient",
+        "held",
+        "available",
+        "options",
+        "timer",
     ]
     owner: str
     """The group or queue that the row belongs to; empty for the partition's own rows."""
     detail: str | int
-    """Queue, message id, group, seq, or partition, by `kind`; empty for none."""
+    """Queue, message id, group, seq, partition, or due time, by `kind`; empty for none."""
 
 
 def members_bucket(group: str) -> bytes:
@@ -101,9 +118,49 @@ def inbox(
     rows: Rows, queue: str, after: int = 0, limit: int | None = None
 ) -> Iterator[tuple[int, Message]]:
     """Yield (seq, message) of what is not acked, with a seq above `after`, in ascending order."""
+    for seq, _, message in deliveries(rows, queue, after, limit):
+        yield seq, message
+
+
+def deliveries(
+    rows: Rows, queue: str, after: int = 0, limit: int | None = None, now: int = 0
+) -> Iterator[tuple[int, Delivery, Message]]:
+    """Yield seq, delivery and message as `inbox` does, without what has expired by `now`."""
     found = rows.scan(inbox_bucket(queue), max(after, 0).to_bytes(8, "big"))
-    for seq, value in islice(found, limit):
-        yield int.from_bytes(seq, "big"), cast(Message, decode(value))
+    if limit is not None and limit <= 0:
+        return
+    for seq, row in found:
+        delivery = unpack(row)
+        if not delivery.expired(now):
+            yield int.from_bytes(seq, "big"), delivery, message_of(delivery)
+            if limit is not None:
+                limit -= 1
+                if not limit:
+                    return
+
+
+def delivery(rows: Rows, queue: str, seq: int) -> Delivery | None:
+    """Return one delivery of a queue, None when it is not there."""
+    row = rows.get(inbox_bucket(queue), seq.to_bytes(8, "big"))
+    return None if row is None else unpack(row)
+
+
+def message_of(delivery: Delivery) -> Message:
+    """Return what was delivered."""
+    return cast(Message, decode(delivery.message))
+
+
+def options(rows: Rows, queue: str) -> queue_options.Queue | None:
+    """Return the options of a queue and what is counted of it, None when it has none."""
+    row = rows.get(queue_options.OPTIONS, queue.encode())
+    return None if row is None else queue_options.unpack(row)
+
+
+def may_lease(rows: Rows, queue: str) -> bool:
+    """Tell whether a Lease may get something: something is there, and nobody has it."""
+    state = options(rows, queue)
+    bucket = AVAILABLE + queue.encode() if state and state.jobs else inbox_bucket(queue)
+    return any(True for _ in rows.scan(bucket))
 
 
 class Stored(Protocol):
@@ -170,6 +227,19 @@ def split_row_key(table: str, key: bytes) -> RowKey:
             return RowKey("delivery", owner, int.from_bytes(suffix, "big"))
         case "queues", b"s" if not suffix:
             return RowKey("session", owner, "")
+        case "queues", b"s" if suffix == b"t":
+            return RowKey("session terms", owner, "")
+        case "queues", b"v" if len(suffix) == 8:
+            return RowKey("transient", owner, int.from_bytes(suffix, "big"))
+        case "queues", b"h" if len(suffix) == 8:
+            return RowKey("held", owner, int.from_bytes(suffix, "big"))
+        case "queues", b"a" if len(suffix) == 9:
+            return RowKey("available", owner, int.from_bytes(suffix[1:], "big"))
+        case "queues", b"o" if not owner:
+            return RowKey("options", text, "")
+        case "queues", b"y" if not owner and len(suffix) > 9:
+            timer = read_timer(suffix)
+            return RowKey("timer", timer.queue.decode(errors="replace"), timer.due)
     raise ValueError(f"no row of {table} has the key {key!r}")
 
 

@@ -8,15 +8,23 @@ from streams.events.records import (
     Ack,
     Bind,
     Close,
+    Configure,
+    Delete,
     Event,
+    Lease,
     Message,
+    Nack,
     Open,
     Origin,
+    Purge,
     Routed,
+    Tick,
+    Touch,
     Unbind,
 )
 
 texts = st.text(max_size=80)
+ids = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=80)
 longs = st.integers(-(1 << 63), (1 << 63) - 1)
 ints = st.integers(-(1 << 31), (1 << 31) - 1)
 origins = st.none() | st.builds(Origin, ints, longs, ints)
@@ -40,26 +48,48 @@ messages = st.builds(
     longs,
     st.none() | longs,
     st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    ints,
+    origins,
 )
 routed = st.builds(
     Routed,
     ints,
     _tuples(longs),
     st.binary(max_size=5),
-    _tuples(texts),
-    _tuples(texts),
-    _tuples(texts),
+    _tuples(ids),
+    _tuples(ids),
+    _tuples(ids),
     _tuples(longs),
     _tuples(ints),
     st.lists(st.binary(max_size=20), max_size=5).map(tuple),
-    st.lists(st.lists(texts, max_size=3).map(tuple), max_size=5).map(tuple),
+    st.lists(st.lists(ids, max_size=3).map(tuple), max_size=5).map(tuple),
 )
 events: st.SearchStrategy[Event] = st.one_of(
     binds,
     unbinds,
     messages,
     st.builds(Ack, texts, st.none() | longs, _tuples(longs), longs),
-    st.builds(Open, texts, texts, _tuples(texts), longs),
+    st.builds(Open, texts, texts, _tuples(texts), longs, st.none() | longs, st.booleans()),
+    st.builds(Touch, texts, texts, longs),
     st.builds(Close, texts, texts, longs),
+    st.builds(
+        Configure,
+        texts,
+        st.none() | longs,
+        st.none() | longs,
+        texts,
+        st.none() | longs,
+        sessions,
+        st.none() | longs,
+        st.none() | longs,
+        longs,
+    ),
+    st.builds(Lease, texts, texts, ints, st.none() | longs, longs),
+    st.builds(Nack, texts, _tuples(longs), texts, longs, sessions, longs),
+    st.builds(Purge, texts, longs),
+    st.builds(Delete, texts, longs),
+    st.builds(Tick, longs),
     routed,
 )

@@ -13,11 +13,18 @@ from streams.events.records import (
     Ack,
     Bind,
     Close,
+    Configure,
+    Delete,
     Event,
+    Lease,
     Message,
+    Nack,
     Open,
     Origin,
+    Purge,
     Routed,
+    Tick,
+    Touch,
     Unbind,
 )
 
@@ -41,24 +48,12 @@ CURRENT: list[tuple[Event, str]] = [
         "c3015e364cb1e0f3f08a0a67726f75700a71756575650080a0abfef96202000000",
     ),
     (
-        Message("id", "group", "sender", body=b"\x00\xff", at=AT),
-        "c301411ec5a559805b8a0469640a67726f75700c73656e6465720874657874000400ff80a0abfef9620001",
-    ),
-    (
-        Message("id", "@queue", "", "vote", {"a": "b"}, b"", AT, AT + 1, False),
-        "c301411ec5a559805b8a0469640c4071756575650008766f74650202610262000080a0abfef9620282a0abfef96200",
-    ),
-    (
         Ack("queue", upto=1 << 44, at=AT),
         "c301d7fa56709b7c7d3c0a717565756502808080808080080080a0abfef962",
     ),
     (
         Ack("queue", seqs=(4096, 4097), at=AT),
         "c301d7fa56709b7c7d3c0a71756575650004804082400080a0abfef962",
-    ),
-    (
-        Open("queue", "session", ("a", "b"), AT),
-        "c30148faeb7edc15c8a60a71756575650e73657373696f6e04026102620080a0abfef962",
     ),
     (
         Close("queue", "session", AT),
@@ -79,6 +74,58 @@ CURRENT: list[tuple[Event, str]] = [
         ),
         "c3017b1cf71c68a776b20e040206000401000867006800087100720006007300040404000400020004026d026d0004087100720004730000",
     ),
+    (
+        Message("id", "group", "sender", body=b"\x00\xff", at=AT),
+        "c3014b9131660b0ee8790469640a67726f75700c73656e6465720874657874000400ff80a0abfef962000101000800",
+    ),
+    (
+        Message("id", "@queue", "", "vote", {"a": "b"}, b"", AT, AT + 1, False, False, True, 9),
+        "c3014b9131660b0ee8790469640c4071756575650008766f74650202610262000080a0abfef9620282a0abfef9620000011200",
+    ),
+    (
+        Message("id", "g", "q", "receipt", at=AT, origin=Origin(3, 1 << 40, 2)),
+        "c3014b9131660b0ee879046964026702710e72656365697074000080a0abfef9620001010008020680808080804004",
+    ),
+    (
+        Open("queue", "session", ("a", "b"), AT),
+        "c301470ad5b2f4ad2dd50a71756575650e73657373696f6e04026102620080a0abfef9620001",
+    ),
+    (
+        Open("queue", "session", (), AT, 30_000, False),
+        "c301470ad5b2f4ad2dd50a71756575650e73657373696f6e0080a0abfef96202e0d40300",
+    ),
+    (
+        Touch("queue", "session", AT),
+        "c3019ab5115c84b92fc80a71756575650e73657373696f6e80a0abfef962",
+    ),
+    (
+        Configure("queue", at=AT),
+        "c3015ebf83699f0149d40a717565756500001664726f705f6f6c646573740000000080a0abfef962",
+    ),
+    (
+        Configure("queue", 10, 1 << 20, "reject", 5, "dead", 30_000, 3_600_000, AT),
+        "c3015ebf83699f0149d40a7175657565021402808080010c72656a656374020a02086465616402e0d4030280bab70380a0abfef962",
+    ),
+    (
+        Lease("queue", "worker", 10, 60_000, AT),
+        "c3019172148f2f09dc6a0a71756575650c776f726b65721402c0a90780a0abfef962",
+    ),
+    (
+        Nack("queue", (4097,), "extend", 1_000, "worker", AT),
+        "c3016c3a307fadca57400a7175657565028240000c657874656e64d00f020c776f726b657280a0abfef962",
+    ),
+    (
+        Purge("queue", AT),
+        "c3019b89d2de932db31d0a717565756580a0abfef962",
+    ),
+    (
+        Delete("queue", AT),
+        "c301e3b8437c848cb0510a717565756580a0abfef962",
+    ),
+    (
+        Tick(AT),
+        "c301156cabbe1148d76880a0abfef962",
+    ),
 ]
 
 OLDER: list[tuple[Event, str]] = [
@@ -89,6 +136,18 @@ OLDER: list[tuple[Event, str]] = [
     (
         Unbind("group", "queue", at=AT),
         "c301c370797d7d2995780a67726f75700a71756575650080a0abfef962",
+    ),
+    (
+        Message("id", "group", "sender", body=b"\x00\xff", at=AT),
+        "c301411ec5a559805b8a0469640a67726f75700c73656e6465720874657874000400ff80a0abfef9620001",
+    ),
+    (
+        Message("id", "@queue", "", "vote", {"a": "b"}, b"", AT, AT + 1, False),
+        "c301411ec5a559805b8a0469640c4071756575650008766f74650202610262000080a0abfef9620282a0abfef96200",
+    ),
+    (
+        Open("queue", "session", ("a", "b"), AT),
+        "c30148faeb7edc15c8a60a71756575650e73657373696f6e04026102620080a0abfef962",
     ),
 ]
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Generic, TypeVar
 
 from streams.events.codec import decode, encode
-from streams.events.records import Bind, Event, Message, Routed, Unbind
+from streams.events.records import Bind, Event, Message, Routed, Tick, Unbind
 from streams.fold import Fold, Output, Record
 from streams.folds.deliver import Deliver
 from streams.folds.route import Route
 from streams.folds.rows import MemoryRows
+
+TICK_KEY = b"tick"
+"""Key of a Tick, where there is one partition."""
 
 F = TypeVar("F", bound=Fold)
 
@@ -22,6 +25,8 @@ def key_of(event: Event) -> bytes:
         case Routed():
             queues = event.change_queues or event.delivery_queues[0]
             return queues[0].encode()
+        case Tick():
+            return TICK_KEY
         case _:
             return event.queue.encode()
 

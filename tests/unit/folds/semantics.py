@@ -44,18 +44,20 @@ def groups(logs: list[list[Record]], window_ms: int) -> Groups:
             except BadRecord:
                 continue
             if isinstance(event, Bind | Unbind):
-                if event.origin is not None:
-                    origin = (event.origin.partition, event.origin.offset, event.origin.part)
-                    if origin in asked:
-                        continue  # a replay asked again
-                    asked.add(origin)
+                if _again(event, asked):
+                    continue
                 _change(result.bound, event)
             elif isinstance(event, Message):
+                if _again(event, asked):
+                    continue
                 time = max(time, record.timestamp)
                 name = (event.group, event.id)
-                if name in last_seen and time - last_seen[name] <= window_ms:
-                    continue  # the publisher sent it again
-                last_seen[name] = time
+                if event.expires_at is not None and event.expires_at <= time:
+                    continue
+                if event.origin is None:
+                    if name in last_seen and time - last_seen[name] <= window_ms:
+                        continue  # the publisher sent it again
+                    last_seen[name] = time
                 place = (partition, record.offset)
                 result.messages[place] = event
                 if event.group.startswith("@"):
@@ -65,6 +67,17 @@ def groups(logs: list[list[Record]], window_ms: int) -> Groups:
                         queue for group, queue in result.bound if group == event.group
                     }
     return result
+
+
+def _again(event: Bind | Unbind | Message, asked: set[tuple[int, int, int]]) -> bool:
+    """Tell whether a replay of the deliver fold asked for this again."""
+    if event.origin is None:
+        return False
+    origin = (event.origin.partition, event.origin.offset, event.origin.part)
+    if origin in asked:
+        return True
+    asked.add(origin)
+    return False
 
 
 def _change(bound: dict[Binding, str | None], event: Bind | Unbind) -> None:

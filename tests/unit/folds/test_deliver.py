@@ -53,8 +53,7 @@ def seqs(feed: Feed[Deliver], queue: str = "q") -> list[int]:
 
 
 def asked(outputs: list[Event]) -> list[Event]:
-    """Return what was asked for, without time and origin."""
-    assert all(isinstance(output, Bind | Unbind) for output in outputs)
+    """Return the changes that were asked for, without time and origin."""
     return [
         replace(output, at=0, origin=None)
         for output in outputs
@@ -191,7 +190,7 @@ class TestSessions:
     def test_open_asks_for_its_bindings(self) -> None:
         # When a session opens, on a clean queue
         feed = deliver()
-        outputs = feed(Open("q", "s", ("h", "g", "g")), at=2000)
+        outputs = feed(Open("q", "s", ("h", "g", "g"), presence=False), at=2000)
         # Then it is open, and a Bind for each group is asked for, in order
         assert views.session(feed.rows, "q") == "s"
         assert outputs == [
@@ -202,7 +201,7 @@ class TestSessions:
     def test_close_asks_for_their_end(self) -> None:
         # Given bindings of a session, of none, and of another queue
         feed = deliver()
-        feed(Open("q", "s", ("g", "h")), Open("r", "s", ("g",)))
+        feed(Open("q", "s", ("g", "h"), presence=False), Open("r", "s", ("g",)))
         feed(bound(0, "g", "q", "s"), bound(1, "h", "q", "s"), bound(2, "p", "q"))
         feed(bound(3, "g", "r", "s"))
         # When it is closed
@@ -276,9 +275,9 @@ class TestTurns:
         feed(Ack("q", seqs=tuple(seqs(feed))))
         assert feed.turns == 1
         assert seqs(feed) == []
-        assert len(feed(Open("q", "t", tuple(groups[:2000])))) == 4000
+        assert len(asked(feed(Open("q", "t", tuple(groups[:2000]))))) == 4000
         assert feed.turns >= 3
-        assert len(feed(Close("q", "s"))) == 4000
+        assert len(asked(feed(Close("q", "s")))) == 4000
         assert feed.turns >= 3
 
     def test_many_deliveries(self) -> None:

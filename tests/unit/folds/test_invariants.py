@@ -15,7 +15,8 @@ from two_logs import TABLES, WINDOW_MS, TwoLogs
 from streams.events.codec import decode
 from streams.events.records import Ack, Bind, Close, Message, Open, Unbind
 from streams.fold import BadRecord
-from streams.folds import deliver, packing, route, views
+from streams.folds import deliver, inbox, jobs, packing, route, views
+from streams.folds import sessions as session_rows
 
 PARTITIONS = 2
 SEQS_PER_RECORD = 6
@@ -64,13 +65,15 @@ scripts = st.lists(
 def _small_limits() -> Iterator[None]:
     """Make what is split at thousands split at a few."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (packing, deliver):
+        for module in (packing, deliver, jobs):
             patch.setattr(module, "SEQS_PER_RECORD", SEQS_PER_RECORD)
         patch.setattr(packing, "CHANGES_PER_RECORD", 3)
         patch.setattr(route, "QUEUES_PER_ENTRY", 2)
         patch.setattr(route, "_PURGED_PER_MESSAGE", 2)
         for fold in (route, deliver):
             patch.setattr(fold, "_STEP", 1)
+        for part in (inbox, session_rows, jobs):
+            patch.setattr(part, "STEP", 1)
         yield
 
 
@@ -111,7 +114,7 @@ def _ack(world: TwoLogs, queue: str, count: int, one_by_one: bool) -> Ack:
     return Ack(queue, upto=seen[-1] if seen else 0)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(scripts, st.integers(1, 20))
 def test_invariants(script: list[tuple[Any, ...]], chunk: int) -> None:
     # Given any events, and anything that happens to the workers meanwhile

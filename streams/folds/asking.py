@@ -1,0 +1,127 @@
+"""What the deliver fold asks of route: Binds, Unbinds and Messages, each with its origin.
+
+The origin (partition, offset of the record, number of the event) is what route tells a
+replay by, and what makes the ids of these Messages unique.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import orjson
+
+from streams.events.codec import encode_change, encode_message, read
+from streams.events.records import NORMAL_PRIORITY
+from streams.fold import Output, Record
+from streams.ids import DIRECT, is_id
+from streams.partitioner import partition_of
+
+PRESENCE_PREFIX: Final = "presence:"
+DEAD_LETTER_REASON: Final = "dead-letter-reason"
+
+
+class Asking:
+    """Makes the outputs that one record leads to."""
+
+    def __init__(
+        self, ready: list[Output], partition: int, partitions: int, group_topic: str
+    ) -> None:
+        self.now = 0
+        """Time of the record that is being folded."""
+        self.offset = 0
+        """Its offset."""
+        self._part = 0
+        self._ready = ready
+        self._partition = partition
+        self._partitions = partitions
+        self._topic = group_topic
+
+    def begin(self, record: Record) -> None:
+        """Go on to another record."""
+        self.now = max(record.timestamp, 0)
+        self.offset = record.offset
+        self._part = 0
+
+    def change(
+        self, name: str, group: str, queue: str, session: str | None, replaces: str | None = None
+    ) -> None:
+        """Ask for a Bind or an Unbind."""
+        origin = (self._partition, self.offset, self._part)
+        value = encode_change(name, group, queue, session, self.now, origin, replaces)
+        self._append(group, value, name)
+
+    def presence(self, queue: str, state: str, session: str) -> None:
+        """Tell the queue's watchers that it has come or gone."""
+        group = PRESENCE_PREFIX + queue
+        if is_id(group):
+            body = {"queue": queue, "state": state, "session": session}
+            self._tell(group, "presence", queue, body)
+
+    def receipt(self, queue: str, message: bytes) -> None:
+        """Tell the sender of a message that the queue has acked it."""
+        values = read(message)[1]
+        self._reply(queue, values, "receipt", {"at": self.now})
+
+    def rejection(self, queue: str, message: bytes) -> None:
+        """Tell the sender of a message that the queue has no room for it."""
+        values = read(message)[1]
+        self._reply(queue, values, "rejected", {"reason": "overflow"})
+
+    def dead_letter(self, queue: str, message: bytes, reason: str, tries: int, target: str) -> None:
+        """Send a message on to the queue for what another could not do with it.
+
+        What comes from there by itself, without a consumer, goes nowhere from there: two
+        full queues would send it to each other for ever.
+        """
+        values = read(message)[1]
+        headers = values["headers"]
+        if DEAD_LETTER_REASON in headers and reason in ("overflow", "expired"):
+            return
+        values["headers"] = {
+            **headers,
+            DEAD_LETTER_REASON: reason,
+            "dead-letter-queue": queue,
+            "dead-letter-group": values["group"],
+            "dead-letter-tries": str(tries),
+        }
+        values.update(persistent=True, expires_at=None, receipt=False, echo=True)
+        values["group"] = DIRECT + target
+        self._send(values)
+
+    def _reply(self, queue: str, values: dict[str, Any], kind: str, more: dict[str, Any]) -> None:
+        sender = values["sender"]
+        if is_id(sender) and sender != queue:
+            body = {"id": values["id"], "group": values["group"], "queue": queue, **more}
+            self._tell(DIRECT + sender, kind, queue, body)
+
+    def _tell(self, group: str, kind: str, sender: str, body: dict[str, Any]) -> None:
+        self._send(
+            {
+                "id": f"{kind}-{self._partition}-{self.offset}-{self._part}",
+                "group": group,
+                "sender": sender,
+                "kind": kind,
+                "headers": {},
+                "body": orjson.dumps(body),
+                "expires_at": None,
+                "persistent": True,
+                "echo": True,
+                "receipt": False,
+                "priority": NORMAL_PRIORITY,
+            }
+        )
+
+    def _send(self, values: dict[str, Any]) -> None:
+        values["at"] = self.now
+        values["origin"] = {
+            "partition": self._partition,
+            "offset": self.offset,
+            "part": self._part,
+        }
+        self._append(values["group"], encode_message(values), "Message")
+
+    def _append(self, group: str, value: bytes, name: str) -> None:
+        self._part += 1
+        key = group.encode()
+        target = partition_of(key, self._partitions)
+        self._ready.append(Output(self._topic, target, key, value, name))

@@ -1,0 +1,154 @@
+"""Competing consumers: leases, and deliveries that failed.
+
+A queue becomes a job queue with its first Lease.  What was leased and not acked in time is
+to be had again, in its old place; what a consumer nacks comes again after a delay.  In a
+queue without leases that is at the end, with a new seq: who reads on finds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from streams.events.records import Configure
+from streams.folds.asking import Asking
+from streams.folds.delivery import Delivery
+from streams.folds.inbox import STEP, Inboxes, pack_seq
+from streams.folds.options import DEFAULT_VISIBILITY_MS, Queue, Queues
+from streams.folds.packing import SEQS_PER_RECORD
+from streams.folds.timers import RELEASE, Timer, Timers
+
+RETRY: Final = "retry"
+REJECT: Final = "reject"
+EXTEND: Final = "extend"
+OUTCOMES: Final = (RETRY, REJECT, EXTEND)
+
+MAX_LEASED: Final = 1000
+MAX_NACKED: Final = 1000
+"""Seqs of one Nack: each may need a new seq of those that its record has."""
+MAX_DELAY_MS: Final = 30 * 24 * 3600 * 1000
+
+
+class Jobs:
+    """The queues of one partition, as consumers who compete for them see them."""
+
+    def __init__(self, timers: Timers, queues: Queues, inboxes: Inboxes, asking: Asking) -> None:
+        self.leased: dict[int, list[int]] | None = None
+        """When it is a dict: the seqs that each Lease got are added, under its offset."""
+        self._timers = timers
+        self._queues = queues
+        self._inboxes = inboxes
+        self._asking = asking
+
+    def lease(
+        self, queue: bytes, consumer: bytes, limit: int, visibility_ms: int | None
+    ) -> Iterator[None]:
+        """Give a consumer up to `limit` deliveries, the most urgent and oldest ones."""
+        state = self._queues.get(queue)
+        inboxes, now = self._inboxes, self._asking.now
+        if state is None:
+            state = self._queues.add(queue, Configure(queue.decode(), at=now))
+            yield from inboxes.count(queue, state)
+        if not state.jobs:
+            state.jobs = True
+            yield from inboxes.index(queue)
+        until = now + (visibility_ms or state.options.visibility_ms or DEFAULT_VISIBILITY_MS)
+        taken: list[int] = []
+        number = 0
+        while len(taken) < limit:
+            seq = inboxes.first_available(queue)
+            if seq is None:
+                break
+            delivery = inboxes.get(queue, seq)
+            assert delivery is not None
+            if delivery.expired(now):
+                inboxes.drop(queue, seq, delivery, state, "expired")
+            else:
+                delivery.tries += 1
+                delivery.until, delivery.leased, delivery.consumer = until, True, consumer
+                inboxes.withhold(queue, seq, delivery)
+                inboxes.rewrite(queue, seq, delivery)
+                taken.append(int.from_bytes(seq, "big"))
+            number += 1
+            if not number % STEP:
+                yield
+        self._queues.save(queue, state)
+        if self.leased is not None:
+            self.leased[self._asking.offset] = taken
+
+    def nack(
+        self, queue: bytes, seqs: list[int], outcome: str, delay_ms: int, consumer: bytes | None
+    ) -> Iterator[None]:
+        """Take back deliveries that a consumer is not done with."""
+        state = self._queues.get(queue)
+        for number, one in enumerate(seqs, 1):
+            if one < 0:
+                continue
+            seq = pack_seq(one)
+            delivery = self._inboxes.get(queue, seq)
+            if delivery is None or (consumer is not None and delivery.consumer != consumer):
+                continue
+            if outcome == EXTEND:
+                self._extend(queue, seq, delivery, delay_ms)
+            else:
+                self._fail(queue, seq, delivery, state, outcome, delay_ms, number)
+            if not number % STEP:
+                yield
+        if state is not None:
+            self._queues.save(queue, state)
+
+    def release(self, queue: bytes, seq: bytes) -> None:
+        """End a lease or a delay; its timer is done with."""
+        delivery = self._inboxes.get(queue, seq)
+        if delivery is None:
+            return
+        state = self._queues.get(queue)
+        if state is not None and delivery.leased and state.gave_up(delivery.tries):
+            self._inboxes.drop(queue, seq, delivery, state, "tries")
+            self._queues.save(queue, state)
+        else:
+            self._inboxes.release(queue, seq, delivery)
+
+    def _extend(self, queue: bytes, seq: bytes, delivery: Delivery, delay_ms: int) -> None:
+        if delivery.leased:
+            self._timers.cancel(Timer(delivery.until, RELEASE, queue, seq))
+            delivery.until = self._asking.now + delay_ms
+            self._timers.set(Timer(delivery.until, RELEASE, queue, seq))
+            self._inboxes.rewrite(queue, seq, delivery)
+
+    def _fail(
+        self,
+        queue: bytes,
+        seq: bytes,
+        delivery: Delivery,
+        state: Queue | None,
+        outcome: str,
+        delay_ms: int,
+        number: int,
+    ) -> None:
+        inboxes = self._inboxes
+        tries = delivery.tries if delivery.leased else delivery.tries + 1
+        if outcome == REJECT or (state is not None and state.gave_up(tries)):
+            reason = "rejected" if outcome == REJECT else "tries"
+            delivery.tries = tries
+            inboxes.drop(queue, seq, delivery, state, reason)
+            return
+        if delivery.until:
+            self._timers.cancel(Timer(delivery.until, RELEASE, queue, seq))
+        delivery.tries = tries
+        until = self._asking.now + delay_ms if delay_ms else 0
+        if state is None or not state.jobs:
+            if until:
+                delivery.until = until
+                inboxes.hold(queue, seq, delivery, state)
+            else:
+                inboxes.move(queue, seq, delivery, self._new_seq(number))
+        elif until:
+            delivery.until, delivery.leased, delivery.consumer = until, False, b""
+            inboxes.withhold(queue, seq, delivery)
+            inboxes.rewrite(queue, seq, delivery)
+        else:
+            inboxes.release(queue, seq, delivery)
+
+    def _new_seq(self, number: int) -> bytes:
+        return pack_seq(self._asking.offset * SEQS_PER_RECORD + number)

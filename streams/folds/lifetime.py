@@ -1,0 +1,84 @@
+"""From a queue's options to its end: when it asked to be deleted, or nobody uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from streams.events.records import Configure
+from streams.folds.asking import Asking
+from streams.folds.inbox import Inboxes
+from streams.folds.options import DROP_OLDEST, Queue, Queues
+from streams.folds.sessions import Sessions
+from streams.folds.timers import UNUSED, Timer, Timers
+
+
+class Lifetimes:
+    """The queues of one partition as things that are made and deleted."""
+
+    def __init__(
+        self,
+        timers: Timers,
+        queues: Queues,
+        inboxes: Inboxes,
+        sessions: Sessions,
+        asking: Asking,
+    ) -> None:
+        self._timers = timers
+        self._queues = queues
+        self._inboxes = inboxes
+        self._sessions = sessions
+        self._asking = asking
+
+    def configure(self, queue: bytes, options: Configure) -> Iterator[None]:
+        """Give a queue these options in place of any that it has."""
+        state = self._queues.get(queue)
+        if state is None:
+            state = self._queues.add(queue, options)
+            yield from self._inboxes.count(queue, state)
+        else:
+            state.options = options
+        if options.overflow == DROP_OLDEST:
+            yield from self._inboxes.trim(queue, state)
+        if state.due:
+            self._timers.cancel(Timer(state.due, UNUSED, queue))
+            state.due = 0
+        state.used = self._asking.now
+        self._plan(queue, state)
+        self._queues.save(queue, state)
+
+    def used(self, queue: bytes) -> None:
+        """Note that somebody has used a queue."""
+        state = self._queues.get(queue)
+        if state is not None and state.due and state.used != self._asking.now:
+            state.used = self._asking.now
+            self._queues.save(queue, state)
+
+    def look(self, queue: bytes) -> Iterator[None]:
+        """Delete a queue that nobody has used for too long; its timer is done with."""
+        state = self._queues.get(queue)
+        if state is None or state.options.ttl_ms is None:
+            return
+        state.due = 0
+        if self._sessions.is_open(queue):
+            state.used = self._asking.now
+        if state.used + state.options.ttl_ms > self._asking.now:
+            self._plan(queue, state)
+            self._queues.save(queue, state)
+        else:
+            yield from self.delete(queue)
+
+    def delete(self, queue: bytes) -> Iterator[None]:
+        """End a queue: deliveries, session and options go, and bindings are asked to."""
+        yield from self._sessions.end_all(queue)
+        yield from self._inboxes.purge(queue)
+        state = self._queues.get(queue)
+        if state is not None:
+            if state.due:
+                self._timers.cancel(Timer(state.due, UNUSED, queue))
+            self._queues.remove(queue)
+        self._inboxes.forget(queue)
+
+    def _plan(self, queue: bytes, state: Queue) -> None:
+        if state.options.ttl_ms is not None:
+            state.due = state.used + state.options.ttl_ms
+            self._timers.set(Timer(state.due, UNUSED, queue))

@@ -1,0 +1,151 @@
+"""Queues that are more than an inbox: their options, and what is counted of them.
+
+One row for each, in the bucket ``o`` under the queue's id: 8 bytes each for the number of
+deliveries, the bytes of their messages, when the queue was last used, and when its timer
+for that is due (0 for none); a byte that is 1 when consumers compete for it; and the
+Configure with its options.  Most queues have no such row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from struct import Struct
+from typing import Any, Final, cast
+
+from streams.events.codec import decode, encode
+from streams.events.records import Configure
+from streams.fold import BadRecord, Rows
+from streams.ids import is_id
+
+OPTIONS: Final = b"o"
+DROP_OLDEST: Final = "drop_oldest"
+DROP_NEWEST: Final = "drop_newest"
+REJECT: Final = "reject"
+OVERFLOWS: Final = (DROP_OLDEST, DROP_NEWEST, REJECT)
+
+MAX_VISIBILITY_MS: Final = 12 * 3600 * 1000
+DEFAULT_VISIBILITY_MS: Final = 30_000
+MAX_TTL_MS: Final = 10 * 365 * 24 * 3600 * 1000
+MAX_COUNT: Final = (1 << 63) - 1
+
+_CACHED: Final = 50_000
+_counted = Struct(">QQQQB")
+
+
+@dataclass(slots=True)
+class Queue:
+    """A queue with options, as it stands."""
+
+    options: Configure
+    length: int = 0
+    """Deliveries, those that are leased or held among them."""
+    size: int = 0
+    """Bytes of their messages."""
+    used: int = 0
+    due: int = 0
+    jobs: bool = False
+    """Whether consumers compete for it: then what is to be had is indexed."""
+
+    def has_room(self, size: int) -> bool:
+        """Tell whether a message of so many bytes fits in."""
+        longest, largest = self.options.max_length, self.options.max_bytes
+        return (longest is None or self.length < longest) and (
+            largest is None or self.size + size <= largest
+        )
+
+    def overfull(self) -> bool:
+        """Tell whether it holds more than it may."""
+        longest, largest = self.options.max_length, self.options.max_bytes
+        return (longest is not None and self.length > longest) or (
+            largest is not None and self.size > largest
+        )
+
+    def gave_up(self, tries: int) -> bool:
+        """Tell whether a delivery that failed so often is not tried again."""
+        return self.options.max_tries is not None and tries >= self.options.max_tries
+
+    def pack(self) -> bytes:
+        """Return the row."""
+        head = _counted.pack(self.length, self.size, self.used, self.due, self.jobs)
+        return head + encode(self.options)
+
+
+def unpack(row: bytes) -> Queue:
+    """Return what a row holds."""
+    length, size, used, due, jobs = _counted.unpack_from(row)
+    options = cast(Configure, decode(row[_counted.size :]))
+    return Queue(options, length, size, used, due, bool(jobs))
+
+
+class Queues:
+    """The queues with options of one partition."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self._any: bool | None = None
+        self._cache: dict[bytes, Queue | None] = {}
+
+    @property
+    def any(self) -> bool:
+        """Whether there may be one at all; False spares asking for each."""
+        if self._any is None:
+            self._any = any(True for _ in self._rows.scan(OPTIONS))
+        return self._any
+
+    def get(self, queue: bytes) -> Queue | None:
+        """Return a queue if it has options; after changing it, `save` it."""
+        if not self.any:
+            return None
+        cache = self._cache
+        if queue in cache:
+            return cache[queue]
+        row = self._rows.get(OPTIONS, queue)
+        return self._keep(queue, None if row is None else unpack(row))
+
+    def add(self, queue: bytes, options: Configure) -> Queue:
+        """Give options to a queue that has none."""
+        self._any = True
+        added = Queue(options)
+        self._keep(queue, added)
+        return added
+
+    def save(self, queue: bytes, state: Queue) -> None:
+        """Write the row of a queue."""
+        self._rows.put(OPTIONS, queue, state.pack())
+
+    def remove(self, queue: bytes) -> None:
+        """Delete the row of a queue."""
+        self._rows.delete(OPTIONS, queue)
+        self._keep(queue, None)
+
+    def _keep(self, queue: bytes, state: Queue | None) -> Queue | None:
+        if len(self._cache) >= _CACHED:
+            self._cache.clear()
+        self._cache[queue] = state
+        return state
+
+
+def check(values: dict[str, Any]) -> Configure:
+    """Return the options that the fields of a Configure say.
+
+    Raises:
+        BadRecord: they make no sense.
+    """
+    options = Configure(**values)
+    for name, value, most in (
+        ("max_length", options.max_length, MAX_COUNT),
+        ("max_bytes", options.max_bytes, MAX_COUNT),
+        ("max_tries", options.max_tries, 1000),
+        ("visibility_ms", options.visibility_ms, MAX_VISIBILITY_MS),
+        ("ttl_ms", options.ttl_ms, MAX_TTL_MS),
+    ):
+        if value is not None and not 1 <= value <= most:
+            raise BadRecord(f"{name} must be from 1 to {most}")
+    if options.overflow not in OVERFLOWS:
+        raise BadRecord(f"overflow must be one of {', '.join(OVERFLOWS)}")
+    if options.dead_letter is not None:
+        if not is_id(options.dead_letter):
+            raise BadRecord("dead_letter is no valid id")
+        if options.dead_letter == options.queue:
+            raise BadRecord("a queue cannot be its own dead letter queue")
+    return options

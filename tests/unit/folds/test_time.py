@@ -1,0 +1,259 @@
+"""What the deliver fold does when time passes: sessions, presence, expiry, receipts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from feeding import Feed, deliver
+from test_deliver import asked, bound, inbox, seqs
+
+from streams.events.codec import encode
+from streams.events.records import (
+    Ack,
+    Close,
+    Event,
+    Message,
+    Open,
+    Origin,
+    Routed,
+    Tick,
+    Touch,
+    Unbind,
+)
+from streams.folds import views
+from streams.folds.deliver import Deliver
+from streams.folds.front import SIZE, Front
+from streams.folds.rows import MemoryRows
+from streams.folds.timers import DUE
+
+
+def delivered(offset: int, *queues: str, **fields: Any) -> Routed:
+    """Return a message on its way to queues."""
+    message = Message(f"m{offset}", "g", fields.pop("sender", "me"), **fields)
+    return Routed(
+        0,
+        delivery_offsets=(offset,),
+        delivery_parts=(0,),
+        delivery_messages=(encode(message),),
+        delivery_queues=(queues,),
+    )
+
+
+def told(outputs: list[Event]) -> list[tuple[str, str, Any]]:
+    """Return group, kind and body of the messages among what was asked for."""
+    return [
+        (output.group, output.kind, orjson.loads(output.body))
+        for output in outputs
+        if isinstance(output, Message)
+    ]
+
+
+def due_rows(feed: Feed[Deliver]) -> int:
+    return sum(1 for _ in feed.rows.scan(DUE))
+
+
+def presence(state: str, session: str = "s", queue: str = "q") -> tuple[str, str, Any]:
+    body = {"queue": queue, "state": state, "session": session}
+    return (f"presence:{queue}", "presence", body)
+
+
+class TestHeartbeats:
+    def test_a_session_that_falls_silent_is_closed(self) -> None:
+        # Given a session that may be silent for 100 ms, with a binding
+        feed = deliver()
+        feed(Open("q", "s", ("g",), ttl_ms=100), bound(0, "g", "q", "s"), at=1000)
+        assert feed.fold.next_due == 1100
+        # When time passes, but not enough
+        assert feed(Tick(), at=1099) == []
+        # And then is over
+        outputs = feed(Tick(), at=1100)
+        # Then it is closed as Close does, and nothing is due any more
+        assert asked(outputs) == [Unbind("g", "q", "s")]
+        assert told(outputs) == [presence("offline")]
+        assert views.session(feed.rows, "q") is None
+        assert feed.fold.next_due is None
+        assert due_rows(feed) == 0
+
+    def test_a_heartbeat_keeps_it(self) -> None:
+        feed = deliver()
+        feed(Open("q", "s", ttl_ms=100), at=1000)
+        feed(Touch("q", "s"), at=1080)
+        assert feed(Tick(), at=1100) == []
+        assert feed.fold.next_due == 1180
+        assert views.session(feed.rows, "q") == "s"
+        assert told(feed(Tick(), at=1180)) == [presence("offline")]
+
+    def test_a_heartbeat_of_another_session_does_not(self) -> None:
+        feed = deliver()
+        feed(Open("q", "s", ttl_ms=100), at=1000)
+        feed(Touch("q", "t"), Touch("r", "s"), at=1080)
+        assert told(feed(Tick(), at=1100)) == [presence("offline")]
+
+    @pytest.mark.parametrize("ttl_ms", [None, 500])
+    def test_opening_again_sets_it_anew(self, ttl_ms: int | None) -> None:
+        feed = deliver()
+        feed(Open("q", "s", ttl_ms=100), at=1000)
+        assert feed(Open("q", "s", ttl_ms=ttl_ms), at=1050) == []
+        assert feed.fold.next_due == (1550 if ttl_ms else None)
+        assert feed(Tick(), at=1200) == []
+        assert due_rows(feed) == (1 if ttl_ms else 0)
+
+    def test_the_next_session_is_not_closed_for_the_last(self) -> None:
+        feed = deliver()
+        feed(Open("q", "old", ttl_ms=100), Open("q", "new"), at=1000)
+        assert feed(Tick(), at=5000) == []
+        assert views.session(feed.rows, "q") == "new"
+
+    def test_a_tick_too_many_does_nothing(self) -> None:
+        feed = deliver()
+        feed(Open("q", "s", ttl_ms=100), at=1000)
+        before = list(feed.rows.items())
+        assert feed(Tick(), Tick(), at=1000) == []
+        assert list(feed.rows.items()) == before
+
+
+class TestPresence:
+    def test_coming_and_going(self) -> None:
+        feed = deliver()
+        (online,) = feed(Open("q", "s"), at=2000)
+        assert told([online]) == [presence("online")]
+        assert isinstance(online, Message)
+        assert (online.sender, online.origin, online.at) == ("q", Origin(0, 0, 0), 2000)
+        assert told(feed(Close("q", "s"))) == [presence("offline")]
+
+    def test_a_takeover_does_not_flap(self) -> None:
+        feed = deliver()
+        feed(Open("q", "old"))
+        assert told(feed(Open("q", "new"))) == [presence("online", "new")]
+        assert told(feed(Close("q", "old"))) == []
+
+    def test_the_same_again_is_no_news(self) -> None:
+        feed = deliver()
+        feed(Open("q", "s"))
+        assert told(feed(Open("q", "s"))) == []
+
+    def test_one_that_hides(self) -> None:
+        feed = deliver()
+        assert told(feed(Open("q", "s", presence=False))) == []
+        assert told(feed(Open("q", "s"))) == [presence("online")]
+        assert told(feed(Open("q", "t", presence=False))) == [presence("offline")]
+        assert told(feed(Close("q", "t"))) == []
+
+    def test_a_queue_whose_group_would_be_too_long_has_none(self) -> None:
+        feed = deliver()
+        assert told(feed(Open("q" * 250, "s"))) == []
+
+
+class TestExpiry:
+    def test_nothing_comes_late(self) -> None:
+        feed = deliver()
+        feed(delivered(0, "q", expires_at=1000), delivered(1, "q", expires_at=1001), at=1000)
+        assert inbox(feed) == ["m1"]
+
+    def test_it_is_removed_in_time(self) -> None:
+        # Given deliveries that expire, one of them acked
+        feed = deliver()
+        feed(delivered(0, "q", "r", expires_at=1100), delivered(1, "q", expires_at=1200), at=1000)
+        feed(delivered(2, "q"), Ack("q", seqs=(4096 + 1,)))
+        assert due_rows(feed) == 2
+        # When it is time
+        feed(Tick(), at=1150)
+        # Then it is gone, and the rest is there
+        assert inbox(feed) == ["m2"]
+        assert inbox(feed, "r") == []
+        assert due_rows(feed) == 0
+
+    def test_a_read_does_not_show_it(self) -> None:
+        feed = deliver()
+        feed(delivered(0, "q", expires_at=1100), delivered(1, "q"), at=1000)
+        shown = views.deliveries(feed.rows, "q", limit=1, now=1100)
+        assert [message.id for _, _, message in shown] == ["m1"]
+
+    def test_much_that_is_due_takes_several_ticks(self) -> None:
+        feed = deliver()
+        for number in range(0, 2500, 500):
+            queues = [f"q{at}" for at in range(number, number + 500)]
+            feed(delivered(number, *queues, expires_at=1100), at=1000)
+        for left in (1500, 500, 0):
+            assert feed.fold.next_due == 1100
+            feed(Tick(), at=1100)
+            assert due_rows(feed) == left
+        assert feed.fold.next_due is None
+
+
+class TestTransient:
+    def test_only_a_queue_with_a_session_gets_it(self) -> None:
+        feed = deliver()
+        feed(Open("q", "s"), delivered(0, "q", "r", persistent=False))
+        assert inbox(feed) == ["m0"]
+        assert inbox(feed, "r") == []
+
+    @pytest.mark.parametrize("end", [Close("q", "s"), Open("q", "t")])
+    def test_it_ends_with_the_session(self, end: Event) -> None:
+        feed = deliver()
+        feed(Open("q", "s"), delivered(0, "q", persistent=False), delivered(1, "q"))
+        feed(end)
+        assert inbox(feed) == ["m1"]
+        assert not list(feed.rows.scan(b"vq"))
+
+    def test_acked_it_leaves_nothing(self) -> None:
+        feed = deliver()
+        feed(Open("q", "s"), delivered(0, "q", persistent=False, expires_at=5000))
+        feed(Ack("q", upto=seqs(feed)[0]))
+        assert not list(feed.rows.scan(b"vq"))
+        assert due_rows(feed) == 0
+
+
+class TestReceipts:
+    def test_each_receivers_ack_is_told(self) -> None:
+        feed = deliver()
+        feed(delivered(0, "q", "r", "me", receipt=True), delivered(1, "q"))
+        assert feed(Ack("me", upto=1 << 40)) == []  # the sender's own
+        outputs = feed(Ack("q", upto=1 << 40), at=3000)
+        body = {"id": "m0", "group": "g", "queue": "q", "at": 3000}
+        assert told(outputs) == [("@me", "receipt", body)]
+        assert feed(Ack("q", upto=1 << 40)) == []
+        assert [group for group, _, _ in told(feed(Ack("r", seqs=(2,))))] == ["@me"]
+
+    @pytest.mark.parametrize("sender", ["", "a\nb"])
+    def test_a_sender_that_is_no_queue_is_not_told(self, sender: str) -> None:
+        feed = deliver()
+        feed(delivered(0, "q", sender=sender, receipt=True))
+        assert feed(Ack("q", upto=1 << 40)) == []
+
+    def test_what_expires_has_none(self) -> None:
+        feed = deliver()
+        feed(delivered(0, "q", receipt=True, expires_at=1100), at=1000)
+        assert feed(Tick(), at=1100) == []
+
+
+def test_the_front_of_a_bucket_is_what_a_scan_says() -> None:
+    # Given more rows than it has at hand
+    rows = MemoryRows()
+    front = Front(rows, b"z")
+    for number in range(3 * SIZE):
+        rows.put(b"z", number.to_bytes(2, "big"), b"")
+    # When rows are taken, and others put before, among and behind those at hand
+    taken = []
+    while (first := front.first()) is not None:
+        assert first == next(rows.scan(b"z"))[0]
+        front.delete(first)
+        taken.append(first)
+        if len(taken) % 100 == 0:
+            for suffix in (b"\0", first + b"\1", b"\xff" + bytes([len(taken) // 100])):
+                front.put(suffix)
+    # Then none is missing
+    assert len(taken) > 3 * SIZE + 40
+    assert not list(rows.scan(b"z"))
+
+
+def test_putting_many_keeps_few_at_hand() -> None:
+    front = Front(MemoryRows(), b"z")
+    assert front.first() is None
+    for number in range(5 * SIZE, 0, -1):
+        front.put(number.to_bytes(2, "big"))
+        front.put(number.to_bytes(2, "big"))
+        assert front.first() == number.to_bytes(2, "big")
+    assert len(front._keys) <= 2 * SIZE
