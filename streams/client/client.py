@@ -239,7 +239,7 @@ class Client:
 
         What is not acknowledged comes first.  A lost connection is made again, at another
         worker if need be, and the iteration goes on: within it no delivery is lost and
-        none comes twice.
+        none comes twice.  Without `async with`, say `await deliveries.close()` in the end.
 
         Args:
             queues: whose deliveries; more can be added later.

@@ -221,7 +221,7 @@ class Subscription:
                 asyncio.get_running_loop().call_later(pause, self._ack_again, queue)
             else:
                 queue.acking.fail(upto, seqs, Refused(code, message))
-        elif frame.get("ref") == "subscribe":
+        elif frame.get("ref") in ("subscribe", None):  # None: the queue is no longer allowed
             link.queues.discard(queue.name)
             if again:
                 self._seek_later([queue.name], self._pauses.next(pause))
@@ -236,6 +236,7 @@ class Subscription:
 
     def _start(self) -> None:
         if self._task is None and not self._closed:
+            _ = self._client.requests.session  # raises when the client is not open
             self._task = asyncio.get_running_loop().create_task(self._find_homes())
 
     def _fail(self, error: ClientError) -> None:

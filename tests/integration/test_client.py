@@ -198,6 +198,8 @@ async def test_errors_say_what_to_do(client: Client, cluster: Cluster) -> None:
         await client.send("q", "x", expires_at=datetime(2030, 1, 1))
     with pytest.raises(ClientClosed):
         await Client(cluster.urls[0]).publish("g", "x")
+    with pytest.raises(ClientClosed):
+        await anext(Client(cluster.urls[0]).subscribe("q"))
     async with Client("http://127.0.0.1:9", retry_seconds=0.5) as lonely:
         with pytest.raises(Unavailable, match="does not answer"):
             await lonely.publish("g", "x")

@@ -264,6 +264,32 @@ async def test_what_is_no_stream_is_refused(cluster: Cluster) -> None:
             assert message.data == code
 
 
+async def test_one_connection_has_a_limit_of_subscriptions(streams: list[Stream]) -> None:
+    stream = streams[0]
+    for number in range(10_001):
+        await stream.say("subscribe", queue=f"many-{number}", credit=0, ref=number)
+    answers = [await stream.next() for _ in range(10_001)]
+    assert {answer["type"] for answer in answers[:-1]} == {"subscribed"}
+    assert (answers[-1]["code"], answers[-1]["ref"]) == ("busy", 10_000)
+    await stream.say("unsubscribe", queue="many-0")
+    await stream.hear("unsubscribed")
+    await stream.say("subscribe", queue="many-again")
+    await stream.hear("subscribed")
+
+
+async def deaf(url: str, queue: str) -> asyncio.StreamWriter:
+    """Subscribe to a queue and read nothing of what comes."""
+    _reader, writer = await asyncio.open_connection("127.0.0.1", int(url[-5:]))
+    writer.write(
+        b"GET /v1/stream HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    frame = json.dumps({"type": "subscribe", "queue": queue}).encode()
+    writer.write(bytes([0x81, 0x80 | len(frame), 0, 0, 0, 0]) + frame)
+    await writer.drain()
+    return writer
+
+
 async def test_a_client_that_does_not_read_holds_up_nobody_and_little_memory(
     cluster: Cluster, streams: list[Stream]
 ) -> None:
@@ -280,14 +306,7 @@ async def test_a_client_that_does_not_read_holds_up_nobody_and_little_memory(
         await cluster.post(f"/v1/queues/{queue}/messages", {"body": body})
     await cluster.depth(queue, 60)
     before = await relayed()
-    _reader, writer = await asyncio.open_connection("127.0.0.1", int(cluster.urls[1][-5:]))
-    writer.write(
-        b"GET /v1/stream HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
-        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-    )
-    frame = json.dumps({"type": "subscribe", "queue": queue}).encode()
-    writer.write(bytes([0x81, 0x80 | len(frame), 0, 0, 0, 0]) + frame)
-    await writer.drain()
+    writer = await deaf(cluster.urls[1], queue)
     await asyncio.sleep(1.0)
 
     # Then another client is served as ever, all of it
@@ -380,4 +399,30 @@ async def test_an_owner_that_dies_under_a_subscription_costs_nothing(
         seqs = [frame["seq"] for frame in heard[queue]]
         assert seqs == sorted(set(seqs))
     assert told == {"message", "unavailable", "moved"}
+    await cluster.owners()
+
+
+@pytest.mark.fault
+async def test_a_worker_that_stops_says_goodbye_and_waits_for_no_one(
+    cluster: Cluster, streams: list[Stream]
+) -> None:
+    # Given a client that listens, and one that is sent more than it reads
+    queue = await cluster.queue_of(0, "goodbye")
+    for _ in range(60):
+        await cluster.post(f"/v1/queues/{queue}/messages", {"body": "x" * 200_000})
+    await cluster.depth(queue, 60)
+    writer = await deaf(cluster.urls[1], queue)
+    await asyncio.sleep(1.0)
+
+    # When the worker is told to stop
+    process = cluster.workers.processes[1].process
+    assert process is not None
+    process.terminate()
+
+    # Then the first is told, and the worker ends soon
+    message = await streams[1].socket.receive(timeout=20)
+    assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1001)
+    await asyncio.to_thread(process.wait, 20)
+    writer.close()
+    cluster.restart(1)
     await cluster.owners()

@@ -70,7 +70,11 @@ LONG: Schema = {"type": "integer", "format": "int64", "minimum": 0, "maximum": M
 COUNT: Schema = {"type": "integer", "minimum": 0}
 TEXT: Schema = {"type": "string"}
 FLAG: Schema = {"type": "boolean"}
-BASE64: Schema = {"type": "string", "contentEncoding": "base64"}
+BASE64: Schema = {
+    "type": "string",
+    "contentEncoding": "base64",
+    "pattern": "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$",
+}
 HEADERS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
 MILLISECONDS: Schema = {**LONG, "description": "Milliseconds since the epoch."}
 BODY = {"body": TEXT, "body_base64": BASE64}

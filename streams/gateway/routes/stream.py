@@ -11,7 +11,7 @@ from streams.gateway.forward import FORWARDED
 from streams.gateway.guard import PROTOCOL
 from streams.gateway.paths import Route
 from streams.gateway.site import is_same_origin
-from streams.gateway.streaming.service import CLOSE_SECONDS, HEARTBEAT_SECONDS, PATH
+from streams.gateway.streaming.service import FAREWELL_SECONDS, HEARTBEAT_SECONDS, PATH
 
 
 async def stream(call: Call) -> web.StreamResponse:
@@ -24,7 +24,7 @@ async def stream(call: Call) -> web.StreamResponse:
         raise Refusal(403, "bad_origin", "a page of another site may not open a stream here")
     _check_protocols(request)
     socket = web.WebSocketResponse(
-        timeout=CLOSE_SECONDS,
+        timeout=FAREWELL_SECONDS,
         heartbeat=HEARTBEAT_SECONDS,
         compress=False,
         protocols=(PROTOCOL,),

@@ -22,6 +22,8 @@ ping                             pong
 anything wrong                   error code message
 ===============================  =====================================================
 
+What one connection sends goes to Kafka in that order.
+
 Any worker serves any queue.  Those of its own partitions it reads itself, woken by the fold;
 for the others it is a client of their owners' `/v1/stream`.  When a partition moves, the
 subscription goes on at the new owner after the last seq sent: seqs are places in the log,

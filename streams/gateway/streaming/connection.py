@@ -49,6 +49,7 @@ FRAMES_PER_TURN = 50
 ACK_SECONDS = 0.02
 """How long acks are gathered before they are written."""
 ACKS_AT_ONCE = 5000
+CLOSE_SECONDS = 4.0
 TOKEN_SECONDS = 10.0
 """How long a client may be connected before it shows a token."""
 UNAUTHORIZED = 4401
@@ -119,8 +120,13 @@ class Connection:
             self._placing.close()
 
     async def close(self, code: int, reason: str) -> None:
-        """Say goodbye; `run` ends then."""
-        await self._socket.close(code=code, message=reason.encode())
+        """Say goodbye; `run` ends then. To a client that does not listen, not for long."""
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._socket.close(code=code, message=reason.encode())
+        except TimeoutError:
+            if self._request.transport is not None:
+                self._request.transport.abort()
 
     # Called by the parts that feed this connection --------------------------------------
 

@@ -6,6 +6,7 @@ Knows the parts of the gateway; what is said on a stream is in `connection`.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING
 
@@ -27,10 +28,13 @@ from streams.settings import QUEUES, Settings
 if TYPE_CHECKING:
     from streams.gateway.call import Call
 
+logger = logging.getLogger(__name__)
+
 PATH = "/v1/stream"
 HEARTBEAT_SECONDS = 20.0
 """Silence after which a client is asked whether it lives; half of it to answer."""
-CLOSE_SECONDS = 2.0
+FAREWELL_SECONDS = 2.0
+"""How long a client may take to answer a goodbye."""
 IDLE_SECONDS = 300.0
 """How long a client may be subscribed to nothing and say nothing."""
 LOOK_SECONDS = 0.5
@@ -157,15 +161,19 @@ class Streaming:
         owners: list[str | None] = []
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            if self.upstreams:
+            try:
                 before, owners = owners, [self.owner(n) for n in range(self._partitions)]
                 if owners != before:
                     for connection in list(self._connections):
                         connection.reassigned()
-            await self._close_idle()
+                await self._close_idle()
+            except Exception:
+                logger.exception("looking after streams failed")
 
     async def _close_idle(self) -> None:
         long_ago = time.monotonic() - IDLE_SECONDS
         idle = [c for c in self._connections if c.heard < long_ago and not c.subscriptions]
-        for connection in idle:
-            await connection.close(aiohttp.WSCloseCode.OK, "idle")
+        await asyncio.gather(
+            *(connection.close(aiohttp.WSCloseCode.OK, "idle") for connection in idle),
+            return_exceptions=True,
+        )
