@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from streams.errors import BadToken, SettingsError, Unavailable
 from streams.gateway import guard as guards
 from streams.gateway import keyring as keyrings
-from streams.gateway.access import ACCESS
+from streams.gateway.access import ACCESS, Rule, any_token, anybody, token_later
 from streams.gateway.answers import Refusal
 from streams.gateway.bearer import EVERYBODY, NOBODY
 from streams.gateway.guard import Guard
@@ -74,6 +74,22 @@ def test_every_path_and_method_has_its_rule_and_no_rule_is_left_over() -> None:
     routes = {(method, route.template) for route in ROUTES for method in route.handlers}
 
     assert routes == set(ACCESS)
+
+
+def test_what_needs_no_token_or_any_is_named_here() -> None:
+    # A new path does not get in among these by accident: the tests of refusals skip them.
+    def with_rule(rule: Rule) -> set[str]:
+        return {template for (_, template), given in ACCESS.items() if given is rule}
+
+    assert with_rule(anybody) == {
+        "/",
+        "/page/{file}",
+        "/healthz",
+        "/readyz",
+        "/v1/openapi.json",
+    }
+    assert with_rule(token_later) == {"/v1/stream"}
+    assert with_rule(any_token) == {"/v1/events"}
 
 
 async def test_a_path_without_a_rule_is_for_nobody(guard: Guard) -> None:

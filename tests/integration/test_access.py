@@ -1,0 +1,610 @@
+"""Two workers with tokens and TLS: what a token does not grant cannot be had in any way.
+
+The paths are those of the router, so that a new one is tried too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import ssl
+import subprocess
+import sys
+import time
+import uuid
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import trustme
+from yarl import URL
+
+from streams.broker.embedded import EmbeddedKafka
+from streams.commands.processes import Workers, free_ports, workers
+from streams.gateway.access import ACCESS, any_token, anybody, token_later
+from streams.gateway.routes import ROUTES
+from streams.partitioner import partition_of
+from streams.security.signing import make_key, sign
+from streams.settings import is_loopback
+
+PARTITIONS = 4
+BURST = 200
+START_SECONDS = 60.0
+
+BOB = {
+    "publish": ["chat.*", "@ann.mail"],
+    "bind": ["chat.*"],
+    "read": ["@bob*", "chat.tavern"],
+}
+ENDPOINTS = sorted((method, route.template) for route in ROUTES for method in route.handlers)
+GUARDED = [e for e in ENDPOINTS if ACCESS[e] not in (anybody, any_token, token_later)]
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """The running workers, and who can sign tokens for them."""
+
+    workers: Workers
+    key: bytes
+    other_key: bytes
+    namespace: str
+    tls: ssl.SSLContext
+
+    def token(self, scopes: dict[str, Any], *, key: bytes | None = None, **more: Any) -> str:
+        given = {"namespace": self.namespace, **scopes}
+        claims = {"aud": "streams", "exp": time.time() + 600, "streams": given, **more}
+        return sign(claims, key or self.key)
+
+    @cached_property
+    def admin(self) -> str:
+        return self.token({"admin": True, "rate": 0})
+
+    @cached_property
+    def bob(self) -> str:
+        return self.token(BOB | {"rate": 0}, sub="bob")
+
+    @cached_property
+    def observer(self) -> str:
+        return self.token({"observe": True, "rate": 0})
+
+    @property
+    def logs(self) -> str:
+        return "".join(worker.log.read_text() for worker in self.workers.processes)
+
+
+@pytest.fixture(scope="module")
+def guarded(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    folder = tmp_path_factory.mktemp("guarded")
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    certificate.private_key_pem.write_to_path(folder / "tls.key")
+    certificate.cert_chain_pems[0].write_to_path(folder / "tls.pem")
+    make_key(folder / "key.pem", folder / "public.pem")
+    make_key(folder / "other.pem", folder / "other.public.pem")
+    namespace = f"g{uuid.uuid4().hex[:10]}"
+    environment = {
+        "STREAMS_BROKERS": kafka.brokers,
+        "STREAMS_NAMESPACE": namespace,
+        "STREAMS_PARTITIONS": str(PARTITIONS),
+        "STREAMS_AUTH_KEYS": str(folder / "public.pem"),
+        "STREAMS_RATE_LIMIT_BURST": str(BURST),
+        "STREAMS_HTTP_TLS_CERTFILE": str(folder / "tls.pem"),
+        "STREAMS_HTTP_TLS_KEYFILE": str(folder / "tls.key"),
+        "STREAMS_HTTP_TLS_CAFILE": str(folder / "ca.pem"),
+    }
+    ports = free_ports("127.0.0.1", 26400, 2)
+    with workers(2, folder, "127.0.0.1", ports, environment) as started:
+        tls = ssl.create_default_context(cafile=folder / "ca.pem")
+        keys = (folder / "key.pem").read_bytes(), (folder / "other.pem").read_bytes()
+        yield Guarded(started, *keys, namespace, tls)
+
+
+class Client:
+    """Asks the workers with a token, or without."""
+
+    def __init__(self, guarded: Guarded, session: aiohttp.ClientSession) -> None:
+        self.guarded = guarded
+        self.session = session
+
+    async def ask(
+        self,
+        worker: int,
+        method: str,
+        path: str,
+        token: str | None = None,
+        body: Any = None,
+        **headers: str,
+    ) -> tuple[int, Any]:
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        if token is not None:
+            given["Authorization"] = f"Bearer {token}"
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        url = URL(self.guarded.workers.urls[worker] + path, encoded=True)
+        async with self.session.request(method, url, data=data, headers=given) as answer:
+            content = await answer.read()
+            if answer.status == 401:
+                assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+            if answer.content_type != "application/json" or not content:
+                return answer.status, content
+            return answer.status, json.loads(content)
+
+    async def stream(self, worker: int, token: str | None = None, **more: Any) -> Any:
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        url = self.guarded.workers.urls[worker] + "/v1/stream"
+        return await self.session.ws_connect(url, headers=headers, **more)
+
+    async def owners(self) -> list[int]:
+        """Return which worker owns each partition of `queues`, once both agree."""
+        deadline = time.monotonic() + START_SECONDS
+        urls = self.guarded.workers.urls
+        while time.monotonic() < deadline:
+            self.guarded.workers.check()
+            found = []
+            for worker in range(2):
+                try:
+                    status, content = await self.ask(
+                        worker, "GET", "/v1/cluster", self.guarded.admin
+                    )
+                    ready, _ = await self.ask(worker, "GET", "/readyz")
+                except aiohttp.ClientError:
+                    break
+                if (status, ready) == (200, 200):
+                    rows = sorted(content["partitions"], key=lambda row: row["partition"])
+                    found.append(
+                        [
+                            urls.index(row["owner"])
+                            for row in rows
+                            if row["table"] == "queues" and row["owner"] in urls
+                        ]
+                    )
+            if len(found) == 2 and found[0] == found[1] and set(found[0]) == {0, 1}:
+                return found[0]
+            await asyncio.sleep(0.2)
+        raise AssertionError(f"the workers did not come up:\n{self.guarded.logs[-3000:]}")
+
+    async def name_at(self, worker: int, name: str) -> str:
+        """Return an id made of `name` whose partition this worker owns."""
+        owners = await self.owners()
+        return next(
+            made
+            for made in (f"{name}{number}" for number in range(1000))
+            if owners[partition_of(made.encode(), PARTITIONS)] == worker
+        )
+
+
+@pytest.fixture
+async def client(guarded: Guarded) -> AsyncIterator[Client]:
+    connector = aiohttp.TCPConnector(ssl=guarded.tls)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        client = Client(guarded, session)
+        await client.owners()
+        yield client
+
+
+def path_of(template: str, group: str, queue: str) -> str:
+    """Return a path of a template about this group and queue, whatever else is in it."""
+    names = {"group": group, "queue": queue, "table": "queues", "partition": "0"}
+    return "/".join(
+        names.get(part[1:-1], "x") if part.startswith("{") else part for part in template.split("/")
+    )
+
+
+# What is not granted -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("method", "template"), GUARDED)
+async def test_nothing_is_had_without_a_token_that_is_right(
+    client: Client, method: str, template: str
+) -> None:
+    guarded = client.guarded
+    wrong = [
+        None,
+        "",
+        "x",
+        guarded.token({"admin": True}, key=guarded.other_key),
+        guarded.token({"admin": True}, exp=time.time() - 60),
+        guarded.token({"admin": True}, nbf=time.time() + 60),
+        guarded.token({"admin": True}, aud="other"),
+        guarded.token({"admin": True, "namespace": "other"}),
+        guarded.admin[:-4] + "AAAA",
+        guarded.admin.rpartition(".")[0] + ".",
+        guarded.admin + "." + "x" * 7000,
+    ]
+    for worker in range(2):
+        path = path_of(template, "chat.tavern", await client.name_at(1 - worker, "bob"))
+        for token in wrong:
+            status, content = await client.ask(worker, method, path, token, body={})
+            assert (status, content["error"]["code"]) == (401, "unauthorized"), token
+        # Neither what one worker says to another, nor a page's origin, is as good as a token
+        for headers in (
+            {"Streams_Forwarded": "1"},
+            {"Streams_Forwarded": "1", "Streams_Read_After": "0"},
+            {"X_Forwarded_For": "127.0.0.1", "Forwarded": "for=127.0.0.1"},
+            {"Cookie": f"token={guarded.admin}"},
+            {"Sec_WebSocket_Protocol": f"streams.v1, streams.token.{guarded.admin}"},
+        ):
+            status, _ = await client.ask(worker, method, path, body={}, **headers)
+            assert status == 401, headers
+        status, _ = await client.ask(worker, method, f"{path}?access_token={guarded.admin}")
+        assert status == 401
+
+
+@pytest.mark.parametrize(("method", "template"), GUARDED)
+async def test_nothing_is_had_that_a_token_does_not_grant(
+    client: Client, method: str, template: str
+) -> None:
+    # Given a token for a few things, and a body that every path could use
+    guarded = client.guarded
+    body = {"sender": "bob", "body": "x"} if template.endswith("/messages") else {"upto": 1}
+    tokens = [guarded.bob, guarded.token({"rate": 0}), guarded.observer]
+
+    for worker in range(2):
+        # When others' things are asked for, at their owner and at the other worker
+        for owner in range(2):
+            queue = await client.name_at(owner, "ann")
+            for group, one in (("news", queue), ("chat.tavern", queue), ("news", "bob")):
+                path = path_of(template, group, one)
+                for token in tokens:
+                    # Then nobody lets it through, but for what one of the two is granted
+                    if _is_granted(method, template, group, one, token, guarded):
+                        continue
+                    for headers in ({}, {"Streams_Forwarded": "1"}):
+                        status, content = await client.ask(
+                            worker, method, path, token, body, **headers
+                        )
+                        assert status == 403, (path, token, content)
+                        assert content["error"]["code"] == "forbidden"
+                        if method == "GET":
+                            status, _ = await client.ask(worker, "HEAD", path, token)
+                            assert status == 403
+
+
+def _is_granted(
+    method: str, template: str, group: str, queue: str, token: str, guarded: Guarded
+) -> bool:
+    """Tell whether the token of this test grants this after all; written apart from the code."""
+    bob, names = token == guarded.bob, template.count("{")
+    if names == 0:
+        return token == guarded.observer and "tables" not in template
+    in_group, own = group == "chat.tavern", queue == "bob"
+    if "{group}" in template and "{queue}" in template:
+        return bob and in_group and own
+    if "{group}" in template:
+        return bob and in_group
+    if "{queue}" in template:
+        return bob and own and (method, template) != ("POST", "/v1/queues/{queue}/messages")
+    return False
+
+
+async def test_nothing_of_it_was_done(client: Client) -> None:
+    admin = client.guarded.admin
+    for worker in range(2):
+        for queue in [await client.name_at(owner, "ann") for owner in range(2)]:
+            status, content = await client.ask(worker, "GET", f"/v1/queues/{queue}", admin)
+            assert status == 200
+            assert (content["depth"], content["groups"], content["session"]) == (0, 0, None)
+        status, content = await client.ask(worker, "GET", "/v1/groups/news/queues", admin)
+        assert (status, content["queues"]) == (200, [])
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "bind", "group": "news", "queue": "bob"},
+        {"type": "bind", "group": "chat.tavern", "queue": "ann"},
+        {"type": "unbind", "group": "chat.tavern", "queue": "ann"},
+        {"type": "message", "group": "news", "body": "x"},
+        {"type": "message", "queue": "bob", "body": "x"},
+        {"type": "message", "group": "@ann", "body": "x"},
+        {"type": "message", "group": "chat.tavern", "body": "x", "sender": "ann"},
+        {"type": "ack", "queue": "ann", "upto": 5},
+        {"type": "open", "queue": "ann", "session": "s"},
+        {"type": "open", "queue": "bob", "session": "s", "groups": ["chat.a", "news"]},
+        {"type": "close", "queue": "ann", "session": "s"},
+    ],
+)
+async def test_each_event_is_checked_however_it_comes(
+    client: Client, event: dict[str, Any]
+) -> None:
+    guarded = client.guarded
+    allowed = {"type": "message", "group": "chat.hidden", "body": "x"}
+    lines = "\n".join(map(json.dumps, [allowed, event])).encode()
+    frame = {**event, "type": "publish"} if event["type"] == "message" else event
+    path = "/v1/groups/chat.hidden/queues/bob-hidden"
+    assert (await client.ask(0, "PUT", path, guarded.bob))[0] == 204
+    for worker in range(2):
+        # When it is one line of many, then none of them is sent
+        for headers in ({}, {"Streams_Forwarded": "1"}):
+            status, content = await client.ask(
+                worker, "POST", "/v1/events", guarded.bob, lines, **headers
+            )
+            assert status == 403, content
+            assert content["error"]["message"].startswith("line 2: ")
+        # When it is said on a stream, then it is refused and the stream goes on
+        async with await client.stream(worker, guarded.bob) as stream:
+            await stream.send_json({**frame, "ref": 1})
+            await stream.send_json({"type": "ping", "ref": 2})
+            refused, pong = await stream.receive_json(), await stream.receive_json()
+            assert (refused["type"], refused["code"], refused["ref"]) == ("error", "forbidden", 1)
+            assert pong["type"] == "pong"
+        status, _ = await client.ask(worker, "POST", "/v1/events", None, lines)
+        assert status == 401
+        status, content = await client.ask(
+            worker, "GET", "/v1/queues/bob-hidden/messages", guarded.bob
+        )
+        assert (status, content["messages"]) == (200, [])
+
+
+# What is granted ----------------------------------------------------------------------------
+
+
+async def test_what_is_granted_is_done_through_any_worker(client: Client) -> None:
+    guarded = client.guarded
+    for worker in range(2):
+        for owner in range(2):
+            queue = await client.name_at(owner, f"bob{worker}")
+            group = f"chat.{worker}{owner}"
+
+            # Given a queue of bob's own in a group of his choice
+            path = f"/v1/groups/{group}/queues/{queue}"
+            assert (await client.ask(worker, "PUT", path, guarded.bob))[0] == 204
+            await _until_bound(client, worker, queue)
+
+            # When he sends to the group without saying who he is
+            status, _ = await client.ask(
+                worker, "POST", f"/v1/groups/{group}/messages", guarded.bob, {"body": "hello"}
+            )
+            assert status == 201
+
+            # Then it comes, under his name
+            path = f"/v1/queues/{queue}/messages?wait=20"
+            status, content = await client.ask(worker, "GET", path, guarded.bob)
+            assert status == 200, content
+            (message,) = content["messages"]
+            assert (message["sender"], message["body"]) == ("bob", "hello")
+
+            # And on a stream, and as server-sent events
+            async with await client.stream(worker, guarded.bob) as stream:
+                await stream.send_json({"type": "subscribe", "queue": queue, "ref": 1})
+                assert (await stream.receive_json())["type"] == "subscribed"
+                assert (await stream.receive_json(timeout=20))["seq"] == message["seq"]
+            url = f"{guarded.workers.urls[worker]}/v1/queues/{queue}/events"
+            headers = {"Authorization": f"Bearer {guarded.bob}"}
+            async with client.session.get(url, headers=headers) as events:
+                assert events.status == 200
+                while not (await events.content.readline()).startswith(b"data: "):
+                    pass
+            acked = await client.ask(
+                worker, "POST", f"/v1/queues/{queue}/acks", guarded.bob, {"upto": message["seq"]}
+            )
+            assert acked[0] == 204
+
+
+async def _until_bound(client: Client, worker: int, queue: str) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        status, content = await client.ask(
+            worker, "GET", f"/v1/queues/{queue}/groups", client.guarded.bob
+        )
+        if status == 200 and content["groups"]:
+            return
+        assert time.monotonic() < deadline, content
+        await asyncio.sleep(0.05)
+
+
+async def test_what_is_open_to_everybody(client: Client) -> None:
+    for worker in range(2):
+        for method, template in ENDPOINTS:
+            if ACCESS[method, template] is anybody and "{" not in template:
+                status, content = await client.ask(worker, method, template)
+                assert status == 200
+                assert client.guarded.namespace not in str(content)
+
+
+async def test_an_observer_and_an_admin(client: Client) -> None:
+    guarded = client.guarded
+    for worker in range(2):
+        for path in ("/v1/cluster", "/metrics"):
+            assert (await client.ask(worker, "GET", path, guarded.observer))[0] == 200
+        path = "/v1/tables/queues/0/rows"
+        assert (await client.ask(worker, "GET", path, guarded.admin))[0] == 200
+        status, _ = await client.ask(
+            worker, "POST", "/v1/queues/x/messages", guarded.admin, {"body": "x", "sender": "any"}
+        )
+        assert status == 201
+
+
+# Streams ------------------------------------------------------------------------------------
+
+
+async def test_a_token_comes_late_and_is_renewed(client: Client) -> None:
+    guarded = client.guarded
+    queue = await client.name_at(1, "bob-late")
+    async with await client.stream(0) as stream:
+        # Given a client without a token, for which nothing is done
+        for frame in (
+            {"type": "subscribe", "queue": queue},
+            {"type": "publish", "group": "chat.a", "body": "x"},
+            {"type": "auth", "token": "x"},
+            {"type": "auth", "token": guarded.token({"admin": True}, key=guarded.other_key)},
+        ):
+            await stream.send_json(frame)
+            assert (await stream.receive_json())["code"] in ("forbidden", "unauthorized")
+
+        # When it shows one, then things are done, at the other worker too
+        await stream.send_json({"type": "auth", "token": guarded.bob, "ref": 1})
+        assert await stream.receive_json() == {"type": "authenticated", "ref": 1}
+        await stream.send_json({"type": "subscribe", "queue": queue})
+        assert (await stream.receive_json())["type"] == "subscribed"
+        sent, _ = await client.ask(
+            1, "POST", f"/v1/queues/{queue}/messages", guarded.admin, {"body": "x"}
+        )
+        assert sent == 201
+        assert (await stream.receive_json(timeout=20))["body"] == "x"
+
+        # When the next one is somebody else's, then the first stays
+        other = guarded.token({"admin": True}, sub="ann")
+        await stream.send_json({"type": "auth", "token": other})
+        assert (await stream.receive_json())["code"] == "forbidden"
+
+        # When the next one grants less, then what is not granted ends
+        less = guarded.token({"publish": ["chat.*"]}, sub="bob")
+        await stream.send_json({"type": "auth", "token": less})
+        assert (await stream.receive_json())["type"] == "authenticated"
+        assert (await stream.receive_json())["queue"] == queue
+        await client.ask(1, "POST", f"/v1/queues/{queue}/messages", guarded.admin, {"body": "y"})
+        with pytest.raises(TimeoutError):
+            await stream.receive_json(timeout=1)
+
+
+async def test_a_browser_shows_its_token_as_a_subprotocol(client: Client) -> None:
+    guarded = client.guarded
+    protocols = ("streams.v1", f"streams.token.{guarded.bob}")
+    async with await client.stream(0, protocols=protocols) as stream:
+        assert stream.protocol == "streams.v1"
+        await stream.send_json({"type": "subscribe", "queue": "bob"})
+        assert (await stream.receive_json())["type"] == "subscribed"
+    for wrong in ((f"streams.token.{guarded.bob}",), ("streams.v1", "streams.token.x")):
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await client.stream(0, protocols=wrong)
+        assert refused.value.status in (400, 401)
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await client.stream(0, guarded.bob, origin="https://evil.example.org")
+    assert refused.value.status == 403
+
+
+async def test_a_stream_ends_with_its_token(client: Client) -> None:
+    # Given tokens that are good for two seconds more, with the leeway of ten
+    guarded = client.guarded
+    short = guarded.token(BOB, sub="bob", exp=time.time() - 8)
+    queue = await client.name_at(1, "bob-short")
+    async with await client.stream(0, short) as stream:
+        await stream.send_json({"type": "subscribe", "queue": queue})
+        assert (await stream.receive_json())["type"] == "subscribed"
+
+        # Then the server says so, and closes
+        message = await stream.receive(timeout=10)
+        assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 4401)
+        assert "expired" in str(message.extra)
+    assert (await client.ask(0, "GET", f"/v1/queues/{queue}", short))[0] == 401
+
+
+# Rates, TLS, logs -----------------------------------------------------------------------------
+
+
+async def test_a_bearer_over_its_rate_is_told_when_to_come_again(client: Client) -> None:
+    slow = client.guarded.token({"read": ["@slow"], "rate": 0.5}, sub="slow")
+    statuses = [
+        (await client.ask(0, "GET", "/v1/queues/slow/groups", slow))[0] for _ in range(BURST + 10)
+    ]
+    assert statuses[-1] == 429
+    headers = {"Authorization": f"Bearer {slow}"}
+    url = client.guarded.workers.urls[0] + "/v1/queues/slow/groups"
+    async with client.session.get(url, headers=headers) as answer:
+        assert answer.status == 429
+        assert int(answer.headers["Retry-After"]) >= 1
+    # Many events of one request count as many
+    many = client.guarded.token({"publish": ["chat.*"], "rate": 10}, sub="many")
+    line = json.dumps({"type": "message", "group": "chat.a", "body": "x"})
+    lines = "\n".join([line] * (BURST + 50)).encode()
+    assert (await client.ask(0, "POST", "/v1/events", many, lines))[0] == 200
+    assert (await client.ask(0, "POST", "/v1/events", many, lines))[0] == 429
+
+
+async def test_it_is_tls_and_no_older_than_it_should_be(client: Client) -> None:
+    url = URL(client.guarded.workers.urls[0])
+    assert url.scheme == "https"
+    with pytest.raises(aiohttp.ClientError):
+        await client.session.get(url.with_scheme("http") / "healthz")
+    old = ssl.create_default_context()
+    old.check_hostname = False
+    old.verify_mode = ssl.CERT_NONE
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        old.minimum_version = ssl.TLSVersion.TLSv1
+        old.maximum_version = ssl.TLSVersion.TLSv1_1
+    with pytest.raises(aiohttp.ClientConnectorError):
+        await client.session.get(url / "healthz", ssl=old)
+    stranger = ssl.create_default_context()
+    with pytest.raises(aiohttp.ClientConnectorCertificateError):
+        await client.session.get(url / "healthz", ssl=stranger)
+
+
+async def test_commands_show_a_token(client: Client) -> None:
+    guarded = client.guarded
+    worker = guarded.workers.processes[0]
+
+    def inspect(token: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "faust", "-A", "streams.app", "inspect", "queue", "x"],
+            env={**worker.environment, "STREAMS_TOKEN": token},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    shown = await asyncio.to_thread(inspect, guarded.admin)
+    assert shown.returncode == 0, shown.stderr
+    refused = await asyncio.to_thread(inspect, guarded.bob)
+    assert refused.returncode == 1
+    assert "grant" in refused.stderr
+    assert guarded.bob not in refused.stderr
+
+
+async def test_refusals_are_in_the_logs_and_secrets_are_not(client: Client) -> None:
+    guarded = client.guarded
+    seen = [guarded.bob, guarded.admin, guarded.observer]
+    secret = "hush-hush-" + uuid.uuid4().hex
+    await client.ask(0, "GET", f"/v1/queues/ann?{secret}", guarded.bob)
+    for text in (secret, f"a.{secret}.c"):
+        await client.ask(0, "GET", "/v1/queues/ann", text)
+        async with await client.stream(0) as stream:
+            await stream.send_json({"type": "auth", "token": text})
+            answer = await stream.receive_json()
+            assert secret not in json.dumps(answer)
+    _, cluster = await client.ask(0, "GET", "/v1/cluster", guarded.admin)
+    _, metrics = await client.ask(0, "GET", "/metrics", guarded.admin)
+
+    logs = guarded.logs
+    assert "refused with 403 forbidden: GET /v1/queues/{queue} from 127.0.0.1" in logs
+    assert "refused with 401 unauthorized" in logs
+    assert "Traceback" not in logs
+    for text in (logs, json.dumps(cluster), metrics.decode()):
+        assert secret not in text
+        assert "eyJ" not in text  # how every token begins
+        assert "PRIVATE" not in text
+        assert all(token.rpartition(".")[2] not in text for token in seen)
+
+
+# Starting ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["STREAMS_HTTP_HOST", "--web-bind"])
+def test_a_worker_without_tokens_is_not_for_the_public(tmp_path: Path, how: str) -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("STREAMS_")}
+    environment |= {"STREAMS_DATA": str(tmp_path), "STREAMS_BROKERS": "127.0.0.1:1"}
+    command = [sys.executable, "-m", "faust", "-A", "streams.app", "worker"]
+    if how.startswith("--"):
+        command += [how, "0.0.0.0"]
+    else:
+        environment[how] = "0.0.0.0"
+
+    ended = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert ended.returncode == 1, ended.stderr
+    assert not is_loopback("0.0.0.0")
+    said = [line for line in ended.stderr.splitlines() if line.startswith("streams: ")]
+    assert len(said) == 1
+    assert "STREAMS_AUTH_KEYS" in said[0]
+    assert "Traceback" not in ended.stderr + ended.stdout
