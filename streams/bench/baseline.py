@@ -95,6 +95,30 @@ class StockSystem:
         usage = self._meter.read()
         return Drained(count, seconds, usage, usage)
 
+    def stop(self) -> None:
+        """End the worker, and wait until it has left."""
+        assert self.worker.process is not None
+        self.worker.process.terminate()
+        self.worker.process.wait(60)
+        self._asker.close()
+
+    def start(self) -> tuple[float, float]:
+        """Start the worker again, and wait until its tables are recovered.
+
+        Returns:
+            Seconds from the start of the process, and from its first sign of life.
+        """
+        began = time.monotonic()
+        self.worker.start()
+        self._until(0, 0, START_SECONDS)
+        alive = time.monotonic()
+        while not self._asker.get("/recovered/"):
+            if time.monotonic() > alive + START_SECONDS:
+                raise Unavailable(f"the baseline does not recover; see {self.worker.log}")
+            time.sleep(LOOK_SECONDS)
+        ready = time.monotonic()
+        return ready - began, ready - alive
+
     def _until(self, routed: int, delivered: int, patience: float = PATIENCE_SECONDS) -> None:
         latest: tuple[int, int] | None = None
         deadline = time.monotonic() + patience

@@ -13,7 +13,7 @@ from streams.bench.baseline import StockSystem, ThroughPages
 from streams.bench.feeding import Feeder, change, changes
 from streams.bench.figures import Sample
 from streams.bench.stage import Stage
-from streams.bench.talking import OverHttp, Talk, Way
+from streams.bench.talking import BODY, OverHttp, Talk, Way
 from streams.bench.usage import Meter
 from streams.settings import Settings
 from streams.workload.population import MEASURED, Names, Population, World
@@ -29,7 +29,6 @@ WHAT = (
 SCALE: Final = 4.0
 READERS: Final = 500
 STOCK_SHARE: Final = 0.02
-BODY: Final = b"x" * 128
 WARM_SECONDS: Final = 5.0
 TICK_SECONDS: Final = 0.002
 
@@ -125,7 +124,7 @@ class Play:
             await talk.arrived(lambda: True)
             await asyncio.sleep(1.0)
             talk.check()
-            counted = sum(1 for a in talk.arrivals if talk.sent[a.message] >= measured)
+            counted = sum(1 for a in talk.arrivals if talk.sent.get(a.message, 0.0) >= measured)
             return [
                 *talk.samples(since=measured),
                 *usage.samples(),

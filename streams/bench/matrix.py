@@ -10,7 +10,7 @@ from streams.bench import fanout
 from streams.bench.feeding import changes
 from streams.bench.figures import Sample
 from streams.bench.stage import Drained, Stage
-from streams.bench.talking import OverHttp, Talk
+from streams.bench.talking import OverHttp, Pace, Talk
 
 WHAT = (
     "For bodies of 1 B, 128 B, 1 KiB and 128 KiB: messages and deliveries per second as `fanout` "
@@ -71,15 +71,14 @@ def _latencies(stage: Stage, name: str, size: int, rate: float, seconds: float) 
         way = OverHttp(running.positions.look().owners, running.settings.partitions)
 
         async def play() -> list[Sample]:
-            body = b"x" * size
             async with Talk(way) as talk:
                 await talk.listen(set(readers.values()))
-                began = time.monotonic()
-                warm = round(rate)  # the messages of the first second do not count
-                for number in range(warm + round(rate * seconds)):
-                    await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
-                    talk.publish(f"m{number}", f"f{number % GROUPS}", body)
-                await talk.arrived(lambda: {a.message for a in talk.arrivals} == set(talk.sent))
-                return talk.samples(since=talk.sent[f"m{warm}"], prefix=f"{name}: ")
+                pace = Pace(talk, list(readers), rate, b"x" * size)
+                pace.start()
+                await asyncio.sleep(1.0)  # the first second is the warm-up
+                since = time.monotonic()
+                await asyncio.sleep(seconds)
+                await pace.stop()
+                return talk.samples(since, prefix=f"{name}: ")
 
         return asyncio.run(play())

@@ -111,6 +111,14 @@ async def counts(view: View, request: Request) -> Response:
     return view.json(dict(seen))
 
 
+@app.page("/recovered/")
+async def recovered(view: View, request: Request) -> Response:
+    """Say whether all tables are as they were before the start."""
+    tables: Any = app.tables
+    there = len(tables.recovery.active_tps) >= 2 * settings.partitions
+    return view.json(there and tables.actives_ready and not app.rebalancing)
+
+
 @app.page("/inbox/{queue}/{partition}/{after}/")
 async def inbox(view: View, request: Request, queue: str, partition: str, after: str) -> Response:
     """Return seq and message id of what a queue has after a seq; wait for the first."""

@@ -9,7 +9,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from streams.bench import acks, ceiling, churn, fanout, latency, matrix
+from streams.bench import (
+    acks,
+    ceiling,
+    churn,
+    fanout,
+    hotgroup,
+    latency,
+    matrix,
+    recovery,
+    scale,
+    storm,
+)
 from streams.bench.figures import Sample, collect
 from streams.bench.machine import describe_machine, describe_settings, describe_versions
 from streams.bench.report import Outcome
@@ -38,6 +49,15 @@ BENCHES: Final = {
         latency.WHAT.format(readers=latency.READERS, share=latency.STOCK_SHARE),
         latency.measure,
         latency.measure_stock,
+    ),
+    "scale": Bench(scale.WHAT, scale.measure, most_runs=1),
+    "recovery": Bench(recovery.WHAT, recovery.measure, recovery.measure_stock),
+    "storm": Bench(
+        storm.WHAT.format(sessions=storm.SESSIONS, bindings=storm.BINDINGS, rate=storm.RATE),
+        storm.measure,
+    ),
+    "hotgroup": Bench(
+        hotgroup.WHAT.format(members=hotgroup.MEMBERS, rate=hotgroup.RATE), hotgroup.measure
     ),
     "acks": Bench(acks.WHAT.format(connections=acks.CONNECTIONS), acks.measure),
     "matrix": Bench(

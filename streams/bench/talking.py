@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
@@ -24,6 +26,7 @@ LIMIT: Final = 500
 ARRIVE_SECONDS: Final = 20.0
 """How long the last messages may take to arrive."""
 OPEN_AT_ONCE: Final = 50
+BODY: Final = b"x" * 128
 
 
 class Way(Protocol):
@@ -157,9 +160,15 @@ class Talk:
         if self._failure is not None:
             raise self._failure
 
-    def samples(self, since: float = 0.0, prefix: str = "") -> list[Sample]:
-        """Return percentiles of the messages that were sent `since` then."""
-        counted = {name: at for name, at in self.sent.items() if at >= since}
+    def samples(
+        self,
+        since: float = 0.0,
+        until: float = math.inf,
+        prefix: str = "",
+        which: Callable[[str], bool] = lambda message: True,
+    ) -> list[Sample]:
+        """Return percentiles of messages that were sent in a span; `which` says by id."""
+        counted = {n: at for n, at in self.sent.items() if since <= at < until and which(n)}
         confirmed = (self.confirmed[n] - at for n, at in counted.items() if n in self.confirmed)
         arrived = (a.at - counted[a.message] for a in self.arrivals if a.message in counted)
         return [
@@ -190,3 +199,43 @@ class Talk:
                     await self._way.ack(connection, queue, after)
         finally:
             connection.close()
+
+
+class Pace:
+    """Publishes to groups in turn, at an even pace, until it is told to stop."""
+
+    def __init__(self, talk: Talk, groups: Sequence[str], rate: float, body: bytes = BODY) -> None:
+        self._talk = talk
+        self._groups = groups
+        self._rate = rate
+        self._body = body
+        self._tag = f"{time.time_ns():x}-"
+        self._group_of: dict[str, str] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.create_task(self._publish())
+
+    async def stop(self) -> None:
+        """End, and wait until all that was sent has arrived somewhere; raises as `arrived`."""
+        assert self._task is not None
+        if self._task.done():
+            self._task.result()
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        sent = self._group_of.keys()
+        await self._talk.arrived(lambda: sent <= {a.message for a in self._talk.arrivals})
+
+    def to(self, which: Callable[[str], bool]) -> Callable[[str], bool]:
+        """Return what tells by a message's id whether its group is one of `which`."""
+        return lambda message: message in self._group_of and which(self._group_of[message])
+
+    async def _publish(self) -> None:
+        began = time.monotonic()
+        for number in itertools.count():
+            await asyncio.sleep(max(0.0, began + number / self._rate - time.monotonic()))
+            name, group = f"{self._tag}{number}", self._groups[number % len(self._groups)]
+            self._group_of[name] = group
+            self._talk.publish(name, group, self._body)
+            self._talk.check()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ PRODUCER = "producer"
 """The bench's own process, which also is the client of the HTTP benches."""
 WORKER = "worker"
 BROKER = "broker"
+PEAK_SECONDS = 0.5
+"""Time between two looks at what memory is used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,35 @@ class Meter:
             kind: sum(_cpu_seconds(process) for process in processes)
             for kind, processes in self._processes.items()
         }
+
+
+class PeakMemory:
+    """The most resident memory that a kind of process has while the body runs."""
+
+    def __init__(self, meter: Meter, kind: str) -> None:
+        self.bytes = 0
+        self._meter = meter
+        self._kind = kind
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> PeakMemory:
+        """Begin to watch."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Look a last time, and end."""
+        self._ended.set()
+        self._thread.join()
+        self._look()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(PEAK_SECONDS):
+            self._look()
+
+    def _look(self) -> None:
+        self.bytes = max(self.bytes, self._meter.resident_bytes(self._kind))
 
 
 def _cpu_seconds(process: psutil.Process) -> float:

@@ -1,0 +1,111 @@
+"""Churn, memory and disk as the number of queues grows."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Final
+
+from streams.bench.churn import warm_up
+from streams.bench.feeding import changes
+from streams.bench.figures import Sample
+from streams.bench.stage import Running, Stage
+from streams.bench.usage import BROKER, WORKER, PeakMemory, disk_bytes
+from streams.commands.progress import progress
+
+WHAT = (
+    "Queues are added tenfold at a time, each bound to two groups of about five. After each "
+    "step: binds of random queues to random groups, then their unbinds, as in `churn`; the "
+    "resident memory of the workers at its highest since the last step; the tables and the "
+    "broker's logs on disk."
+)
+FIRST: Final = 10_000
+GROUP_SIZE: Final = 4.8
+PRIME: Final = 2_654_435_761
+
+
+def steps(most: int) -> list[int]:
+    """Return the numbers of queues to stop at: 10,000 and ten times as many each time."""
+    found = [FIRST]
+    while found[-1] < most:
+        found.append(min(found[-1] * 10, most))
+    return found
+
+
+def groups_of(queue: int, groups: int) -> tuple[int, int]:
+    """Return the two groups of a queue, different ones, scattered over all `groups`."""
+    first = queue * PRIME % groups
+    return first, (first + 1 + queue % (groups - 1)) % groups
+
+
+def bindings(first: int, last: int, groups: int) -> Iterator[tuple[str, str]]:
+    """Yield (group, queue) of the queues from `first` up to, not including, `last`."""
+    for queue in range(first, last):
+        for group in groups_of(queue, groups):
+            yield f"g{group}", f"q{queue}"
+
+
+def measure(stage: Stage) -> list[Sample]:
+    """Measure the one run: it takes long."""
+    options = stage.options
+    samples: list[Sample] = []
+    # The number of groups is fixed from the start, so that no binding moves: groups fill up
+    # as queues come, and have their size at the end.
+    groups = round(options.queues * 2 / GROUP_SIZE)
+    with stage.system() as running:
+        warm_up(running, options.size(50_000, 5_000))
+        before = 0
+        for queues in steps(options.queues):
+            with PeakMemory(running.meter, WORKER) as peak:
+                rate = _load(running, before, queues, groups)
+                changes_per_second = _churn(running, queues, groups, options.size(200_000, 5_000))
+            before = queues
+            samples += [
+                _at(queues, "churn", changes_per_second, "/s"),
+                _at(queues, "load", rate, "/s"),
+                _at(queues, "resident memory", peak.bytes / 2**20, "MiB"),
+                _at(queues, "tables on disk", disk_bytes(running.data) / 2**20, "MiB"),
+            ]
+            if stage.broker is not None:
+                log = disk_bytes(stage.broker.data) / 2**20
+                memory = running.meter.resident_bytes(BROKER) / 2**20
+                samples.append(_at(queues, "broker's logs on disk", log, "MiB"))
+                samples.append(_at(queues, "broker's resident memory", memory, "MiB"))
+    rates = [sample.value for sample in samples if sample.line == "churn"]
+    if len(rates) > 1:
+        at_100_000 = rates[min(1, len(rates) - 1)]
+        share = 100 * rates[-1] / at_100_000
+        samples.append(Sample("churn at the most queues, of that at the second step", share, "%"))
+    return samples
+
+
+def _at(queues: int, line: str, value: float, unit: str) -> Sample:
+    return Sample(f"{line} at {queues:,} queues", value, unit, line, queues)
+
+
+def _load(running: Running, first: int, last: int, groups: int) -> float:
+    """Add queues; return binds per second, producer and workers beside each other."""
+    with progress(f"adding queues, up to {last:,}"):
+        running.meter.start()
+        count = running.feed(changes("Bind", bindings(first, last, groups)))
+        running.positions.until_readable()
+        seconds = running.meter.read().seconds
+        running.positions.until_quiet()
+    return count / seconds
+
+
+def _churn(running: Running, queues: int, groups: int, count: int) -> float:
+    """Bind random queues to random groups, and undo that; return changes per second."""
+    rng = random.Random(queues)
+    pairs = {(f"g{rng.randrange(groups)}", f"q{rng.randrange(queues)}") for _ in range(count)}
+    # Not one of the bindings that stay: it would be missing afterwards.
+    pairs -= {
+        (f"g{group}", queue) for _, queue in pairs for group in groups_of(int(queue[1:]), groups)
+    }
+    chosen = sorted(pairs)
+    rng.shuffle(chosen)
+    bound = running.drain(changes("Bind", chosen))
+    rng.shuffle(chosen)
+    unbound = running.drain(changes("Unbind", chosen))
+    running.expect({queue: 2 for _, queue in chosen}, "groups")
+    return (bound.events + unbound.events) / (bound.seconds + unbound.seconds)
