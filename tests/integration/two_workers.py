@@ -113,6 +113,12 @@ class Cluster:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
 
+    def send_signal(self, worker: int, number: signal.Signals) -> None:
+        """Send a worker a signal."""
+        process = self.workers.processes[worker].process
+        assert process is not None
+        process.send_signal(number)
+
     def restart(self, worker: int) -> None:
         """Start a worker again."""
         self.workers.processes[worker].start()
