@@ -16,6 +16,7 @@ from prometheus_client import (
 )
 
 from streams.gateway.inbox_wait import InboxWaits
+from streams.settings import TABLES
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 
@@ -86,6 +87,15 @@ class Metrics:
             registry=registry,
             buckets=_SECONDS,
         )
+
+        # There from the beginning, so that a rate of them is 0 and not nothing.
+        for table in TABLES:
+            self.checkpoint_seconds.labels(table)
+            self.checkpoint_rows.labels(table)
+        for outcome in ("answered", "failed"):
+            self.forwarded.labels(outcome)
+        for kind in ("Ack", "Bind", "Close", "Message", "Open", "Unbind"):
+            self.publishes.labels(kind)
 
     def publish_buckets(self) -> list[tuple[float, int]]:
         """Return upper limits in seconds, and how many publications took no longer."""
