@@ -252,6 +252,30 @@ async def test_it_goes_on_after_the_last_seq_when_the_owner_is_lost(world: World
     world.placing.remove(subscription)
 
 
+async def test_an_owner_that_serves_no_more_and_ends_is_asked_on_a_new_stream(
+    world: World,
+) -> None:
+    world.who = THERE
+    subscription = world.subscription()
+    world.placing.place(subscription)
+    await settled()
+    (first,) = world.sockets[THERE]
+
+    # When the owner refuses, and then closes the stream that nothing is left on
+    world.who = None
+    first.say("unavailable", queue="q", ref=1)
+    await settled()
+    first.frames.put_nowait(None)
+    await settled()
+    world.who = THERE
+
+    # Then it is asked again on another one
+    await settled(0.1)
+    _, second = world.sockets[THERE]
+    assert second.sent[0]["type"] == "subscribe"
+    world.placing.remove(subscription)
+
+
 async def test_a_client_is_told_when_nobody_serves_a_queue(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
