@@ -1,0 +1,443 @@
+"""The page of a worker in a real browser: what it shows, how it is used, what it withstands.
+
+Skipped where no Chromium is installed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from chromium import Chromium, Tab, chromium, found
+from two_workers import PARTITIONS, START_SECONDS, Cluster, two_workers
+from yarl import URL
+
+from streams.broker.embedded import EmbeddedKafka
+from streams.commands.processes import Workers, free_ports, workers
+from streams.security.signing import make_key, sign
+
+needs_chromium = pytest.mark.skipif(found() is None, reason="no chromium is installed")
+
+CELLS = 2 * PARTITIONS
+ALL_READY = f"document.querySelectorAll('.cell[data-state=ready]').length === {CELLS}"
+JOINED = "!document.querySelector('#chat-text').disabled"
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def running(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
+    with two_workers(kafka, tmp_path_factory.mktemp("page"), "page", 17666) as started:
+        yield started
+
+
+@pytest.fixture
+async def cluster(running: Workers) -> AsyncIterator[Cluster]:
+    timeout = aiohttp.ClientTimeout(total=60)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        cluster = Cluster(running, session)
+        await cluster.owners()
+        yield cluster
+
+
+@pytest.fixture
+async def browser(tmp_path: Path) -> AsyncIterator[Chromium]:
+    program = found()
+    assert program is not None
+    async with chromium(program, tmp_path / "profile") as started:
+        yield started
+
+
+async def opened(browser: Chromium, url: str, **look: Any) -> Tab:
+    tab = await browser.tab()
+    await tab.look(**look)
+    await tab.open(f"{url}/")
+    return tab
+
+
+async def join(tab: Tab, queue: str, group: str) -> None:
+    await tab.fill("#chat-queue", queue)
+    await tab.fill("#chat-group", group)
+    await tab.press("Enter")
+    await tab.until(JOINED)
+
+
+async def say(tab: Tab, text: str) -> None:
+    await tab.fill("#chat-text", text)
+    await tab.press("Enter")
+
+
+async def heard(tab: Tab) -> list[str]:
+    lines: list[str] = await tab.run(
+        "[...document.querySelectorAll('#chat-log .body')].map((line) => line.textContent)"
+    )
+    return lines
+
+
+# What it shows ------------------------------------------------------------------------------
+
+
+@needs_chromium
+async def test_two_tabs_talk_through_two_workers(cluster: Cluster, browser: Chromium) -> None:
+    # Given two tabs, each of another worker, in one group; a name and a text are no HTML
+    ada = await opened(browser, cluster.urls[0])
+    bob = await opened(browser, cluster.urls[1])
+    await join(ada, "ada", "tavern/1")
+    await join(bob, "bob <b>", "tavern/1")
+
+    # When each says something
+    await say(ada, f"hello {HOSTILE}")
+    await ada.until("document.querySelectorAll('#chat-log li').length === 1")
+    await bob.until("document.querySelectorAll('#chat-log li').length === 1")
+    await say(bob, "hi ada")
+
+    # Then both read both, once, as text
+    for tab in (ada, bob):
+        await tab.until("document.querySelectorAll('#chat-log li').length === 2")
+        assert await heard(tab) == [f"hello {HOSTILE}", "hi ada"]
+        assert await tab.run("document.querySelectorAll('#chat-log img').length") == 0
+    assert "bob <b>" in await ada.text("#chat-log")
+    # And what was shown was acknowledged
+    await cluster.depth("ada", 0)
+
+    # When one leaves, the binding is gone
+    await ada.click("#join")
+    await ada.until("document.querySelector('#chat-status').textContent.includes('not bound')")
+    assert await members(cluster, "tavern%2F1") == ["bob <b>"]
+    assert ada.problems + bob.problems == []
+
+
+async def members(cluster: Cluster, group: str) -> list[str]:
+    url = URL(f"{cluster.urls[0]}/v1/groups/{group}/queues", encoded=True)
+    async with cluster.session.get(url) as answer:
+        queues: list[str] = (await answer.json())["queues"]
+        return queues
+
+
+@needs_chromium
+async def test_the_cluster_is_shown_and_walked_through_by_keyboard(
+    cluster: Cluster, browser: Chromium
+) -> None:
+    tab = await opened(browser, cluster.urls[0])
+    await tab.until(ALL_READY)
+
+    text = await tab.text("#workers")
+    assert all(url in text for url in cluster.urls)
+    assert await tab.text("#health") == "all is well"
+
+    # The first cell is one stop of the Tab key, the arrows go on from there
+    await tab.run("document.querySelector('.cell').focus()")
+    await tab.press("ArrowRight")
+    await tab.press("Enter")
+    assert (await tab.text("#partition")).startswith("members 1: ready")
+    assert await tab.run("document.querySelectorAll('.cell[tabindex=\"0\"]').length") == 2
+
+
+@needs_chromium
+async def test_plots_move_with_what_happens(cluster: Cluster, browser: Chromium) -> None:
+    tab = await opened(browser, cluster.urls[0])
+    await tab.until(ALL_READY)
+    numbers = "[...document.querySelectorAll('.plot')].map((plot) => plot.innerText)"
+
+    async def traffic() -> None:
+        for number in range(1000):
+            lines = [
+                {"type": "bind", "group": f"plot{number}", "queue": "plotted"},
+                {"type": "message", "group": f"plot{number}", "sender": "x", "body": "x"},
+            ]
+            body = "\n".join(json.dumps(line) for line in lines)
+            async with cluster.session.post(f"{cluster.urls[0]}/v1/events", data=body) as answer:
+                assert answer.status == 200, await answer.text()
+            await asyncio.sleep(0.02)
+
+    busy = asyncio.create_task(traffic())
+    try:
+        for title in ("Churn", "Messages", "Deliveries", "Inbox depth", "Publish confirmed"):
+            await tab.until(
+                f"{numbers}.some((text) => text.startsWith('{title}') && /\\n[1-9<]/.test(text))"
+            )
+        await tab.until("document.querySelector('.plot .curve').getAttribute('d').includes('L')")
+    finally:
+        busy.cancel()
+
+
+@needs_chromium
+async def test_groups_and_queues_are_found(cluster: Cluster, browser: Chromium) -> None:
+    # Given a queue with more in its inbox than fits on one page
+    queue = f"q{HOSTILE}"
+    lines = [{"type": "bind", "group": "found", "queue": queue}]
+    lines += [
+        {"type": "message", "group": "found", "sender": "me", "body": f"{n} <b>bold</b>"}
+        for n in range(25)
+    ]
+    body = "\n".join(json.dumps(line) for line in lines)
+    async with cluster.session.post(f"{cluster.urls[0]}/v1/events", data=body) as answer:
+        assert answer.status == 200, await answer.text()
+    tab = await opened(browser, cluster.urls[1])
+
+    # When the group is looked for, its member is found; and the member leads to its inbox
+    await tab.fill("#find-id", "found")
+    await tab.press("Enter")
+    await tab.until("document.querySelector('#found .id')")
+    assert await tab.text("#found .id") == queue
+    await tab.click("#found .id")
+    await tab.until("document.querySelectorAll('#found .inbox li').length === 20")
+    assert "found" in await tab.text("#found .ids")
+    await tab.click("#found .inbox + button")
+    await tab.until("document.querySelectorAll('#found .inbox li').length === 25")
+
+    # Then all of it is text
+    assert "24 <b>bold</b>" in await tab.text("#found .inbox")
+    assert await tab.run("document.querySelectorAll('#found img, #found b').length") == 0
+    # And what is not there is said so
+    await tab.fill("#find-id", "nobody")
+    await tab.press("Enter")
+    await tab.until("document.querySelector('#found').innerText.includes('Bound to\\n0 groups')")
+
+
+# How it looks and is used --------------------------------------------------------------------
+
+
+@needs_chromium
+@pytest.mark.parametrize("dark", [False, True])
+async def test_it_fits_and_can_be_read(cluster: Cluster, browser: Chromium, dark: bool) -> None:
+    for width in (320, 390, 1400):
+        tab = await opened(browser, cluster.urls[0], width=width, dark=dark)
+        await tab.until(ALL_READY)
+        assert await tab.run("document.documentElement.scrollWidth <= innerWidth"), width
+
+    paper = await tab.run("getComputedStyle(document.body).backgroundColor")
+    assert (max(map(int, paper[4:-1].split(","))) < 64) is dark
+    # Text of every colour has a contrast of at least 4.5 (WCAG AA)
+    poor = await tab.run(CONTRAST)
+    assert poor == []
+
+
+CONTRAST = """(() => {
+  const style = getComputedStyle(document.documentElement);
+  const light = (name) => {
+    const hex = style.getPropertyValue(name).trim().slice(1);
+    const parts = [0, 2, 4].map((at) => parseInt(hex.slice(at, at + 2), 16) / 255)
+      .map((part) => (part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
+  };
+  const pairs = [["--ink", "--paper"], ["--ink", "--card"], ["--ink", "--wash"],
+    ["--ink", "--bad-wash"], ["--soft", "--paper"], ["--soft", "--card"], ["--accent", "--card"],
+    ["--accent-ink", "--accent"], ["--bad", "--bad-wash"], ["--busy", "--card"],
+    ["--good", "--card"]];
+  return pairs.filter(([one, other]) => {
+    const [high, low] = [light(one), light(other)].sort((a, b) => b - a);
+    return (high + 0.05) / (low + 0.05) < 4.5;
+  });
+})()"""
+
+
+@needs_chromium
+async def test_it_is_used_by_keyboard_alone(cluster: Cluster, browser: Chromium) -> None:
+    tab = await opened(browser, cluster.urls[0])
+    await tab.until(ALL_READY)
+    stops = []
+    for _ in range(20):
+        await tab.press("Tab")
+        stops.append(
+            await tab.run(
+                "(document.activeElement.id || document.activeElement.className"
+                " || document.activeElement.textContent)"
+            )
+        )
+
+    # Everything in the order of the page: the way around, the partitions, finding, the chat
+    wanted = ["skip", "Cluster", "Find", "Chat", "cell", "cell", "find-kind", "find-id"]
+    assert stops[: len(wanted)] == wanted
+    assert [stop for stop in stops if stop in ("chat-queue", "chat-group", "join")] == [
+        "chat-queue",
+        "chat-group",
+        "join",
+    ]
+    # And everything has a name for who does not see it
+    unnamed = await tab.run(
+        "[...document.querySelectorAll('button, input, select, a')].filter((one) =>"
+        " !one.textContent.trim() && !one.getAttribute('aria-label') && !one.labels?.length)"
+        ".map((one) => one.id)"
+    )
+    assert unnamed == []
+    regions = await tab.run(
+        "[...document.querySelectorAll('[role=status],[role=alert],[role=log]')].map(r => r.id)"
+    )
+    assert {"health", "notice", "chat-log", "chat-status", "find-status"} <= set(regions)
+
+
+# What it withstands --------------------------------------------------------------------------
+
+
+@needs_chromium
+async def test_nothing_comes_from_elsewhere_and_nothing_is_inline(
+    cluster: Cluster, browser: Chromium
+) -> None:
+    tab = await opened(browser, cluster.urls[0])
+    await tab.until(ALL_READY)
+
+    origins = await tab.run(
+        "performance.getEntriesByType('resource').map((one) => new URL(one.name).origin)"
+    )
+    assert set(origins) == {cluster.urls[0]}
+    # An inline script that got in all the same is not run
+    ran = await tab.run(
+        "(() => { const one = document.createElement('script');"
+        " one.textContent = 'window.ran = true'; document.body.append(one);"
+        " return window.ran === true; })()"
+    )
+    assert ran is False
+    assert any("Content Security Policy" in problem for problem in tab.problems)
+
+
+async def test_its_files_are_served_with_a_strict_policy(cluster: Cluster) -> None:
+    index = await cluster.session.get(f"{cluster.urls[0]}/")
+    assert index.status == 200
+    policy = index.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    again = await cluster.session.get(
+        f"{cluster.urls[0]}/", headers={"If-None-Match": index.headers["ETag"]}
+    )
+    assert again.status == 304
+    for missing in ("/page/nothing.js", "/page/..%2fserver.py", "/page/__init__.py", "/page/"):
+        answer = await cluster.session.get(cluster.urls[0] + missing)
+        assert answer.status == 404, missing
+
+
+@needs_chromium
+async def test_a_worker_that_is_away_is_said_to_be_and_waited_for(
+    cluster: Cluster, browser: Chromium
+) -> None:
+    # Given a page of each worker, and a chat through the second
+    first = await opened(browser, cluster.urls[0])
+    second = await opened(browser, cluster.urls[1])
+    for tab in (first, second):
+        await tab.until(ALL_READY)
+    await join(second, "away-1", "away")
+    await join(first, "away-0", "away")
+
+    # When the second worker dies
+    cluster.kill(1)
+
+    # Then its page says so, and the other's shows what is missing until it has taken over
+    await second.until("document.querySelector('#health').dataset.kind === 'away'")
+    assert "does not answer" in await second.text("#notice")
+    await first.until("document.querySelector('#health').dataset.kind === 'part'")
+    await first.until(ALL_READY, 60)
+    await say(first, "while you were away")
+
+    # When it is back, its page goes on by itself, and the chat has missed nothing
+    cluster.restart(1)
+    await second.until("document.querySelector('#health').dataset.kind === 'good'", 60)
+    await second.until("document.querySelectorAll('#chat-log li').length === 1", 60)
+    assert await heard(second) == ["while you were away"]
+    await cluster.owners()
+
+
+async def test_one_worker_answers_for_all(cluster: Cluster) -> None:
+    await cluster.owners()
+    whole = await cluster.get("/v1/cluster?all=1")
+
+    assert [worker["url"] for worker in whole["workers"]] == sorted(cluster.urls)
+    assert all(worker["answers"] for worker in whole["workers"])
+    assert len(whole["partitions"]) == CELLS
+    assert {row["state"] for row in whole["partitions"]} == {"ready"}
+    assert {row["owner"] for row in whole["partitions"]} == set(cluster.urls)
+    # The plain form is as it was
+    assert "workers" not in await cluster.get("/v1/cluster")
+    for wrong in ("all=2", "all=x", "every=1"):
+        async with cluster.session.get(f"{cluster.urls[0]}/v1/cluster?{wrong}") as answer:
+            assert answer.status == 400
+
+
+async def test_a_worker_that_hangs_does_not_hold_up_the_answer(cluster: Cluster) -> None:
+    process = cluster.workers.processes[1].process
+    assert process is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        whole = await cluster.get("/v1/cluster?all=1")
+        assert time.monotonic() - began < 3
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+
+    hanging = next(one for one in whole["workers"] if one["url"] == cluster.urls[1])
+    assert hanging == {"url": cluster.urls[1], "answers": False, "error": "it does not answer"}
+    states = {row["state"] for row in whole["partitions"] if row["owner"] == cluster.urls[1]}
+    assert states == {"unknown"}
+
+
+# With authentication -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def guarded(kafka: EmbeddedKafka, namespace: str, tmp_path: Path) -> Iterator[str]:
+    """URL of a worker that asks for tokens."""
+    make_key(tmp_path / "key.pem", tmp_path / "public.pem")
+    environment = {
+        "STREAMS_BROKERS": kafka.brokers,
+        "STREAMS_NAMESPACE": namespace,
+        "STREAMS_PARTITIONS": str(PARTITIONS),
+        "STREAMS_AUTH_KEYS": str(tmp_path / "public.pem"),
+    }
+    ports = free_ports("127.0.0.1", 17766, 1)
+    with workers(1, tmp_path / "data", "127.0.0.1", ports, environment) as started:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                urllib.request.urlopen(f"{started.urls[0]}/readyz", timeout=5).close()
+                break
+            except OSError:
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+        yield started.urls[0]
+
+
+@needs_chromium
+async def test_it_asks_for_a_token_and_keeps_it_in_the_tab(
+    guarded: str, namespace: str, tmp_path: Path, browser: Chromium
+) -> None:
+    # Given a worker that asks for tokens, and one of an administrator
+    claims = {
+        "aud": "streams",
+        "exp": time.time() + 600,
+        "streams": {"namespace": namespace, "admin": True},
+    }
+    token = sign(claims, (tmp_path / "key.pem").read_bytes())
+    tab = await opened(browser, guarded)
+
+    # When the page is opened, it asks; and again when the token is wrong
+    for wrong in (None, "wrong"):
+        await tab.until("document.querySelector('#token-dialog').open")
+        if wrong is not None:
+            await tab.fill("#token", wrong)
+            await tab.press("Enter")
+            await tab.until("document.querySelector('#health').dataset.kind === 'denied'")
+            await tab.until("document.querySelector('#token-dialog').open")
+    await tab.fill("#token", token)
+    await tab.press("Enter")
+
+    # Then all of it works, the chat too
+    await tab.until(ALL_READY)
+    await join(tab, "carl", "guarded")
+    await say(tab, "with a token")
+    await tab.until("document.querySelectorAll('#chat-log li').length === 1")
+    # And the token is in this tab alone, through a reload
+    assert await tab.run("localStorage.length + document.cookie.length") == 0
+    assert await tab.run("Object.values(sessionStorage)") == [token]
+    assert token not in await tab.run("document.documentElement.outerHTML")
+    await tab.open(f"{guarded}/")
+    await tab.until(ALL_READY)
+    other = await opened(browser, guarded)
+    await other.until("document.querySelector('#token-dialog').open")
