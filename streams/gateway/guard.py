@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import re
 import time
 from collections import OrderedDict
 from typing import Final
@@ -22,7 +21,6 @@ from streams.gateway.answers import Refusal, limited
 from streams.gateway.bearer import EVERYBODY, NOBODY, Bearer
 from streams.gateway.keyring import Keyring
 from streams.gateway.site import Site
-from streams.security.grants import Grant
 from streams.security.limits import Limits
 from streams.security.tokens import MAX_TOKEN_CHARACTERS, Rules, verify
 from streams.settings import Settings
@@ -41,8 +39,6 @@ LONGEST_PAUSE_SECONDS: Final = 5.0
 NOTES_PER_SECOND: Final = 20.0
 """Refusals written to the log; what is over is counted."""
 
-_BEARER: Final = re.compile(r"bearer +([A-Za-z0-9._~+/=-]+)", re.IGNORECASE | re.ASCII)
-
 
 class Guard:
     """Stands at the entrance of one worker's gateway."""
@@ -52,7 +48,7 @@ class Guard:
         self._site = Site(settings.http_host, advertised)
         self._keyring = Keyring(settings) if settings.authenticates else None
         self._rules = Rules(settings.auth_audience, settings.auth_issuer, settings.namespace)
-        self._remembered: OrderedDict[bytes, tuple[str, Grant]] = OrderedDict()
+        self._remembered: OrderedDict[bytes, Bearer] = OrderedDict()
         self._keys: tuple[object, ...] = ()
         self._limits = Limits(settings.rate_limit_per_second, settings.rate_limit_burst)
         self._notes = Limits(NOTES_PER_SECOND, NOTES_PER_SECOND)
@@ -119,14 +115,16 @@ class Guard:
             return EVERYBODY
         if len(token) > MAX_TOKEN_CHARACTERS:
             raise BadToken(f"the token is over the limit of {MAX_TOKEN_CHARACTERS} characters")
+        if not token.isascii():
+            raise BadToken("not a signed JSON Web Token")
         if self._keys is not keyring.keys:
             self._keys = keyring.keys
             self._remembered.clear()
         digest = hashlib.sha256(token.encode()).digest()
         found = self._remembered.get(digest)
-        if found is not None and found[1].expires_at > time.time():
+        if found is not None and found.grant.expires_at > time.time():
             self._remembered.move_to_end(digest)
-            return Bearer(found[1], found[0], token)
+            return found
         keyring.check()
         try:
             grant = verify(token, keyring.keys, self._rules)
@@ -135,11 +133,12 @@ class Guard:
                 raise
             grant = verify(token, keyring.keys, self._rules)
         name = f"sub {grant.subject}" if grant.subject is not None else f"token {digest.hex()}"
+        bearer = Bearer(grant, name, token)
         if self._keys is keyring.keys:
-            self._remembered[digest] = name, grant
+            self._remembered[digest] = bearer
             if len(self._remembered) > MAX_REMEMBERED:
                 self._remembered.popitem(last=False)
-        return Bearer(grant, name, token)
+        return bearer
 
     def charge(self, bearer: Bearer, events: float = 1.0) -> float:
         """Take events from the bearer's rate; return 0, or after how many seconds to try again."""
@@ -191,15 +190,16 @@ def _token(request: web.BaseRequest, *, protocols: bool) -> str | None:
     """
     headers = request.headers.getall(hdrs.AUTHORIZATION, ())
     if headers:
-        match = _BEARER.fullmatch(headers[0].strip())
-        if match is None or len(headers) > 1:
+        scheme, _, token = headers[0].strip().partition(" ")
+        token = token.lstrip()
+        if scheme.lower() != "bearer" or not token or " " in token or len(headers) > 1:
             raise Refusal(
                 401,
                 "unauthorized",
                 "Authorization must be `Bearer TOKEN`, once",
                 _challenge(),
             )
-        return match[1]
+        return token
     if protocols:
         offered = request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "")
         for protocol in map(str.strip, offered.split(",")):

@@ -94,13 +94,16 @@ class Grant:
     def sender(self, asked: str | None) -> str:
         """Return the sender of a message for which the client asked for `asked`.
 
-        Who has a name sends under it: none given means one's own.
+        Who has a name sends under it: none given means one's own.  Without one, a sender must
+        be a queue of the bearer's own: what recipients answer goes there.
         """
-        if self.subject is None or self.admin:
-            return asked or self.subject or ""
-        if asked is not None and asked != self.subject:
+        if asked is None or asked == self.subject:
+            return self.subject or ""
+        if self.subject is not None and not self.admin:
             raise Forbidden("the sender must be the subject of the token")
-        return self.subject
+        if not (self.admin or self.read.match(direct_group(asked))):
+            raise Forbidden("the sender must be a queue that the token grants read on")
+        return asked
 
 
 ALL: Final = Grant(admin=True)

@@ -97,7 +97,11 @@ def test_a_subject_sends_under_its_own_name() -> None:
         with pytest.raises(Forbidden):
             bob.sender(other)
     assert granted(BOB).sender(None) == ""
-    assert granted(BOB).sender("ann") == "ann"
+    assert granted(BOB).sender("bob.phone") == "bob.phone"
+    assert ALL.sender("ann") == "ann"
+    for other in ("ann", ""):
+        with pytest.raises(Forbidden):
+            granted(BOB).sender(other)
     assert granted({"admin": True}, sub="root").sender("ann") == "ann"
     assert granted({"admin": True}, sub="root").sender(None) == "root"
 
