@@ -33,7 +33,7 @@ class faults(StreamsCommand):
             "--minutes",
             type=click.FloatRange(min=0),
             default=0.0,
-            help="How long the random mix goes on, in the end.",
+            help="How long to mix faults at random, in the end.",
         ),
         option("--list", "listing", is_flag=True, help="Name all faults, and do none."),
     )
@@ -49,15 +49,18 @@ class faults(StreamsCommand):
     ) -> int:
         """Choose, run, and show."""
         from streams.faults.choosing import choose
+        from streams.faults.mixing import mix
         from streams.faults.suite import Result, run_all
         from streams.faults.table import HEAD, details, line, summary
 
-        chosen = choose(names, short=short, minutes=minutes)
+        chosen = choose(names, short=short)
         if listing:
             for fault in chosen:
                 click.echo(f"{fault.name:<20} {fault.what}")
             return 0
         seed = random.SystemRandom().randrange(1_000_000) if seed is None else seed
+        if minutes:
+            chosen.append(mix(minutes, seed))
         folder = Path(Settings.from_env().data) / FOLDER
         click.echo(f"seed {seed}, logs in {folder}")
         click.echo(HEAD)

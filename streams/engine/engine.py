@@ -301,6 +301,8 @@ class Engine(Service):
             return None
         if self.source.failure is not None:
             return f"source reader: {self.source.failure!r}"
+        if self.standby.failure is not None:
+            return f"standby follower: {self.standby.failure!r}"
         if hasattr(self, "watchdog") and self.watchdog.verdict is not None:
             return f"stuck: {self.watchdog.verdict}"
         if self.outputs.fatal is not None:

@@ -18,7 +18,8 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from streams.engine.clients import logger as kafka_logger
-from streams.engine.database import Database, Resources, wipe
+from streams.engine.database import Damaged, Database, Resources, UnknownFormat, wipe
+from streams.errors import Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ class StandbyFollower:
 
     BATCH = 5_000
     POLL_SECONDS = 0.2
+    AGAIN_SECONDS = 5.0
 
     def __init__(
         self,
@@ -45,9 +47,12 @@ class StandbyFollower:
         self._topic_id = topic_id
         self._commands: deque[Callable[[], None]] = deque()
         self._databases: dict[Followed, Database] = {}
+        self._waiting: dict[Followed, tuple[Path, float]] = {}
+        """Partitions that could not be followed: where, and when (monotonic) to try again."""
         self._thread: threading.Thread | None = None
         self._running = True
         self.rows = 0
+        self.failure: BaseException | None = None
 
     def follow(self, followed: Followed, path: Path) -> None:
         """Begin to follow a partition into the database at `path`; returns at once."""
@@ -58,7 +63,7 @@ class StandbyFollower:
 
     async def release(self, followed: Followed) -> None:
         """Stop following; returns once the database is closed."""
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():
             return
         loop = asyncio.get_running_loop()
         released: asyncio.Future[None] = loop.create_future()
@@ -103,8 +108,10 @@ class StandbyFollower:
             while self._running or self._commands:
                 while self._commands:
                     self._commands.popleft()()
+                self._try_again()
                 self._read()
-        except BaseException as exc:
+        except BaseException as exc:  # reported, and the worker ends itself
+            self.failure = exc
             logger.critical("standby follower failed", exc_info=exc)
         finally:
             for followed in list(self._databases):
@@ -116,25 +123,63 @@ class StandbyFollower:
     def _follow(self, followed: Followed, path: Path) -> None:
         if followed in self._databases:
             return
+        self._waiting.pop(followed, None)
+        try:
+            database = self._open(followed, path)
+        except Exception as exc:  # no space, say: the others must be followed all the same
+            self._put_off(followed, path, exc)
+            return
+        self._databases[followed] = database
+        self._consumer.incremental_assign([TopicPartition(*followed, database.next_offset)])
+
+    def _open(self, followed: Followed, path: Path) -> Database:
         topic_id = self._topic_id(followed[0])
         try:
             database = Database(path, self._resources)
-        except Exception as exc:
-            logger.warning("standby %s (%s): rebuilding from the changelog", path, exc)
+        except (Damaged, UnknownFormat) as exc:
+            logger.warning("standby: %s: rebuilding from the changelog", exc)
             wipe(path)
             database = Database(path, self._resources)
         if database.next_offset > 0 and database.topic_id != topic_id:
             database.close()
             wipe(path)
             database = Database(path, self._resources)
-        self._databases[followed] = database
-        self._consumer.incremental_assign([TopicPartition(*followed, database.next_offset)])
+        return database
+
+    def _put_off(self, followed: Followed, path: Path, exc: Exception) -> None:
+        logger.warning("standby %s/%d: %s; trying again", *followed, exc)
+        self._waiting[followed] = (path, time.monotonic() + self.AGAIN_SECONDS)
+
+    def _try_again(self) -> None:
+        now = time.monotonic()
+        for followed, (path, due) in list(self._waiting.items()):
+            if now >= due:
+                self._follow(followed, path)
+
+    def _write(self, followed: Followed, rows: list[tuple[bytes, bytes | None]], end: int) -> None:
+        database = self._databases.get(followed)
+        if database is None:
+            return
+        try:
+            database.write(rows, end, int(time.time() * 1000), self._topic_id(followed[0]))
+        except Unavailable as exc:
+            path = database.path
+            self._release(followed)
+            if isinstance(exc, Damaged):
+                wipe(path)
+            self._put_off(followed, path, exc)
+        else:
+            self.rows += len(rows)
 
     def _release(self, followed: Followed) -> None:
+        self._waiting.pop(followed, None)
         database = self._databases.pop(followed, None)
         if database is not None:
             self._consumer.incremental_unassign([TopicPartition(*followed)])
-            database.close()
+            try:
+                database.close()
+            except Exception as exc:  # what it could not flush is in the changelog
+                logger.warning("standby %s: while closing: %s", database.path, exc)
 
     def _read(self) -> None:
         first = self._consumer.poll(self.POLL_SECONDS)
@@ -154,9 +199,5 @@ class StandbyFollower:
             if key is not None:
                 batches.setdefault(followed, []).append((key, message.value()))
             ends[followed] = message.offset() + 1
-        now = int(time.time() * 1000)
         for followed, rows in batches.items():
-            database = self._databases.get(followed)
-            if database is not None:
-                database.write(rows, ends[followed], now, self._topic_id(followed[0]))
-                self.rows += len(rows)
+            self._write(followed, rows, ends[followed])

@@ -12,7 +12,7 @@ _MODULES = (killing, outages, disks, hostility, pressure, hanging)
 """Importing them fills the catalogue."""
 
 
-def choose(names: Sequence[str], *, short: bool, minutes: float) -> list[Fault]:
+def choose(names: Sequence[str], *, short: bool) -> list[Fault]:
     """Return the faults that were asked for.
 
     Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections import Counter
 
 from confluent_kafka.admin import AdminClient
@@ -20,17 +21,21 @@ LINK_SECONDS = 10.0
 @fault("broker-killed", "broker SIGKILLed, started again after a while", short=True)
 async def broker_killed(scene: Scene) -> None:
     """With one broker nothing can be confirmed meanwhile."""
+    began = time.monotonic()
     await scene.rig.call(scene.rig.kafka.nodes[0].kill)
     await asyncio.sleep(AWAY_SECONDS)
     await scene.rig.start()
+    scene.notes.append(f"Kafka was away for {time.monotonic() - began:.0f} s")
     await scene.until_ready(0.5)
 
 
 @fault("broker-restarted", "broker stopped cleanly, started again")
 async def broker_restarted(scene: Scene) -> None:
     """As for an upgrade of the only broker."""
+    began = time.monotonic()
     await scene.rig.call(scene.rig.kafka.nodes[0].stop)
     await scene.rig.start()
+    scene.notes.append(f"Kafka was away for {time.monotonic() - began:.0f} s")
     await scene.until_ready(0.5)
 
 

@@ -121,6 +121,7 @@ class Scene:
         self.urls: list[str] = []
         """Gateways that clients know; a list that they share."""
         self.workers: list[Worker] = []
+        self._made = 0
         self._base = self._worker_environment()
         for _ in range(workers):
             self._prepare_worker()
@@ -131,7 +132,7 @@ class Scene:
         return {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
 
     def _prepare_worker(self) -> Worker:
-        number = len(self.workers)
+        number, self._made = self._made, self._made + 1
         used = {int(worker.url.rpartition(":")[2]) for worker in self.workers}
         (port,) = [p for p in free_ports(HOST, FIRST_PORT + 100, number + 1) if p not in used][:1]
         folder = self.folder / f"worker-{number + 1}"
@@ -145,7 +146,8 @@ class Scene:
             "FAULTS_CLOCK": str(folder / "clock"),
         }
         if self._linked:
-            environment["STREAMS_BROKERS"] = self.rig.brokers(number)
+            link = number if number < len(self.rig.links) else None
+            environment["STREAMS_BROKERS"] = self.rig.brokers(link)
         worker = Worker(
             f"worker-{number + 1}",
             environment,
@@ -277,6 +279,8 @@ class Scene:
         self.urls.remove(worker.url)
         await self.end(worker, signal.SIGTERM)
         self.watch.forget(worker.url)
+        self.workers.remove(worker)
+        self.notes.append(f"{worker.name} ended: {self.say_ends(worker)}")
 
     def expect(self, condition: bool, otherwise: str) -> None:
         """Note what is not as it should be."""
