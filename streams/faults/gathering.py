@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from streams.commands.tablerows import pages
 from streams.commands.topiclog import TopicLog, as_record, header
 from streams.errors import StreamsError
 from streams.events.codec import decode
-from streams.events.records import Ack, Bind, Message, Unbind
+from streams.events.records import MAX_BODY, Ack, Bind, Message, Unbind
 from streams.faults.evidence import Evidence, Logged, Row, TablePartition
 from streams.faults.scene import Scene
 from streams.fold import BadRecord, Record
@@ -111,8 +112,10 @@ def _read_logs(settings: Settings, evidence: Evidence) -> None:
     with TopicLog(settings) as log:
         for record in _records(log, settings.group_events):
             event = _event(record)
-            if isinstance(event, Bind | Unbind | Message) and _belongs(
-                record, event.group, settings.partitions
+            if (
+                isinstance(event, Bind | Unbind | Message)
+                and _belongs(record, event.group, settings.partitions)
+                and _means_something(event)
             ):
                 evidence.log.append(
                     Logged(record.partition, record.offset, record.timestamp, event)
@@ -141,6 +144,24 @@ def _event(record: Record) -> object:
 
 def _belongs(record: Record, key: str, partitions: int) -> bool:
     return record.key == key.encode() and partition_of(record.key, partitions) == record.partition
+
+
+def _means_something(event: Bind | Unbind | Message) -> bool:
+    """Tell whether the ids of an event are ids, by DESIGN.md section 2."""
+    if isinstance(event, Message):
+        group = event.group.removeprefix("@")
+        return _is_id(group) and _is_id(event.id) and len(event.body) <= MAX_BODY
+    return (
+        _is_id(event.group)
+        and not event.group.startswith("@")
+        and _is_id(event.queue)
+        and (event.session is None or _is_id(event.session))
+    )
+
+
+def _is_id(text: str) -> bool:
+    no_control = all(unicodedata.category(character) != "Cc" for character in text)
+    return 1 <= len(text.encode()) <= 255 and no_control
 
 
 def _rebuild(settings: Settings, evidence: Evidence) -> None:
