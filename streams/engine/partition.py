@@ -429,24 +429,29 @@ class Partition:
         return None
 
     def _restore(self) -> None:
-        context = self._context
-        assert self._database is not None
-        self.restore_end = context.changelog_end(self._topic_partition)
+        context, database = self._context, self._database
+        assert database is not None
+        self.restored_to = database.next_offset
+        # All former writers are fenced: nothing comes after this.
+        end = self.restore_end = context.changelog_end(self._topic_partition)
+        # One more is the commit of the last transaction; another takes at least two.
+        if database.next_offset + 1 >= end:
+            return
         reader = ChangelogReader(
             self.changelog_topic,
             self.number,
             context.client,
-            self._database,
+            database,
             context.topic_id(self.changelog_topic),
         )
         try:
             at_end = False
-            while not at_end:
+            while not at_end and database.next_offset + 1 < end:
                 if self._closing:
                     raise Stopped
                 count, at_end = reader.read(0.2)
                 self.restored_rows += count
-                self.restored_to = self._database.next_offset
+                self.restored_to = database.next_offset
         finally:
             reader.close()
 
