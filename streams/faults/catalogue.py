@@ -25,6 +25,8 @@ class Fault:
     linked: bool = False
     short: bool = False
     """Whether it belongs to the short version."""
+    ends_itself: bool = False
+    """Whether a worker may end by itself."""
     mix: bool = True
     """Whether it may be part of the random mix."""
     settings: dict[str, str] = field(default_factory=dict)

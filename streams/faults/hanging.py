@@ -39,13 +39,21 @@ async def _hang(scene: Scene, step: str, word: str) -> None:
 _IMPATIENT = {"FAULTS_PATIENCE": str(PATIENCE_SECONDS)}
 
 
-@fault("hang-thread", "a thread of a checkpoint hangs for ever", settings=_IMPATIENT, mix=False)
+@fault(
+    "hang-thread",
+    "a thread of a checkpoint hangs for ever",
+    settings=_IMPATIENT,
+    mix=False,
+    ends_itself=True,
+)
 async def hang_thread(scene: Scene) -> None:
     """The event loop goes on, the checkpoint does not."""
     await _hang(scene, "database", "stuck")
 
 
-@fault("hang-loop", "the event loop hangs for ever", settings=_IMPATIENT, mix=False)
+@fault(
+    "hang-loop", "the event loop hangs for ever", settings=_IMPATIENT, mix=False, ends_itself=True
+)
 async def hang_loop(scene: Scene) -> None:
     """Nothing in the loop can notice; a thread does."""
     await _hang(scene, "outputs", "event loop has stood still")

@@ -155,6 +155,10 @@ class Suite:
         finally:
             await scene.stop()
         result.take(scene)
+        for worker in scene.workers:
+            if any(code > 0 for code in worker.exit_codes) and not fault.ends_itself:
+                text = f"{worker.name} ended by itself: {scene.say_ends(worker)}"
+                result.findings.note(checker.UNFINISHED, text)
         ends = [f"{w.name} ended: {scene.say_ends(w)}" for w in scene.workers if w.exit_codes]
         result.notes += ends
         result.seconds = time.monotonic() - began

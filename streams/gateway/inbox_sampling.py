@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from streams.errors import Unavailable
 from streams.folds import views
 from streams.folds.counts import Counts, CountsByPartition
 from streams.gateway.ports import Partition
@@ -122,7 +123,11 @@ class InboxSampling:
         turn = [n for n in numbers if n >= self._next] + [n for n in numbers if n < self._next]
         for number in turn:
             walk = self._walks[number]
-            walk.go_on(until)
+            try:
+                walk.go_on(until)
+            except Unavailable:  # closed meanwhile, or its files are damaged: it is opened anew
+                del self._walks[number]
+                continue
             self._next = number if walk.due <= now else number + 1
             if time.perf_counter() > until:
                 return
