@@ -15,7 +15,18 @@ from dataclasses import dataclass
 
 from streams.errors import TooLarge
 from streams.events.codec import encode
-from streams.events.records import MAX_RECORD, Ack, Bind, Close, Event, Message, Open, Unbind
+from streams.events.records import (
+    MAX_RECORD,
+    Ack,
+    Bind,
+    Close,
+    Configure,
+    Event,
+    Message,
+    Open,
+    QueueEvent,
+    Unbind,
+)
 from streams.gateway import fields as f
 from streams.gateway.answers import bad
 from streams.gateway.ports import RecordToSend
@@ -119,8 +130,11 @@ class Intake:
     def _of_group(self, group: str, event: Bind | Unbind | Message) -> RecordToSend:
         return _record(self.settings.group_events, group, event)
 
-    def _of_queue(self, queue: str, event: Ack | Open | Close) -> RecordToSend:
+    def _of_queue(self, queue: str, event: QueueEvent) -> RecordToSend:
         self.grant.check_queue(queue)
+        if isinstance(event, Configure) and event.dead_letter is not None:
+            # What a consumer rejects goes there: as good as sending it.
+            self.grant.check_publish(direct_group(event.dead_letter))
         return _record(self.settings.queue_events, queue, event)
 
 

@@ -249,7 +249,7 @@ async def test_one_wrong_event_keeps_all_back(client: Client) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "code"),
     [
-        ("GET", "/", None, 404, "not_found"),
+        ("GET", "/nothing", None, 404, "not_found"),
         ("GET", "/v1/queues/q/nothing", None, 404, "not_found"),
         ("POST", "/v1/cluster", None, 405, "method_not_allowed"),
         ("DELETE", "/v1/groups/g/messages", None, 405, "method_not_allowed"),

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.errors import StreamsError
+from streams.errors import Forbidden, StreamsError
 from streams.events.codec import decode
-from streams.events.records import Ack, Bind, Close, Message, Open, Unbind
+from streams.events.records import Ack, Bind, Close, Configure, Message, Open, Unbind
 from streams.fold import Fold, Record
 from streams.folds.deliver import Deliver
 from streams.folds.route import Route
@@ -18,7 +18,8 @@ from streams.gateway.answers import Refusal, refusal_of
 from streams.gateway.fields import MAX_HEADER_BYTES
 from streams.gateway.intake import Intake, new_message_id
 from streams.gateway.ports import RecordToSend
-from streams.security.grants import ALL
+from streams.security.grants import ALL, Grant
+from streams.security.patterns import Patterns
 from streams.settings import Settings
 
 SETTINGS = Settings(max_body_bytes=1000, partitions=1)
@@ -233,3 +234,52 @@ def test_new_ids_sort_by_time() -> None:
 
 def _fields(event: Any) -> dict[str, Any]:
     return {name: getattr(event, name) for name in type(event).__slots__}
+
+
+BOB = Intake(
+    SETTINGS,
+    Grant(
+        subject="bob",
+        publish=Patterns(["chat.*"]),
+        bind=Patterns(["chat.*"]),
+        read=Patterns(["@bob"]),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"type": "bind", "group": "news", "queue": "bob"},
+        {"type": "bind", "group": "chat.a", "queue": "ann"},
+        {"type": "unbind", "group": "chat.a", "queue": "ann"},
+        {"type": "message", "group": "news", "body": ""},
+        {"type": "message", "queue": "bob", "body": ""},
+        {"type": "message", "group": "chat.a", "body": "", "sender": "ann"},
+        {"type": "ack", "queue": "ann", "upto": 1},
+        {"type": "open", "queue": "ann", "session": "s"},
+        {"type": "open", "queue": "bob", "session": "s", "groups": ["news"]},
+        {"type": "close", "queue": "ann", "session": "s"},
+    ],
+)
+def test_no_event_is_made_that_the_token_does_not_grant(line: dict[str, Any]) -> None:
+    INTAKE.line(dict(line))
+    with pytest.raises(Forbidden):
+        BOB.line(dict(line))
+
+
+def test_events_that_the_token_grants_are_made() -> None:
+    BOB.line({"type": "bind", "group": "chat.a", "queue": "bob"})
+    BOB.line({"type": "open", "queue": "bob", "session": "s", "groups": ["chat.a"]})
+    BOB.line({"type": "ack", "queue": "bob", "upto": 1})
+    _, _, value, _ = BOB.line({"type": "message", "group": "chat.a", "body": ""})
+    message = decode(value)
+    assert isinstance(message, Message)
+    assert message.sender == "bob"
+
+
+def test_dead_letters_go_only_where_messages_may() -> None:
+    INTAKE._of_queue("bob", Configure("bob", dead_letter="ann"))
+    BOB._of_queue("bob", Configure("bob", dead_letter=None))
+    with pytest.raises(Forbidden):
+        BOB._of_queue("bob", Configure("bob", dead_letter="ann"))

@@ -73,7 +73,7 @@ def test_broken_escapes_are_refused(segment: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["", "/", "/v1", "/v1/groups/a", "/v1/groups/a/queues/", "/v1/groups/a/queues/b/c"]
+    "path", ["", "//", "/v1", "/v1/groups/a", "/v1/groups/a/queues/", "/v1/groups/a/queues/b/c"]
 )
 def test_other_paths_are_not_found(path: str) -> None:
     if path == "/v1/groups/a/queues/":
