@@ -130,10 +130,6 @@ class Database:
         """Yield rows with start <= key < end in ascending order, as of now; raises Damaged."""
         return _scan(self._db, start, end, self._failed)
 
-    def snapshot(self) -> Snapshot:
-        """Return the database as it is now, unmoved by later writes."""
-        return Snapshot(self._db.snapshot(), self._failed)
-
     def _manifest(self) -> tuple[int, int]:
         """Number and size of the manifest, the log of which files the database consists of."""
         try:
@@ -202,28 +198,6 @@ class Database:
     def close(self) -> None:
         """Flush and close; the files can be opened again at once."""
         self._db.close()
-
-
-class Snapshot:
-    """A `Database` as it was at one moment."""
-
-    def __init__(self, snapshot: Any, failed: Callable[[Exception], Exception]) -> None:
-        self._snapshot = snapshot
-        self._failed = failed
-
-    def get(self, key: bytes) -> bytes | None:
-        """Return the value of a raw key, or None."""
-        try:
-            value: bytes | None = self._snapshot[key]
-        except KeyError:
-            return None
-        except Exception as exc:
-            raise self._failed(exc) from exc
-        return value
-
-    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield rows with start <= key < end in ascending order."""
-        return _scan(self._snapshot, start, end, self._failed)
 
 
 class UnknownFormat(Exception):

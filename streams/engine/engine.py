@@ -7,6 +7,7 @@ this worker owns; the engine opens, folds, checkpoints and closes them.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import sys
@@ -117,6 +118,11 @@ class Engine(Service):
         # Threads of this process hand the interpreter over sooner than the default 5 ms,
         # which a record would otherwise wait at each thread that it passes.
         sys.setswitchinterval(0.001)
+        # What is loaded by now stays: the collector need not look at it ever again, and a
+        # full collection stops all partitions for as long as it looks.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 20)
         settings = self.settings
         self.resources = Resources(settings.cache_bytes, settings.write_buffer_bytes)
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="engine")

@@ -19,7 +19,7 @@ _ABSENT: bytes = b"absent"  # compared by identity: never a row's value
 
 
 class Reader(Protocol):
-    """What the overlay needs of a database, or of a snapshot of one."""
+    """What the overlay needs of a database."""
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of a raw key, or None."""
@@ -167,14 +167,6 @@ class OverlayRows(LayeredRows):
     def thaw(self) -> None:
         """Drop the frozen layer: its rows are in the database now."""
         self._frozen = None
-
-    def snapshot(self, below: Reader) -> LayeredRows:
-        """Return the rows as they are now, unmoved by later writes.
-
-        `below` is a snapshot of the same database, taken at the same moment.
-        """
-        copy: Layer = {bucket: dict(rows) for bucket, rows in self._live.items()}
-        return LayeredRows(copy, self._frozen, below)
 
 
 def raw_rows(layer: Layer) -> Iterator[tuple[bytes, bytes | None]]:

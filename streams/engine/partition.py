@@ -35,7 +35,7 @@ from streams.engine.changelog import (
 from streams.engine.checkpoint import Checkpoint
 from streams.engine.database import Damaged, Database, UnknownFormat, wipe
 from streams.engine.output import Ledger
-from streams.engine.overlay import LayeredRows, OverlayRows, Reader
+from streams.engine.overlay import OverlayRows, Reader
 from streams.engine.ports import Context
 from streams.engine.source import Chunk
 from streams.errors import Unavailable
@@ -198,15 +198,6 @@ class Partition:
     def unfinished(self) -> tuple[int, int]:
         """Changes with every step within a chunk: outputs sent, rows changed."""
         return self._ledger.sent, self._rows.pending if self._rows is not None else 0
-
-    def snapshot(self) -> LayeredRows:
-        """Return the rows of this moment, unmoved by what is folded later.
-
-        Memory and disk space are held for as long as it lives: drop it soon.
-        """
-        rows, database = self.rows, self._database
-        assert database is not None
-        return rows.snapshot(database.snapshot())
 
     async def reached(self, offset: int, timeout: float) -> bool:
         """Wait until the record at a source offset has been folded.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -55,12 +55,10 @@ def test_a_scan_that_meets_a_flipped_byte_does_not_just_end(
     database = Database(written, resources, lambda: noticed.append(True))
 
     # When all rows are read, Then it is told, not hidden by fewer rows
-    for scan in (database.scan, database.snapshot().scan):
-        rows: Iterator[tuple[bytes, bytes]] = scan(b"m", b"n")
-        noticed.clear()
-        with pytest.raises(Damaged, match="checksum"):
-            list(rows)
-        assert noticed
+    rows = database.scan(b"m", b"n")
+    with pytest.raises(Damaged, match="checksum"):
+        list(rows)
+    assert noticed
     database.close()
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from streams.engine.database import Database, Resources, wipe
-from streams.engine.overlay import OverlayRows, raw_rows
+from streams.engine.overlay import Layer, OverlayRows, raw_rows
 
 BUCKETS = st.sampled_from([b"a", b"aa", b"b"])
 SUFFIXES = st.sampled_from([b"", b"\0", b"1", b"12", b"2", b"\xff"])
@@ -47,6 +47,7 @@ class OverlayMachine(RuleBasedStateMachine):
         self.rows = OverlayRows(self.below)
         self.model: dict[tuple[bytes, bytes], bytes] = {}
         self.frozen = False
+        self.layer: Layer = {}
 
     @rule(bucket=BUCKETS, suffix=SUFFIXES, value=VALUES)
     def put(self, bucket: bytes, suffix: bytes, value: bytes) -> None:
