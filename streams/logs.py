@@ -21,6 +21,8 @@ _LOUD: Final = ("faust", "mode", "aiokafka", "kafka", "asyncio", "aiohttp")
 _OF_EVERY_REBALANCE: Final = (
     "NotLeaderForPartitionError",
     "because it is rebalancing",
+    "GroupCoordinatorNotAvailableError",
+    "NotCoordinatorForGroupError",
     "Topic and partition metadata is not available",
 )
 

@@ -3,8 +3,8 @@
 A cursor walks over the inbox rows of this worker's partitions as they are in the databases,
 a few rows at a time, and takes two milliseconds of each quarter of a second at most.  Each
 time it has come around a partition, that is a sample; from there on the counts of the fold
-say what came and went.  The depth is exact when nothing changed during the walk, and near
-it otherwise; the age is that of the last sample.
+say what came and went.  The depth is exact when nothing changed between the last checkpoint
+and the end of the walk, and near it otherwise; the age is that of the last sample.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class _Walk:
         self.partition = partition
         self._counts = counts
         self._after: bytes | None = None
-        self._started = self._left()
+        self._started = 0
         self._seen = 0
         self._queues = 0
         self._last_queue = b""
@@ -62,6 +62,8 @@ class _Walk:
 
     def go_on(self, until: float) -> None:
         """Walk until the clock says so, or the partition's end is reached."""
+        if self._after is None:
+            self._started = self._left()
         found = views.stored_inboxes(self.partition.stored, self._after)
         for rows, (key, queue, seq, message) in enumerate(found, 1):
             if queue != self._last_queue:
@@ -83,7 +85,6 @@ class _Walk:
         self._after = self._oldest = None
         self._seen = self._queues = 0
         self._last_queue = b""
-        self._started = self._left()
         self.due = time.monotonic() + REST_SECONDS
 
     def read(self) -> Sample | None:

@@ -1,0 +1,140 @@
+"""How deep and old inboxes are, by a walk in slices and by what is counted meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from streams.events.codec import encode
+from streams.events.records import Message
+from streams.folds.counts import Counts, CountsByPartition
+from streams.gateway import inbox_sampling
+from streams.gateway.inbox_sampling import InboxSampling, Sample
+from streams.gateway.ports import Partition
+from streams.settings import QUEUES
+
+
+class Stored:
+    """A database in memory."""
+
+    def __init__(self) -> None:
+        self.rows: dict[bytes, bytes] = {b"bada\0tavern": b"", b"sada\0": b"s"}
+
+    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        yield from sorted(row for row in self.rows.items() if start <= row[0] < end)
+
+    def put(self, queue: str, seq: int, at: int) -> None:
+        message = Message(id=str(seq), group="g", sender="s", body=b"x", at=at)
+        self.rows[b"i" + queue.encode() + b"\0" + seq.to_bytes(8, "big")] = encode(message)
+
+
+class OpenPartition:
+    """A partition that is ready."""
+
+    table = QUEUES
+    number = 3
+    ready = True
+
+    def __init__(self) -> None:
+        self.stored = Stored()
+
+
+@pytest.fixture
+def partition() -> OpenPartition:
+    return OpenPartition()
+
+
+@pytest.fixture
+def counts() -> CountsByPartition:
+    return CountsByPartition()
+
+
+@pytest.fixture
+def mine(counts: CountsByPartition) -> Counts:
+    return counts.of(QUEUES, OpenPartition.number)
+
+
+@pytest.fixture
+def sampling(
+    partition: OpenPartition, counts: CountsByPartition, monkeypatch: pytest.MonkeyPatch
+) -> InboxSampling:
+    monkeypatch.setattr(inbox_sampling, "REST_SECONDS", 0.0)
+    return InboxSampling(lambda: [cast(Partition, partition)], counts)
+
+
+def test_a_walk_counts_what_is_there(partition: OpenPartition, sampling: InboxSampling) -> None:
+    # Given two queues with messages, one of them with the oldest, though it comes second
+    partition.stored.put("ada", 20, 2000)
+    partition.stored.put("ada", 30, 3000)
+    partition.stored.put("bob", 10, 1000)
+
+    # When nothing was looked at yet, nothing is said; then all of it
+    assert sampling.read() == []
+    sampling.step()
+    assert sampling.read() == [Sample(3, depth=3, oldest_at=1000, inboxes=2)]
+
+
+def test_what_comes_and_goes_after_a_walk_is_counted(
+    partition: OpenPartition, sampling: InboxSampling, mine: Counts
+) -> None:
+    mine.delivered = 1
+    partition.stored.put("ada", 20, 2000)
+    sampling.step()
+
+    mine.delivered += 5
+    mine.removed += 2
+
+    assert sampling.read() == [Sample(3, depth=4, oldest_at=2000, inboxes=1)]
+
+
+def test_what_came_between_two_walks_is_not_counted_twice(
+    partition: OpenPartition, sampling: InboxSampling, mine: Counts
+) -> None:
+    # Given a walk around an empty partition
+    sampling.step()
+
+    # When messages come, and it is walked around again
+    for seq in range(1, 6):
+        partition.stored.put("ada", seq, 1000 + seq)
+        mine.delivered += 1
+    sampling.step()
+
+    assert sampling.read() == [Sample(3, depth=5, oldest_at=1001, inboxes=1)]
+
+
+def test_a_long_walk_goes_in_slices(
+    partition: OpenPartition, sampling: InboxSampling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given more rows than fit in a slice of no time at all
+    monkeypatch.setattr(inbox_sampling, "SLICE_SECONDS", -1.0)
+    for seq in range(1, 201):
+        partition.stored.put(f"q{seq % 7}", seq, seq)
+
+    # When it is walked around, then in as many slices as there are looks at the clock
+    slices = 0
+    while not sampling.read():
+        sampling.step()
+        slices += 1
+    assert slices == 200 // inbox_sampling.LOOK_ROWS + 1
+    assert sampling.read() == [Sample(3, depth=200, oldest_at=1, inboxes=7)]
+
+
+def test_a_partition_that_is_gone_is_forgotten(
+    partition: OpenPartition, sampling: InboxSampling
+) -> None:
+    sampling.step()
+    cast(Any, partition).ready = False
+    sampling.step()
+    assert sampling.read() == []
+
+
+def test_nothing_waits_so_nothing_is_old(
+    partition: OpenPartition, sampling: InboxSampling, mine: Counts
+) -> None:
+    mine.delivered = 1
+    partition.stored.put("ada", 1, 1000)
+    sampling.step()
+    mine.removed = 1
+    assert sampling.read() == [Sample(3, depth=0, oldest_at=None, inboxes=1)]
