@@ -25,14 +25,15 @@ def _constraints() -> dict[str, str]:
 def _required() -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    return [*project["dependencies"], *extras["embedded"], *extras["dev"]]
+    requirements = [*project["dependencies"], *extras["embedded"], *extras["dev"]]
+    return [requirement.split(";")[0] for requirement in requirements]  # without markers
 
 
 def test_everything_that_is_required_is_locked() -> None:
     locked = _constraints()
 
     for requirement in _required():
-        name, relation, version = re.split(r"(==|>=)", requirement.split(";")[0].split(",")[0])
+        name, relation, version = re.split(r"(==|>=)", requirement.split(",")[0])
         assert _plain(name) in locked, f"{name} is not in constraints.txt"
         if relation == "==":
             assert locked[_plain(name)] == version
