@@ -204,7 +204,15 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("/v1/cluster", "GET"): Operation(
         "operation",
         "Show partitions, owners, lag and recovery",
-        "As this worker sees them; state and positions of its own partitions only.",
+        "As this worker sees them; state and positions of its own partitions only. With `all=1` "
+        "it asks the other workers too: `workers` says what each does, and which do not answer.",
+        (
+            Parameter(
+                "all",
+                {"type": "integer", "minimum": 0, "maximum": 1, "default": 0},
+                "1 for what all workers say.",
+            ),
+        ),
         status=200,
         answer=ref("Cluster"),
         errors=(400,),
