@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
+import ssl
 
 from aiohttp import web
 
@@ -18,8 +19,11 @@ logger = logging.getLogger(__name__)
 KEEP_ALIVE_SECONDS = 75.0
 """An idle connection, or one that does not finish the head of a request, lives this long."""
 MAX_CONNECTIONS = 10_000
+BACKLOG = 1024
 MAX_HEAD_LINE = 8190
 """Longest request line, and longest header field, in bytes."""
+HANDSHAKE_SECONDS = 10.0
+"""How long TLS may take to be agreed on; until then a connection is not counted."""
 LINGER_SECONDS = 3.0
 """How long the rest of a refused body is read and thrown away, so that the answer arrives."""
 
@@ -92,3 +96,17 @@ class Server(web.Server):
     def __call__(self) -> Connection:
         """Make the protocol of a new connection."""
         return Connection(self, loop=self._loop, **self._kwargs)
+
+
+async def listen(
+    server: Server, host: str, port: int, tls: ssl.SSLContext | None
+) -> asyncio.Server:
+    """Make connections of what comes to an address; raises OSError when it cannot be had."""
+    return await asyncio.get_running_loop().create_server(
+        server,
+        host,
+        port,
+        ssl=tls,
+        ssl_handshake_timeout=HANDSHAKE_SECONDS if tls else None,
+        backlog=BACKLOG,
+    )

@@ -30,6 +30,7 @@ from streams.gateway.connection import (
     SERVER,
     Server,
     connection_limit,
+    listen,
 )
 from streams.gateway.counting import Counting
 from streams.gateway.forward import WRITE_SECONDS, Forwarding
@@ -103,6 +104,7 @@ class Gateway(Service):
         )
         self._router: Router[Handler] = Router(ROUTES)
         self._runner: web.ServerRunner | None = None
+        self._listener: asyncio.Server | None = None
 
     # For the worker -----------------------------------------------------------------
 
@@ -175,15 +177,8 @@ class Gateway(Service):
         server.limit = connection_limit()
         self._runner = web.ServerRunner(server, shutdown_timeout=STOP_SECONDS)
         await self._runner.setup()
-        site = web.TCPSite(
-            self._runner,
-            conf.web_bind,
-            conf.web_port,
-            ssl_context=tls,
-            backlog=1024,
-        )
         try:
-            await site.start()
+            self._listener = await listen(server, conf.web_bind, conf.web_port, tls)
         except OSError as error:
             raise SettingsError(
                 f"cannot listen on {conf.web_bind}:{conf.web_port}: {error.strerror or error}; "
@@ -199,6 +194,9 @@ class Gateway(Service):
         await self._parts.streaming.close()
         # Before the server: requests that wait for another worker would keep it.
         await self._forwarding.close()
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None

@@ -28,6 +28,7 @@ from yarl import URL
 from streams.broker.embedded import EmbeddedKafka
 from streams.commands.processes import Workers, free_ports, workers
 from streams.gateway.access import ACCESS, any_token, anybody, token_later
+from streams.gateway.connection import HANDSHAKE_SECONDS
 from streams.gateway.routes import ROUTES
 from streams.partitioner import partition_of
 from streams.security.signing import make_key, sign
@@ -536,6 +537,14 @@ async def test_it_is_tls_and_no_older_than_it_should_be(client: Client) -> None:
     stranger = ssl.create_default_context()
     with pytest.raises(aiohttp.ClientConnectorCertificateError):
         await client.session.get(url / "healthz", ssl=stranger)
+
+
+async def test_who_does_not_agree_on_tls_is_let_go(client: Client) -> None:
+    url = URL(client.guarded.workers.urls[0])
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    async with asyncio.timeout(HANDSHAKE_SECONDS + 5):
+        assert await reader.read() == b""
+    writer.close()
 
 
 async def test_commands_show_a_token(client: Client) -> None:
