@@ -17,6 +17,7 @@ from streams.folds.deliver import Deliver
 from streams.folds.route import Route
 from streams.gateway.server import Gateway
 from streams.settings import MEMBERS, QUEUES, Settings
+from streams.ticking import Ticking
 
 try:
     settings = Settings.from_env()
@@ -40,13 +41,15 @@ def _route(rows: Rows, partition: int) -> Fold:
 
 
 def _deliver(rows: Rows, partition: int) -> Fold:
-    return Deliver(
+    fold = Deliver(
         rows,
         partition,
         settings.partitions,
         settings.group_events,
         counts.of(QUEUES, partition),
     )
+    fold.leased = {}
+    return fold
 
 
 members = app.folded_table(
@@ -71,6 +74,12 @@ async def deliver(chunks: Any) -> None:
         queues.fold(together)
 
 
+@app.task  # type: ignore[untyped-decorator]
+async def tick() -> None:
+    """Make time pass for the queues of this worker."""
+    await Ticking(app.engine, settings).run()
+
+
 gateway = app.gateway = Gateway(app, counts)
 
 
@@ -78,6 +87,9 @@ def _folded(partition: Partition, fold: Fold) -> None:
     """Wake the long polls that a chunk has something for."""
     gateway.on_chunk_end(partition)
     if isinstance(fold, Deliver):
+        if fold.leased:
+            gateway.on_leased(partition, fold.leased)
+            fold.leased = {}
         if gateway.waiting:
             gateway.on_delivered(fold.delivered)
             fold.delivered = set()

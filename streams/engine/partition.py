@@ -148,6 +148,11 @@ class Partition:
         return self._rows
 
     @property
+    def fold(self) -> Fold | None:
+        """What folds into the rows, None while they are not there; not to be changed."""
+        return self._fold
+
+    @property
     def source_end(self) -> int:
         """End of the source partition's log (next offset), as far as it is known."""
         end = self._context.source.end((self.source_topic, self.number))

@@ -73,6 +73,7 @@ class Deliver:
     ) -> None:
         self.ready: list[Output] = []
         self._counts = counts or Counts()
+        self._served = 0
         self._rows = rows
         self._partition = partition
         self._partitions = partitions
@@ -108,6 +109,11 @@ class Deliver:
     def next_due(self) -> int | None:
         """From when (milliseconds since the epoch) a Tick has something to do; None: never."""
         return self._timers.next_due
+
+    @property
+    def served(self) -> int:
+        """How many timers Ticks have served, since this fold was made."""
+        return self._served
 
     def apply(self, record: Record) -> Iterator[None] | None:
         """Fold any event of a queue, a Routed or a Tick (`streams.fold.Fold.apply`)."""
@@ -172,6 +178,7 @@ class Deliver:
             timer = self._timers.take(now)
             if timer is None:
                 break
+            self._served += 1
             queue, seq = timer.queue, timer.seq
             if timer.kind == EXPIRY:
                 self._inboxes.expire(queue, seq)

@@ -26,6 +26,7 @@ OVERFLOWS: Final = (DROP_OLDEST, DROP_NEWEST, REJECT)
 MAX_VISIBILITY_MS: Final = 12 * 3600 * 1000
 DEFAULT_VISIBILITY_MS: Final = 30_000
 MAX_TTL_MS: Final = 10 * 365 * 24 * 3600 * 1000
+MAX_TRIES: Final = 1000
 MAX_COUNT: Final = (1 << 63) - 1
 
 _CACHED: Final = 50_000
@@ -135,7 +136,7 @@ def check(values: dict[str, Any]) -> Configure:
     for name, value, most in (
         ("max_length", options.max_length, MAX_COUNT),
         ("max_bytes", options.max_bytes, MAX_COUNT),
-        ("max_tries", options.max_tries, 1000),
+        ("max_tries", options.max_tries, MAX_TRIES),
         ("visibility_ms", options.visibility_ms, MAX_VISIBILITY_MS),
         ("ttl_ms", options.ttl_ms, MAX_TTL_MS),
     ):

@@ -182,7 +182,7 @@ def stored_inboxes(
 
 def published_at(value: bytes) -> int:
     """Return when the message of an inbox row was published, in ms."""
-    return cast(Message, decode(value)).at
+    return message_of(unpack(value)).at
 
 
 def session(rows: Rows, queue: str) -> str | None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from streams.gateway.counting import Counting
     from streams.gateway.guard import Guard
     from streams.gateway.inbox_wait import InboxWaits
+    from streams.gateway.lease_book import LeaseBook
     from streams.gateway.metrics import Metrics
     from streams.gateway.overview import Overview
     from streams.gateway.owners import Owners
@@ -42,6 +43,7 @@ class Parts:
     owners: Owners
     waits: InboxWaits
     counting: Counting
+    leases: LeaseBook
     chunk_ends: ChunkEnds
     metrics: Metrics
     streaming: Streaming

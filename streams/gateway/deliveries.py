@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import base64
 import re
+import time
 from typing import Any
 
-from streams.events.records import Message
+from streams.events.records import NORMAL_PRIORITY, Message
 from streams.fold import Rows
 from streams.folds import views
+from streams.folds.delivery import Delivery
 
 FLAT_BYTES = 512
 """What a delivery costs besides its body."""
@@ -29,17 +31,18 @@ def page(
     """
     found: list[dict[str, Any]] = []
     size = 0
-    for seq, message in views.inbox(rows, queue, after, limit):
-        found.append(shown(seq, message))
+    now = time.time_ns() // 1_000_000
+    for seq, delivery, message in views.deliveries(rows, queue, after, limit, now):
+        found.append(shown(seq, delivery, message))
         size += len(message.body) + FLAT_BYTES
         if size > most_bytes:
             return found, True
     return found, len(found) == limit
 
 
-def shown(seq: int, message: Message) -> dict[str, Any]:
-    """Return one delivery as clients see it."""
-    delivery: dict[str, Any] = {
+def shown(seq: int, delivery: Delivery, message: Message) -> dict[str, Any]:
+    """Return one delivery as clients see it; what is as usual is left out."""
+    found: dict[str, Any] = {
         "seq": seq,
         "id": message.id,
         "group": message.group,
@@ -49,11 +52,25 @@ def shown(seq: int, message: Message) -> dict[str, Any]:
     }
     text = text_of(message.body)
     if text is not None:
-        delivery["body"] = text
+        found["body"] = text
     else:
-        delivery["body_base64"] = base64.b64encode(message.body).decode()
-    delivery["at"] = message.at
-    return delivery
+        found["body_base64"] = base64.b64encode(message.body).decode()
+    found["at"] = message.at
+    if message.expires_at is not None:
+        found["expires_at"] = message.expires_at
+    if not message.persistent:
+        found["persistent"] = False
+    if message.receipt:
+        found["receipt"] = True
+    if message.priority != NORMAL_PRIORITY:
+        found["priority"] = message.priority
+    if delivery.tries:
+        found["tries"] = delivery.tries
+    if delivery.until:
+        found["until"] = delivery.until
+    if delivery.leased:
+        found["consumer"] = delivery.consumer.decode()
+    return found
 
 
 def text_of(body: bytes) -> str | None:

@@ -97,6 +97,38 @@ def take_optional_long(fields: Fields, name: str) -> int | None:
     return None if value is None else long_of(name, value)
 
 
+def take_optional_count(fields: Fields, name: str, low: int, high: int) -> int | None:
+    """Take an integer from `low` to `high` that may be absent or null."""
+    value = fields.pop(name, None)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise bad("bad_field", f"{name} must be an integer from {low} to {high}")
+    return value
+
+
+def take_optional_seconds(fields: Fields, name: str, high_ms: int, low_ms: int = 1) -> int | None:
+    """Take a number of seconds that may be absent or null; return milliseconds."""
+    value = fields.pop(name, None)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise bad("bad_field", f"{name} must be a number of seconds")
+    if not low_ms / 1000 <= value <= high_ms / 1000:
+        raise bad("bad_field", f"{name} must be from {low_ms / 1000:g} to {high_ms / 1000:g}")
+    return round(value * 1000)
+
+
+def take_choice(fields: Fields, name: str, choices: tuple[str, ...], default: str) -> str:
+    """Take one of several words; absent or null means `default`."""
+    value = fields.pop(name, None)
+    if value is None:
+        return default
+    if value not in choices:
+        raise bad("bad_field", f"{name} must be one of {', '.join(choices)}")
+    return str(value)
+
+
 def take_longs(fields: Fields, name: str) -> list[int]:
     """Take a list of integers; absent means empty."""
     value = fields.pop(name, None)

@@ -16,16 +16,32 @@ from dataclasses import dataclass
 from streams.errors import TooLarge
 from streams.events.codec import encode
 from streams.events.records import (
+    MAX_PRIORITY,
     MAX_RECORD,
+    NORMAL_PRIORITY,
     Ack,
     Bind,
     Close,
     Configure,
+    Delete,
     Event,
+    Lease,
     Message,
+    Nack,
     Open,
+    Purge,
     QueueEvent,
+    Touch,
     Unbind,
+)
+from streams.folds.jobs import EXTEND, MAX_DELAY_MS, MAX_LEASED, MAX_NACKED, OUTCOMES, RETRY
+from streams.folds.options import (
+    DROP_OLDEST,
+    MAX_COUNT,
+    MAX_TRIES,
+    MAX_TTL_MS,
+    MAX_VISIBILITY_MS,
+    OVERFLOWS,
 )
 from streams.gateway import fields as f
 from streams.gateway.answers import bad
@@ -81,8 +97,13 @@ class Intake:
             at=_now(),
             expires_at=f.take_optional_long(content, "expires_at"),
             persistent=f.take_flag(content, "persistent", True),
+            echo=f.take_flag(content, "echo", True),
+            receipt=f.take_flag(content, "receipt", False),
+            priority=_priority(content),
         )
         f.refuse_rest(content)
+        if message.receipt and not message.sender:
+            raise bad("bad_field", "a receipt needs a sender: the queue that gets it")
         return message.id, self._of_group(group, message)
 
     def ack(self, queue: str, content: f.Fields) -> RecordToSend:
@@ -105,15 +126,84 @@ class Intake:
             Refusal: 400, a field is wrong or unknown.
         """
         groups = f.take_ids(content, "groups")
+        ttl_ms = f.take_optional_seconds(content, "ttl_seconds", MAX_TTL_MS)
+        presence = f.take_flag(content, "presence", True)
         f.refuse_rest(content)
         for group in groups:
             _check_bindable(group)
             self.grant.check_group(group)
-        return self._of_queue(queue, Open(queue, session, tuple(groups), at=_now()))
+        return self._of_queue(queue, Open(queue, session, tuple(groups), _now(), ttl_ms, presence))
+
+    def touch(self, queue: str, session: str) -> RecordToSend:
+        """Make a Touch."""
+        return self._of_queue(queue, Touch(queue, session, at=_now()))
 
     def close(self, queue: str, session: str) -> RecordToSend:
         """Make a Close."""
         return self._of_queue(queue, Close(queue, session, at=_now()))
+
+    def configure(self, queue: str, content: f.Fields) -> RecordToSend:
+        """Make a Configure out of the fields of a request; what is absent is not limited.
+
+        Raises:
+            Refusal: 400, a field is wrong or unknown.
+        """
+        event = Configure(
+            queue,
+            max_length=f.take_optional_count(content, "max_length", 1, MAX_COUNT),
+            max_bytes=f.take_optional_count(content, "max_bytes", 1, MAX_COUNT),
+            overflow=f.take_choice(content, "overflow", OVERFLOWS, DROP_OLDEST),
+            max_tries=f.take_optional_count(content, "max_tries", 1, MAX_TRIES),
+            dead_letter=f.take_optional_id(content, "dead_letter"),
+            visibility_ms=f.take_optional_seconds(content, "visibility_seconds", MAX_VISIBILITY_MS),
+            ttl_ms=f.take_optional_seconds(content, "ttl_seconds", MAX_TTL_MS),
+            at=_now(),
+        )
+        f.refuse_rest(content)
+        if event.dead_letter == queue:
+            raise bad("bad_field", "a queue cannot be its own dead_letter")
+        return self._of_queue(queue, event)
+
+    def lease(self, queue: str, content: f.Fields) -> RecordToSend:
+        """Make a Lease out of the fields of a request.
+
+        Raises:
+            Refusal: 400, a field is wrong or unknown.
+        """
+        limit = f.take_optional_count(content, "limit", 1, MAX_LEASED)
+        visibility_ms = f.take_optional_seconds(content, "visibility_seconds", MAX_VISIBILITY_MS)
+        consumer = f.take_optional_id(content, "consumer")
+        f.refuse_rest(content)
+        return self._of_queue(
+            queue, Lease(queue, consumer or "", limit or 1, visibility_ms, _now())
+        )
+
+    def nack(self, queue: str, content: f.Fields) -> RecordToSend:
+        """Make a Nack out of the fields of a request.
+
+        Raises:
+            Refusal: 400, a field is wrong, missing or unknown.
+        """
+        seqs = f.take_longs(content, "seqs")
+        outcome = f.take_choice(content, "outcome", OUTCOMES, RETRY)
+        delay_ms = f.take_optional_seconds(content, "delay_seconds", MAX_DELAY_MS, 0)
+        consumer = f.take_optional_id(content, "consumer")
+        f.refuse_rest(content)
+        if not 1 <= len(seqs) <= MAX_NACKED:
+            raise bad("bad_field", f"seqs must be a list of 1 to {MAX_NACKED} seqs")
+        if outcome == EXTEND and not delay_ms:
+            raise bad("bad_field", "to extend a lease, say for how long: delay_seconds")
+        return self._of_queue(
+            queue, Nack(queue, tuple(seqs), outcome, delay_ms or 0, consumer, _now())
+        )
+
+    def purge(self, queue: str) -> RecordToSend:
+        """Make a Purge."""
+        return self._of_queue(queue, Purge(queue, at=_now()))
+
+    def delete(self, queue: str) -> RecordToSend:
+        """Make a Delete."""
+        return self._of_queue(queue, Delete(queue, at=_now()))
 
     def line(self, content: f.Fields) -> RecordToSend:
         """Make any of these out of one line of `/v1/events`.
@@ -178,6 +268,37 @@ def _close_line(intake: Intake, content: f.Fields) -> RecordToSend:
     return intake.close(queue, session)
 
 
+def _touch_line(intake: Intake, content: f.Fields) -> RecordToSend:
+    queue, session = f.take_id(content, "queue"), f.take_id(content, "session")
+    f.refuse_rest(content)
+    return intake.touch(queue, session)
+
+
+def _nack_line(intake: Intake, content: f.Fields) -> RecordToSend:
+    return intake.nack(f.take_id(content, "queue"), content)
+
+
+def _configure_line(intake: Intake, content: f.Fields) -> RecordToSend:
+    return intake.configure(f.take_id(content, "queue"), content)
+
+
+def _purge_line(intake: Intake, content: f.Fields) -> RecordToSend:
+    queue = f.take_id(content, "queue")
+    f.refuse_rest(content)
+    return intake.purge(queue)
+
+
+def _delete_line(intake: Intake, content: f.Fields) -> RecordToSend:
+    queue = f.take_id(content, "queue")
+    f.refuse_rest(content)
+    return intake.delete(queue)
+
+
+def _priority(content: f.Fields) -> int:
+    priority = f.take_optional_count(content, "priority", 0, MAX_PRIORITY)
+    return NORMAL_PRIORITY if priority is None else priority
+
+
 _LINES: dict[str, Callable[[Intake, f.Fields], RecordToSend]] = {
     "bind": _bind_line,
     "unbind": _unbind_line,
@@ -185,6 +306,11 @@ _LINES: dict[str, Callable[[Intake, f.Fields], RecordToSend]] = {
     "ack": _ack_line,
     "open": _open_line,
     "close": _close_line,
+    "touch": _touch_line,
+    "nack": _nack_line,
+    "configure": _configure_line,
+    "purge": _purge_line,
+    "delete": _delete_line,
 }
 EVENT_TYPES = tuple(_LINES)
 """What `type` may say, in a line of `/v1/events` and on a stream."""

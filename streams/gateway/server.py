@@ -37,6 +37,7 @@ from streams.gateway.forward import WRITE_SECONDS, Forwarding
 from streams.gateway.guard import Guard
 from streams.gateway.inbox_sampling import InboxSampling
 from streams.gateway.inbox_wait import InboxWaits
+from streams.gateway.lease_book import LeaseBook
 from streams.gateway.loop_lag import watch_loop
 from streams.gateway.measures import EngineCollector, FoldCollector, InboxCollector
 from streams.gateway.metrics import Metrics
@@ -97,6 +98,7 @@ class Gateway(Service):
             owners=owners,
             waits=waits,
             counting=Counting(),
+            leases=LeaseBook(),
             chunk_ends=ChunkEnds(),
             metrics=metrics,
             streaming=Streaming(engine, publishing, owners, self._forwarding, settings, metrics),
@@ -120,6 +122,10 @@ class Gateway(Service):
         """
         self._parts.waits.wake(queues)
         self._parts.streaming.watching.wake(queues)
+
+    def on_leased(self, partition: Partition, results: dict[int, list[int]]) -> None:
+        """Take the seqs that the Leases of a chunk got, by their offsets."""
+        self._parts.leases.note(partition.number, results)
 
     def on_chunk_end(self, partition: Partition) -> None:
         """Note that the partition's rows are those of its position at this moment."""

@@ -35,6 +35,7 @@ _TAGS = {
     "groups": "Who receives what is sent to a group.",
     "messages": "Sending.",
     "queues": "Reading, and being done with what was read.",
+    "jobs": "Several consumers of one queue.",
     "sessions": "Bindings that end with a login.",
     "operation": "How the worker and its cluster are.",
 }
@@ -115,6 +116,8 @@ def _responses(operation: Operation) -> dict[str, Any]:
     if operation.answer is not None:
         good["content"] = {operation.answer_type: {"schema": operation.answer}}
     responses = {str(operation.status): good}
+    if operation.empty:
+        responses["204"] = {"description": _REASONS[204]}
     for status in operation.errors:
         responses[str(status)] = {"$ref": f"#/components/responses/Error{status}"}
     responses["default"] = {

@@ -42,6 +42,8 @@ class Operation:
     answer_type: str = JSON
     errors: tuple[int, ...] = field(default=(400, 429, 503))
     internal: bool = False
+    empty: bool = False
+    """Whether all may be well with nothing to say, too (204)."""
 
 
 def _limit(default: int, most: int) -> Parameter:
@@ -53,6 +55,11 @@ _AFTER_SEQ = Parameter("after", ref("Seq"), "Begin after this seq.")
 _PAGE = (
     Parameter("after", ref("Id"), "Begin after this one: the `next` of the page before."),
     _limit(100, 1000),
+)
+_WAIT = Parameter(
+    "wait",
+    {"type": "number", "minimum": 0, "maximum": 60, "default": 0},
+    "Seconds, a decimal number.",
 )
 _CONFIRMED = "Answered once Kafka has it; safe to repeat."
 _READS = (400, 503)
@@ -99,11 +106,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         (
             _AFTER_SEQ,
             _limit(100, 1000),
-            Parameter(
-                "wait",
-                {"type": "number", "minimum": 0, "maximum": 60, "default": 0},
-                "Seconds, a decimal number.",
-            ),
+            _WAIT,
         ),
         status=200,
         answer=ref("Inbox"),
@@ -157,12 +160,67 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("/v1/queues/{queue}/sessions/{session}", "DELETE"): Operation(
         "sessions", "Close a session", "Its bindings end. " + _CONFIRMED
     ),
+    ("/v1/queues/{queue}/sessions/{session}/heartbeats", "POST"): Operation(
+        "sessions",
+        "Keep a session open",
+        "One with `ttl_seconds` is closed when it is silent for so long. " + _CONFIRMED,
+        errors=(400, 404, 429, 503),
+    ),
+    ("/v1/queues/{queue}/options", "GET"): Operation(
+        "queues",
+        "Show the options of a queue",
+        status=200,
+        answer=ref("Options"),
+        errors=_READS,
+    ),
+    ("/v1/queues/{queue}/options", "PUT"): Operation(
+        "queues",
+        "Set all options of a queue",
+        "What is not named is as usual: no limit. " + _CONFIRMED,
+        body=ref("Options"),
+        body_required=False,
+        errors=_WRITES,
+    ),
+    ("/v1/queues/{queue}/leases", "POST"): Operation(
+        "jobs",
+        "Take messages as one of several consumers",
+        "Nobody else gets them before the lease ends: acknowledge them by then. Higher "
+        "priorities come first, then older ones. Waits up to `wait` seconds for the first.",
+        (_WAIT,),
+        body=ref("Lease"),
+        body_required=False,
+        status=200,
+        answer=ref("Inbox"),
+        errors=_WRITES,
+    ),
+    ("/v1/queues/{queue}/nacks", "POST"): Operation(
+        "jobs",
+        "Give messages back",
+        "They are delivered again after the delay, in a queue without leases at its end and "
+        "with a new seq; or given up, to the dead letter queue if there is one. " + _CONFIRMED,
+        body=ref("Nack"),
+        errors=_WRITES,
+    ),
+    ("/v1/queues/{queue}/purge", "POST"): Operation(
+        "queues", "Drop all messages of a queue", _CONFIRMED
+    ),
+    ("/v1/queues/{queue}", "DELETE"): Operation(
+        "queues",
+        "Delete a queue",
+        "Its messages, bindings, session and options; with `erase`, the answer says what the "
+        "logs hold of it still (without it, 204 and nothing). A binding made at the same time "
+        "may go with it.",
+        (Parameter("erase", {"type": "boolean", "default": False}),),
+        status=200,
+        answer=ref("Erased"),
+        empty=True,
+    ),
     ("/v1/events", "POST"): Operation(
         "messages",
         "Send many events at once",
-        "A JSON object a line: `type` is bind, unbind, message, ack, open or close, the other "
-        "fields are those of the paths. One confirmation for all; nothing is sent unless all "
-        "are right.",
+        "A JSON object a line: `type` is bind, unbind, message, ack, open, close, touch, nack, "
+        "configure, purge or delete, the other fields are those of the paths. One confirmation "
+        "for all; nothing is sent unless all are right.",
         body={"type": "string"},
         body_type=NDJSON,
         body_required=False,

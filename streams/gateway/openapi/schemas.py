@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from streams.events.records import MAX_PRIORITY
+from streams.folds.jobs import MAX_DELAY_MS, MAX_LEASED, MAX_NACKED, OUTCOMES
+from streams.folds.options import MAX_TRIES, MAX_TTL_MS, MAX_VISIBILITY_MS, OVERFLOWS
 from streams.gateway.fields import MAX_LONG
 from streams.ids import MAX_ID_BYTES
 
@@ -79,6 +82,13 @@ HEADERS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
 MILLISECONDS: Schema = {**LONG, "description": "Milliseconds since the epoch."}
 BODY = {"body": TEXT, "body_base64": BASE64}
 
+_POSITIVE: Schema = {**LONG, "minimum": 1}
+
+
+def _seconds(most_ms: int, least_ms: int = 1) -> Schema:
+    return {"type": "number", "minimum": least_ms / 1000, "maximum": most_ms / 1000}
+
+
 SCHEMAS: dict[str, Schema] = {
     "Id": ID,
     "Seq": {
@@ -100,7 +110,24 @@ SCHEMAS: dict[str, Schema] = {
                     "that it has seen within ten minutes.",
                 },
                 "expires_at": or_null(MILLISECONDS),
-                "persistent": FLAG,
+                "persistent": {
+                    **FLAG,
+                    "description": "False: only for queues with an open session, and gone when "
+                    "it ends.",
+                },
+                "echo": {
+                    **FLAG,
+                    "description": "False: not for the queue that has the sender's id.",
+                },
+                "receipt": {
+                    **FLAG,
+                    "description": "True: the queue that has the sender's id gets a message of "
+                    "kind `receipt` when a receiver acknowledges.",
+                },
+                "priority": {
+                    **or_null({"type": "integer", "minimum": 0, "maximum": MAX_PRIORITY}),
+                    "description": "Competing consumers get higher ones first; 4 by default.",
+                },
             },
         ),
         BODY,
@@ -120,6 +147,13 @@ SCHEMAS: dict[str, Schema] = {
             "headers": HEADERS,
             **BODY,
             "at": MILLISECONDS,
+            "expires_at": MILLISECONDS,
+            "persistent": FLAG,
+            "receipt": FLAG,
+            "priority": COUNT,
+            "tries": {**COUNT, "description": "How often it was leased, or came back."},
+            "until": {**LONG, "description": "When its lease or its delay ends."},
+            "consumer": {**TEXT, "description": "Who has leased it."},
         },
         "required": ["seq", "id", "group", "sender", "kind", "headers", "at"],
         "oneOf": [{"required": ["body"]}, {"required": ["body_base64"]}],
@@ -138,7 +172,72 @@ SCHEMAS: dict[str, Schema] = {
         },
         "required": ["queue", "depth", "groups", "session"],
     },
-    "Session": obj({}, {"groups": or_null(an_array(ref("Id")))}),
+    "Session": obj(
+        {},
+        {
+            "groups": or_null(an_array(ref("Id"))),
+            "ttl_seconds": {
+                **or_null(_seconds(MAX_TTL_MS)),
+                "description": "Without a heartbeat for so long, the session is closed.",
+            },
+            "presence": {
+                **FLAG,
+                "description": "False: the group `presence:` and the queue's id is not told.",
+            },
+        },
+    ),
+    "Options": obj(
+        {},
+        {
+            "max_length": or_null(_POSITIVE),
+            "max_bytes": or_null(_POSITIVE),
+            "overflow": {
+                **or_null({"type": "string", "enum": list(OVERFLOWS)}),
+                "description": "What gives way beyond these; reject tells the sender, with a "
+                "message of kind `rejected`.",
+            },
+            "max_tries": or_null({**_POSITIVE, "maximum": MAX_TRIES}),
+            "dead_letter": {
+                **or_null(ref("Id")),
+                "description": "Queue that gets what is given up, expired or dropped.",
+            },
+            "visibility_seconds": or_null(_seconds(MAX_VISIBILITY_MS)),
+            "ttl_seconds": {
+                **or_null(_seconds(MAX_TTL_MS)),
+                "description": "Unused for so long, the queue is deleted.",
+            },
+        },
+    ),
+    "Lease": obj(
+        {},
+        {
+            "limit": or_null({**_POSITIVE, "maximum": MAX_LEASED}),
+            "visibility_seconds": or_null(_seconds(MAX_VISIBILITY_MS)),
+            "consumer": or_null(ref("Id")),
+        },
+    ),
+    "Nack": obj(
+        {"seqs": {**an_array(ref("Seq")), "minItems": 1, "maxItems": MAX_NACKED}},
+        {
+            "outcome": {
+                **or_null({"type": "string", "enum": list(OUTCOMES)}),
+                "description": "retry: deliver again after the delay; reject: give up; extend: "
+                "the lease lasts for the delay from now.",
+            },
+            "delay_seconds": or_null(_seconds(MAX_DELAY_MS, 0)),
+            "consumer": {
+                **or_null(ref("Id")),
+                "description": "Only what this consumer has leased.",
+            },
+        },
+    ),
+    "Erased": obj(
+        {
+            "queue": ref("Id"),
+            "erased": an_array(TEXT),
+            "retained": obj({"hours": or_null({"type": "number"}), "what": TEXT, "until": TEXT}),
+        }
+    ),
     "Events": obj({"events": COUNT}),
     "Rows": obj(
         {

@@ -9,7 +9,9 @@ from streams.gateway.routes import (
     cluster,
     events,
     groups,
+    jobs,
     openapi,
+    options,
     page,
     queue_events,
     queues,
@@ -21,6 +23,8 @@ from streams.gateway.routes import (
 ROUTES: list[Route[Handler]] = [
     *groups.ROUTES,
     *queues.ROUTES,
+    *options.ROUTES,
+    *jobs.ROUTES,
     *queue_events.ROUTES,
     *stream.ROUTES,
     *sessions.ROUTES,

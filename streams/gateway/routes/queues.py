@@ -93,7 +93,6 @@ async def bindings(call: Call) -> web.StreamResponse:
 
 
 ROUTES: list[Route[Handler]] = [
-    Route("/v1/queues/{queue}", {"GET": summary}),
     Route("/v1/queues/{queue}/messages", {"GET": inbox, "POST": send}),
     Route("/v1/queues/{queue}/acks", {"POST": ack}),
     Route("/v1/queues/{queue}/groups", {"GET": bindings}),

@@ -9,7 +9,19 @@ from hypothesis import strategies as st
 
 from streams.errors import Forbidden, StreamsError
 from streams.events.codec import decode
-from streams.events.records import Ack, Bind, Close, Configure, Message, Open, Unbind
+from streams.events.records import (
+    Ack,
+    Bind,
+    Close,
+    Configure,
+    Delete,
+    Message,
+    Nack,
+    Open,
+    Purge,
+    Touch,
+    Unbind,
+)
 from streams.fold import Fold, Record
 from streams.folds.deliver import Deliver
 from streams.folds.route import Route
@@ -120,6 +132,46 @@ def test_large_bodies_and_headers_are_refused_as_too_large() -> None:
         ),
         ({"type": "close", "queue": "q", "session": "s"}, Close("q", "s")),
         (
+            {
+                "type": "open",
+                "queue": "q",
+                "session": "s",
+                "ttl_seconds": 1.5,
+                "presence": False,
+            },
+            Open("q", "s", (), 0, 1500, False),
+        ),
+        ({"type": "touch", "queue": "q", "session": "s"}, Touch("q", "s")),
+        ({"type": "nack", "queue": "q", "seqs": [7]}, Nack("q", (7,))),
+        (
+            {
+                "type": "nack",
+                "queue": "q",
+                "seqs": [7],
+                "outcome": "extend",
+                "delay_seconds": 2,
+                "consumer": "c",
+            },
+            Nack("q", (7,), "extend", 2000, "c"),
+        ),
+        ({"type": "configure", "queue": "q"}, Configure("q")),
+        (
+            {
+                "type": "configure",
+                "queue": "q",
+                "max_length": 1,
+                "max_bytes": 2,
+                "overflow": "reject",
+                "max_tries": 3,
+                "dead_letter": "d",
+                "visibility_seconds": 4,
+                "ttl_seconds": 5,
+            },
+            Configure("q", 1, 2, "reject", 3, "d", 4000, 5000),
+        ),
+        ({"type": "purge", "queue": "q"}, Purge("q")),
+        ({"type": "delete", "queue": "q"}, Delete("q")),
+        (
             {"type": "message", "group": "@q", "body": "x", "id": "i"},
             Message("i", "@q", "", body=b"x"),
         ),
@@ -162,6 +214,16 @@ def test_each_kind_of_line_makes_its_event(line: dict[str, Any], event: Any) -> 
         {"type": "open", "queue": "q", "session": "s", "groups": ["@g"]},
         {"type": "open", "queue": "q", "session": "s", "groups": [None]},
         {"type": "close", "queue": "q"},
+        {"type": "touch", "queue": "q"},
+        {"type": "purge", "queue": "q", "all": True},
+        {"type": "nack", "queue": "q"},
+        {"type": "nack", "queue": "q", "seqs": [1] * 1001},
+        {"type": "nack", "queue": "q", "seqs": [1], "delay_seconds": -1},
+        {"type": "configure", "queue": "q", "max_tries": True},
+        {"type": "configure", "queue": "q", "dead_letter": "q"},
+        {"type": "open", "queue": "q", "session": "s", "ttl_seconds": "5"},
+        {"type": "message", "group": "g", "body": "", "priority": -1},
+        {"type": "message", "group": "g", "body": "", "receipt": True},
     ],
 )
 def test_wrong_lines_are_refused(line: dict[str, Any]) -> None:

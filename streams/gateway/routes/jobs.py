@@ -1,0 +1,95 @@
+"""Competing consumers: leases of a queue's messages, and what is not acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from aiohttp import web
+
+from streams.folds import views
+from streams.gateway.admission import Share
+from streams.gateway.answers import done, json_answer, unavailable
+from streams.gateway.bodies import json_object, read_body
+from streams.gateway.call import Call, Handler
+from streams.gateway.deliveries import shown
+from streams.gateway.fields import Fields
+from streams.gateway.paths import Route, seconds
+from streams.gateway.ports import Partition, RecordToSend
+from streams.gateway.routes.publish import LIST_BODY_BYTES, SMALL_BODY_BYTES, publish_parsed
+from streams.gateway.routes.queues import MAX_WAIT_SECONDS
+from streams.settings import QUEUES
+
+FOLD_SECONDS = 10.0
+"""How long the fold may take to come to a Lease that Kafka has."""
+
+
+async def lease(call: Call) -> web.StreamResponse:
+    """Take messages for a competing consumer; wait for the first one if asked to.
+
+    Who gets what is decided by the fold, in the order of the log.
+    """
+    queue = call.id("queue")
+    wait = seconds(call.parameters("wait"), "wait", MAX_WAIT_SECONDS)
+    owners, waits, intake = call.parts.owners, call.parts.waits, call.intake
+
+    async def answer(partition: Partition) -> web.StreamResponse:
+        with Share(call.parts.admission) as share:
+            body = await read_body(call.request, SMALL_BODY_BYTES, share)
+        content = json_object(body) if body.strip() else {}
+        intake.lease(queue, dict(content))  # wrong ones are not waited for
+        now = asyncio.get_running_loop().time
+        deadline = now() + min(wait, call.bearer.seconds_left)
+        while True:
+            owners.check(partition)
+            left = deadline - now()
+            messages: list[dict[str, Any]] = []
+            if views.may_lease(partition.rows, queue):
+                messages = await _take(call, partition, queue, intake.lease(queue, dict(content)))
+            if messages or left <= 0:
+                return json_answer({"messages": messages})
+            owners.check(partition)
+            if not views.may_lease(partition.rows, queue):
+                await waits.wait(queue.encode(), partition, left)
+
+    return await owners.read(call, QUEUES, queue, answer, wait)
+
+
+async def _take(
+    call: Call, partition: Partition, queue: str, record: RecordToSend
+) -> list[dict[str, Any]]:
+    """Append a Lease and return what it got.
+
+    Raises:
+        Refusal: 503, that cannot be known here any more; what it got comes back by itself.
+    """
+    _, offset = await call.parts.publishing.publish(*record)
+    await partition.reached(offset, FOLD_SECONDS)
+    call.parts.owners.check(partition)
+    seqs = call.parts.leases.take(partition.number, offset)
+    if seqs is None:
+        raise unavailable("the lease was made, but what it got is not known here: try again")
+    found = []
+    for seq in seqs:
+        delivery = views.delivery(partition.rows, queue, seq)
+        if delivery is not None:
+            found.append(shown(seq, delivery, views.message_of(delivery)))
+    return found
+
+
+async def nack(call: Call) -> web.StreamResponse:
+    """Give back deliveries: to be tried again, given up, or kept for longer."""
+    call.parameters()
+    queue, intake = call.id("queue"), call.intake
+
+    def make(content: Fields) -> RecordToSend:
+        return intake.nack(queue, content)
+
+    await publish_parsed(call, LIST_BODY_BYTES, make)
+    return done()
+
+
+ROUTES: list[Route[Handler]] = [
+    Route("/v1/queues/{queue}/leases", {"POST": lease}),
+    Route("/v1/queues/{queue}/nacks", {"POST": nack}),
+]

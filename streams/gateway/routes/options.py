@@ -1,0 +1,95 @@
+"""What a queue is like, and its end: options, purge, delete."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from streams.events.records import Configure
+from streams.folds import views
+from streams.folds.options import Queue
+from streams.gateway.answers import bad, done, json_answer
+from streams.gateway.call import Call, Handler
+from streams.gateway.paths import Route
+from streams.gateway.ports import Partition
+from streams.gateway.routes.publish import SMALL_BODY_BYTES, publish_bare, publish_parsed
+from streams.gateway.routes.queues import summary
+from streams.settings import QUEUES
+
+
+async def configure(call: Call) -> web.StreamResponse:
+    """Give a queue options, in place of all that it has."""
+    call.parameters()
+    queue, intake = call.id("queue"), call.intake
+    await publish_parsed(
+        call, SMALL_BODY_BYTES, lambda content: intake.configure(queue, content), optional=True
+    )
+    return done()
+
+
+async def options(call: Call) -> web.StreamResponse:
+    """Return the options of a queue; one that has none has the usual ones."""
+    queue = call.id("queue")
+    call.parameters()
+
+    async def answer(partition: Partition) -> web.StreamResponse:
+        state = views.options(partition.rows, queue) or Queue(Configure(queue))
+        return json_answer(_shown(state.options))
+
+    return await call.parts.owners.read(call, QUEUES, queue, answer)
+
+
+async def purge(call: Call) -> web.StreamResponse:
+    """Drop all messages of a queue."""
+    call.parameters()
+    return await publish_bare(call, call.intake.purge(call.id("queue")))
+
+
+async def delete(call: Call) -> web.StreamResponse:
+    """End a queue; with erase=true, say what the logs hold of it still, and for how long."""
+    queue = call.id("queue")
+    erase = call.parameters("erase").get("erase", "false")
+    if erase not in ("true", "false"):
+        raise bad("bad_parameter", "erase must be true or false")
+    await publish_bare(call, call.intake.delete(queue))
+    if erase == "false":
+        return done()
+    hours = call.parts.settings.retention_hours
+    ends = "never" if hours == -1 else f"{hours} hours after it was written"
+    content = {
+        "queue": queue,
+        "erased": ["messages", "bindings", "session", "options"],
+        "retained": {
+            "hours": None if hours == -1 else hours,
+            "what": "events that name the queue, and messages that it sent or was sent, in the "
+            "logs; copies of messages that it sent, in the inboxes of others until they are "
+            "acknowledged",
+            "until": f"each record is deleted {ends}; until then who may read the history of its "
+            "group can read it there",
+        },
+    }
+    return json_answer(content)
+
+
+def _shown(options: Configure) -> dict[str, Any]:
+    return {
+        "max_length": options.max_length,
+        "max_bytes": options.max_bytes,
+        "overflow": options.overflow,
+        "max_tries": options.max_tries,
+        "dead_letter": options.dead_letter,
+        "visibility_seconds": _seconds(options.visibility_ms),
+        "ttl_seconds": _seconds(options.ttl_ms),
+    }
+
+
+def _seconds(milliseconds: int | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000
+
+
+ROUTES: list[Route[Handler]] = [
+    Route("/v1/queues/{queue}", {"GET": summary, "DELETE": delete}),
+    Route("/v1/queues/{queue}/options", {"GET": options, "PUT": configure}),
+    Route("/v1/queues/{queue}/purge", {"POST": purge}),
+]

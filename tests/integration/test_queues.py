@@ -1,0 +1,277 @@
+"""Sessions, messages and queues with all they can, at a real worker, from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from streams.broker.embedded import EmbeddedKafka
+from streams.commands.processes import Workers, free_ports, workers
+
+START_SECONDS = 60.0
+
+
+class Client:
+    """Asks the worker."""
+
+    def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
+        self.url = url
+        self.session = session
+
+    async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """Return status and content; who is told to come again does so."""
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            async with self.session.request(method, self.url + path, json=body) as answer:
+                content = await answer.read()
+                if answer.status != 503 or time.monotonic() > deadline:
+                    return answer.status, json.loads(content) if content else None
+            await asyncio.sleep(0.2)
+
+    async def do(self, method: str, path: str, body: Any = None) -> Any:
+        """Ask, and return the answer of what must go well."""
+        status, content = await self.ask(method, path, body)
+        assert status < 300, (method, path, status, content)
+        return content
+
+    async def inbox(self, queue: str) -> list[Any]:
+        content = await self.do("GET", f"/v1/queues/{queue}/messages")
+        return list(content["messages"])
+
+    async def bodies(self, queue: str, wanted: list[str], seconds: float = 10.0) -> list[Any]:
+        """Wait until the bodies of an inbox are these; return its messages."""
+        deadline = time.monotonic() + seconds
+        while True:
+            found = await self.inbox(queue)
+            if [message["body"] for message in found] == wanted:
+                return found
+            assert time.monotonic() < deadline, (queue, found)
+            await asyncio.sleep(0.05)
+
+    async def send(self, queue: str, body: str, **fields: Any) -> Any:
+        path = f"/v1/queues/{queue}/messages"
+        return await self.do("POST", path, {"body": body, **fields})
+
+    async def lease(self, queue: str, wait: float = 0, **fields: Any) -> list[Any]:
+        content = await self.do("POST", f"/v1/queues/{queue}/leases?wait={wait}", fields)
+        return list(content["messages"])
+
+
+@pytest.fixture(scope="module")
+def running(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
+    settings = {
+        "STREAMS_BROKERS": kafka.brokers,
+        "STREAMS_NAMESPACE": "queues",
+        "STREAMS_PARTITIONS": "2",
+    }
+    ports = free_ports("127.0.0.1", 18066, 1)
+    with workers(1, tmp_path_factory.mktemp("queues"), "127.0.0.1", ports, settings) as started:
+        yield started
+
+
+@pytest.fixture
+async def client(running: Workers) -> AsyncIterator[Client]:
+    async with aiohttp.ClientSession() as session:
+        client = Client(running.urls[0], session)
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                status, content = await client.ask("GET", "/readyz")
+                if status == 200:
+                    break
+            except aiohttp.ClientError as error:
+                content = error
+            assert time.monotonic() < deadline, content
+            await asyncio.sleep(0.2)
+        yield client
+
+
+async def test_a_silent_session_ends_and_its_watchers_are_told(client: Client) -> None:
+    # Given a watcher, and a session that may be silent for a second, with a group
+    await client.do("PUT", "/v1/groups/presence:ann/queues/watcher")
+    session = {"groups": ["hall"], "ttl_seconds": 1}
+    await client.do("PUT", "/v1/queues/ann/sessions/s1", session)
+    # When it is heard of, Then it lives
+    for _ in range(4):
+        await asyncio.sleep(0.4)
+        await client.do("POST", "/v1/queues/ann/sessions/s1/heartbeats")
+    assert (await client.do("GET", "/v1/queues/ann"))["session"] == "s1"
+    # When it falls silent, Then it ends with its bindings, and the watcher knows
+    said = [{"queue": "ann", "state": state, "session": "s1"} for state in ("online", "offline")]
+    deadline = time.monotonic() + 10
+    while True:
+        found = [json.loads(message["body"]) for message in await client.inbox("watcher")]
+        if found == said:
+            break
+        assert time.monotonic() < deadline, found
+        await asyncio.sleep(0.1)
+    summary = await client.do("GET", "/v1/queues/ann")
+    assert (summary["session"], summary["groups"]) == (None, 0)
+    status, content = await client.ask("POST", "/v1/queues/ann/sessions/s1/heartbeats")
+    assert (status, content["error"]["code"]) == (404, "no_session")
+
+
+async def test_what_expires_is_gone_in_time(client: Client) -> None:
+    now = time.time_ns() // 1_000_000
+    await client.send("egon", "late", expires_at=now - 1)
+    await client.send("egon", "short", expires_at=now + 1000)
+    await client.send("egon", "long", expires_at=now + 600_000)
+    await client.bodies("egon", ["short", "long"])
+    await client.bodies("egon", ["long"])
+    await asyncio.sleep(0.3)
+    assert (await client.do("GET", "/v1/queues/egon"))["depth"] == 1
+
+
+async def test_what_is_transient_needs_a_session(client: Client) -> None:
+    await client.send("tim", "nobody there", persistent=False)
+    await client.do("PUT", "/v1/queues/tim/sessions/s")
+    await client.send("tim", "now", persistent=False)
+    await client.send("tim", "kept")
+    (first, _) = await client.bodies("tim", ["now", "kept"])
+    assert first["persistent"] is False
+    await client.do("DELETE", "/v1/queues/tim/sessions/s")
+    await client.bodies("tim", ["kept"])
+
+
+async def test_a_receipt_and_no_echo(client: Client) -> None:
+    for queue in ("rosa", "paul"):
+        await client.do("PUT", f"/v1/groups/pair/queues/{queue}")
+    sent = {"sender": "rosa", "body": "hello", "id": "h1", "receipt": True, "echo": False}
+    await client.do("POST", "/v1/groups/pair/messages", sent)
+    (message,) = await client.bodies("paul", ["hello"])
+    assert await client.inbox("rosa") == []
+    await client.do("POST", "/v1/queues/paul/acks", {"upto": message["seq"]})
+    answer = await client.do("GET", "/v1/queues/rosa/messages?wait=10")
+    (receipt,) = answer["messages"]
+    assert receipt["kind"] == "receipt"
+    body = json.loads(receipt["body"])
+    assert (body["id"], body["group"], body["queue"]) == ("h1", "pair", "paul")
+    status, _ = await client.ask("POST", "/v1/groups/pair/messages", {"body": "", "receipt": True})
+    assert status == 400
+
+
+async def test_competing_consumers_share_a_queue(client: Client) -> None:
+    # Given jobs, one of them urgent
+    for number in range(5):
+        await client.send("jobs", f"job {number}", priority=9 if number == 3 else 4)
+    await client.bodies("jobs", [f"job {number}" for number in range(5)])
+    # When two take of them at the same time
+    one, two = await asyncio.gather(
+        client.lease("jobs", limit=2, consumer="one", visibility_seconds=60),
+        client.lease("jobs", limit=2, consumer="two", visibility_seconds=1),
+    )
+    # Then nobody has what the other has, and the urgent one is among the first
+    taken = [message["body"] for message in one + two]
+    assert sorted(taken) == ["job 0", "job 1", "job 2", "job 3"]
+    assert "job 3" in (one[0]["body"], two[0]["body"])
+    assert {message["consumer"] for message in one} == {"one"}
+    # When one is done, and the other dies
+    await client.do("POST", "/v1/queues/jobs/acks", {"seqs": [m["seq"] for m in one]})
+    # Then the next gets what is left, and later what the dead one had
+    (left,) = await client.lease("jobs", limit=10)
+    assert (left["body"], left["tries"]) == ("job 4", 1)
+    again = await client.lease("jobs", limit=10, wait=10)
+    assert {m["seq"] for m in again} <= {m["seq"] for m in two}
+    assert {m["tries"] for m in again} == {2}
+
+
+async def test_a_job_that_fails_too_often_goes_to_the_dead_letter_queue(client: Client) -> None:
+    options = {"max_tries": 2, "dead_letter": "graveyard", "visibility_seconds": 30}
+    await client.do("PUT", "/v1/queues/risky/options", options)
+    shown = await client.do("GET", "/v1/queues/risky/options")
+    assert {key: shown[key] for key in options} == options
+    await client.send("risky", "job", id="j1")
+    for tries in (1, 2):
+        (job,) = await client.lease("risky", wait=10)
+        assert job["tries"] == tries
+        nack = {"seqs": [job["seq"]], "delay_seconds": 0.2}
+        await client.do("POST", "/v1/queues/risky/nacks", nack)
+    (dead,) = await client.bodies("graveyard", ["job"])
+    assert dead["headers"] == {
+        "dead-letter-reason": "tries",
+        "dead-letter-queue": "risky",
+        "dead-letter-group": "@risky",
+        "dead-letter-tries": "2",
+    }
+    assert await client.inbox("risky") == []
+
+
+async def test_a_reader_gives_a_message_back(client: Client) -> None:
+    await client.send("ned", "a")
+    (message,) = await client.bodies("ned", ["a"])
+    nack = {"seqs": [message["seq"]], "delay_seconds": 0.5}
+    await client.do("POST", "/v1/queues/ned/nacks", nack)
+    assert await client.inbox("ned") == []
+    answer = await client.do("GET", f"/v1/queues/ned/messages?after={message['seq']}&wait=10")
+    (again,) = answer["messages"]
+    assert (again["body"], again["tries"]) == ("a", 1)
+
+
+@pytest.mark.parametrize(
+    ("overflow", "left"),
+    [("drop_oldest", ["1", "2"]), ("drop_newest", ["0", "1"]), ("reject", ["0", "1"])],
+)
+async def test_a_queue_with_a_limit(client: Client, overflow: str, left: list[str]) -> None:
+    queue, sender = f"limited-{overflow}", f"sender-{overflow}"
+    options = {"max_length": 2, "overflow": overflow}
+    await client.do("PUT", f"/v1/queues/{queue}/options", options)
+    for number in range(3):
+        await client.send(queue, str(number), sender=sender)
+    await client.bodies(queue, left)
+    if overflow == "reject":
+        answer = await client.do("GET", f"/v1/queues/{sender}/messages?wait=10")
+        assert [message["kind"] for message in answer["messages"]] == ["rejected"]
+    else:
+        assert await client.inbox(sender) == []
+
+
+async def test_purge_delete_and_the_end_of_what_nobody_uses(client: Client) -> None:
+    await client.do("PUT", "/v1/groups/club/queues/del")
+    await client.send("del", "a")
+    await client.bodies("del", ["a"])
+    await client.do("POST", "/v1/queues/del/purge")
+    await client.bodies("del", [])
+    await client.send("del", "b")
+    await client.bodies("del", ["b"])
+    erased = await client.do("DELETE", "/v1/queues/del?erase=true")
+    assert erased["retained"]["hours"] == 168
+    await client.bodies("del", [])
+    deadline = time.monotonic() + 10
+    while (await client.do("GET", "/v1/groups/club/queues"))["queues"]:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+    # A queue that nobody uses
+    await client.do("PUT", "/v1/queues/idle/options", {"ttl_seconds": 1})
+    await client.send("idle", "x")
+    await client.bodies("idle", ["x"])
+    await client.bodies("idle", [])
+    assert (await client.do("GET", "/v1/queues/idle/options"))["ttl_seconds"] is None
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PUT", "/v1/queues/q/options", {"max_length": 0}),
+        ("PUT", "/v1/queues/q/options", {"overflow": "explode"}),
+        ("PUT", "/v1/queues/q/options", {"dead_letter": "q"}),
+        ("PUT", "/v1/queues/q/options", {"colour": "red"}),
+        ("POST", "/v1/queues/q/leases", {"limit": 0}),
+        ("POST", "/v1/queues/q/leases", {"visibility_seconds": "long"}),
+        ("POST", "/v1/queues/q/leases?wait=x", {}),
+        ("POST", "/v1/queues/q/nacks", {}),
+        ("POST", "/v1/queues/q/nacks", {"seqs": [1], "outcome": "shrug"}),
+        ("POST", "/v1/queues/q/nacks", {"seqs": [1], "outcome": "extend"}),
+        ("PUT", "/v1/queues/q/sessions/s", {"ttl_seconds": 0}),
+        ("POST", "/v1/queues/q/messages", {"body": "", "priority": 10}),
+        ("DELETE", "/v1/queues/q?erase=maybe", None),
+    ],
+)
+async def test_what_is_wrong_is_refused(client: Client, method: str, path: str, body: Any) -> None:
+    status, content = await client.ask(method, path, body)
+    assert status == 400, content
