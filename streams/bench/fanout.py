@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from streams.bench.feeding import changes, messages
 from streams.bench.figures import Sample
-from streams.bench.stage import Drained, Stage
+from streams.bench.stage import Drained, Running, Stage
 
 WHAT = (
     "From messages that Kafka has confirmed in group-events to an inbox row for each of the 41 "
@@ -19,36 +19,39 @@ MEMBERS = 41
 BODY = 128
 
 
-def bindings(groups: int) -> Iterator[tuple[str, str]]:
-    """Yield (group, queue) of groups of 41 members, each queue in about nine groups."""
+def bindings(groups: int, tag: str = "f") -> Iterator[tuple[str, str]]:
+    """Yield (group, queue) of groups of 41 members, each queue in about nine groups.
+
+    The groups are called by the tag and a number from 0.
+    """
     queues = max(MEMBERS, groups * MEMBERS // 9)
     for group in range(groups):
         for member in range(MEMBERS):
-            yield f"f{group}", f"q{(group * 9973 + member) % queues}"
+            yield f"{tag}{group}", f"{tag}q{(group * 9973 + member) % queues}"
 
 
 def measure(stage: Stage) -> list[Sample]:
     """Measure one run."""
     size = stage.options.size
-    return samples(run(stage, size(2_000, 200), size(30_000, 1_000), b"x" * BODY))
+    with stage.system() as running:
+        return samples(run(running, size(2_000, 200), size(30_000, 1_000), b"x" * BODY))
 
 
-def run(stage: Stage, groups: int, count: int, body: bytes) -> Drained:
+def run(running: Running, groups: int, count: int, body: bytes) -> Drained:
     """Send `count` messages to groups, one after the other."""
     pairs = list(bindings(groups))
     names = [f"f{number}" for number in range(groups)]
-    with stage.system() as running:
-        running.settle(changes("Bind", pairs))
-        warm = names[: max(1, groups // 10)]
-        running.settle(messages(warm, "warm", body))
-        sent = list(itertools.islice(itertools.cycle(names), count))
-        drained = running.drain(messages(sent, "m", body))
-        per_group = Counter(itertools.chain(warm, sent))
-        wanted: Counter[str] = Counter()
-        for group, queue in pairs:
-            wanted[queue] += per_group[group]
-        running.expect(wanted, "depth")
-        return drained
+    running.settle(changes("Bind", pairs))
+    warm = names[: max(1, groups // 10)]
+    running.settle(messages(warm, "warm", body))
+    sent = list(itertools.islice(itertools.cycle(names), count))
+    drained = running.drain(messages(sent, "m", body))
+    per_group = Counter(itertools.chain(warm, sent))
+    wanted: Counter[str] = Counter()
+    for group, queue in pairs:
+        wanted[queue] += per_group[group]
+    running.expect(wanted, "depth")
+    return drained
 
 
 def samples(drained: Drained) -> list[Sample]:

@@ -92,8 +92,8 @@ async def _message(
         start = running.positions.ends(running.settings.queue_events)
         running.meter.start()
         talk.publish("hot", HOT, b"x" * 128)
-        ends = await asyncio.to_thread(
-            until_routed, running.settings, start, delivered("hot"), members, PATIENCE_SECONDS
+        ends = await until_routed(
+            running.settings, start, delivered("hot"), members, PATIENCE_SECONDS
         )
         done = await asyncio.to_thread(running.positions.until_folded, QUEUES, ends)
         usage = running.meter.read()

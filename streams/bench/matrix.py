@@ -9,7 +9,7 @@ from typing import Final
 from streams.bench import fanout
 from streams.bench.feeding import changes
 from streams.bench.figures import Sample
-from streams.bench.stage import Drained, Stage
+from streams.bench.stage import Drained, Running, Stage
 from streams.bench.talking import OverHttp, Pace, Talk
 
 WHAT = (
@@ -37,10 +37,11 @@ def measure(stage: Stage) -> list[Sample]:
     options = stage.options
     for name, size in BODIES.items():
         count = messages_of(size, options.size(20_000, 500 if size < 2**16 else 40))
-        groups = options.size(1_000, 100)
-        samples += _rates(name, size, fanout.run(stage, groups, count, b"x" * size))
         rate = RATE if size < 2**16 else LARGE_RATE
-        samples += _latencies(stage, name, size, rate, options.size(30, 6))
+        with stage.system() as running:
+            talked = _latencies(running, name, b"x" * size, rate, options.size(30, 6))
+            drained = fanout.run(running, options.size(1_000, 100), count, b"x" * size)
+        samples += [*_rates(name, size, drained), *talked]
     return samples
 
 
@@ -48,7 +49,7 @@ def measure_stock(stage: Stage) -> list[Sample]:
     """Measure one run of the baseline."""
     samples: list[Sample] = []
     for name, size in BODIES.items():
-        count = messages_of(size, stage.options.size(400, 50))
+        count = messages_of(size, stage.options.size(400, 20))
         samples += _rates(name, size, fanout.run_stock(stage, 50, count, b"x" * size))
     return samples
 
@@ -62,23 +63,24 @@ def _rates(name: str, size: int, drained: Drained) -> list[Sample]:
     ]
 
 
-def _latencies(stage: Stage, name: str, size: int, rate: float, seconds: float) -> list[Sample]:
+def _latencies(
+    running: Running, name: str, body: bytes, rate: float, seconds: float
+) -> list[Sample]:
     """Publish at an even pace, each message to the next group; each group has one reader."""
-    pairs = list(fanout.bindings(GROUPS))
+    pairs = list(fanout.bindings(GROUPS, "l"))
     readers = dict(pairs)
-    with stage.system() as running:
-        running.settle(changes("Bind", pairs))
-        way = OverHttp(running.positions.look().owners, running.settings.partitions)
+    running.settle(changes("Bind", pairs))
+    way = OverHttp(running.positions.look().owners, running.settings.partitions)
 
-        async def play() -> list[Sample]:
-            async with Talk(way) as talk:
-                await talk.listen(set(readers.values()))
-                pace = Pace(talk, list(readers), rate, b"x" * size)
-                pace.start()
-                await asyncio.sleep(1.0)  # the first second is the warm-up
-                since = time.monotonic()
-                await asyncio.sleep(seconds)
-                await pace.stop()
-                return talk.samples(since, prefix=f"{name}: ")
+    async def play() -> list[Sample]:
+        async with Talk(way) as talk:
+            await talk.listen(set(readers.values()))
+            pace = Pace(talk, list(readers), rate, body)
+            pace.start()
+            await asyncio.sleep(1.0)  # the first second is the warm-up
+            since = time.monotonic()
+            await asyncio.sleep(seconds)
+            await pace.stop()
+            return talk.samples(since, prefix=f"{name}: ")
 
-        return asyncio.run(play())
+    return asyncio.run(play())

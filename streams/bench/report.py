@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from streams.bench.figures import Figure, times_better
+
+TIMES: Final = ("s", "ms", "µs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class Outcome:
     def ratio(self, figure: Figure) -> float | None:
         """Return how many times better than the baseline a figure is, if that can be said."""
         other = self.stock(figure)
-        if other is None or figure.unit.startswith("%"):
+        if other is None or not (figure.more_is_better or figure.unit in TIMES):
             return None
         return times_better(figure, other)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -33,16 +35,35 @@ def delivered(message: str) -> Count:
     return count
 
 
-def until_routed(
+async def until_routed(
     settings: Settings, start: Ends, count: Count, wanted: int, seconds: float
 ) -> dict[int, int]:
     """Read queue-events from `start` until it has so many entries; return where each ends.
+
+    In a thread, beside what the event loop does.
 
     A partition ends after its last record that has any, where `queues` must have come to.
 
     Raises:
         Unavailable: they have not come within `seconds`.
     """
+    given_up = threading.Event()
+    try:
+        return await asyncio.to_thread(
+            _read_along, settings, start, count, wanted, seconds, given_up
+        )
+    finally:
+        given_up.set()
+
+
+def _read_along(
+    settings: Settings,
+    start: Ends,
+    count: Count,
+    wanted: int,
+    seconds: float,
+    given_up: threading.Event,
+) -> dict[int, int]:
     ends: dict[int, int] = {}
     deadline: Final = time.monotonic() + seconds
     found = 0
@@ -56,6 +77,6 @@ def until_routed(
                     ends[record.partition] = record.offset + 1
                 if found >= wanted:
                     return ends
-            if time.monotonic() > deadline:
+            if given_up.is_set() or time.monotonic() > deadline:
                 break
     raise Unavailable(f"{found:,} of {wanted:,} entries came within {seconds:g} s")

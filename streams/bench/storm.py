@@ -18,8 +18,8 @@ from streams.settings import QUEUES
 
 WHAT = (
     "{sessions:,} sessions with {bindings} bindings each are closed at once, by events in "
-    "queue-events, while {rate} messages a second go to other groups. Seconds from the last "
-    "close that Kafka has confirmed until the last binding is gone from both tables; and how "
+    "queue-events, while {rate} messages a second go to other groups. Seconds from the first "
+    "close sent until the last binding is gone from both tables; and how "
     "long messages take before and meanwhile, as in `latency`."
 )
 SESSIONS: Final = 10_000
@@ -79,22 +79,17 @@ async def _play(running: Running, sessions: int, before: float) -> list[Sample]:
         calm = time.monotonic()
         await asyncio.sleep(before)
         running.meter.start()
-        closed, gone = await asyncio.to_thread(_close, running, sessions)
+        settings = running.settings
+        start = running.positions.ends(settings.queue_events)
+        began = time.monotonic()
+        await asyncio.to_thread(Feeder(settings).feed, settings.queue_events, closes(sessions))
+        ends = await until_routed(settings, start, unbound, sessions * BINDINGS, PATIENCE_SECONDS)
+        gone = await asyncio.to_thread(running.positions.until_folded, QUEUES, ends)
         usage = running.meter.read()
         await pace.stop()
         return [
-            Sample("until all bindings are gone", gone - closed, "s"),
+            Sample("until all bindings are gone", gone - began, "s"),
             *talk.samples(since=calm, until=calm + before, prefix="before: "),
             *talk.samples(since=calm + before, until=gone, prefix="meanwhile: "),
             *usage.samples("meanwhile: "),
         ]
-
-
-def _close(running: Running, sessions: int) -> tuple[float, float]:
-    """Close all sessions; return when Kafka had that, and when their bindings were gone."""
-    settings = running.settings
-    start = running.positions.ends(settings.queue_events)
-    Feeder(settings).feed(settings.queue_events, closes(sessions))
-    closed = time.monotonic()
-    ends = until_routed(settings, start, unbound, sessions * BINDINGS, PATIENCE_SECONDS)
-    return closed, running.positions.until_folded(QUEUES, ends)

@@ -9,8 +9,9 @@ import click
 import orjson
 from faust.cli.base import argument, option
 
-from streams.commands.base import StreamsCommand
+from streams.commands.base import StreamsCommand, one_line
 from streams.commands.up import WORKERS_OPTION
+from streams.errors import StreamsError
 from streams.settings import Settings
 
 EXTRA = "install the extra `bench`: pip install 'group-streams[embedded,bench]'"
@@ -84,8 +85,16 @@ class bench(StreamsCommand):
             queues=queues or (20_000 if quick else 10_000_000),
         )
         outcomes = []
+        failed = 0
         for one in suite.BENCHES if name == "all" else (name,):
-            outcome = suite.run(one, settings, options)
+            try:
+                outcome = suite.run(one, settings, options)
+            except StreamsError as error:
+                if name != "all":
+                    raise
+                click.echo(f"streams: {one}: {one_line(error)}", err=True)
+                failed = 1
+                continue
             click.echo(as_text(outcome) + "\n")
             outcomes.append(outcome)
             if json_file is not None:  # after each: the whole takes long
@@ -95,4 +104,4 @@ class bench(StreamsCommand):
                 json_file.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2))
             if plots is not None:
                 suite.draw(outcome, plots)
-        return 0
+        return failed
