@@ -50,6 +50,9 @@ DEAD_LETTER_BYTES = 1 << 20
 STUCK_SECONDS = 75.0
 """Who owes something and has not moved for so long is stuck; longer than a rebalance may take."""
 
+OVERLAY_BYTES = 256 << 20
+"""Keys and values of changed rows that all partitions may keep until they are checkpointed."""
+
 COMMIT_SECONDS = 0.5
 """How often source offsets are committed to the consumer group, for lag tools."""
 
@@ -75,7 +78,6 @@ class Engine(Service):
         self.client: Mapping[str, Any] = dict(settings.librdkafka())
         self.checkpoint_seconds = settings.checkpoint_seconds
         self.checkpoint_rows = settings.checkpoint_rows
-        self.checkpoint_bytes = 32 << 20
         self.tombstone_ms = 6 * 86_400_000  # the topics keep them a day longer
         self.on_chunk_folded: Callable[[Partition, Fold], None] = lambda _partition, _fold: None
         """Called after each chunk, when its rows can be read."""
@@ -98,6 +100,16 @@ class Engine(Service):
         self._standbys: set[tuple[str, int]] = set()
         self._control_lock = threading.Lock()
         self._assigning = asyncio.Lock()
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """Bytes of changed rows that bring a checkpoint of one partition on.
+
+        All partitions together hold at most twice `OVERLAY_BYTES`, however many there are:
+        what is being written, and what changes meanwhile.
+        """
+        share = OVERLAY_BYTES // max(1, len(self.partitions))
+        return max(1 << 20, min(32 << 20, share))
 
     # Set-up -------------------------------------------------------------------------
 

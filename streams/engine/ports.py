@@ -36,7 +36,12 @@ class Context(Protocol):
     outputs: OutputProducer
     checkpoint_seconds: float
     checkpoint_rows: int
-    checkpoint_bytes: int
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """Bytes of changed rows that bring a checkpoint on."""
+        ...
+
     tombstone_ms: int
     """How long the changelogs keep tombstones."""
 

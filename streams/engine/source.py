@@ -46,6 +46,13 @@ class Chunk:
     high: int
     """End of the partition's log when the chunk was read, as far as the client knows."""
     epoch: int
+    size: int = 0
+    """Bytes of the values of all records."""
+
+    @property
+    def weight(self) -> int:
+        """What the chunk counts while it waits: its records, or its KiB on top of them."""
+        return len(self.records) + self.size // 1024
 
 
 class SourceReader:
@@ -53,8 +60,8 @@ class SourceReader:
 
     `deliver` is called in the event loop with a list of chunks.  `chunk_records` bounds
     the records of one hand-over and `chunk_bytes` the values of one chunk; a partition with
-    more than `backlog_records` handed over and not yet `done` is paused until it has caught
-    up, so that one that stands still neither fills the memory nor stops the others.
+    more than `backlog_records` (or as many KiB) handed over and not yet `done` is paused until
+    it has caught up, so that one that stands still neither fills the memory nor stops the others.
     """
 
     POLL_SECONDS = 0.05
@@ -163,7 +170,7 @@ class SourceReader:
             return True
         for chunk in chunks:
             source = (chunk.topic, chunk.partition)
-            backlog = self._backlog.get(source, 0) + len(chunk.records)
+            backlog = self._backlog.get(source, 0) + chunk.weight
             self._backlog[source] = backlog
             if backlog > self._backlog_records and source not in self._paused:
                 self._paused.add(source)
@@ -218,29 +225,34 @@ class SourceReader:
                 continue
             high = self._high(source, end)
             epoch = self._epochs[source]
-            *before, last_records = self._bounded(records)
-            for some in before:
+            *before, (last_records, last_size) = self._bounded(records)
+            for some, size in before:
                 some_end = some[-1].offset + 1
-                chunks.append(Chunk(*source, expected, some_end, some, high, epoch))
+                chunks.append(Chunk(*source, expected, some_end, some, high, epoch, size))
                 expected = some_end
-            chunks.append(Chunk(*source, expected, end, last_records, high, epoch))
+            chunks.append(Chunk(*source, expected, end, last_records, high, epoch, last_size))
             self._expected[source] = end
         return chunks
 
-    def _bounded(self, records: list[Record]) -> list[list[Record]]:
-        """Cut a run of records where it is over the bytes that a chunk may have."""
+    def _bounded(self, records: list[Record]) -> list[tuple[list[Record], int]]:
+        """Cut a run of records where it is over the bytes that a chunk may have.
+
+        Each part comes with its bytes.
+        """
         sizes = [len(record.value or b"") for record in records]
-        if sum(sizes) <= self._chunk_bytes:
-            return [records]
-        runs: list[list[Record]] = [[]]
+        total = sum(sizes)
+        if total <= self._chunk_bytes:
+            return [(records, total)]
+        runs: list[tuple[list[Record], int]] = []
+        run: list[Record] = []
         total = 0
         for record, size in zip(records, sizes, strict=True):
-            if runs[-1] and total + size > self._chunk_bytes:
-                runs.append([])
-                total = 0
-            runs[-1].append(record)
+            if run and total + size > self._chunk_bytes:
+                runs.append((run, total))
+                run, total = [], 0
+            run.append(record)
             total += size
-        return runs
+        return [*runs, (run, total)]
 
     def _high(self, source: Source, end: int) -> int:
         try:
@@ -272,7 +284,7 @@ class SourceReader:
         source = (chunk.topic, chunk.partition)
         if self._epochs.get(source) != chunk.epoch:
             return
-        left = self._backlog[source] = self._backlog.get(source, 0) - len(chunk.records)
+        left = self._backlog[source] = self._backlog.get(source, 0) - chunk.weight
         if source in self._paused and left <= self._backlog_records // 4:
             self._paused.discard(source)
             self._consumer.resume([TopicPartition(*source)])
