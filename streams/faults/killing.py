@@ -68,7 +68,6 @@ async def kill_all(scene: Scene) -> None:
 @fault(
     "kill-cold",
     "worker killed, its data folder lost, no standbys",
-    short=True,
     settings={"STREAMS_STANDBYS": "0"},
 )
 async def kill_cold(scene: Scene) -> None:
