@@ -113,6 +113,7 @@ class Client:
     def __init__(self, guarded: Guarded, session: aiohttp.ClientSession) -> None:
         self.guarded = guarded
         self.session = session
+        self._owners: list[int] = []
 
     async def ask(
         self,
@@ -136,8 +137,16 @@ class Client:
                 return answer.status, content
             return answer.status, json.loads(content)
 
-    async def stream(self, worker: int, token: str | None = None, **more: Any) -> Any:
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    async def stream(
+        self,
+        worker: int,
+        token: str | None = None,
+        more_headers: dict[str, str] | None = None,
+        **more: Any,
+    ) -> Any:
+        headers = dict(more_headers or {})
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
         url = self.guarded.workers.urls[worker] + "/v1/stream"
         return await self.session.ws_connect(url, headers=headers, **more)
 
@@ -172,7 +181,7 @@ class Client:
 
     async def name_at(self, worker: int, name: str) -> str:
         """Return an id made of `name` whose partition this worker owns."""
-        owners = await self.owners()
+        owners = self._owners = self._owners or await self.owners()
         return next(
             made
             for made in (f"{name}{number}" for number in range(1000))
@@ -341,6 +350,26 @@ async def test_each_event_is_checked_however_it_comes(
             worker, "GET", "/v1/queues/bob-hidden/messages", guarded.bob
         )
         assert (status, content["messages"]) == (200, [])
+
+
+async def test_somebody_elses_queue_is_not_streamed(client: Client) -> None:
+    for worker in range(2):
+        for owner in range(2):
+            queue = await client.name_at(owner, "ann-stream")
+            sent, _ = await client.ask(
+                worker, "POST", f"/v1/queues/{queue}/messages", client.guarded.admin, {"body": "x"}
+            )
+            assert sent == 201
+            for forwarded in ({}, {"Streams-Forwarded": "1"}):
+                token = client.guarded.bob
+                async with await client.stream(worker, token, forwarded) as stream:
+                    for kind in ("unsubscribe", "credit"):
+                        await stream.send_json({"type": kind, "queue": queue, "more": 1})
+                        assert (await stream.receive_json())["type"] == "error"
+                    await stream.send_json({"type": "subscribe", "queue": queue})
+                    assert (await stream.receive_json())["code"] == "forbidden"
+                    await stream.send_json({"type": "ping"})
+                    assert (await stream.receive_json())["type"] == "pong"
 
 
 # What is granted ----------------------------------------------------------------------------
