@@ -206,6 +206,8 @@ class Stage:
             environment = {
                 "STREAMS_BROKERS": settings.brokers,
                 "STREAMS_NAMESPACE": settings.namespace,
+                "STREAMS_PARTITIONS": str(settings.partitions),
+                "STREAMS_REPLICATION": str(settings.replication),
                 "STREAMS_SESSION_TIMEOUT_SECONDS": str(PATIENT_SECONDS),
                 **more,
             }

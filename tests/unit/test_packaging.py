@@ -25,7 +25,7 @@ def _constraints() -> dict[str, str]:
 def _required() -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    requirements = [*project["dependencies"], *extras["embedded"], *extras["dev"]]
+    requirements = [*project["dependencies"], *(r for extra in extras.values() for r in extra)]
     return [requirement.split(";")[0] for requirement in requirements]  # without markers
 
 
