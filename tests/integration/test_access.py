@@ -29,6 +29,7 @@ from streams.broker.embedded import EmbeddedKafka
 from streams.commands.processes import Workers, free_ports, workers
 from streams.gateway.access import ACCESS, any_token, anybody, token_later
 from streams.gateway.connection import HANDSHAKE_SECONDS
+from streams.gateway.intake import EVENT_TYPES
 from streams.gateway.routes import ROUTES
 from streams.partitioner import partition_of
 from streams.security.signing import make_key, sign
@@ -304,22 +305,32 @@ async def test_nothing_of_it_was_done(client: Client) -> None:
         assert (status, content["queues"]) == (200, [])
 
 
-@pytest.mark.parametrize(
-    "event",
-    [
-        {"type": "bind", "group": "news", "queue": "bob"},
-        {"type": "bind", "group": "chat.tavern", "queue": "ann"},
-        {"type": "unbind", "group": "chat.tavern", "queue": "ann"},
-        {"type": "message", "group": "news", "body": "x"},
-        {"type": "message", "queue": "bob", "body": "x"},
-        {"type": "message", "group": "@ann", "body": "x"},
-        {"type": "message", "group": "chat.tavern", "body": "x", "sender": "ann"},
-        {"type": "ack", "queue": "ann", "upto": 5},
-        {"type": "open", "queue": "ann", "session": "s"},
-        {"type": "open", "queue": "bob", "session": "s", "groups": ["chat.a", "news"]},
-        {"type": "close", "queue": "ann", "session": "s"},
-    ],
-)
+NOT_BOBS: list[dict[str, Any]] = [
+    {"type": "bind", "group": "news", "queue": "bob"},
+    {"type": "bind", "group": "chat.tavern", "queue": "ann"},
+    {"type": "unbind", "group": "chat.tavern", "queue": "ann"},
+    {"type": "message", "group": "news", "body": "x"},
+    {"type": "message", "queue": "bob", "body": "x"},
+    {"type": "message", "group": "@ann", "body": "x"},
+    {"type": "message", "group": "chat.tavern", "body": "x", "sender": "ann"},
+    {"type": "ack", "queue": "ann", "upto": 5},
+    {"type": "open", "queue": "ann", "session": "s"},
+    {"type": "open", "queue": "bob", "session": "s", "groups": ["chat.a", "news"]},
+    {"type": "close", "queue": "ann", "session": "s"},
+    {"type": "touch", "queue": "ann", "session": "s"},
+    {"type": "nack", "queue": "ann", "seqs": [1]},
+    {"type": "configure", "queue": "ann"},
+    {"type": "configure", "queue": "bob", "dead_letter": "ann"},
+    {"type": "purge", "queue": "ann"},
+    {"type": "delete", "queue": "ann"},
+]
+
+
+def test_every_type_of_event_is_tried() -> None:
+    assert {event["type"] for event in NOT_BOBS} == set(EVENT_TYPES)
+
+
+@pytest.mark.parametrize("event", NOT_BOBS)
 async def test_each_event_is_checked_however_it_comes(
     client: Client, event: dict[str, Any]
 ) -> None:

@@ -28,7 +28,7 @@ from streams.folds.route import Route
 from streams.folds.rows import MemoryRows
 from streams.gateway.answers import Refusal, refusal_of
 from streams.gateway.fields import MAX_HEADER_BYTES
-from streams.gateway.intake import Intake, new_message_id
+from streams.gateway.intake import EVENT_TYPES, Intake, new_message_id
 from streams.gateway.ports import RecordToSend
 from streams.security.grants import ALL, Grant
 from streams.security.patterns import Patterns
@@ -309,25 +309,35 @@ BOB = Intake(
 )
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        {"type": "bind", "group": "news", "queue": "bob"},
-        {"type": "bind", "group": "chat.a", "queue": "ann"},
-        {"type": "unbind", "group": "chat.a", "queue": "ann"},
-        {"type": "message", "group": "news", "body": ""},
-        {"type": "message", "queue": "bob", "body": ""},
-        {"type": "message", "group": "chat.a", "body": "", "sender": "ann"},
-        {"type": "ack", "queue": "ann", "upto": 1},
-        {"type": "open", "queue": "ann", "session": "s"},
-        {"type": "open", "queue": "bob", "session": "s", "groups": ["news"]},
-        {"type": "close", "queue": "ann", "session": "s"},
-    ],
-)
+NOT_BOBS: list[dict[str, Any]] = [
+    {"type": "bind", "group": "news", "queue": "bob"},
+    {"type": "bind", "group": "chat.a", "queue": "ann"},
+    {"type": "unbind", "group": "chat.a", "queue": "ann"},
+    {"type": "message", "group": "news", "body": ""},
+    {"type": "message", "queue": "bob", "body": ""},
+    {"type": "message", "group": "chat.a", "body": "", "sender": "ann"},
+    {"type": "ack", "queue": "ann", "upto": 1},
+    {"type": "open", "queue": "ann", "session": "s"},
+    {"type": "open", "queue": "bob", "session": "s", "groups": ["news"]},
+    {"type": "close", "queue": "ann", "session": "s"},
+    {"type": "touch", "queue": "ann", "session": "s"},
+    {"type": "nack", "queue": "ann", "seqs": [1]},
+    {"type": "configure", "queue": "ann"},
+    {"type": "configure", "queue": "bob", "dead_letter": "ann"},
+    {"type": "purge", "queue": "ann"},
+    {"type": "delete", "queue": "ann"},
+]
+
+
+@pytest.mark.parametrize("line", NOT_BOBS)
 def test_no_event_is_made_that_the_token_does_not_grant(line: dict[str, Any]) -> None:
     INTAKE.line(dict(line))
     with pytest.raises(Forbidden):
         BOB.line(dict(line))
+
+
+def test_every_type_of_event_is_tried() -> None:
+    assert {line["type"] for line in NOT_BOBS} == set(EVENT_TYPES)
 
 
 def test_events_that_the_token_grants_are_made() -> None:
