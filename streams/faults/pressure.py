@@ -24,7 +24,8 @@ from streams.faults.load import Plan
 from streams.faults.scene import Scene
 from streams.settings import MIB, TABLES, Settings
 
-BURST_SECONDS = 20.0
+BURST_SECONDS = 3.0
+SLOW_SECONDS = 20.0
 MESSAGES = 12_000
 BODY = b"overload"
 MOST_RSS = 600 * MIB
@@ -33,13 +34,14 @@ COMPACTED_SECONDS = 90.0
 
 @fault(
     "overload",
-    "producers faster than the workers, which get a fifth of the time; most inboxes never read",
+    "producers faster than the workers, which get a tenth of the time; most inboxes never read",
     mix=False,
     plan=lambda seed: Plan(seed, online=16),
 )
 async def overload(scene: Scene) -> None:
     """Memory stays bounded, everything drains."""
     scene.watch.most_rss = 0
+    began = time.monotonic()
     slow = asyncio.create_task(_slow_down(scene))
     deepest = 0
     producer = Producer(
@@ -61,6 +63,9 @@ async def overload(scene: Scene) -> None:
                 deepest = max(deepest, _lag(scene))
                 await asyncio.sleep(BURST_SECONDS / 200)
         await asyncio.to_thread(producer.flush, 60.0)
+        while time.monotonic() - began < SLOW_SECONDS:
+            deepest = max(deepest, _lag(scene))
+            await asyncio.sleep(0.1)
     finally:
         slow.cancel()
         for worker in scene.workers:
@@ -78,11 +83,11 @@ async def overload(scene: Scene) -> None:
 
 
 async def _slow_down(scene: Scene) -> None:
-    """Leave the workers a fifth of the time, in slices."""
+    """Leave the workers a tenth of the time, in slices."""
     while True:
         for worker in scene.workers:
             worker.signal(signal.SIGSTOP)
-        await asyncio.sleep(0.16)
+        await asyncio.sleep(0.36)
         for worker in scene.workers:
             worker.signal(signal.SIGCONT)
         await asyncio.sleep(0.04)
