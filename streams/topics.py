@@ -107,7 +107,7 @@ def ensure_topics(settings: Settings) -> Report:
     missing = [topic for topic in topics if topic.name not in there]
     created = _create(admin, missing)
     _wait_for_leaders(admin, topics)
-    _check(admin, topics)
+    _check_soon(admin, topics)
     return Report(created, [topic.name for topic in topics if topic.name not in created])
 
 
@@ -170,6 +170,19 @@ def _create(admin: _Admin, topics: list[Topic]) -> list[str]:
     if errors:
         raise TopicsError("\n".join(errors))
     return created
+
+
+def _check_soon(admin: _Admin, topics: list[Topic]) -> None:
+    """Check topics that exist by now: one broker may know of them later than another."""
+    deadline = time.monotonic() + _CHANGE_SECONDS
+    while True:
+        try:
+            _check(admin, topics)
+            return
+        except TopicsError as error:
+            if "is missing" not in str(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.1)
 
 
 def _check(admin: _Admin, topics: list[Topic]) -> None:
