@@ -178,6 +178,31 @@ class Database:
         self.written_at = now_ms
         self.topic_id = topic_id
 
+    def walk(
+        self, start: bytes, end: bytes, limit: int, most_deleted: int
+    ) -> tuple[list[tuple[bytes, bytes]], bool]:
+        """Return at most `limit` rows with start <= key < end, in ascending order.
+
+        Unlike a scan it never takes long: with it comes whether it gave up because more than
+        `most_deleted` rows in a row were deleted and not compacted away yet.
+        """
+        bound = ReadOptions()
+        bound.set_iterate_upper_bound(end)
+        bound.set_max_skippable_internal_keys(most_deleted)
+        cursor = self._db.iter(bound)
+        cursor.seek(start)
+        rows: list[tuple[bytes, bytes]] = []
+        while cursor.valid():
+            rows.append((cursor.key(), cursor.value()))
+            if len(rows) == limit:
+                return rows, False
+            cursor.next()
+        try:
+            cursor.status()
+        except Exception:  # "Result incomplete": rocksdict has no class of its own for it
+            return rows, True
+        return rows, False
+
     def estimated_rows(self) -> int:
         """RocksDB's estimate of the number of rows."""
         return self._property("estimate-num-keys")

@@ -35,7 +35,7 @@ from streams.engine.changelog import (
 from streams.engine.checkpoint import Checkpoint
 from streams.engine.database import Damaged, Database, UnknownFormat, wipe
 from streams.engine.output import Ledger
-from streams.engine.overlay import OverlayRows, Reader
+from streams.engine.overlay import OverlayRows
 from streams.engine.ports import Context
 from streams.engine.source import Chunk
 from streams.errors import Unavailable
@@ -178,7 +178,7 @@ class Partition:
         return min(1.0, self.restored_to / self.restore_end)
 
     @property
-    def stored(self) -> Reader:
+    def stored(self) -> Database:
         """The rows of the last checkpoint, in the database, for who need not see the newest."""
         if self._database is None:
             raise Unavailable(f"{self.table}/{self.number} is {self.state}")

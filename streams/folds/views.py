@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, Protocol, cast
+from typing import Literal, cast
 
 from streams.events.codec import decode
 from streams.events.records import Message
@@ -163,21 +163,13 @@ def may_lease(rows: Rows, queue: str) -> bool:
     return any(True for _ in rows.scan(bucket))
 
 
-class Stored(Protocol):
-    """Rows in a database, by their raw keys."""
-
-    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield rows with start <= key < end in ascending order."""
-        ...
+INBOXES = (b"i", b"j")
+"""From where to where the raw keys of all inboxes go."""
 
 
-def stored_inboxes(
-    stored: Stored, after: bytes | None = None
-) -> Iterator[tuple[bytes, bytes, bytes, bytes]]:
-    """Yield (raw key, queue, seq, value) of the inbox rows of all queues, in order of key."""
-    start = b"i" if after is None else after + b"\0"
-    for key, value in stored.scan(start, b"j"):
-        yield key, key[1:-9], key[-8:], value
+def inbox_place(key: bytes) -> tuple[bytes, bytes]:
+    """Return the queue and the seq (8 bytes) that the raw key of an inbox row names."""
+    return key[1:-9], key[-8:]
 
 
 def published_at(value: bytes) -> int:

@@ -1,10 +1,14 @@
 """How deep the inboxes are and how old what waits in them, without a scan on the hot path.
 
 A cursor walks over the inbox rows of this worker's partitions as they are in the databases,
-a few rows at a time, and takes two milliseconds of each quarter of a second at most.  Each
+a few rows at a time, and takes two milliseconds of each quarter of a second or so.  Each
 time it has come around a partition, that is a sample; from there on the counts of the fold
 say what came and went.  The depth is exact when nothing changed between the last checkpoint
 and the end of the walk, and near it otherwise; the age is that of the last sample.
+
+Where many rows in a row are deleted and not compacted away yet, reading on would hold up the
+event loop: the walk ends there, and begins anew later.  What it has found so far stands for
+the whole only as long as there is nothing better.
 """
 
 from __future__ import annotations
@@ -26,6 +30,10 @@ LOOK_ROWS = 64
 """Rows between two looks at the clock."""
 REST_SECONDS = 2.0
 """Least time between two walks around the same partition."""
+LONG_REST_SECONDS = 15.0
+"""The same after a walk that had to end early."""
+MOST_DELETED = 4000
+"""So many deleted rows in a row are passed over: a few milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +55,14 @@ class _Walk:
     def __init__(self, partition: Partition, counts: Counts) -> None:
         self.partition = partition
         self._counts = counts
-        self._after: bytes | None = None
+        self._next: bytes | None = None
         self._started = 0
         self._seen = 0
         self._queues = 0
         self._last_queue = b""
         self._oldest: tuple[bytes, bytes] | None = None
         self._sample: Sample | None = None
+        self._whole = False
         self._sampled_left = 0
         self.due = 0.0
 
@@ -62,30 +71,41 @@ class _Walk:
 
     def go_on(self, until: float) -> None:
         """Walk until the clock says so, or the partition's end is reached."""
-        if self._after is None:
+        start, end = views.INBOXES
+        if self._next is None:
+            self._next = start
             self._started = self._left()
-        found = views.stored_inboxes(self.partition.stored, self._after)
-        for rows, (key, queue, seq, message) in enumerate(found, 1):
-            if queue != self._last_queue:
-                self._last_queue = queue
-                self._queues += 1
-                if self._oldest is None or seq < self._oldest[0]:
-                    self._oldest = (seq, message)
-            self._seen += 1
-            if not rows % LOOK_ROWS and time.perf_counter() > until:
-                self._after = key
+        while True:
+            rows, gave_up = self.partition.stored.walk(self._next, end, LOOK_ROWS, MOST_DELETED)
+            for key, value in rows:
+                self._take(key, value)
+            if gave_up or len(rows) < LOOK_ROWS:
+                self._end(whole=not gave_up)
                 return
-        self._come_around()
+            self._next = rows[-1][0] + b"\0"
+            if time.perf_counter() > until:
+                return
 
-    def _come_around(self) -> None:
+    def _take(self, key: bytes, value: bytes) -> None:
+        queue, seq = views.inbox_place(key)
+        self._seen += 1
+        if queue != self._last_queue:
+            self._last_queue = queue
+            self._queues += 1
+            if self._oldest is None or seq < self._oldest[0]:
+                self._oldest = (seq, value)
+
+    def _end(self, whole: bool) -> None:
         oldest_at = views.published_at(self._oldest[1]) if self._oldest is not None else None
-        self._sample = Sample(self.partition.number, self._seen, oldest_at, self._queues)
-        # What changed during the walk was seen by half of it, on the average.
-        self._sampled_left = (self._started + self._left()) // 2
-        self._after = self._oldest = None
+        if whole or not self._whole:
+            self._sample = Sample(self.partition.number, self._seen, oldest_at, self._queues)
+            # What changed during the walk was seen by half of it, on the average.
+            self._sampled_left = (self._started + self._left()) // 2
+            self._whole = whole
+        self._next = self._oldest = None
         self._seen = self._queues = 0
         self._last_queue = b""
-        self.due = time.monotonic() + REST_SECONDS
+        self.due = time.monotonic() + (REST_SECONDS if whole else LONG_REST_SECONDS)
 
     def read(self) -> Sample | None:
         """Return the last sample, brought up to date by what was counted since."""

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Iterable, Iterator
 from typing import Any, Protocol, TypeAlias
 
 from streams.fold import Rows
-from streams.folds.views import Stored
 
 RecordToSend: TypeAlias = tuple[str, bytes, bytes, str]
 """Topic, key, value, record type."""
@@ -23,6 +22,16 @@ class RawRows(Rows, Protocol):
 
     def items(self, after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         """Yield (raw key, value) in ascending order of key, strictly after `after`."""
+        ...
+
+
+class Stored(Protocol):
+    """The rows of a partition in its database."""
+
+    def walk(
+        self, start: bytes, end: bytes, limit: int, most_deleted: int, /
+    ) -> tuple[list[tuple[bytes, bytes]], bool]:
+        """Return at most `limit` rows by raw key, and whether it gave up for deleted ones."""
         ...
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
@@ -21,9 +20,16 @@ class Stored:
 
     def __init__(self) -> None:
         self.rows: dict[bytes, bytes] = {b"bada\0tavern": b"", b"sada\0": b"s"}
+        self.barrier = b"z"
+        """Too many deleted rows begin here."""
 
-    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
-        yield from sorted(row for row in self.rows.items() if start <= row[0] < end)
+    def walk(
+        self, start: bytes, end: bytes, limit: int, most_deleted: int
+    ) -> tuple[list[tuple[bytes, bytes]], bool]:
+        assert most_deleted
+        end = min(end, self.barrier)
+        rows = sorted(row for row in self.rows.items() if start <= row[0] < end)
+        return rows[:limit], len(rows) < limit and end == self.barrier
 
     def put(self, queue: str, seq: int, at: int) -> None:
         message = Message(id=str(seq), group="g", sender="s", body=b"x", at=at)
@@ -119,6 +125,31 @@ def test_a_long_walk_goes_in_slices(
         slices += 1
     assert slices == 200 // inbox_sampling.LOOK_ROWS + 1
     assert sampling.read() == [Sample(3, depth=200, oldest_at=1, inboxes=7)]
+
+
+def test_a_walk_ends_at_too_many_deleted_rows(
+    partition: OpenPartition,
+    sampling: InboxSampling,
+    mine: Counts,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(inbox_sampling, "LONG_REST_SECONDS", 0.0)
+    # Given three messages, one of them behind a barrier
+    for queue in ("ada", "bob", "eve"):
+        partition.stored.put(queue, 1, 1000)
+    partition.stored.barrier = b"ic"
+
+    # When nothing better is known, then what was seen stands for the whole
+    sampling.step()
+    assert sampling.read() == [Sample(3, depth=2, oldest_at=1000, inboxes=2)]
+
+    # But a whole walk is better, and what is counted from there on
+    partition.stored.barrier = b"z"
+    sampling.step()
+    partition.stored.barrier = b"ic"
+    mine.delivered += 4
+    sampling.step()
+    assert sampling.read() == [Sample(3, depth=7, oldest_at=1000, inboxes=3)]
 
 
 def test_a_partition_that_is_gone_is_forgotten(
