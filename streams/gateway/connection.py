@@ -72,7 +72,8 @@ class Connection(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("an answer has begun already")
         if status < 500:
-            logger.debug("not HTTP, from %s: %r", request.remote, exc)
+            # Not its text: that has the line in it, which may be a token's.
+            logger.debug("not HTTP, from %s: %s", request.remote, type(exc).__name__)
             refusal = Refusal(status, "bad_request", "not a well-formed HTTP request")
         else:
             logger.error("a request from %s failed", request.remote, exc_info=exc)

@@ -97,6 +97,7 @@ def guarded(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> I
         "STREAMS_PARTITIONS": str(PARTITIONS),
         "STREAMS_AUTH_KEYS": str(folder / "public.pem"),
         "STREAMS_RATE_LIMIT_BURST": str(BURST),
+        "STREAMS_LOG_LEVEL": "DEBUG",
         "STREAMS_HTTP_TLS_CERTFILE": str(folder / "tls.pem"),
         "STREAMS_HTTP_TLS_KEYFILE": str(folder / "tls.key"),
         "STREAMS_HTTP_TLS_CAFILE": str(folder / "ca.pem"),
@@ -620,6 +621,12 @@ async def test_refusals_are_in_the_logs_and_secrets_are_not(client: Client) -> N
             await stream.send_json({"type": "auth", "token": text})
             answer = await stream.receive_json()
             assert secret not in json.dumps(answer)
+    for header in (f"Bearer {secret}" + "x" * 9000, f"Bearer {secret}\0"):
+        url = URL(guarded.workers.urls[0])
+        reader, writer = await asyncio.open_connection(url.host, url.port, ssl=guarded.tls)
+        writer.write(f"GET /v1/cluster HTTP/1.1\r\nAuthorization: {header}\r\n\r\n".encode())
+        assert secret.encode() not in await reader.readuntil(b"}}")
+        writer.close()
     _, cluster = await client.ask(0, "GET", "/v1/cluster", guarded.admin)
     _, metrics = await client.ask(0, "GET", "/metrics", guarded.admin)
 
