@@ -1,0 +1,134 @@
+"""The limits of connections: how many, how slow, and what is not HTTP at all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+
+from streams.gateway import bodies
+from streams.gateway.admission import Admission, Share
+from streams.gateway.answers import Refusal, error_answer
+from streams.gateway.bodies import read_body
+from streams.gateway.connection import MAX_HEAD_LINE, Server, listen
+
+IDLE_SECONDS = 0.5
+REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+async def _answer(request: web.BaseRequest) -> web.StreamResponse:
+    try:
+        with Share(Admission(10_000_000)) as share:
+            body = await read_body(request, 1000, share)
+    except Refusal as refusal:
+        return error_answer(refusal)
+    return web.Response(text=f"{len(body)} bytes")
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    """Port of a server of at most three connections."""
+    server = Server(
+        _answer,
+        keepalive_timeout=IDLE_SECONDS,
+        max_line_size=MAX_HEAD_LINE,
+        max_field_size=MAX_HEAD_LINE,
+        lingering_time=0.1,
+    )
+    server.limit = 3
+    listener = await listen(server, "127.0.0.1", 0, None)
+    yield listener.sockets[0].getsockname()[1]
+    listener.close()
+    await server.shutdown(1.0)
+
+
+async def head_of(reader: asyncio.StreamReader) -> bytes:
+    async with asyncio.timeout(5):
+        return await reader.readuntil(b"\r\n\r\n")
+
+
+async def test_one_connection_too_many_is_told_so(port: int) -> None:
+    # Given as many connections as are let in
+    kept = []
+    for _ in range(3):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
+        kept.append((reader, writer))
+    await asyncio.sleep(0.1)
+
+    # When there is another one
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+
+    # Then it is told to come again, and closed
+    head = await head_of(reader)
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"Retry-After: 1\r\n" in head
+    body = await reader.read()
+    assert f"Content-Length: {len(body)}\r\n".encode() in head
+    writer.close()
+
+    # And the others are served, and make room when they go
+    for reader, writer in kept:
+        writer.write(b"hello")
+        assert (await head_of(reader)).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+    await asyncio.sleep(0.1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(REQUEST)
+    assert (await head_of(reader)).startswith(b"HTTP/1.1 200 ")
+    writer.close()
+
+
+@pytest.mark.parametrize("before", [b"", REQUEST])
+@pytest.mark.parametrize("begun", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\nX: 1"])
+async def test_who_does_not_say_what_they_want_is_let_go(
+    port: int, before: bytes, begun: bytes
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    if before:
+        writer.write(before)
+        await head_of(reader)
+
+    writer.write(begun)
+
+    async with asyncio.timeout(IDLE_SECONDS + 5):
+        await reader.read()
+    writer.close()
+
+
+async def test_a_body_that_comes_too_slowly(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.3)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
+    for letter in b"hel":
+        writer.write(bytes([letter]))
+        await asyncio.sleep(0.15)
+    assert (await head_of(reader)).startswith(b"HTTP/1.1 408 ")
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "status"),
+    [
+        (b"POST / HTTP/1.1\r\nContent-Length: 1001\r\n", b"", b"413"),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n", b"3E9\r\n" + b"x" * 1001, b"413"),
+        (b"GET /" + b"x" * MAX_HEAD_LINE + b" HTTP/1.1\r\n", b"", b"400"),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * (MAX_HEAD_LINE + 1) + b"\r\n", b"", b"400"),
+        (b"GET / HTTP/1.1\r\n" + b"X: 1\r\n" * 1000, b"", b"400"),
+        (b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n", b"x", b"400"),
+        (
+            b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n",
+            b"0\r\n\r\n",
+            b"400",
+        ),
+    ],
+)
+async def test_what_is_too_much_or_means_two_things(
+    port: int, head: bytes, body: bytes, status: bytes
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(head + b"Host: x\r\n\r\n" + body)
+    assert (await head_of(reader)).split(b" ")[1] == status
+    writer.close()
