@@ -88,12 +88,13 @@ def _partitions(assigned: list[dict[str, Any]], told: list[dict[str, Any]]) -> l
     """Return one row of each partition, from the worker that has it open."""
     answered = [answer for answer in told if "partitions" in answer]
     urls = {answer["url"] for answer in answered}
-    found = {
-        (row["table"], row["partition"]): row | {"owner": answer["url"]}
-        for answer in answered
-        for row in answer["partitions"]
-        if "state" in row
-    }
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    for answer in answered:
+        for row in answer["partitions"]:
+            place = row["table"], row["partition"]
+            # While it moves, two may have it open: the one that answers reads counts.
+            if "state" in row and not (place in found and found[place]["ready"]):
+                found[place] = row | {"owner": answer["url"]}
     rows = []
     for row in assigned:
         state = "moving" if row["owner"] is None or row["owner"] in urls else "unknown"

@@ -160,7 +160,7 @@ async def test_plots_move_with_what_happens(cluster: Cluster, browser: Chromium)
 
     busy = asyncio.create_task(traffic())
     try:
-        for title in ("Churn", "Messages", "Deliveries", "Inbox depth", "Publish confirmed"):
+        for title in ("Churn", "Messages", "Deliveries", "Inbox depth", "Publish p99"):
             await tab.until(
                 f"{numbers}.some((text) => text.startsWith('{title}') && /\\n[1-9<]/.test(text))"
             )
