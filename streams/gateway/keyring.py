@@ -23,6 +23,7 @@ SOON_SECONDS: Final = 10.0
 """Keys are not looked for more often than this, whatever tokens name."""
 FETCH_SECONDS: Final = 5.0
 MAX_BYTES: Final = 256 * 1024
+_AWAY: Final = (Unavailable, OSError, aiohttp.ClientError, TimeoutError)
 
 
 class Keyring:
@@ -51,7 +52,7 @@ class Keyring:
             self._take(await self._get())
         except SettingsError as error:
             raise SettingsError(f"{self._variable}: {error}") from None
-        except (OSError, aiohttp.ClientError, TimeoutError) as error:
+        except _AWAY as error:
             if self._file:
                 raise SettingsError(f"{self._variable}: cannot be read: {error}") from None
             logger.warning("no keys from %s yet: %s", self._url, _text(error))
@@ -81,7 +82,7 @@ class Keyring:
                 self._looked = loop.time()
                 try:
                     self._take(await self._get())
-                except (SettingsError, OSError, aiohttp.ClientError, TimeoutError) as error:
+                except (SettingsError, *_AWAY) as error:
                     logger.warning(
                         "%s: no new keys, the old ones stay: %s", self._variable, _text(error)
                     )
@@ -104,6 +105,8 @@ class Keyring:
                 timeout=aiohttp.ClientTimeout(total=FETCH_SECONDS),
             ) as answer,
         ):
+            if answer.status >= 500:
+                raise Unavailable(f"the answer was HTTP status {answer.status}")
             if answer.status != 200:
                 raise SettingsError(f"the answer was HTTP status {answer.status}")
             content = bytearray()

@@ -267,10 +267,12 @@ async def test_keys_by_url(monkeypatch: pytest.MonkeyPatch) -> None:
         settings = Settings.from_env({"STREAMS_AUTH_JWKS_URL": str(server.make_url("/keys"))})
         guard = Guard(settings)
         monkeypatch.setattr(keyrings, "SOON_SECONDS", 0.0)
-        with pytest.raises(SettingsError, match="503"):
-            await guard.open()
-        served.append(jwk(KEY, "first"))
         await guard.open()
+        with pytest.raises(Unavailable):
+            await guard.check(token(kid="first"))
+        served.append(jwk(KEY, "first"))
+        assert guard._keyring is not None
+        await guard._keyring.look_again()
         await guard.check(token(kid="first"))
 
         # When a token names a key that is new, then it is fetched
@@ -286,6 +288,28 @@ async def test_keys_by_url(monkeypatch: pytest.MonkeyPatch) -> None:
                 await guard.check(token(new, f"unknown {number}"))
         assert asked <= before + 1
         await guard.close()
+
+
+async def test_a_url_that_has_no_keys_is_a_mistake() -> None:
+    async def moved(_: web.Request) -> web.Response:
+        return web.Response(status=302, headers={"Location": "/"})
+
+    async def long(_: web.Request) -> web.Response:
+        return web.Response(body=b" " * 300_000)
+
+    async def text(_: web.Request) -> web.Response:
+        return web.Response(text="hello")
+
+    app = web.Application()
+    app.router.add_get("/moved", moved)
+    app.router.add_get("/long", long)
+    app.router.add_get("/text", text)
+    async with TestServer(app) as server:
+        for path, says in (("/moved", "302"), ("/long", "bytes"), ("/text", "no key")):
+            url = str(server.make_url(path))
+            guard = Guard(Settings.from_env({"STREAMS_AUTH_JWKS_URL": url}))
+            with pytest.raises(SettingsError, match=f"STREAMS_AUTH_JWKS_URL: .*{says}"):
+                await guard.open()
 
 
 async def test_a_server_of_keys_that_is_away_is_waited_for(unused_tcp_port_of: int) -> None:
