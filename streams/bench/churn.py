@@ -7,7 +7,7 @@ from collections import Counter
 
 from streams.bench.feeding import changes
 from streams.bench.figures import Sample
-from streams.bench.stage import Options, Running, Stage
+from streams.bench.stage import Drained, Running, Stage
 from streams.workload.population import Names, Population, World
 
 WHAT = (
@@ -54,13 +54,18 @@ def measure(stage: Stage) -> list[Sample]:
         random.Random(2).shuffle(pairs)
         unbound = running.drain(changes(UNBIND, pairs))
         running.expect(dict.fromkeys((queue for _, queue in pairs), 0), "groups")
+    return samples(bound, unbound)
+
+
+def samples(bound: Drained, unbound: Drained) -> list[Sample]:
+    """Return the figures of a run."""
     events = bound.events + unbound.events
-    micros = (bound.worker_micros * bound.events + unbound.worker_micros * unbound.events) / events
     return [
         Sample("binds + unbinds", events / (bound.seconds + unbound.seconds), "/s"),
         Sample("binds", bound.events / bound.seconds, "/s"),
         Sample("unbinds", unbound.events / unbound.seconds, "/s"),
-        Sample("worker CPU per bind or unbind", micros, "µs"),
+        *bound.micros("bind"),
+        *unbound.micros("unbind"),
         *bound.usage.samples("while binding: "),
     ]
 
@@ -69,19 +74,10 @@ def measure_stock(stage: Stage) -> list[Sample]:
     """Measure one run of the baseline."""
     from streams.bench.baseline import StockSystem
 
-    options: Options = stage.options
-    pairs = memberships(options.size(20_000, 4_000), "c")
+    pairs = memberships(stage.options.size(20_000, 4_000), "c")
     with stage.stock() as started:
         stock = StockSystem(*started)
         stock.warm_up()
         bound = stock.drain(changes(BIND, pairs), len(pairs))
         unbound = stock.drain(changes(UNBIND, pairs), len(pairs))
-    events = bound.events + unbound.events
-    micros = (bound.worker_micros + unbound.worker_micros) / 2
-    return [
-        Sample("binds + unbinds", events / (bound.seconds + unbound.seconds), "/s"),
-        Sample("binds", bound.events / bound.seconds, "/s"),
-        Sample("unbinds", unbound.events / unbound.seconds, "/s"),
-        Sample("worker CPU per bind or unbind", micros, "µs"),
-        *bound.usage.samples("while binding: "),
-    ]
+    return samples(bound, unbound)

@@ -60,7 +60,7 @@ def samples(drained: Drained) -> list[Sample]:
     return [
         Sample("deliveries", deliveries / drained.seconds, "/s"),
         Sample("messages", drained.events / drained.seconds, "/s"),
-        Sample("worker CPU per delivery", drained.worker_micros / MEMBERS, "µs"),
+        *drained.micros("delivery", MEMBERS),
         *drained.usage.samples(),
     ]
 

@@ -22,6 +22,7 @@ from urllib.parse import quote
 from confluent_kafka.admin import AdminClient
 
 from streams.bench.feeding import Event, Feeder
+from streams.bench.figures import Sample
 from streams.bench.positions import Asker, Positions
 from streams.bench.usage import BROKER, WORKER, Meter, Usage
 from streams.broker.embedded import EmbeddedKafka
@@ -68,6 +69,10 @@ class Drained:
     def worker_micros(self) -> float:
         """CPU time of the workers per event, in microseconds."""
         return self.total.cpu[WORKER] * 1e6 / self.events
+
+    def micros(self, of: str, each: int = 1) -> list[Sample]:
+        """Return the workers' CPU time in parts, per event or per `each` that comes of one."""
+        return self.total.micros(of, self.events * each)
 
 
 @dataclass(frozen=True, slots=True)

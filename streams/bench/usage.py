@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ PRODUCER = "producer"
 """The bench's own process, which also is the client of the HTTP benches."""
 WORKER = "worker"
 BROKER = "broker"
+_THREADS = {"rdk:": "Kafka client", "rocksdb": "RocksDB's own threads"}
 PEAK_SECONDS = 0.5
 """Time between two looks at what memory is used."""
 
@@ -27,6 +29,8 @@ class Usage:
 
     seconds: float
     cpu: Mapping[str, float]
+    threads: Mapping[str, float]
+    """CPU seconds of the workers by kind of thread, where the system tells (Linux)."""
 
     def share(self, kind: str) -> float:
         """Return how much of one core a kind of process used, in percent."""
@@ -35,6 +39,17 @@ class Usage:
     def samples(self, prefix: str = "") -> list[Sample]:
         """Return the shares of all kinds."""
         return [Sample(f"{prefix}{kind} CPU", self.share(kind), "% of a core") for kind in self.cpu]
+
+    def micros(self, of: str, events: int) -> list[Sample]:
+        """Return the workers' CPU time per event, and its parts by kind of thread."""
+        name = f"worker CPU per {of}"
+        return [
+            Sample(name, self.cpu[WORKER] * 1e6 / events, "µs"),
+            *(
+                Sample(f"{name}: {kind}", seconds * 1e6 / events, "µs")
+                for kind, seconds in self.threads.items()
+            ),
+        ]
 
 
 class Meter:
@@ -47,28 +62,49 @@ class Meter:
         self._processes[PRODUCER] = [psutil.Process(os.getpid())]
         self._began = 0.0
         self._before: dict[str, float] = {}
+        self._threads_before: dict[str, float] = {}
         self.start()
 
     def start(self) -> None:
         """Begin a span."""
         self._before = self._now()
+        self._threads_before = self._threads()
         self._began = time.monotonic()
 
     def read(self) -> Usage:
         """Return what was used since the last `start`."""
         seconds = max(time.monotonic() - self._began, 1e-9)
-        now = self._now()
-        return Usage(seconds, {kind: now[kind] - self._before[kind] for kind in now})
+        now, threads = self._now(), self._threads()
+        return Usage(
+            seconds,
+            {kind: now[kind] - self._before[kind] for kind in now},
+            # A thread that has ended took its time with it.
+            {
+                kind: max(0.0, used - self._threads_before.get(kind, 0.0))
+                for kind, used in threads.items()
+            },
+        )
 
     def resident_bytes(self, kind: str) -> int:
         """Return the resident memory of all processes of a kind."""
         return sum(int(process.memory_info().rss) for process in self._processes.get(kind, ()))
 
     def _now(self) -> dict[str, float]:
-        return {
-            kind: sum(_cpu_seconds(process) for process in processes)
-            for kind, processes in self._processes.items()
-        }
+        found: defaultdict[str, float] = defaultdict(float)
+        for kind, processes in self._processes.items():
+            for process in processes:
+                times = process.cpu_times()
+                found[kind] += times.user + times.system
+        return found
+
+    def _threads(self) -> dict[str, float]:
+        found: defaultdict[str, float] = defaultdict(float)
+        for process in self._processes.get(WORKER, ()):
+            for thread in process.threads():
+                kind = _kind_of_thread(process.pid, thread.id)
+                if kind is not None:
+                    found[kind] += thread.user_time + thread.system_time
+        return found
 
 
 class PeakMemory:
@@ -100,9 +136,18 @@ class PeakMemory:
         self.bytes = max(self.bytes, self._meter.resident_bytes(self._kind))
 
 
-def _cpu_seconds(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
+def _kind_of_thread(pid: int, thread: int) -> str | None:
+    """Tell what a worker's thread does, by its name, which native libraries set."""
+    if thread == pid:
+        return "event loop"
+    try:
+        name = Path(f"/proc/{pid}/task/{thread}/comm").read_text().strip()
+    except OSError:
+        return None
+    for start, kind in _THREADS.items():
+        if name.startswith(start):
+            return kind
+    return "other Python threads"
 
 
 def disk_bytes(folder: Path) -> int:
