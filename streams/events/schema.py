@@ -67,6 +67,16 @@ def history(root: Path, name: str) -> list[Version]:
     return [_read(numbered[number], name) for number in sorted(numbered)]
 
 
+HEADERS = "HEADERS.txt"
+"""Lists the bytes that each type's records begin with, for clients in other languages."""
+
+
+def headers(root: Path) -> str:
+    """Return what `HEADERS.txt` says of the current schemas: type and ten bytes in hex a line."""
+    names = sorted(path.stem for path in root.glob("*.avsc"))
+    return "".join(f"{name} {current(root, name).header.hex()}\n" for name in names)
+
+
 def violations(root: Path) -> list[str]:
     """Say what about the schemas in `root` would make a log unreadable, one line each.
 

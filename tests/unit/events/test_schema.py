@@ -90,3 +90,8 @@ def test_a_file_must_hold_the_type_that_its_name_says(root: Path) -> None:
     shutil.copy(root / "Open.avsc", root / "Close.avsc")
     with pytest.raises(ValueError, match=r"does not define streams\.v1\.Close"):
         schema.violations(root)
+
+
+def test_the_list_of_headers_is_of_the_current_schemas() -> None:
+    root = schema.folder()
+    assert (root / schema.HEADERS).read_text() == schema.headers(root)
