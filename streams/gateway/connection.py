@@ -29,6 +29,8 @@ LINGER_SECONDS = 3.0
 
 SERVER = "streams"
 """What answers call the server: not which version of what it is made of."""
+COMMON_HEADERS = {"Server": SERVER, "X-Content-Type-Options": "nosniff"}
+"""On every answer: what it says it is, it is."""
 
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"

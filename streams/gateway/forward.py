@@ -17,6 +17,7 @@ from yarl import URL
 
 from streams.errors import Unavailable
 from streams.gateway.call import Call
+from streams.gateway.connection import COMMON_HEADERS
 from streams.gateway.metrics import Metrics
 from streams.settings import Settings
 
@@ -55,7 +56,6 @@ _ANSWER_HEADERS = (
     hdrs.CONTENT_LENGTH,
     hdrs.CONTENT_TYPE,
     hdrs.RETRY_AFTER,
-    hdrs.SERVER,
     hdrs.WWW_AUTHENTICATE,
 )
 
@@ -183,7 +183,7 @@ class Forwarding:
     ) -> web.StreamResponse:
         answer = web.StreamResponse(
             status=upstream.status,
-            headers=_chosen(_ANSWER_HEADERS, upstream.headers),
+            headers={**_chosen(_ANSWER_HEADERS, upstream.headers), **COMMON_HEADERS},
         )
         await answer.prepare(request)
         try:

@@ -24,10 +24,10 @@ from streams.gateway.bearer import EVERYBODY, NOBODY
 from streams.gateway.call import Call, Handler, Parts
 from streams.gateway.chunk_ends import ChunkEnds
 from streams.gateway.connection import (
+    COMMON_HEADERS,
     KEEP_ALIVE_SECONDS,
     LINGER_SECONDS,
     MAX_HEAD_LINE,
-    SERVER,
     Server,
     connection_limit,
     listen,
@@ -216,8 +216,8 @@ class Gateway(Service):
         try:
             template, answer = await self._answer(request)
             try:
-                answer.headers.setdefault("Server", SERVER)
-                answer.headers.setdefault("X-Content-Type-Options", "nosniff")
+                for name, value in COMMON_HEADERS.items():
+                    answer.headers.setdefault(name, value)
                 async with asyncio.timeout(WRITE_SECONDS):
                     await answer.prepare(request)
                     await answer.write_eof()

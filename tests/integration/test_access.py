@@ -133,6 +133,9 @@ class Client:
         url = URL(self.guarded.workers.urls[worker] + path, encoded=True)
         async with self.session.request(method, url, data=data, headers=given) as answer:
             content = await answer.read()
+            assert answer.headers["Server"] == "streams"
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            assert not [name for name in answer.headers if name.startswith("Access-Control")]
             if answer.status == 401:
                 assert answer.headers["WWW-Authenticate"].startswith("Bearer")
             if answer.content_type != "application/json" or not content:
@@ -421,6 +424,8 @@ async def test_what_is_granted_is_done_through_any_worker(client: Client) -> Non
             headers = {"Authorization": f"Bearer {guarded.bob}"}
             async with client.session.get(url, headers=headers) as events:
                 assert events.status == 200
+                assert events.headers["Server"] == "streams"
+                assert events.headers["X-Content-Type-Options"] == "nosniff"
                 while not (await events.content.readline()).startswith(b"data: "):
                     pass
             acked = await client.ask(

@@ -15,6 +15,7 @@ from aiohttp import hdrs, web
 from streams.errors import Unavailable
 from streams.gateway.answers import Refusal, unavailable
 from streams.gateway.call import Call, Handler
+from streams.gateway.connection import COMMON_HEADERS
 from streams.gateway.deliveries import page
 from streams.gateway.fields import MAX_LONG
 from streams.gateway.forward import LAST_EVENT_ID, WRITE_SECONDS
@@ -28,6 +29,7 @@ PAGE_MESSAGES = 64
 PAGE_BYTES = 64 * 1024
 
 _HEADERS = {
+    **COMMON_HEADERS,
     hdrs.CONTENT_TYPE: "text/event-stream",
     hdrs.CACHE_CONTROL: "no-cache",
 }

@@ -6,7 +6,7 @@ from aiohttp import hdrs, web
 
 from streams.gateway.answers import Refusal, bad
 from streams.gateway.call import Call, Handler
-from streams.gateway.connection import SERVER
+from streams.gateway.connection import COMMON_HEADERS
 from streams.gateway.forward import FORWARDED
 from streams.gateway.guard import PROTOCOL
 from streams.gateway.paths import Route
@@ -32,7 +32,7 @@ async def stream(call: Call) -> web.StreamResponse:
     )
     if not socket.can_prepare(request).ok:
         raise bad("bad_websocket", "not a well-formed WebSocket handshake (RFC 6455, version 13)")
-    socket.headers[hdrs.SERVER] = SERVER
+    socket.headers.update(COMMON_HEADERS)
     await socket.prepare(request)
     await call.parts.streaming.serve(call, socket, forwarded=FORWARDED in request.headers)
     return socket
