@@ -61,6 +61,8 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
     ("DELETE", "/v1/groups/{group}/queues/{queue}"): _bind,
     ("GET", "/v1/groups/{group}/queues"): _read_group,
     ("POST", "/v1/groups/{group}/messages"): _publish_to_group,
+    ("GET", "/v1/groups/{group}/messages"): _read_group,
+    ("POST", "/v1/groups/{group}/replays"): _read_group,
     ("GET", "/v1/queues/{queue}"): _own_queue,
     ("GET", "/v1/queues/{queue}/messages"): _own_queue,
     ("POST", "/v1/queues/{queue}/messages"): _publish_to_queue,

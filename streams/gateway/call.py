@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from streams.gateway.chunk_ends import ChunkEnds
     from streams.gateway.counting import Counting
     from streams.gateway.guard import Guard
+    from streams.gateway.history import History
     from streams.gateway.inbox_wait import InboxWaits
     from streams.gateway.lease_book import LeaseBook
     from streams.gateway.metrics import Metrics
@@ -43,6 +44,7 @@ class Parts:
     owners: Owners
     waits: InboxWaits
     counting: Counting
+    history: History
     leases: LeaseBook
     chunk_ends: ChunkEnds
     metrics: Metrics

@@ -11,7 +11,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from streams.errors import TooLarge
 from streams.events.codec import encode
@@ -105,6 +105,42 @@ class Intake:
         if message.receipt and not message.sender:
             raise bad("bad_field", "a receipt needs a sender: the queue that gets it")
         return message.id, self._of_group(group, message)
+
+    def check_replay(self, queue: str) -> None:
+        """See that the past may be replayed into a queue: one's own.
+
+        Raises:
+            Forbidden: no.
+        """
+        self.grant.check_queue(queue)
+
+    def replayed(
+        self, queue: str, partition: int, offset: int, at: int, message: Message
+    ) -> RecordToSend:
+        """Make the Message that delivers to a queue what a group had at a place of the log.
+
+        The id is that of the place, so that what is replayed twice is delivered once.
+        """
+        self.check_replay(queue)
+        group = direct_group(queue)
+        headers = {
+            **message.headers,
+            "replay-group": message.group,
+            "replay-id": message.id,
+            "replay-offset": str(offset),
+            "replay-at": str(at),
+        }
+        copy = replace(
+            message,
+            id=f"replay-{partition}-{offset}",
+            group=group,
+            headers=headers,
+            at=_now(),
+            echo=True,
+            receipt=False,
+            origin=None,
+        )
+        return self._of_group(group, copy)
 
     def ack(self, queue: str, content: f.Fields) -> RecordToSend:
         """Make an Ack out of the fields of a request.

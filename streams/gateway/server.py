@@ -35,6 +35,7 @@ from streams.gateway.connection import (
 from streams.gateway.counting import Counting
 from streams.gateway.forward import WRITE_SECONDS, Forwarding
 from streams.gateway.guard import Guard
+from streams.gateway.history import History
 from streams.gateway.inbox_sampling import InboxSampling
 from streams.gateway.inbox_wait import InboxWaits
 from streams.gateway.lease_book import LeaseBook
@@ -98,6 +99,7 @@ class Gateway(Service):
             owners=owners,
             waits=waits,
             counting=Counting(),
+            history=History(settings),
             leases=LeaseBook(),
             chunk_ends=ChunkEnds(),
             metrics=metrics,
@@ -198,6 +200,7 @@ class Gateway(Service):
         """End what waits, let the rest finish, and close."""
         self._parts.waits.close()
         await self._parts.streaming.close()
+        await self._parts.history.close()
         # Before the server: requests that wait for another worker would keep it.
         await self._forwarding.close()
         if self._listener is not None:

@@ -275,3 +275,71 @@ async def test_purge_delete_and_the_end_of_what_nobody_uses(client: Client) -> N
 async def test_what_is_wrong_is_refused(client: Client, method: str, path: str, body: Any) -> None:
     status, content = await client.ask(method, path, body)
     assert status == 400, content
+
+
+async def test_the_past_of_a_group_is_read_and_replayed(client: Client) -> None:
+    # Given messages of a group, one sent twice, one transient, among those of others
+    began = time.time_ns() // 1_000_000
+    for number in range(5):
+        message = {"body": f"said {number}", "id": f"past-{number}"}
+        await client.do("POST", "/v1/groups/past/messages", message)
+        await client.do("POST", "/v1/groups/other/messages", {"body": "x"})
+    await client.do("POST", "/v1/groups/past/messages", {"body": "said 4", "id": "past-4"})
+    await client.do("POST", "/v1/groups/past/messages", {"body": "gone", "persistent": False})
+    path = "/v1/groups/past/messages"
+    # When it is read in pages, Then each page goes on where the one before ended
+    said, start = [], 0
+    while True:
+        page = await client.do("GET", f"{path}?from={start}&limit=2")
+        said += [(m["id"], m["body"]) for m in page["messages"]]
+        assert all(start <= m["offset"] < page["next"] for m in page["messages"])
+        start = page["next"]
+        if page["end"]:
+            break
+    assert said[:5] == [(f"past-{number}", f"said {number}") for number in range(5)]
+    assert len({ident for ident, _ in said}) == 5
+    # And from a time on
+    page = await client.do("GET", f"{path}?from=2020-01-01T00:00:00Z&limit=3")
+    assert [m["body"] for m in page["messages"]] == ["said 0", "said 1", "said 2"]
+    assert all(m["at"] >= began - 5000 for m in page["messages"])
+    page = await client.do("GET", f"{path}?from=2199-01-01")
+    assert page["messages"] == []
+    assert page["end"]
+    # And who waits gets what comes
+    waiting = asyncio.create_task(client.do("GET", f"{path}?from={start}&wait=10"))
+    await asyncio.sleep(0.5)
+    await client.do("POST", path, {"body": "new"})
+    assert [m["body"] for m in (await waiting)["messages"]] == ["new"]
+    # When a span is replayed into a queue, twice
+    first, last = page_offsets = await _offsets(client, path)
+    assert first < last, page_offsets
+    for _ in range(2):
+        span = {"queue": "late", "from": first, "to": last}
+        answer = await client.do("POST", "/v1/groups/past/replays", span)
+        assert answer["replayed"] >= 3
+    # Then the queue has it once
+    found = await client.bodies("late", ["said 0", "said 1", "said 2", "said 3"])
+    assert found[0]["headers"]["replay-id"] == "past-0"
+    assert found[0]["headers"]["replay-group"] == "past"
+
+
+async def _offsets(client: Client, path: str) -> tuple[int, int]:
+    """Return the offsets of the first and of the fifth message."""
+    page = await client.do("GET", f"{path}?limit=5")
+    return page["messages"][0]["offset"], page["messages"][4]["offset"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/v1/groups/g/messages?from=yesterday", None),
+        ("GET", "/v1/groups/g/messages?from=-1", None),
+        ("POST", "/v1/groups/g/replays", {}),
+        ("POST", "/v1/groups/g/replays", {"queue": "q", "from": [1]}),
+    ],
+)
+async def test_wrong_questions_about_the_past(
+    client: Client, method: str, path: str, body: Any
+) -> None:
+    status, content = await client.ask(method, path, body)
+    assert status == 400, content

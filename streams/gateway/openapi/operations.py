@@ -91,6 +91,31 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         answer=ref("Published"),
         errors=_WRITES,
     ),
+    ("/v1/groups/{group}/messages", "GET"): Operation(
+        "groups",
+        "Read the past of a group",
+        "From the log, for as long as it keeps it; go on from `next` until `end`. A reading is "
+        "bounded and may find nothing before the end. What has expired is left out.",
+        (
+            Parameter("from", ref("Moment"), "The first offset, or time; the oldest by default."),
+            Parameter("to", ref("Moment"), "Up to, not including, this offset or time."),
+            _limit(100, 1000),
+            _WAIT,
+        ),
+        status=200,
+        answer=ref("Past"),
+        errors=(400, 429, 503),
+    ),
+    ("/v1/groups/{group}/replays", "POST"): Operation(
+        "groups",
+        "Replay a span of a group's past into a queue",
+        "Each message is sent to the queue with headers that name its place; go on from `next` "
+        "until `end`. Safe to repeat within ten minutes.",
+        body=ref("Replay"),
+        status=200,
+        answer=ref("Replayed"),
+        errors=_WRITES,
+    ),
     ("/v1/queues/{queue}/messages", "POST"): Operation(
         "messages",
         "Send a message directly to a queue",

@@ -158,6 +158,33 @@ SCHEMAS: dict[str, Schema] = {
         "required": ["seq", "id", "group", "sender", "kind", "headers", "at"],
         "oneOf": [{"required": ["body"]}, {"required": ["body_base64"]}],
     },
+    "Past": obj(
+        {
+            "messages": an_array(
+                {
+                    "type": "object",
+                    "properties": {"offset": COUNT, "id": ref("Id"), "at": MILLISECONDS},
+                    "required": ["offset", "id", "at"],
+                }
+            ),
+            "next": {**COUNT, "description": "Offset to go on from."},
+            "end": {**FLAG, "description": "Whether there was nothing more to read."},
+        }
+    ),
+    "Moment": {
+        "type": "string",
+        "description": "An offset, or a time as ISO 8601 has it, in UTC where it names no zone.",
+        "examples": ["0", "2030-01-31T12:00:00Z"],
+    },
+    "Replay": obj(
+        {"queue": ref("Id")},
+        {
+            "from": or_null(ref("Moment")),
+            "to": or_null(ref("Moment")),
+            "limit": or_null({"type": "integer", "minimum": 1, "maximum": 1000}),
+        },
+    ),
+    "Replayed": obj({"replayed": COUNT, "next": COUNT, "end": FLAG}),
     "Inbox": obj({"messages": an_array(ref("Delivery"))}),
     "Ack": _either(obj({}), {"upto": ref("Seq"), "seqs": {**an_array(ref("Seq")), "minItems": 1}}),
     "Members": obj({"queues": an_array(ref("Id")), "next": or_null(ref("Id"))}),

@@ -9,6 +9,7 @@ from streams.gateway.routes import (
     cluster,
     events,
     groups,
+    history,
     jobs,
     openapi,
     options,
@@ -22,6 +23,7 @@ from streams.gateway.routes import (
 
 ROUTES: list[Route[Handler]] = [
     *groups.ROUTES,
+    *history.ROUTES,
     *queues.ROUTES,
     *options.ROUTES,
     *jobs.ROUTES,

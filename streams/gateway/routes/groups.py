@@ -74,5 +74,4 @@ def page_of(call: Call) -> tuple[str | None, int]:
 ROUTES: list[Route[Handler]] = [
     Route("/v1/groups/{group}/queues/{queue}", {"PUT": bind, "DELETE": unbind}),
     Route("/v1/groups/{group}/queues", {"GET": members}),
-    Route("/v1/groups/{group}/messages", {"POST": send}),
 ]

@@ -10,6 +10,7 @@ from streams.fold import Fold, Output, Record
 from streams.folds.deliver import Deliver
 from streams.folds.route import Route
 from streams.folds.rows import MemoryRows
+from streams.partitioner import partition_of
 
 TICK_KEY = b"tick"
 """Key of a Tick, where there is one partition."""
@@ -29,6 +30,12 @@ def key_of(event: Event) -> bytes:
             return TICK_KEY
         case _:
             return event.queue.encode()
+
+
+def tick_key(partition: int, partitions: int) -> bytes:
+    """Return a key that belongs to a partition."""
+    names = (b"tick-%d" % number for number in range(1000))
+    return next(name for name in names if partition_of(name, partitions) == partition)
 
 
 class Feed(Generic[F]):

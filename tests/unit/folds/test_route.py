@@ -318,3 +318,30 @@ def test_a_key_of_another_partition_is_refused(event: Event) -> None:
     feed = route(2, AWAY)
     with pytest.raises(BadRecord, match=f"belongs to partition {1 - AWAY}, not {AWAY}"):
         feed(event)
+
+
+class TestWhatAMessageAsksFor:
+    def test_one_that_has_expired_goes_nowhere(self) -> None:
+        feed = route()
+        feed(Bind("g", "q"))
+        assert feed(Message("m", "g", "me", expires_at=1000), at=1000) == []
+        (routed,) = feed(Message("n", "g", "me", expires_at=1001), at=1000)
+        assert isinstance(routed, Routed)
+
+    def test_without_echo_the_sender_is_left_out(self) -> None:
+        feed = route()
+        feed(Bind("g", "q"), Bind("g", "me"))
+        (routed,) = feed(Message("m", "g", "me", echo=False))
+        assert isinstance(routed, Routed)
+        assert routed.delivery_queues == (("q",),)
+        assert feed(Message("n", "@me", "me", echo=False)) == []
+
+    def test_one_that_deliver_asked_for_counts_once(self) -> None:
+        feed = route()
+        asked = Message("m", "@q", "me", origin=Origin(0, 7, 1))
+        (routed,) = feed(asked)
+        assert isinstance(routed, Routed)
+        assert feed(asked) == []
+        assert feed(Message("other", "@q", "me", origin=Origin(0, 7, 0))) == []
+        # and its id is free for others, long after
+        assert len(feed(Message("m", "@q", "me"))) == 1

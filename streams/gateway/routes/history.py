@@ -1,0 +1,101 @@
+"""The past of a group: reading it from the log, and replaying a span of it into a queue."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from aiohttp import web
+
+from streams.events.records import Message
+from streams.folds.delivery import Delivery
+from streams.gateway import fields as f
+from streams.gateway.admission import Share
+from streams.gateway.answers import bad, json_answer
+from streams.gateway.bodies import json_object, read_body
+from streams.gateway.call import Call, Handler
+from streams.gateway.deliveries import shown
+from streams.gateway.history import Moment
+from streams.gateway.paths import Route, integer, seconds
+from streams.gateway.routes.groups import DEFAULT_PAGE, MAX_PAGE, send
+from streams.gateway.routes.publish import SMALL_BODY_BYTES
+from streams.gateway.routes.queues import MAX_WAIT_SECONDS
+
+LOOK_AGAIN_SECONDS = 0.3
+FIRST = Moment(0)
+
+
+async def read(call: Call) -> web.StreamResponse:
+    """Return messages that were sent to a group, from an offset or a time on."""
+    group = call.destination("group")
+    parameters = call.parameters("from", "to", "limit", "wait")
+    start = _moment("from", parameters.get("from"), "bad_parameter") or FIRST
+    stop = _moment("to", parameters.get("to"), "bad_parameter")
+    limit = integer(parameters, "limit", DEFAULT_PAGE, 1, MAX_PAGE)
+    now = asyncio.get_running_loop().time
+    wait = min(seconds(parameters, "wait", MAX_WAIT_SECONDS), call.bearer.seconds_left)
+    deadline = now() + wait
+    while True:
+        span = await call.parts.history.read(group, start, stop, limit)
+        if span.messages or not span.end or now() >= deadline:
+            messages = [_shown(*found) for found in span.messages]
+            return json_answer({"messages": messages, "next": span.next, "end": span.end})
+        start = Moment(span.next)
+        await asyncio.sleep(LOOK_AGAIN_SECONDS)
+
+
+async def replay(call: Call) -> web.StreamResponse:
+    """Deliver a span of a group's past to a queue, for who came late.
+
+    Sent again within the publish window, it delivers nothing twice.
+    """
+    group, intake = call.destination("group"), call.intake
+    call.parameters()
+    with Share(call.parts.admission) as share:
+        content = json_object(await read_body(call.request, SMALL_BODY_BYTES, share))
+        queue = f.take_id(content, "queue")
+        start = _moment("from", content.pop("from", None), "bad_field") or FIRST
+        stop = _moment("to", content.pop("to", None), "bad_field")
+        limit = f.take_optional_count(content, "limit", 1, MAX_PAGE) or MAX_PAGE
+        f.refuse_rest(content)
+        intake.check_replay(queue)
+        span = await call.parts.history.read(group, start, stop, limit)
+        share.take(sum(len(message.body) for _, _, message in span.messages))
+        records = [
+            intake.replayed(queue, span.partition, offset, at, message)
+            for offset, at, message in span.messages
+        ]
+        if records:
+            await call.parts.publishing.publish_many(records)
+    return json_answer({"replayed": len(records), "next": span.next, "end": span.end})
+
+
+def _shown(offset: int, at: int, message: Message) -> dict[str, Any]:
+    found = shown(0, Delivery(b""), message)
+    del found["seq"]
+    return {"offset": offset, **found, "at": at}
+
+
+def _moment(name: str, value: Any, code: str) -> Moment | None:
+    """Return an offset, or a time in ISO 8601 (UTC where it names no zone)."""
+    if value is None:
+        return None
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(text, str):
+        if re.fullmatch(r"[0-9]{1,18}", text, re.ASCII):
+            return Moment(int(text))
+        try:
+            at = datetime.fromisoformat(text)
+            at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+            return Moment(max(0, int(at.timestamp() * 1000)), is_time=True)
+        except (ValueError, OverflowError):
+            pass
+    raise bad(code, f"{name} must be an offset, or a time as 2030-01-31T12:00:00Z")
+
+
+ROUTES: list[Route[Handler]] = [
+    Route("/v1/groups/{group}/messages", {"GET": read, "POST": send}),
+    Route("/v1/groups/{group}/replays", {"POST": replay}),
+]
