@@ -470,10 +470,16 @@ class Engine(Service):
 
     async def _commit_positions(self) -> None:
         positions, self._positions = self._positions, {}
-        if positions:
-            await self._consumer.commit_positions(
-                {TP(*source): offset for source, offset in positions.items()}
-            )
+        if not positions:
+            return
+        committed = await self._consumer.commit_positions(
+            {TP(*source): offset for source, offset in positions.items()}
+        )
+        if not committed:  # as in a rebalance: later, unless there is something newer by then
+            mine = {(p.source_topic, p.number) for p in self.partitions.values()}
+            for source, offset in positions.items():
+                if source in mine:
+                    self._positions.setdefault(source, offset)
 
     @Service.task
     async def _remind_of_checkpoints(self) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, cast
 
 import aiokafka
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import IllegalStateError, KafkaError, RebalanceInProgressError
 from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as KafkaTP
 from faust.transport.drivers import aiokafka as driver
@@ -40,13 +40,15 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     absent = False
     """Whether the group had a generation without this worker, and the engine has not yet
     looked what happened to its partitions meanwhile."""
+    joining = False
+    """Whether this worker is about to join the next generation."""
     _generation = -1
 
     async def on_start(self) -> None:
         """Start aiokafka's consumer, and note its heartbeats from then on."""
         await super().on_start()
         coordinator = self._ensure_consumer()._coordinator
-        beat = coordinator._do_heartbeat
+        beat, commit = coordinator._do_heartbeat, coordinator._do_commit_offsets
 
         async def noted() -> bool:
             sent = time.monotonic()
@@ -55,7 +57,16 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 self.last_heartbeat = sent
             return accepted
 
+        async def held_back(assignment: Any, offsets: Any) -> None:
+            # Behind a join that waits for the others, on the same connection, a commit would
+            # arrive with a generation that is over by then; and aiokafka answers that by
+            # joining once more, which does the same to the others, and so on.
+            if self.joining:
+                raise RebalanceInProgressError("offsets are committed when it is over")
+            await commit(assignment, offsets)
+
         coordinator._do_heartbeat = noted
+        coordinator._do_commit_offsets = held_back
 
     async def on_thread_stop(self) -> None:
         """Leave the group, so that partitions move at once and not after a session timeout.
@@ -66,12 +77,18 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             self._consumer._coordinator._group_instance_id = None
         await super().on_thread_stop()
 
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Hold commits back until the next assignment."""
+        self.joining = True
+        await super().on_partitions_revoked(revoked)
+
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Pause what is not read through aiokafka, then let Faust take the assignment."""
         # Generations are numbered one by one: with one missed, partitions that this worker
         # has again may have been somebody else's.  What it has lost stops answering at once.
         self.absent = self.absent or generation_id != self._generation + 1
         self._generation = generation_id
+        self.joining = False
         self.assigned = frozenset(assigned)
         self.last_heartbeat = time.monotonic()
         consumer = self._ensure_consumer()
