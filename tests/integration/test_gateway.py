@@ -222,6 +222,7 @@ async def test_many_events_are_confirmed_as_one(client: Client) -> None:
     for worker in (0, 1):
         await client.until(worker, "/v1/queues/bulk-00005", 1, "depth")
         await client.until(worker, "/v1/queues/bulk-09997", 1, "depth")
+        await client.until(worker, "/v1/queues/bulk-00007", 3, "depth")
     _, inbox = await client.ask(0, "GET", "/v1/queues/bulk-00007/messages")
     assert sorted(message["body"] for message in inbox["messages"]) == ["x", "y", "y"]
     seen: list[str] = []
