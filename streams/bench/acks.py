@@ -1,4 +1,4 @@
-"""Acknowledged reads per second through HTTP, from many queues."""
+"""Acknowledged reads per second through HTTP and through WebSockets, from many queues."""
 
 from __future__ import annotations
 
@@ -6,66 +6,93 @@ import asyncio
 import itertools
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 import orjson
+from aiohttp import ClientSession
 
 from streams.bench.fanout import bindings
 from streams.bench.feeding import changes, messages
 from streams.bench.figures import Sample
 from streams.bench.http import Connection
 from streams.bench.stage import Running, Stage
-from streams.bench.usage import WORKER, Usage
+from streams.bench.usage import Usage
+from streams.errors import StreamsError
 from streams.partitioner import partition_of
 from streams.settings import QUEUES
 
 WHAT = (
-    "From full inboxes to empty ones: {connections} connections of one client go through all "
-    "queues; each reads with GET, then acks what it got with POST, whose answer means that "
-    "Kafka has the ack. Once with all of an inbox (about nine messages) in one answer, once "
-    "with one message at a time. The clock stops when the last acked row is gone from `queues`."
+    "From full inboxes to empty ones. By HTTP: {connections} connections of one client go through "
+    "all queues; each reads with GET, then acks what it got with POST, whose answer means that "
+    "Kafka has the ack; once with all of an inbox (about nine messages) in one answer, once with "
+    "one message at a time. By WebSocket: {sockets} connections with {window} subscriptions "
+    "each, every message acked by a frame of its own, whose answer means the same. The clock "
+    "stops when the last acked row is gone from `queues`."
 )
 CONNECTIONS: Final = 64
+SOCKETS: Final = 8
+WINDOW: Final = 64
+"""Queues that one WebSocket is subscribed to at a time."""
 BODY: Final = b"x" * 128
 ALL: Final = 1000
+PATIENCE_SECONDS: Final = 30.0
+
+Left = deque[tuple[str, int]]
+"""Queues that are still to be emptied, each with its depth."""
+Empty = Callable[[str, Left], Awaitable[int]]
+"""Empties queues over one connection to the worker at a URL; returns how many were acked."""
 
 
 def measure(stage: Stage) -> list[Sample]:
     """Measure one run."""
-    size = stage.options.size
-    groups = size(2_000, 60)
+    groups = stage.options.size(2_000, 60)
     pairs = list(bindings(groups))
+    ways: dict[str, tuple[int, Empty]] = {
+        "by HTTP, an inbox at a time": (CONNECTIONS, partial(_read, ALL)),
+        "by HTTP, one at a time": (CONNECTIONS, partial(_read, 1)),
+        "by WebSocket": (SOCKETS, _stream),
+    }
     samples: list[Sample] = []
     with stage.system() as running:
         running.settle(changes("Bind", pairs))
-        empty(running, groups, pairs, "warm", ALL)
-        count, seconds, usage = empty(running, groups, pairs, "all", ALL)
-        samples += [
-            Sample("acked reads, an inbox at a time", count / seconds, "/s"),
-            Sample("worker CPU per acked read", usage.cpu[WORKER] * 1e6 / count, "µs"),
-            *usage.samples(),
-        ]
-        count, seconds, usage = empty(running, groups, pairs, "one", 1)
-        samples += [
-            Sample("acked reads, one at a time", count / seconds, "/s"),
-            Sample("worker CPU per acked read of one", usage.cpu[WORKER] * 1e6 / count, "µs"),
-            *usage.samples("one at a time: "),
-        ]
+        empty(running, groups, pairs, "warm", *ways["by HTTP, an inbox at a time"])
+        for number, (way, (connections, how)) in enumerate(ways.items()):
+            count, seconds, usage = empty(running, groups, pairs, f"{number}", connections, how)
+            samples += [
+                Sample(f"acked reads {way}", count / seconds, "/s"),
+                *usage.micros(f"acked read {way}", count),
+                *usage.samples(f"{way}: "),
+            ]
     return samples
 
 
 def empty(
-    running: Running, groups: int, pairs: list[tuple[str, str]], tag: str, limit: int
+    running: Running,
+    groups: int,
+    pairs: list[tuple[str, str]],
+    tag: str,
+    connections: int,
+    how: Empty,
 ) -> tuple[int, float, Usage]:
-    """Fill all inboxes and empty them, `limit` messages a time; return how many, how long."""
+    """Fill all inboxes and empty them; return how many messages that were, and how long."""
     running.settle(messages((f"f{number}" for number in range(groups)), tag, BODY))
     depths = Counter(queue for _, queue in pairs)
     running.expect(depths, "depth")
     owners = running.positions.look().owners
+    by_owner: dict[str, Left] = {}
+    for queue, depth in depths.items():
+        owner = owners[QUEUES, partition_of(queue.encode(), running.settings.partitions)]
+        by_owner.setdefault(owner, deque()).append((queue, depth))
+
+    async def empty_all() -> int:
+        some = itertools.islice(itertools.cycle(by_owner.items()), connections)
+        return sum(await asyncio.gather(*(how(owner, left) for owner, left in some)))
+
     running.meter.start()
     began = time.monotonic()
-    count = asyncio.run(_read_all(owners, depths, running.settings.partitions, limit))
+    count = asyncio.run(empty_all())
     ends = running.positions.ends(running.settings.queue_events)
     seconds = running.positions.until_folded(QUEUES, ends) - began
     usage = running.meter.read()
@@ -73,24 +100,9 @@ def empty(
     return count, seconds, usage
 
 
-async def _read_all(
-    owners: Mapping[tuple[str, int], str], depths: Mapping[str, int], partitions: int, limit: int
-) -> int:
-    """Read and ack everything over all connections; return how many messages that were."""
-    by_owner: dict[str, deque[tuple[str, int]]] = {}
-    for queue, depth in depths.items():
-        owner = owners[QUEUES, partition_of(queue.encode(), partitions)]
-        by_owner.setdefault(owner, deque()).append((queue, depth))
-    turns = itertools.cycle(by_owner)
-    readers = []
-    for _ in range(CONNECTIONS):
-        owner = next(turns)
-        readers.append(_read_some(await Connection.open(owner), by_owner[owner], limit))
-    return sum(await asyncio.gather(*readers))
-
-
-async def _read_some(connection: Connection, left: deque[tuple[str, int]], limit: int) -> int:
-    """Empty one queue after the other; return how many messages were acked."""
+async def _read(limit: int, url: str, left: Left) -> int:
+    """Empty one queue after the other by HTTP, so many messages at a time."""
+    connection = await Connection.open(url)
     count = 0
     while left:
         queue, depth = left.popleft()
@@ -104,4 +116,39 @@ async def _read_some(connection: Connection, left: deque[tuple[str, int]], limit
             depth -= len(found)
             count += len(found)
     connection.close()
+    return count
+
+
+async def _stream(url: str, left: Left) -> int:
+    """Empty many queues at a time over one WebSocket."""
+    count = 0
+    last: dict[str, int] = {}
+    unread: dict[str, int] = {}
+    async with ClientSession() as session, session.ws_connect(f"{url}/v1/stream") as socket:
+
+        async def say(**frame: str | int) -> None:
+            await socket.send_str(orjson.dumps(frame).decode())
+
+        async def subscribe() -> None:
+            if left:
+                queue, unread[queue] = left.popleft()
+                await say(type="subscribe", queue=queue, after=0, credit=unread[queue])
+
+        for _ in range(WINDOW):
+            await subscribe()
+        while unread:
+            frame = orjson.loads(await socket.receive_str(timeout=PATIENCE_SECONDS))
+            kind, queue = frame["type"], frame.get("queue")
+            if kind == "message":
+                last[queue] = frame["seq"]
+                unread[queue] -= 1
+                count += 1
+                await say(type="ack", queue=queue, upto=last[queue])
+            elif kind == "acked":
+                if not unread[queue] and frame["upto"] == last[queue]:
+                    del unread[queue]
+                    await say(type="unsubscribe", queue=queue)
+                    await subscribe()
+            elif kind not in ("subscribed", "unsubscribed"):
+                raise StreamsError(f"a frame that was not expected: {frame}")
     return count

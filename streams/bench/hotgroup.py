@@ -70,8 +70,10 @@ def _binds(running: Running, members: int, small: list[str]) -> list[Sample]:
     large = running.drain(changes("Bind", ((HOT, f"new{n}") for n in range(count))))
     few = running.drain(changes("Bind", ((group, f"more{n}") for n, group in enumerate(small))))
     return [
-        Sample(f"bind in a group of {SMALL}", few.seconds * 1e6 / count, "µs"),
-        Sample(f"bind in a group of {members:,}", large.seconds * 1e6 / count, "µs"),
+        Sample(f"bind in a group of {SMALL}", few.seconds * 1e6 / count, "µs", "bind", SMALL),
+        Sample(
+            f"bind in a group of {members:,}", large.seconds * 1e6 / count, "µs", "bind", members
+        ),
         Sample("the second, in terms of the first", 100 * large.seconds / few.seconds, "%"),
         Sample(f"worker CPU per bind in a group of {SMALL}", few.worker_micros, "µs"),
         Sample(f"worker CPU per bind in a group of {members:,}", large.worker_micros, "µs"),

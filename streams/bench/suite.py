@@ -59,7 +59,10 @@ BENCHES: Final = {
     "hotgroup": Bench(
         hotgroup.WHAT.format(members=hotgroup.MEMBERS, rate=hotgroup.RATE), hotgroup.measure
     ),
-    "acks": Bench(acks.WHAT.format(connections=acks.CONNECTIONS), acks.measure),
+    "acks": Bench(
+        acks.WHAT.format(connections=acks.CONNECTIONS, sockets=acks.SOCKETS, window=acks.WINDOW),
+        acks.measure,
+    ),
     "matrix": Bench(
         matrix.WHAT.format(rate=matrix.RATE, large_rate=matrix.LARGE_RATE),
         matrix.measure,
