@@ -66,6 +66,8 @@ def groups(logs: list[list[Record]], window_ms: int) -> Groups:
                     result.receivers[place] = {
                         queue for group, queue in result.bound if group == event.group
                     }
+                if not event.echo:
+                    result.receivers[place].discard(event.sender)
     return result
 
 

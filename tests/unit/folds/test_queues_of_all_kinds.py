@@ -11,12 +11,13 @@ from typing import Any
 
 import orjson
 import pytest
+import semantics
 from feeding import tick_key
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from reference import Reference, Told
 from test_invariants import PARTITIONS, back, counts, kept, partitions, steps, tables
-from two_logs import TABLES, TwoLogs
+from two_logs import TABLES, WINDOW_MS, TwoLogs
 
 from streams.events.codec import decode, encode
 from streams.events.records import (
@@ -241,6 +242,15 @@ def test_queues_are_what_their_log_says(script: list[tuple[Any, ...]], chunk: in
             timer = read_timer(suffix)
             due.append((timer.due, timer.kind.decode(), timer.queue))
         assert sorted(due) == sorted(timer[:3] for timer in reference._timers())
+
+    # I1 and I2: what was sent, by clients and by the fold, was sent on to each receiver once
+    expected = semantics.groups(world.logs["group-events"], WINDOW_MS)
+    got: list[tuple[semantics.Place, str]] = []
+    for name, sent_on in semantics.queues(world.logs["queue-events"], SEQS_PER_RECORD).got.items():
+        got += [(place, name) for _, place in sent_on]
+    assert sorted(got) == sorted(
+        (place, name) for place, names in expected.receivers.items() for name in names
+    )
 
     # What was asked for was asked for, once
     told = sum((reference.told for reference in references), Counter[Told]())
