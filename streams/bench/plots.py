@@ -24,6 +24,7 @@ def draw_lines(outcome: Outcome, folder: Path) -> list[Path]:
 
 def _draw(outcome: Outcome, unit: str, lines: dict[str, list[Figure]], path: Path) -> Path:
     from matplotlib.figure import Figure as Drawing
+    from matplotlib.ticker import StrMethodFormatter
 
     drawing = Drawing(figsize=(7, 4.2), layout="constrained")
     axes = drawing.add_subplot()
@@ -36,7 +37,8 @@ def _draw(outcome: Outcome, unit: str, lines: dict[str, list[Figure]], path: Pat
         axes.errorbar(places, medians, yerr=[below, above], marker="o", capsize=3, label=name)
     axes.set_xscale("log")
     axes.set_ylim(bottom=0)
-    axes.set_ylabel(unit)
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.set_ylabel("per second" if unit == "/s" else unit)
     axes.set_xlabel(X_LABELS.get(outcome.name, ""))
     axes.set_title(outcome.name)
     axes.grid(visible=True, alpha=0.3)

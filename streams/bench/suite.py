@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +24,7 @@ from streams.bench import (
 from streams.bench.figures import Sample, collect
 from streams.bench.machine import describe_machine, describe_settings, describe_versions
 from streams.bench.report import Outcome
-from streams.bench.stage import Options, Stage, stage
+from streams.bench.stage import PATIENT_SECONDS, Options, Stage, stage
 from streams.commands.progress import say
 from streams.settings import Settings
 
@@ -100,7 +100,9 @@ def conditions(settings: Settings, options: Options) -> dict[str, Any]:
         "taken_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": describe_machine(),
         "versions": describe_versions(),
-        "settings": describe_settings(settings),
+        "settings": describe_settings(
+            replace(settings, session_timeout_seconds=float(PATIENT_SECONDS))
+        ),
         "options": asdict(options),
     }
 
