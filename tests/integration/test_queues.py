@@ -130,6 +130,9 @@ async def test_what_expires_is_gone_in_time(client: Client) -> None:
 
 async def test_what_is_transient_needs_a_session(client: Client) -> None:
     await client.send("tim", "nobody there", persistent=False)
+    await client.send("tim", "first")
+    (first,) = await client.bodies("tim", ["first"])
+    await client.do("POST", "/v1/queues/tim/acks", {"upto": first["seq"]})
     await client.do("PUT", "/v1/queues/tim/sessions/s")
     await client.send("tim", "now", persistent=False)
     await client.send("tim", "kept")
