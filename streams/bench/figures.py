@@ -83,7 +83,7 @@ def times_better(ours: Figure, other: Figure) -> float | None:
     above, below = ours.median, other.median
     if not ours.more_is_better:
         above, below = below, above
-    return above / below if below > 0 else None
+    return above / below if above > 0 and below > 0 else None
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:

@@ -29,7 +29,7 @@ WHAT = (
 SCALE: Final = 4.0
 READERS: Final = 500
 STOCK_SHARE: Final = 0.02
-WARM_SECONDS: Final = 5.0
+WARM_SECONDS: Final = 10.0
 TICK_SECONDS: Final = 0.002
 
 

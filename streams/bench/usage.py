@@ -98,13 +98,13 @@ class Meter:
         return found
 
     def _threads(self) -> dict[str, float]:
-        found: defaultdict[str, float] = defaultdict(float)
+        found: dict[str, float] = {}
         for process in self._processes.get(WORKER, ()):
             for thread in process.threads():
                 kind = _kind_of_thread(process.pid, thread.id)
                 if kind is not None:
-                    found[kind] += thread.user_time + thread.system_time
-        return found
+                    found[kind] = found.get(kind, 0.0) + thread.user_time + thread.system_time
+        return dict(sorted(found.items()))
 
 
 class PeakMemory:
