@@ -63,8 +63,8 @@ async def _damage(scene: Scene, how: object) -> None:
     """Damage a file of every database of one worker: once after a clean stop, once after none."""
     assert callable(how)
     worker = scene.workers[0]
-    scene.touch(worker)
     for number in (signal.SIGTERM, signal.SIGKILL):
+        scene.touch(worker)
         before = scene.log_text(worker).count(REBUILT)
         await scene.end(worker, number)
         victims = list(_victims(worker))

@@ -17,8 +17,8 @@ STEPS = ("outputs", "changelog", "marker", "database", "commit")
 def _kill_at(step: str) -> Act:
     async def act(scene: Scene) -> None:
         worker = scene.workers[0]
-        scene.touch(worker)
         for table in (MEMBERS, QUEUES):
+            scene.touch(worker)
             worker.set_trap(f"{table}/*", step, "kill")
             await scene.until_sprung(worker)
             await scene.until_ready(1.0)

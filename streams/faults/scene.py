@@ -100,6 +100,7 @@ class Scene:
         """What the fault itself found not to be as it should."""
         self.poison = 0
         self.untouched: set[TablePartition] = set()
+        self._touched = False
         self.answers = Answers()
         self.load: Load
         self.watch: Watch
@@ -248,10 +249,15 @@ class Scene:
         await self.until(lambda: worker.sprung, seconds, f"{worker.name} comes to no such step")
 
     def touch(self, *workers: Worker) -> None:
-        """Declare whose partitions a fault is about to touch: all others must go on."""
+        """Declare whose partitions a fault is about to touch: all others must go on.
+
+        Said again, it leaves those that neither time were touched.
+        """
         urls = {worker.url for worker in workers}
         owners = self.watch.owners()
-        self.untouched = {key for key, url in owners.items() if url not in urls}
+        others = {key for key, url in owners.items() if url not in urls}
+        self.untouched = self.untouched & others if self._touched else others
+        self._touched = True
 
     async def end(self, worker: Worker, number: signal.Signals = signal.SIGKILL) -> None:
         """Have a worker end, and stay away."""
