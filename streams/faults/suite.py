@@ -182,6 +182,8 @@ class Suite:
             await fault.act(scene)
             await asyncio.sleep(AFTER_SECONDS)
             stalls = scene.watch.measured()
+            if scene.watch.rebalances:
+                scene.notes.append(f"rebalanced {scene.watch.rebalances} times")
             await scene.load.stop_sending()
             unfinished = [await settle(scene)]
             await scene.load.stop_reading()

@@ -45,6 +45,13 @@ class Watch:
         self._moved: dict[TablePartition, tuple[int, float]] = {}
         self._stalls: dict[TablePartition, float] = {}
         self._measuring = False
+        self._generation = 0
+        self._began_at = 0
+
+    @property
+    def rebalances(self) -> int:
+        """How often the group rebalanced since `measure`."""
+        return self._generation - self._began_at
 
     def add(self, url: str) -> None:
         """Watch one more worker."""
@@ -71,6 +78,7 @@ class Watch:
         self._moved = {key: (self._moved.get(key, (0, 0.0))[0], now) for key in self.every}
         self._stalls = dict.fromkeys(self.every, 0.0)
         self._measuring = True
+        self._began_at = self._generation
 
     def measured(self) -> dict[TablePartition, float]:
         """End measuring; return the longest time without progress of each partition."""
@@ -119,6 +127,7 @@ class Watch:
             ready = await self._client.ask("GET", "/readyz", url=url, seconds=ANSWER_SECONDS)
             if status.good and isinstance(status.content, dict):
                 sight.at = began
+                self._generation = max(self._generation, status.content.get("generation") or 0)
                 sight.ready = ready.good
                 sight.rows = {
                     (row["table"], row["partition"]): row
