@@ -8,6 +8,7 @@ import time
 
 from streams.commands.progress import say
 from streams.faults.catalogue import FAULTS, Fault
+from streams.faults.killing import FOR_THREE
 from streams.faults.load import Plan
 from streams.faults.scene import Scene
 
@@ -39,5 +40,6 @@ def mix(minutes: float, seed: int) -> Fault:
         act,
         workers=2,
         linked=True,
+        settings=FOR_THREE,
         plan=lambda seed: Plan(seed, posts=15, changes=15, direct_changes=30, sessions=2),
     )
