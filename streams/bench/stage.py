@@ -239,8 +239,9 @@ def stage(settings: Settings, options: Options) -> Iterator[Stage]:
         broker = None
         if not settings.brokers_given:
             broker = EmbeddedKafka(folder / "broker")
-            stack.callback(shutil.rmtree, broker.data, ignore_errors=True)
             broker.start(show_download)
+            for node in broker.nodes:
+                stack.callback(shutil.rmtree, node.folder / "log", ignore_errors=True)
             stack.callback(broker.stop)
             settings = replace(settings, brokers=broker.brokers, brokers_given=True)
         yield Stage(settings, options, folder, broker)
