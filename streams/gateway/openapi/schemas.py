@@ -73,6 +73,8 @@ LONG: Schema = {"type": "integer", "format": "int64", "minimum": 0, "maximum": M
 COUNT: Schema = {"type": "integer", "minimum": 0}
 TEXT: Schema = {"type": "string"}
 FLAG: Schema = {"type": "boolean"}
+MOMENT_IN_JSON: Schema = {"anyOf": [ref("Moment"), COUNT, {"type": "null"}]}
+"""An offset may be a number there."""
 BASE64: Schema = {
     "type": "string",
     "contentEncoding": "base64",
@@ -179,8 +181,8 @@ SCHEMAS: dict[str, Schema] = {
     "Replay": obj(
         {"queue": ref("Id")},
         {
-            "from": or_null(ref("Moment")),
-            "to": or_null(ref("Moment")),
+            "from": MOMENT_IN_JSON,
+            "to": MOMENT_IN_JSON,
             "limit": or_null({"type": "integer", "minimum": 1, "maximum": 1000}),
         },
     ),
