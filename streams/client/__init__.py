@@ -15,6 +15,7 @@ It needs aiohttp alone.  `streams.client.direct` writes to Kafka without a worke
 
 from streams.client.client import Client
 from streams.client.errors import ClientClosed, ClientError, Refused, Unavailable
+from streams.client.jobs import Job
 from streams.client.messages import Delivery, Draft, Published, QueueSummary
 from streams.client.session import Session
 from streams.client.subscription import Subscription
@@ -25,6 +26,7 @@ __all__ = [
     "ClientError",
     "Delivery",
     "Draft",
+    "Job",
     "Published",
     "QueueSummary",
     "Refused",

@@ -13,6 +13,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any
 
+from streams.client.jobs import Job
 from streams.client.messages import Delivery, Draft, Published, QueueSummary, delivery
 from streams.client.requests import Requests, path
 from streams.client.session import Session
@@ -81,8 +82,11 @@ class Client:
         kind: str = "text",
         headers: Mapping[str, str] | None = None,
         id: str | None = None,
-        expires_at: datetime | None = None,
+        expires_at: datetime | int | None = None,
         persistent: bool = True,
+        echo: bool = True,
+        receipt: bool = False,
+        priority: int | None = None,
     ) -> Published:
         """Send a message to a group; returns once Kafka has it.
 
@@ -103,6 +107,9 @@ class Client:
                 id=id or str(uuid.uuid4()),
                 expires_at=expires_at,
                 persistent=persistent,
+                echo=echo,
+                receipt=receipt,
+                priority=priority,
             )
         )
 
@@ -115,8 +122,11 @@ class Client:
         kind: str = "text",
         headers: Mapping[str, str] | None = None,
         id: str | None = None,
-        expires_at: datetime | None = None,
+        expires_at: datetime | int | None = None,
         persistent: bool = True,
+        echo: bool = True,
+        receipt: bool = False,
+        priority: int | None = None,
     ) -> Published:
         """Send a message directly to one queue; as `publish`."""
         return await self.publish_draft(
@@ -129,6 +139,9 @@ class Client:
                 id=id or str(uuid.uuid4()),
                 expires_at=expires_at,
                 persistent=persistent,
+                echo=echo,
+                receipt=receipt,
+                priority=priority,
             )
         )
 
@@ -278,6 +291,65 @@ class Client:
             await self.ack(delivery.queue, upto=delivery.seq)
         else:
             await self.ack(delivery.queue, seqs=[delivery.seq])
+
+    # Jobs and options -----------------------------------------------------------------
+
+    async def lease(
+        self,
+        queue: str,
+        *,
+        limit: int = 1,
+        visibility: float | None = None,
+        wait: float = 0.0,
+        consumer: str | None = None,
+    ) -> list[Job]:
+        """Take messages as one of several consumers; wait up to `wait` seconds for the first.
+
+        Others get what is not acknowledged within `visibility` seconds, 30 as a rule.
+        """
+        name = consumer or str(uuid.uuid4())
+        content: dict[str, Any] = {"limit": limit, "consumer": name}
+        if visibility is not None:
+            content["visibility_seconds"] = visibility
+        where = path("v1", "queues", queue, "leases") + f"?wait={wait:g}"
+        answer = await self.requests.ask("POST", where, content, wait=wait)
+        return [Job(delivery(queue, one, self), name, self) for one in answer["messages"]]
+
+    async def nack(
+        self,
+        queue: str,
+        seqs: Sequence[int],
+        *,
+        outcome: str = "retry",
+        delay: float = 0.0,
+        consumer: str | None = None,
+    ) -> None:
+        """Give deliveries back (`retry`), up (`reject`), or keep them longer (`extend`)."""
+        content = {"seqs": list(seqs), "outcome": outcome, "delay_seconds": delay}
+        if consumer is not None:
+            content["consumer"] = consumer
+        await self.requests.ask("POST", path("v1", "queues", queue, "nacks"), content)
+
+    async def options(self, queue: str) -> dict[str, Any]:
+        """Return the options of a queue."""
+        answer: dict[str, Any] = await self.requests.ask(
+            "GET", path("v1", "queues", queue, "options")
+        )
+        return answer
+
+    async def configure(self, queue: str, **options: str | float | None) -> None:
+        """Set all options of a queue, by their names in `options`; others become the usual."""
+        await self.requests.ask("PUT", path("v1", "queues", queue, "options"), options)
+
+    async def purge(self, queue: str) -> None:
+        """Drop all messages of a queue."""
+        await self.requests.ask("POST", path("v1", "queues", queue, "purge"))
+
+    async def delete(self, queue: str, *, erase: bool = False) -> dict[str, Any] | None:
+        """Delete a queue; with `erase`, return what the logs hold of it still."""
+        where = path("v1", "queues", queue) + ("?erase=true" if erase else "")
+        answer: dict[str, Any] | None = await self.requests.ask("DELETE", where)
+        return answer
 
     # Sessions -------------------------------------------------------------------------
 

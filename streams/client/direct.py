@@ -17,10 +17,10 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from streams.client.errors import ClientClosed, Unavailable
-from streams.client.messages import Draft, Published
+from streams.client.messages import Draft, Published, milliseconds
 from streams.errors import TooLarge
 from streams.events.codec import encode
-from streams.events.records import MAX_BODY, MAX_RECORD, Bind, Message, Unbind
+from streams.events.records import MAX_BODY, MAX_RECORD, NORMAL_PRIORITY, Bind, Message, Unbind
 from streams.ids import check_group, check_id, direct_group
 
 CONFIRM_SECONDS = 30.0
@@ -123,7 +123,8 @@ class DirectProducer:
         body = draft.body.encode() if isinstance(draft.body, str) else draft.body
         if len(body) > MAX_BODY:
             raise TooLarge(f"a body of {len(body)} bytes is over the limit of {MAX_BODY}")
-        expires = draft.expires_at
+        expires = None if draft.expires_at is None else milliseconds(draft.expires_at)
+        priority = NORMAL_PRIORITY if draft.priority is None else draft.priority
         message = Message(
             id=draft.id,
             group=group,
@@ -132,8 +133,11 @@ class DirectProducer:
             headers=draft.headers,
             body=body,
             at=_now(),
-            expires_at=None if expires is None else int(expires.timestamp() * 1000),
+            expires_at=expires,
             persistent=draft.persistent,
+            echo=draft.echo,
+            receipt=draft.receipt,
+            priority=priority,
         )
         return self._send(key, encode(message), "Message")
 

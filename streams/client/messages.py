@@ -28,14 +28,20 @@ class Draft:
     kind: str = "text"
     headers: Mapping[str, str] = field(default_factory=dict)
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
-    expires_at: datetime | None = None
-    """After this it is not delivered any more; with a time zone."""
+    expires_at: datetime | int | None = None
+    """After this it is not delivered any more; with a time zone, or milliseconds."""
     persistent: bool = True
+    echo: bool = True
+    """Whether the queue that has the sender's id gets it too."""
+    receipt: bool = False
+    """Whether that queue is told when a receiver acknowledges."""
+    priority: int | None = None
+    """0 to 9: competing consumers get higher ones first; 4 as a rule."""
 
     def __post_init__(self) -> None:
         if (self.group is None) == (self.queue is None):
             raise ValueError("a draft needs either a group or a queue")
-        if self.expires_at is not None and self.expires_at.tzinfo is None:
+        if isinstance(self.expires_at, datetime) and self.expires_at.tzinfo is None:
             raise ValueError("expires_at needs a time zone")
 
     def fields(self) -> dict[str, Any]:
@@ -52,7 +58,13 @@ class Draft:
         if self.headers:
             content["headers"] = dict(self.headers)
         if self.expires_at is not None:
-            content["expires_at"] = int(self.expires_at.timestamp() * 1000)
+            content["expires_at"] = milliseconds(self.expires_at)
+        if not self.echo:
+            content["echo"] = False
+        if self.receipt:
+            content["receipt"] = True
+        if self.priority is not None:
+            content["priority"] = self.priority
         if not self.persistent:
             content["persistent"] = False
         return content
@@ -124,6 +136,11 @@ class Delivery:
             Unavailable: Kafka did not confirm in time; it may be delivered again.
         """
         await self._source.acknowledge(self, cumulative=cumulative)
+
+
+def milliseconds(moment: datetime | int) -> int:
+    """Return a time in milliseconds since the epoch."""
+    return moment if isinstance(moment, int) else int(moment.timestamp() * 1000)
 
 
 def delivery(queue: str, content: Mapping[str, Any], source: Acknowledges) -> Delivery:

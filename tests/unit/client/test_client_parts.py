@@ -118,3 +118,15 @@ async def test_a_subscription_needs_a_prefetch_and_ends_with_its_client() -> Non
         with pytest.raises(Unavailable):
             await client.queue("q")
     assert await asyncio.wait_for(waiting, 1) is None
+
+
+def test_a_draft_says_what_is_not_as_usual() -> None:
+    draft = Draft("x", group="g", id="i", expires_at=7, echo=False, receipt=True, priority=0)
+    assert draft.fields() == {
+        "id": "i",
+        "body": "x",
+        "expires_at": 7,
+        "echo": False,
+        "receipt": True,
+        "priority": 0,
+    }
