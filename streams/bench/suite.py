@@ -42,7 +42,7 @@ class Bench:
     most_runs: int = 1000
 
 
-BENCHES: Final = {
+BENCHES: Final[dict[str, Bench]] = {
     "churn": Bench(churn.WHAT, churn.measure, churn.measure_stock),
     "fanout": Bench(fanout.WHAT.format(body=fanout.BODY), fanout.measure, fanout.measure_stock),
     "latency": Bench(
@@ -70,6 +70,24 @@ BENCHES: Final = {
     ),
     "ceiling": Bench(ceiling.WHAT, ceiling.measure),
 }
+
+
+def measure_baseline(stage: Stage) -> list[Sample]:
+    """Measure the baseline alone, at all that it can be held against."""
+    return [
+        replace(sample, name=f"{name}: {sample.name}")
+        for name, bench in BENCHES.items()
+        if bench.measure_stock is not None
+        for sample in bench.measure_stock(stage)
+    ]
+
+
+ALL: Final = tuple(BENCHES)
+"""What `all` runs: each compares itself with the baseline, which needs no run of its own."""
+BENCHES["baseline"] = Bench(
+    "Stock Faust alone, at all that the other benches compare it with; `all` leaves this out.",
+    measure_baseline,
+)
 
 
 def run(name: str, settings: Settings, options: Options) -> Outcome:

@@ -86,7 +86,7 @@ class bench(StreamsCommand):
         )
         outcomes = []
         failed = 0
-        for one in suite.BENCHES if name == "all" else (name,):
+        for one in suite.ALL if name == "all" else (name,):
             try:
                 outcome = suite.run(one, settings, options)
             except StreamsError as error:
