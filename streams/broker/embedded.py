@@ -161,7 +161,10 @@ class EmbeddedKafka:
     def _cluster_id(self) -> str:
         path = self.data / "cluster-id"
         if not path.exists():
-            path.write_text(urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="))
+            made = "-"
+            while made.startswith("-"):  # Kafka's tool would take it for an option
+                made = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            path.write_text(made)
         return path.read_text().strip()
 
 
