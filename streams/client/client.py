@@ -315,6 +315,33 @@ class Client:
         answer = await self.requests.ask("POST", where, content, wait=wait)
         return [Job(delivery(queue, one, self), name, self) for one in answer["messages"]]
 
+    async def history(
+        self, group: str, *, from_: str | int = 0, to: str | int | None = None
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Yield what was sent to a group, as JSON, between two offsets or ISO 8601 times."""
+        where = path("v1", "groups", group, "messages") + f"?limit={PAGE}"
+        stop = "" if to is None else "&to=" + path(str(to))[1:]
+        end = False
+        while not end:
+            start = path(str(from_))[1:]
+            answer = await self.requests.ask("GET", f"{where}&from={start}{stop}")
+            for one in answer["messages"]:
+                yield one
+            from_, end = answer["next"], answer["end"]
+
+    async def replay(
+        self, group: str, queue: str, *, from_: str | int = 0, to: str | int | None = None
+    ) -> int:
+        """Deliver a span of a group's past to a queue; return how many messages that were."""
+        count, end = 0, False
+        while not end:
+            content = {"queue": queue, "from": str(from_), "to": None if to is None else str(to)}
+            where = path("v1", "groups", group, "replays")
+            answer = await self.requests.ask("POST", where, content)
+            count += answer["replayed"]
+            from_, end = answer["next"], answer["end"]
+        return count
+
     async def nack(
         self,
         queue: str,

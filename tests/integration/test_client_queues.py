@@ -66,3 +66,12 @@ async def test_a_queue_is_purged_and_deleted(client: Client) -> None:
     report = await client.delete("old", erase=True)
     assert report is not None
     assert report["queue"] == "old"
+
+
+async def test_the_past_is_read_and_replayed(client: Client) -> None:
+    for text in ("one", "two"):
+        await client.publish("told", text)
+    assert [one["body"] async for one in client.history("told")] == ["one", "two"]
+    assert await client.replay("told", "late") == 2
+    (first, *_) = await client.inbox("late", wait=10)
+    assert (first.text, first.headers["replay-group"]) == ("one", "told")
