@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -259,10 +260,16 @@ async def test_what_is_no_stream_is_refused(cluster: Cluster) -> None:
             if code == 1003:
                 await socket.send_bytes(frame)
             else:
-                await socket.send_str(frame.decode())
+                # The worker need not read to the end what is too long: it may be gone by then,
+                # and a reset connection may have lost the code.
+                with contextlib.suppress(ConnectionError):
+                    await socket.send_str(frame.decode())
             message = await socket.receive(timeout=10)
-            assert message.type is aiohttp.WSMsgType.CLOSE
-            assert message.data == code
+            if code == 1003 or message.type is aiohttp.WSMsgType.CLOSE:
+                assert message.type is aiohttp.WSMsgType.CLOSE
+                assert message.data == code
+            else:
+                assert message.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR)
 
 
 async def test_one_connection_has_a_limit_of_subscriptions(streams: list[Stream]) -> None:
