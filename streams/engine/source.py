@@ -65,7 +65,7 @@ class SourceReader:
     """
 
     POLL_SECONDS = 0.05
-    PACE_SECONDS = 0.002
+    PACE_SECONDS = 0.004
     """Least time between two hand-overs: what comes meanwhile goes on together.
 
     A record that comes alone is not delayed; under load the price of a hand-over is shared.
