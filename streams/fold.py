@@ -8,7 +8,7 @@ RocksDB.  This module imports neither side.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 
@@ -54,6 +54,10 @@ class Rows(Protocol):
 
     def put(self, bucket: bytes, suffix: bytes, value: bytes) -> None:
         """Write the row, over whatever was there."""
+        ...
+
+    def put_many(self, rows: Iterable[tuple[bytes, bytes, bytes]]) -> None:
+        """Write rows (bucket, suffix, value), each over whatever was there."""
         ...
 
     def delete(self, bucket: bytes, suffix: bytes) -> None:

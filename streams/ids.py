@@ -37,10 +37,11 @@ def are_ids(joined: bytes, or_empty: bool = False) -> bool:
         text = joined.decode()
     except UnicodeDecodeError:
         return False
-    if _CONTROL_BUT_NUL.search(text):
+    if not text.replace("\0", "").isprintable() and _CONTROL_BUT_NUL.search(text):
         return False
-    lengths = [len(ident) for ident in joined[:-1].split(b"\0")] if joined else [1]
-    return max(lengths) <= MAX_ID_BYTES and (or_empty or min(lengths) > 0)
+    if not or_empty and (joined.startswith(b"\0") or b"\0\0" in joined):
+        return False
+    return len(joined) <= MAX_ID_BYTES or max(map(len, joined.split(b"\0"))) <= MAX_ID_BYTES
 
 
 def problem(text: str) -> str | None:

@@ -66,7 +66,7 @@ class Checkpoint:
         return next_offset
 
     def _write(self) -> int:
-        rows = list(raw_rows(self.layer))
+        rows = raw_rows(self.layer)
         self.rows = len(rows)
         rows.append((MARKER, pack_marker(self.position)))
         next_offset = self.writer.append(rows)

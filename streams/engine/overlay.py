@@ -7,7 +7,7 @@ drops it.  Reads see live over frozen over database.  Knows nothing of Kafka.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from heapq import merge
 from typing import Protocol
 
@@ -47,6 +47,8 @@ class LayeredRows:
             value = rows.get(suffix, _ABSENT)
             if value is not _ABSENT:
                 return value
+        if self._frozen is None:
+            return self._below.get(bucket + b"\0" + suffix)
         return self._get_below(bucket, suffix)
 
     def _get_below(self, bucket: bytes, suffix: bytes) -> bytes | None:
@@ -119,11 +121,31 @@ class OverlayRows(LayeredRows):
         """Write the row, over whatever was there."""
         rows = self._live.get(bucket)
         if rows is None:
-            rows = self._live[bucket] = {}
-        if suffix not in rows:
-            self.pending += 1
-            self.pending_bytes += len(bucket) + len(suffix) + len(value)
-        rows[suffix] = value
+            self._live[bucket] = {suffix: value}
+        else:
+            known = suffix in rows
+            rows[suffix] = value
+            if known:
+                return
+        self.pending += 1
+        self.pending_bytes += len(bucket) + len(suffix) + len(value)
+
+    def put_many(self, rows: Iterable[tuple[bytes, bytes, bytes]]) -> None:
+        """Write rows (bucket, suffix, value), each over whatever was there."""
+        live, size, count = self._live, 0, 0
+        for bucket, suffix, value in rows:
+            known = live.get(bucket)
+            if known is None:
+                live[bucket] = {suffix: value}
+            elif suffix in known:
+                known[suffix] = value
+                continue
+            else:
+                known[suffix] = value
+            count += 1
+            size += len(bucket) + len(suffix) + len(value)
+        self.pending += count
+        self.pending_bytes += size
 
     def delete(self, bucket: bytes, suffix: bytes) -> None:
         """Remove the row, if it is there.
@@ -169,9 +191,10 @@ class OverlayRows(LayeredRows):
         self._frozen = None
 
 
-def raw_rows(layer: Layer) -> Iterator[tuple[bytes, bytes | None]]:
-    """Yield (raw key, value or None) of a layer's rows, in no order."""
-    for bucket, rows in layer.items():
-        prefix = bucket + SEPARATOR
-        for suffix, value in rows.items():
-            yield prefix + suffix, value
+def raw_rows(layer: Layer) -> list[tuple[bytes, bytes | None]]:
+    """Return (raw key, value or None) of a layer's rows, in no order."""
+    return [
+        (bucket + b"\0" + suffix, value)
+        for bucket, rows in layer.items()
+        for suffix, value in rows.items()
+    ]

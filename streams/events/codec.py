@@ -11,7 +11,8 @@ more is allocated than a small multiple of its size, which is bounded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import fields as fields_of
 from io import BytesIO
 from typing import Any, Final, NamedTuple
@@ -50,10 +51,14 @@ def _load() -> tuple[dict[bytes, _Reader], dict[str, tuple[bytes, Any]]]:
 
 
 _READERS, _WRITERS = _load()
-_PLAIN: Final = {  # what follows `at` in a plain one: nulls
-    _WRITERS["Bind"][0]: ("Bind", b"\0\0"),  # origin, replaces
-    _WRITERS["Unbind"][0]: ("Unbind", b"\0"),  # origin
-}
+# What follows the session of a plain one: `at`, then nulls for what is not there.
+_BIND_TAIL: Final = re.compile(rb"[\x80-\xff]{0,8}[\x00-\x7f]\x00\x00", re.DOTALL).fullmatch
+_MESSAGE: Final = _WRITERS["Message"][0]
+# From `at` on: expires_at, persistent, echo, receipt, priority, origin.
+_MESSAGE_TAIL: Final = re.compile(
+    rb"[\x80-\xff]{0,8}[\x00-\x7f]\x00\x01[\x00\x01]\x00\x08\x00", re.DOTALL
+).fullmatch
+_UNBIND_TAIL: Final = re.compile(rb"[\x80-\xff]{0,8}[\x00-\x7f]\x00", re.DOTALL).fullmatch
 
 
 def encode(record: Event) -> bytes:
@@ -69,9 +74,9 @@ def encode(record: Event) -> bytes:
         values["origin"] = _origin(origin.partition, origin.offset, origin.part)
     if kind is Routed:
         for column in _ID_COLUMNS:
-            values[column] = join_ids(text.encode() for text in values[column])
+            values[column] = join_ids([text.encode() for text in values[column]])
         values["delivery_queues"] = [
-            join_ids(text.encode() for text in queues) for queues in values["delivery_queues"]
+            join_ids([text.encode() for text in queues]) for queues in values["delivery_queues"]
         ]
     return _write(kind.__name__, values)
 
@@ -95,9 +100,9 @@ def decode(data: bytes | None) -> Event:
     return _KINDS[name](**values)
 
 
-def join_ids(ids: Iterable[bytes]) -> bytes:
+def join_ids(ids: Sequence[bytes]) -> bytes:
     """Return a column of ids as Routed has it: a NUL after each."""
-    return b"".join([ident + b"\0" for ident in ids])
+    return b"\0".join(ids) + b"\0" if ids else b""
 
 
 def split_ids(joined: bytes) -> list[bytes]:
@@ -150,50 +155,83 @@ def read(data: bytes | None) -> tuple[str, dict[str, Any]]:
     return name, values  # type: ignore[return-value]
 
 
-def read_change(data: bytes | None) -> tuple[str, str, str, str] | None:
-    """Return type name, group, queue and session of a Bind or Unbind, if it is a plain one.
+def change_prefixes(group: bytes) -> tuple[bytes, bytes] | None:
+    """Return how each Bind and each Unbind of a group begins, or None for a long id.
 
-    Nearly all records of group-events are: of the current schema, no id longer than 63
-    bytes, neither origin nor replaces.  This is several times faster than `read`, which must
-    look at whatever gets None here, and says what is wrong with it.  The session is empty
-    for none.
+    With `read_rest` this reads nearly all records of group-events several times faster than
+    `read` does: those of the current schema, with no id longer than 63 bytes and neither
+    origin nor replaces.
     """
-    if data is None:
+    if not 0 < len(group) < 64:
         return None
-    plain = _PLAIN.get(data[:_HEADER])
-    if plain is None:
-        return None
-    name, nulls = plain
+    column = bytes((2 * len(group),)) + group
+    return _WRITERS["Bind"][0] + column, _WRITERS["Unbind"][0] + column
+
+
+def read_rest(data: bytes, start: int, bind: bool) -> tuple[bytes, bytes] | None:
+    """Return queue and session of a Bind (or Unbind) whose prefix of `start` bytes is known.
+
+    The session is empty for none.  None: `read` must look at it, and says what is wrong with
+    it, if anything is.
+    """
     try:
         # A length below 64 is one byte: twice the length, by Avro's zigzag.
-        group_size = data[10]
-        group_end = 11 + (group_size >> 1)
-        queue_size = data[group_end]
-        end = group_end + 1 + (queue_size >> 1)
-        queue = data[group_end + 1 : end]
-        branch = data[end]
-        end += 1
-        if branch == 0:
-            session, session_size = b"", 0
-        elif branch == 2:
-            session_size = data[end]
-            start = end + 1
-            end = start + (session_size >> 1)
-            session = data[start:end]
-            if not session:
+        size = data[start]
+        end = start + 1 + (size >> 1)
+        queue = data[start + 1 : end]
+        tail = _BIND_TAIL if bind else _UNBIND_TAIL
+        session = b""
+        if data[end] == 2:
+            more = data[end + 1]
+            begin, end = end + 2, end + 2 + (more >> 1)
+            session = data[begin:end]
+            if not session or more & 0x81 or not session.decode().isprintable():
                 return None
+        elif data[end] == 0:
+            end += 1
         else:
             return None
-        last = end  # of the bytes of `at`
-        while data[last] > 127:
-            last += 1
-        if (group_size | queue_size | session_size) & 0x81 or last - end > 8:
+        if size & 0x81 or not queue or not tail(data, end) or not queue.decode().isprintable():
             return None
-        if data[last + 1 :] != nulls:
-            return None
-        return name, data[11:group_end].decode(), queue.decode(), session.decode()
     except (IndexError, UnicodeDecodeError):
         return None
+    return queue, session
+
+
+def is_usual_message(data: bytes) -> bool:
+    """Tell whether `data` is a Message, whole, that wants nothing but to be delivered.
+
+    Nearly all are, and this finds it several times faster than `read`: current schema, ids
+    and kind no longer than 63 bytes, no headers, neither expiry nor receipt, persistent, of
+    normal priority.  False: `read` must look at it.
+    """
+    if not data.startswith(_MESSAGE):
+        return False
+    try:
+        place = _HEADER
+        for _ in range(4):  # id, group, sender, kind
+            size = data[place]
+            if size & 0x81:
+                return False
+            place += 1 + (size >> 1)
+        # One text for all: the lengths between are ASCII, so that no character spans two.
+        data[_HEADER:place].decode()
+        if data[place]:
+            return False
+        size, place = data[place + 1], place + 2
+        if size > 127:  # the size of the body takes two bytes, or three
+            size = size & 127 | (data[place] & 127) << 7
+            place += 1
+            if data[place - 1] > 127:
+                size |= data[place] << 14
+                place += 1
+                if data[place - 1] > 127:
+                    return False
+        if size & 1:
+            return False
+        return _MESSAGE_TAIL(data, place + (size >> 1)) is not None
+    except (IndexError, UnicodeDecodeError):
+        return False
 
 
 def encode_change(

@@ -31,12 +31,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import islice, repeat
 from operator import lt
 from struct import Struct
 from typing import Any, Final
 
-from streams.events.codec import read, split_ids
+from streams.events.codec import is_usual_message, read, split_ids
 from streams.fold import BadRecord, Output, Record, Rows
 from streams.folds import jobs, options
 from streams.folds.asking import Asking
@@ -225,13 +225,18 @@ class Deliver:
         """
         get, put, delete = self._rows.get, self._rows.put, self._rows.delete
         ask = self._asking.change
-        columns = zip(
-            values["change_kinds"],
-            split_ids(values["change_groups"]),
-            split_ids(values["change_queues"]),
-            split_ids(values["change_sessions"]),
-            strict=True,
-        )
+        kinds, sessions = values["change_kinds"], values["change_sessions"]
+        groups, queues = split_ids(values["change_groups"]), split_ids(values["change_queues"])
+        if not sessions.strip(b"\0") and not kinds.strip(b"\1"):  # permanent ones, all bound
+            bound_to = [BINDINGS + queue for queue in queues[first:]]
+            for begin in range(0, len(bound_to), _STEP):
+                end = begin + _STEP
+                some = zip(bound_to[begin:end], groups[first:][begin:end], repeat(b""))
+                self._rows.put_many(some)
+                if end < len(bound_to):
+                    yield
+            return
+        columns = zip(kinds, groups, queues, split_ids(sessions), strict=True)
         for number, (bound, group, queue, session) in enumerate(islice(columns, first, None), 1):
             if not bound:
                 delete(BINDINGS + queue, group)
@@ -255,7 +260,7 @@ class Deliver:
     def _deliver(
         self, offset: int, values: dict[str, Any], arriving: list[Delivery], first: int
     ) -> Iterator[None]:
-        put, arrive, delivered = self._rows.put, self._inboxes.arrive, self.delivered
+        put_many, arrive, delivered = self._rows.put_many, self._inboxes.arrive, self.delivered
         columns = values["delivery_queues"]
         any_options = self._queues.any
         seq = offset * SEQS_PER_RECORD + _count(columns[:first]) + 1
@@ -268,9 +273,10 @@ class Deliver:
                     arrive(queue, pack_seq(seq), delivery, row)
                     seq += 1
             else:  # nearly always: one row for each, and nothing looked up
-                for queue in queues:
-                    put(INBOX + queue, pack_seq(seq), row)
-                    seq += 1
+                inboxes = [INBOX + queue for queue in queues]
+                after = seq + len(queues)
+                put_many(zip(inboxes, map(pack_seq, range(seq, after)), repeat(row)))
+                seq = after
                 self._counts.delivered += len(queues)
                 if delivered is not None:
                     delivered.update(queues)
@@ -381,13 +387,17 @@ def _check_deliveries(values: dict[str, Any]) -> list[Delivery]:
         raise BadRecord(f"more than {SEQS_PER_RECORD} deliveries in one record")
     if not are_ids(b"".join(columns)):
         raise BadRecord("a delivery has an invalid queue id")
-    found = []
-    for message in messages:
-        name, fields = read(message)
-        if name != "Message":
-            raise BadRecord("what is delivered is no Message")
-        found.append(arriving(message, fields))
-    return found
+    return list(map(_arriving, messages))
+
+
+def _arriving(message: bytes) -> Delivery:
+    """Say what is to be known of a Message that is delivered."""
+    if is_usual_message(message):
+        return Delivery(message)
+    name, fields = read(message)
+    if name != "Message":
+        raise BadRecord("what is delivered is no Message")
+    return arriving(message, fields)
 
 
 def _ascending(values: list[Any]) -> bool:

@@ -5,8 +5,7 @@ Of entries and records it knows the form only, not why they are made.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from streams.events.codec import encode_routed, join_ids
 from streams.fold import Output
@@ -20,23 +19,39 @@ CHANGES_PER_RECORD: Final = 8192
 BYTES_PER_RECORD: Final = 512 * 1024
 """Beyond this a record is closed; one entry alone may be larger."""
 
-_Change = tuple[int, int, bytes, bytes, bytes]  # offset, kind, group, queue, session
-_Delivery = tuple[int, int, bytes, list[bytes]]  # offset, part, message, queues
-
 BOUND: Final = 1
 UNBOUND: Final = 0
 
 
 class _Pending:
-    """Entries for one partition, waiting to be one Routed."""
+    """Entries for one partition, waiting to be one Routed: its columns."""
 
-    __slots__ = ("changes", "deliveries", "entries", "size")
+    __slots__ = (
+        "columns",
+        "entries",
+        "groups",
+        "kinds",
+        "messages",
+        "offsets",
+        "origins",
+        "parts",
+        "queues",
+        "sessions",
+        "size",
+    )
 
     def __init__(self) -> None:
         self.size = 0  # bytes, roughly
+        self.offsets: list[int] = []  # of changes, like the four that follow
+        self.kinds = bytearray()
+        self.groups: list[bytes] = []
+        self.queues: list[bytes] = []
+        self.sessions: list[bytes] = []
         self.entries = 0  # queues of all deliveries
-        self.changes: list[_Change] = []
-        self.deliveries: list[_Delivery] = []
+        self.origins: list[int] = []  # of deliveries, like the three that follow
+        self.parts: list[int] = []
+        self.messages: list[bytes] = []
+        self.columns: list[bytes] = []
 
 
 class Packer:
@@ -49,31 +64,39 @@ class Packer:
         self._ready = ready
         self._pending: dict[int, _Pending] = {}
 
-    def change(self, target: int, change: _Change, size: int) -> None:
-        """Add a binding made or dropped; `size` is that of its three ids in bytes."""
+    def change(
+        self, target: int, offset: int, kind: int, group: bytes, queue: bytes, session: bytes
+    ) -> None:
+        """Add a binding made or dropped by the record at `offset`."""
+        size = len(group) + len(queue) + len(session)
         pending = self._pending.get(target)
         if pending is None:
             pending = self._pending[target] = _Pending()
-        elif pending.size + size > BYTES_PER_RECORD or len(pending.changes) == CHANGES_PER_RECORD:
+        elif pending.size + size > BYTES_PER_RECORD or len(pending.offsets) == CHANGES_PER_RECORD:
             pending = self._renew(target, pending)
         pending.size += size + 16
-        pending.changes.append(change)
+        pending.offsets.append(offset)
+        pending.kinds.append(kind)
+        pending.groups.append(group)
+        pending.queues.append(queue)
+        pending.sessions.append(session)
 
-    def delivery(self, target: int, delivery: _Delivery, size: int) -> None:
-        """Add a message for some queues; `size` is that of all their ids in bytes."""
-        _, _, message, queues = delivery
-        size += len(message) + 2 * len(queues) + 16
+    def delivery(
+        self, target: int, offset: int, part: int, message: bytes, column: bytes, count: int
+    ) -> None:
+        """Add a message for `count` queues; `column` has their ids as `join_ids` makes it."""
+        size = len(message) + len(column) + count + 16
         pending = self._pending.get(target)
         if pending is None:
             pending = self._pending[target] = _Pending()
-        elif (
-            pending.size + size > BYTES_PER_RECORD
-            or pending.entries + len(queues) > SEQS_PER_RECORD
-        ):
+        elif pending.size + size > BYTES_PER_RECORD or pending.entries + count > SEQS_PER_RECORD:
             pending = self._renew(target, pending)
         pending.size += size
-        pending.entries += len(queues)
-        pending.deliveries.append(delivery)
+        pending.entries += count
+        pending.origins.append(offset)
+        pending.parts.append(part)
+        pending.messages.append(message)
+        pending.columns.append(column)
 
     def flush(self) -> None:
         """Close all records that are being packed, in order of their partitions."""
@@ -87,27 +110,22 @@ class Packer:
         return fresh
 
     def _close(self, target: int, pending: _Pending) -> None:
-        offsets, kinds, groups, queues, sessions = _columns(pending.changes, 5)
-        origins, parts, messages, receivers = _columns(pending.deliveries, 4)
-        bound = kinds.count(BOUND)
+        bound = pending.kinds.count(BOUND)
         self._counts.binds += bound
-        self._counts.unbinds += len(kinds) - bound
+        self._counts.unbinds += len(pending.kinds) - bound
         self._counts.deliveries += pending.entries
+        queues = pending.queues
         value = encode_routed(
             self._source,
-            offsets,
-            bytes(kinds),
-            join_ids(groups),
+            pending.offsets,
+            bytes(pending.kinds),
+            join_ids(pending.groups),
             join_ids(queues),
-            join_ids(sessions),
-            origins,
-            parts,
-            messages,
-            [join_ids(some) for some in receivers],
+            join_ids(pending.sessions),
+            pending.origins,
+            pending.parts,
+            pending.messages,
+            pending.columns,
         )
-        first = queues[0] if queues else receivers[0][0]
+        first = queues[0] if queues else pending.columns[0].partition(b"\0")[0]
         self._ready.append(Output(self._topic, target, first, value, "Routed"))
-
-
-def _columns(entries: Sequence[tuple[Any, ...]], width: int) -> Sequence[tuple[Any, ...]]:
-    return tuple(zip(*entries, strict=True)) if entries else ((),) * width

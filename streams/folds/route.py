@@ -23,13 +23,15 @@ Each is read in a time that does not depend on the size of any group.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from struct import Struct
 from typing import Any, Final
 
-from streams.events.codec import encode_message, read, read_change
+from streams.events.codec import change_prefixes, encode_message, join_ids, read, read_rest
 from streams.events.records import MAX_BODY, MAX_MESSAGE, MAX_PRIORITY
 from streams.fold import BadRecord, Output, Record, Rows
 from streams.folds.counts import Counts
+from streams.folds.fans import LARGEST, Fan, Fans
 from streams.folds.packing import BOUND, QUEUES_PER_ENTRY, UNBOUND, Packer
 from streams.ids import DIRECT, is_destination, is_id
 from streams.partitioner import partition_of
@@ -44,6 +46,7 @@ _TIME: Final = b"t"
 _WATERMARKS: Final = b"w"
 
 _PURGED_PER_MESSAGE: Final = 64
+_GROUPS_KNOWN: Final = 4096
 _STEP: Final = 1000  # members between two turns of the event loop
 
 _partition = Struct(">H")
@@ -70,74 +73,103 @@ class Route:
         self._partitions = partitions
         self._window = window_ms
         self._packer = Packer(queue_topic, partition, self.ready, self._counts)
+        self._fans = Fans()
+        # What the short cut needs of each group: its bucket, how its Binds and Unbinds begin.
+        self._known: dict[bytes | None, tuple[bytes, bytes, bytes]] = {}
+        self._rows_of = [_partition.pack(number) for number in range(partitions)]
         self._oldest = 0  # no message id that is remembered is older than this log time
 
     def apply(self, record: Record) -> Iterator[None] | None:
         """Fold a Bind, Unbind or Message (`streams.fold.Fold.apply`)."""
-        plain = read_change(record.value)
-        if plain is not None:
-            name, group, queue, session = plain
-            origin = replaces = None
-        else:
-            name, values = read(record.value)
-            if name == "Message":
-                return self._message(record, values)
-            if name not in ("Bind", "Unbind"):
-                raise BadRecord(f"{name} is no event of a group")
-            group, queue, origin = values["group"], values["queue"], values["origin"]
-            session, replaces = values["session"] or "", values.get("replaces")
-            if values["session"] == "":
-                raise BadRecord("the session is no valid id")
-        if not is_id(group):
-            raise BadRecord("the group is no valid id")
-        if group[0] == DIRECT:
-            raise BadRecord(f"no queue can be bound to a group that begins with {DIRECT}")
-        if not is_id(queue):
-            raise BadRecord("the queue is no valid id")
-        if session and not is_id(session):
-            raise BadRecord("the session is no valid id")
-        self._check_key(record, group.encode())
-        if origin is None or self._is_new(origin):
-            if name == "Bind":
-                self._bind(record.offset, group, queue, session, replaces)
-            else:
-                self._unbind(record.offset, group, queue, session)
+        _, offset, _, key, value = record
+        known = self._known.get(key)
+        if known is not None and value is not None:  # the short cut of nearly all records
+            bucket, bind, unbind = known
+            if value.startswith(bind):
+                plain = read_rest(value, len(bind), True)
+                if plain is not None:
+                    self._bind(offset, bucket, *plain, None)
+                    return None
+            elif value.startswith(unbind):
+                plain = read_rest(value, len(unbind), False)
+                if plain is not None:
+                    self._unbind(offset, bucket, *plain)
+                    return None
+        name, values = read(value)
+        if name == "Message":
+            return self._message(record, values)
+        self._change(record, name, values)
         return None
 
     def flush(self) -> None:
         """Close the Routed records that are being packed (`streams.fold.Fold.flush`)."""
         self._packer.flush()
 
+    def _change(self, record: Record, name: str, values: dict[str, Any]) -> None:
+        """Fold any Bind or Unbind."""
+        if name not in ("Bind", "Unbind"):
+            raise BadRecord(f"{name} is no event of a group")
+        group, queue, origin = values["group"], values["queue"], values["origin"]
+        session, replaces = values["session"], values.get("replaces")
+        if not is_id(group):
+            raise BadRecord("the group is no valid id")
+        if group[0] == DIRECT:
+            raise BadRecord(f"no queue can be bound to a group that begins with {DIRECT}")
+        if not is_id(queue):
+            raise BadRecord("the queue is no valid id")
+        if session is not None and not is_id(session):
+            raise BadRecord("the session is no valid id")
+        key = group.encode()
+        self._check_key(record, key)
+        bucket = self._learn(key)
+        if origin is None or self._is_new(origin):
+            within = (session or "").encode()
+            if name == "Bind":
+                old = None if replaces is None else replaces.encode()
+                self._bind(record.offset, bucket, queue.encode(), within, old)
+            else:
+                self._unbind(record.offset, bucket, queue.encode(), within)
+
+    def _learn(self, group: bytes) -> bytes:
+        """Remember a group of this partition for the short cut; return its bucket."""
+        bucket = _MEMBERS + group
+        prefixes = change_prefixes(group)
+        if prefixes is not None:
+            if len(self._known) >= _GROUPS_KNOWN:
+                self._known.clear()
+            self._known[group] = (bucket, *prefixes)
+        return bucket
+
     def _bind(
-        self, offset: int, group: str, queue: str, session: str, replaces: str | None
+        self, offset: int, bucket: bytes, queue: bytes, session: bytes, replaces: bytes | None
     ) -> None:
-        bucket, suffix, wanted = _MEMBERS + group.encode(), queue.encode(), session.encode()
-        row = self._rows.get(bucket, suffix)
-        if replaces is not None and (row is None or row[2:] != replaces.encode()):
+        row = self._rows.get(bucket, queue)
+        if replaces is not None and (row is None or row[2:] != replaces):
             return
         if row is None:
-            target = partition_of(suffix, self._partitions)
+            target = partition_of(queue, self._partitions)
         else:
             held = row[2:]
-            if held == wanted or not held:
+            if held == session or not held:
                 return  # nothing new, or permanent already
             target = row[0] << 8 | row[1]
-        self._rows.put(bucket, suffix, _partition.pack(target) + wanted)
-        size = len(bucket) + len(suffix) + len(wanted)
-        self._packer.change(target, (offset, BOUND, bucket[1:], suffix, wanted), size)
+        self._rows.put(bucket, queue, self._rows_of[target] + session)
+        group = bucket[1:]
+        self._packer.change(target, offset, BOUND, group, queue, session)
+        self._fans.add(group, target, queue)
 
-    def _unbind(self, offset: int, group: str, queue: str, session: str) -> None:
-        bucket, suffix = _MEMBERS + group.encode(), queue.encode()
-        row = self._rows.get(bucket, suffix)
+    def _unbind(self, offset: int, bucket: bytes, queue: bytes, session: bytes) -> None:
+        row = self._rows.get(bucket, queue)
         if row is None:
             return
         held = row[2:]
-        if session and held != session.encode():
+        if session and held != session:
             return
-        self._rows.delete(bucket, suffix)
+        self._rows.delete(bucket, queue)
         target = row[0] << 8 | row[1]
-        size = len(bucket) + len(suffix) + len(held)
-        self._packer.change(target, (offset, UNBOUND, bucket[1:], suffix, held), size)
+        group = bucket[1:]
+        self._packer.change(target, offset, UNBOUND, group, queue, held)
+        self._fans.remove(group, target, queue)
 
     def _check_key(self, record: Record, group: bytes) -> None:
         if record.key != group:
@@ -196,10 +228,16 @@ class Route:
             if not echo and group[1:] == values["sender"]:
                 return None
             target = partition_of(queue, self._partitions)
-            entry = (record.offset, 0, message, [queue])
-            self._packer.delivery(target, entry, len(queue))
+            self._packer.delivery(target, record.offset, 0, message, queue + b"\0", 1)
             return None
         sender = None if echo else values["sender"].encode()
+        fan = self._fan(key)
+        if fan is not None:
+            columns = fan.columns() if sender is None else fan.columns_without(sender)
+            deliver = self._packer.delivery
+            for target, column, count in columns:
+                deliver(target, record.offset, 0, message, column, count)
+            return None
         steps = self._fan_out(key, record.offset, message, sender)
         for _ in steps:
             return steps  # a big group: more is to come
@@ -235,6 +273,20 @@ class Route:
             self._rows.delete(_EXPIRY, suffix)
             self._rows.delete(_SEEN + group, ident)
 
+    def _fan(self, group: bytes) -> Fan | None:
+        """Return the receivers of a group that is not large."""
+        fan = self._fans.get(group)
+        if fan is None:
+            rows = self._rows.scan(_MEMBERS + group)
+            members = [
+                (row[0] << 8 | row[1], queue) for queue, row in islice(rows, LARGEST + 1)
+            ]
+            if len(members) > LARGEST:
+                return None
+            fan = Fan(members)
+            self._fans.keep(group, fan)
+        return fan
+
     def _fan_out(
         self, group: bytes, offset: int, message: bytes, but: bytes | None
     ) -> Iterator[None]:
@@ -246,7 +298,6 @@ class Route:
         """
         parts: dict[int, int] = {}
         waiting: dict[int, list[bytes]] = {}
-        sizes: dict[int, int] = {}
         until_turn = _STEP
         for queue, row in self._rows.scan(_MEMBERS + group):
             if queue == but:
@@ -255,18 +306,20 @@ class Route:
             queues = waiting.get(target)
             if queues is None:
                 queues = waiting[target] = []
-                sizes[target] = 0
             queues.append(queue)
-            sizes[target] += len(queue)
             if len(queues) == QUEUES_PER_ENTRY:
-                part = parts.get(target, 0)
-                parts[target] = part + 1
-                self._packer.delivery(target, (offset, part, message, queues), sizes[target])
-                del waiting[target], sizes[target]
+                self._part(target, offset, parts, message, queues)
+                del waiting[target]
             until_turn -= 1
             if not until_turn:
                 until_turn = _STEP
                 yield
         for target, queues in waiting.items():
-            part = parts.get(target, 0)
-            self._packer.delivery(target, (offset, part, message, queues), sizes[target])
+            self._part(target, offset, parts, message, queues)
+
+    def _part(
+        self, target: int, offset: int, parts: dict[int, int], message: bytes, queues: list[bytes]
+    ) -> None:
+        part = parts.get(target, 0)
+        parts[target] = part + 1
+        self._packer.delivery(target, offset, part, message, join_ids(queues), len(queues))

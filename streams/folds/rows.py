@@ -6,7 +6,7 @@ The engine's rows, over RocksDB, have the same methods (`streams.fold.Rows`).
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 
 class MemoryRows:
@@ -27,6 +27,11 @@ class MemoryRows:
             self._buckets[bucket] = {suffix: value}
         else:
             rows[suffix] = value
+
+    def put_many(self, rows: Iterable[tuple[bytes, bytes, bytes]]) -> None:
+        """Write rows (bucket, suffix, value), each over whatever was there."""
+        for row in rows:
+            self.put(*row)
 
     def delete(self, bucket: bytes, suffix: bytes) -> None:
         """Remove the row, if it is there."""

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from strategies import binds, events, unbinds
+from strategies import binds, events, messages, unbinds
 
 from streams.events import schema
 from streams.events.codec import (
+    change_prefixes,
     decode,
     encode,
     encode_change,
+    is_usual_message,
     read,
-    read_change,
+    read_rest,
 )
 from streams.events.records import (
     EVENTS,
+    MAX_BODY,
     MAX_RECORD,
     Ack,
     Bind,
@@ -29,6 +33,7 @@ from streams.events.records import (
     Unbind,
 )
 from streams.fold import BadRecord
+from streams.ids import is_id
 
 HEADERS = [schema.current(schema.folder(), kind.__name__).header for kind in EVENTS]
 LONGEST = b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01"  # as a length: 2**63 - 1
@@ -127,38 +132,76 @@ def test_a_length_that_is_not_there_allocates_nothing(data: bytes) -> None:
         tracemalloc.stop()
 
 
+def read_quickly(data: bytes, group: str) -> tuple[str, str, str, str] | None:
+    """Read as the route fold reads records of a group that it knows."""
+    prefixes = change_prefixes(group.encode())
+    for name, prefix in zip(("Bind", "Unbind"), prefixes or (), strict=False):
+        if data.startswith(prefix):
+            rest = read_rest(data, len(prefix), name == "Bind")
+            if rest is not None:
+                return name, group, rest[0].decode(), rest[1].decode()
+    return None
+
+
 @given(binds | unbinds)
 def test_the_short_cut_for_plain_changes_reads_the_same(record: Bind | Unbind) -> None:
-    quick = read_change(encode(record))
+    quick = read_quickly(encode(record), record.group)
     if quick is not None:
-        name, group, queue, session = quick
-        assert name == type(record).__name__
-        assert (group, queue, session) == (record.group, record.queue, record.session or "")
+        assert quick == (type(record).__name__, record.group, record.queue, record.session or "")
         assert record.origin is None
         assert record.session != ""
         assert not (isinstance(record, Bind) and record.replaces is not None)
+        assert is_id(record.queue)
+        assert record.session is None or is_id(record.session)
 
 
 @given(binds | unbinds, st.data())
 def test_the_short_cut_never_reads_what_is_broken(
     record: Bind | Unbind, data: st.DataObject
 ) -> None:
-    whole = bytearray(encode(record))
-    place = data.draw(st.integers(10, len(whole) - 1))
-    whole[place] = data.draw(st.integers(0, 255))
-    changed = bytes(whole[: data.draw(st.integers(10, len(whole)))])
-    quick = read_change(changed)
+    changed = broken(encode(record), data)
+    quick = read_quickly(changed, record.group)
     if quick is not None:
         name, values = read(changed)
-        plain = (name, values["group"], values["queue"], values["session"] or "")
-        assert quick == plain
+        assert quick == (name, values["group"], values["queue"], values["session"] or "")
 
 
 @pytest.mark.parametrize("name", ["Bind", "Unbind"])
 @pytest.mark.parametrize("session", [None, "s" * 63])
 def test_plain_changes_take_the_short_cut(name: str, session: str | None) -> None:
     data = encode_change(name, "g" * 63, "部屋", session, 1_700_000_000_000)
-    assert read_change(data) == (name, "g" * 63, "部屋", session or "")
+    assert read_quickly(data, "g" * 63) == (name, "g" * 63, "部屋", session or "")
+
+
+@given(messages)
+def test_a_usual_message_wants_nothing_but_to_be_delivered(message: Message) -> None:
+    if is_usual_message(encode(message)):
+        plain = Message(message.id, message.group, message.sender, message.kind, body=message.body)
+        assert message == replace(plain, at=message.at, echo=message.echo)
+
+
+@given(messages, st.data())
+def test_what_is_broken_is_no_usual_message(message: Message, data: st.DataObject) -> None:
+    changed = broken(encode(message), data)
+    if is_usual_message(changed):
+        name, values = read(changed)
+        assert name == "Message"
+        assert not values["headers"]
+        assert values["origin"] is None
+
+
+@pytest.mark.parametrize("size", [0, 1, 63, 64, 8191, 8192, MAX_BODY])
+def test_messages_are_usual_whatever_their_size(size: int) -> None:
+    message = Message("m" * 63, "@部屋", "me", body=bytes(size), at=1_700_000_000_000)
+    assert is_usual_message(encode(message))
+
+
+def broken(whole: bytes, data: st.DataObject) -> bytes:
+    """Return a record with one byte changed and perhaps its end cut off."""
+    changed = bytearray(whole)
+    place = data.draw(st.integers(10, len(changed) - 1))
+    changed[place] = data.draw(st.integers(0, 255))
+    return bytes(changed[: data.draw(st.integers(10, len(changed)))])
 
 
 def test_text_that_is_not_unicode_cannot_be_written() -> None:
