@@ -14,7 +14,8 @@ It needs aiohttp alone.  `streams.client.direct` writes to Kafka without a worke
 """
 
 from streams.client.client import Client
-from streams.client.errors import ClientClosed, ClientError, Refused, Unavailable
+from streams.client.credentials import TokenSource
+from streams.client.errors import ClientClosed, ClientError, Refused, SessionLost, Unavailable
 from streams.client.jobs import Job
 from streams.client.messages import Delivery, Draft, Published, QueueSummary
 from streams.client.session import Session
@@ -31,6 +32,8 @@ __all__ = [
     "QueueSummary",
     "Refused",
     "Session",
+    "SessionLost",
     "Subscription",
+    "TokenSource",
     "Unavailable",
 ]

@@ -8,13 +8,22 @@ from __future__ import annotations
 import json
 import ssl as ssl_module
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias, Unpack
 
+from streams.client.credentials import Credentials, TokenSource
+from streams.client.errors import SessionLost
 from streams.client.jobs import Job
-from streams.client.messages import Delivery, Draft, Published, QueueSummary, delivery
+from streams.client.messages import (
+    Delivery,
+    Draft,
+    MessageFields,
+    Published,
+    QueueSummary,
+    delivery,
+)
 from streams.client.requests import Requests, path
 from streams.client.session import Session
 from streams.client.subscription import Subscription
@@ -22,6 +31,11 @@ from streams.client.subscription import Subscription
 EVENTS_AT_ONCE = 5000
 EVENT_BYTES_AT_ONCE = 4 * 1024 * 1024
 PAGE = 1000
+LONG_POLL_SECONDS = 20.0
+"""How long a worker is asked to wait for something that may never come."""
+
+Moment: TypeAlias = int | str | datetime
+"""A place in the log: an offset, a time in ISO 8601, or a time with a zone."""
 
 
 class Client:
@@ -30,7 +44,9 @@ class Client:
     Args:
         urls: base URLs of workers, `http://127.0.0.1:6066`.  One is enough: any worker answers
             for all.  With more the client goes on when one of them is away.
-        token: sent as a bearer token, where workers ask for one.
+        token: sent as a bearer token, where workers ask for one; or a function, or coroutine
+            function, that returns one and is asked again before it expires or when a worker
+            refuses it.
         ssl: TLS context for `https`, when the system's authorities are not the ones to trust.
         retry_seconds: how long a request is repeated while nobody can answer it.
         follow_owners: subscribe at the workers that own the queues, as `/v1/cluster` says, and
@@ -40,16 +56,17 @@ class Client:
     def __init__(
         self,
         *urls: str,
-        token: str | None = None,
+        token: TokenSource | None = None,
         ssl: ssl_module.SSLContext | None = None,
         retry_seconds: float = 30.0,
         follow_owners: bool = False,
     ) -> None:
-        headers = {"User-Agent": "streams-client"}
-        if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
-        tls: ssl_module.SSLContext | bool = True if ssl is None else ssl
-        self.requests = Requests(urls or ("http://127.0.0.1:6066",), headers, tls, retry_seconds)
+        self.requests = Requests(
+            urls or ("http://127.0.0.1:6066",),
+            Credentials(token),
+            True if ssl is None else ssl,
+            retry_seconds,
+        )
         self.follow_owners = follow_owners
         self._subscriptions: set[Subscription] = set()
 
@@ -74,21 +91,9 @@ class Client:
     # Messages -------------------------------------------------------------------------
 
     async def publish(
-        self,
-        group: str,
-        body: str | bytes,
-        *,
-        sender: str = "",
-        kind: str = "text",
-        headers: Mapping[str, str] | None = None,
-        id: str | None = None,
-        expires_at: datetime | int | None = None,
-        persistent: bool = True,
-        echo: bool = True,
-        receipt: bool = False,
-        priority: int | None = None,
+        self, group: str, body: str | bytes, **fields: Unpack[MessageFields]
     ) -> Published:
-        """Send a message to a group; returns once Kafka has it.
+        """Send a message to a group; returns once Kafka has it.  `fields` are those of `Draft`.
 
         Whoever is bound at that place of the log gets it, exactly once, however often the
         request had to be repeated.
@@ -97,60 +102,20 @@ class Client:
             Refused: an id or the body is not as it may be.
             Unavailable: not confirmed in time; send it again with the same `id`.
         """
-        return await self.publish_draft(
-            Draft(
-                body,
-                group=group,
-                sender=sender,
-                kind=kind,
-                headers=headers or {},
-                id=id or str(uuid.uuid4()),
-                expires_at=expires_at,
-                persistent=persistent,
-                echo=echo,
-                receipt=receipt,
-                priority=priority,
-            )
-        )
+        return await self.publish_draft(Draft(body, group=group, **fields))
 
     async def send(
-        self,
-        queue: str,
-        body: str | bytes,
-        *,
-        sender: str = "",
-        kind: str = "text",
-        headers: Mapping[str, str] | None = None,
-        id: str | None = None,
-        expires_at: datetime | int | None = None,
-        persistent: bool = True,
-        echo: bool = True,
-        receipt: bool = False,
-        priority: int | None = None,
+        self, queue: str, body: str | bytes, **fields: Unpack[MessageFields]
     ) -> Published:
         """Send a message directly to one queue; as `publish`."""
-        return await self.publish_draft(
-            Draft(
-                body,
-                queue=queue,
-                sender=sender,
-                kind=kind,
-                headers=headers or {},
-                id=id or str(uuid.uuid4()),
-                expires_at=expires_at,
-                persistent=persistent,
-                echo=echo,
-                receipt=receipt,
-                priority=priority,
-            )
-        )
+        return await self.publish_draft(Draft(body, queue=queue, **fields))
 
     async def publish_draft(self, draft: Draft) -> Published:
         """Publish a draft; as `publish`."""
         if draft.group is not None:
-            target = path("v1", "groups", draft.group, "messages")
+            target = _group(draft.group, "messages")
         else:
-            target = path("v1", "queues", draft.queue or "", "messages")
+            target = _queue(draft.queue or "", "messages")
         answer = await self.requests.ask("POST", target, draft.fields())
         return Published(answer["id"], answer["partition"], answer["offset"])
 
@@ -209,31 +174,78 @@ class Client:
         self, kind: str, method: str, group: str, queue: str, session: str | None
     ) -> None:
         if session is None:
-            await self.requests.ask(method, path("v1", "groups", group, "queues", queue))
+            await self.requests.ask(method, _group(group, "queues", queue))
         else:
             await self.send_events(
                 [{"type": kind, "group": group, "queue": queue, "session": session}]
             )
 
-    async def members(self, group: str) -> AsyncIterator[str]:
+    def members(self, group: str) -> AsyncIterator[str]:
         """Yield the queues that are bound to a group, in order."""
-        async for queue in self._pages(path("v1", "groups", group, "queues"), "queues"):
-            yield queue
+        return self._pages(_group(group, "queues"), "queues")
 
-    async def groups(self, queue: str) -> AsyncIterator[str]:
+    def groups(self, queue: str) -> AsyncIterator[str]:
         """Yield the groups that a queue is bound to, in order."""
-        async for group in self._pages(path("v1", "queues", queue, "groups"), "groups"):
-            yield group
+        return self._pages(_queue(queue, "groups"), "groups")
 
     async def _pages(self, where: str, key: str) -> AsyncIterator[str]:
-        query = ""
+        after: str | None = None
         while True:
-            answer = await self.requests.ask("GET", f"{where}?limit={PAGE}{query}")
+            answer = await self.requests.ask("GET", where, query={"limit": PAGE, "after": after})
             for one in answer[key]:
                 yield one
-            if answer["next"] is None:
+            after = answer["next"]
+            if after is None:
                 return
-            query = "&after=" + path(answer["next"])[1:]
+
+    async def history(
+        self,
+        group: str,
+        *,
+        from_: Moment = 0,
+        to: Moment | None = None,
+        limit: int | None = None,
+        follow: bool = False,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Yield what was sent to a group, as JSON, from one place of the log to another.
+
+        At most `limit` messages; with `follow`, and no `to`, it goes on with what is sent
+        meanwhile.
+        """
+        where, place, left = _group(group, "messages"), _moment(from_), limit
+        while left is None or left > 0:
+            page = PAGE if left is None else min(PAGE, left)
+            wait = LONG_POLL_SECONDS if follow else 0.0
+            query: dict[str, str | float | None] = {
+                "from": place,
+                "to": None if to is None else _moment(to),
+                "limit": page,
+                "wait": f"{wait:g}",
+            }
+            answer = await self.requests.ask("GET", where, query=query, wait=wait)
+            for one in answer["messages"]:
+                yield one
+            if left is not None:
+                left -= len(answer["messages"])
+            place = answer["next"]
+            if answer["end"] and not (follow and to is None):
+                return
+
+    async def replay(
+        self, group: str, queue: str, *, from_: Moment = 0, to: Moment | None = None
+    ) -> int:
+        """Deliver a span of a group's past to a queue; return how many messages that were."""
+        count, end, place = 0, False, str(_moment(from_))
+        while not end:
+            content = {
+                "queue": queue,
+                "from": place,
+                "to": None if to is None else str(_moment(to)),
+            }
+            answer = await self.requests.ask("POST", _group(group, "replays"), content)
+            count += answer["replayed"]
+            place, end = str(answer["next"]), answer["end"]
+        return count
 
     # Queues ---------------------------------------------------------------------------
 
@@ -270,20 +282,23 @@ class Client:
         self, queue: str, *, after: int = 0, limit: int = 100, wait: float = 0.0
     ) -> list[Delivery]:
         """Return what is in a queue now; wait up to `wait` seconds for the first delivery."""
-        query = f"?after={after}&limit={limit}&wait={wait:g}"
-        where = path("v1", "queues", queue, "messages") + query
-        answer = await self.requests.ask("GET", where, wait=wait)
+        answer = await self.requests.ask(
+            "GET",
+            _queue(queue, "messages"),
+            query={"after": after, "limit": limit, "wait": f"{wait:g}"},
+            wait=wait,
+        )
         return [delivery(queue, content, self) for content in answer["messages"]]
 
     async def queue(self, queue: str) -> QueueSummary:
         """Return how a queue is doing."""
-        answer = await self.requests.ask("GET", path("v1", "queues", queue))
+        answer = await self.requests.ask("GET", _queue(queue))
         return QueueSummary(queue, answer["depth"], answer["groups"], answer["session"])
 
     async def ack(self, queue: str, *, upto: int | None = None, seqs: Sequence[int] = ()) -> None:
         """Be done with deliveries: all up to a seq, or single ones; one of the two."""
         content = {"seqs": list(seqs)} if upto is None else {"upto": upto}
-        await self.requests.ask("POST", path("v1", "queues", queue, "acks"), content)
+        await self.requests.ask("POST", _queue(queue, "acks"), content)
 
     async def acknowledge(self, delivery: Delivery, *, cumulative: bool) -> None:
         """Be done with a delivery of `inbox`."""
@@ -292,7 +307,47 @@ class Client:
         else:
             await self.ack(delivery.queue, seqs=[delivery.seq])
 
-    # Jobs and options -----------------------------------------------------------------
+    async def options(self, queue: str) -> dict[str, Any]:
+        """Return the options of a queue."""
+        answer: dict[str, Any] = await self.requests.ask("GET", _queue(queue, "options"))
+        return answer
+
+    async def configure(self, queue: str, **options: str | float | None) -> None:
+        """Set all options of a queue, by their names in `options`; others become the usual."""
+        await self.requests.ask("PUT", _queue(queue, "options"), options)
+
+    async def purge(self, queue: str) -> None:
+        """Drop all messages of a queue."""
+        await self.requests.ask("POST", _queue(queue, "purge"))
+
+    async def delete(self, queue: str, *, erase: bool = False) -> dict[str, Any] | None:
+        """Delete a queue; with `erase`, return what the logs hold of it still."""
+        answer: dict[str, Any] | None = await self.requests.ask(
+            "DELETE", _queue(queue), query={"erase": "true" if erase else None}
+        )
+        return answer
+
+    # Jobs -----------------------------------------------------------------------------
+
+    async def jobs(
+        self, queue: str, *, lease: float = 30.0, consumer: str | None = None
+    ) -> AsyncIterator[Job]:
+        """Take jobs of a queue, one after the other, as one of several consumers; never ends.
+
+            async for job in client.jobs("map-tiles", lease=30):
+                async with job:
+                    render(job.text)
+
+        In its block a job is kept for as long as that takes, and others get it `lease` seconds
+        after this process has died; left well it is acknowledged, after an exception given
+        back.  The exception goes on: catch it outside of the block to go on with other jobs.
+        """
+        name = consumer or str(uuid.uuid4())
+        while True:
+            for job in await self.lease(
+                queue, visibility=lease, wait=LONG_POLL_SECONDS, consumer=name
+            ):
+                yield job
 
     async def lease(
         self,
@@ -311,36 +366,11 @@ class Client:
         content: dict[str, Any] = {"limit": limit, "consumer": name}
         if visibility is not None:
             content["visibility_seconds"] = visibility
-        where = path("v1", "queues", queue, "leases") + f"?wait={wait:g}"
-        answer = await self.requests.ask("POST", where, content, wait=wait)
-        return [Job(delivery(queue, one, self), name, self) for one in answer["messages"]]
-
-    async def history(
-        self, group: str, *, from_: str | int = 0, to: str | int | None = None
-    ) -> AsyncIterator[dict[str, Any]]:
-        """Yield what was sent to a group, as JSON, between two offsets or ISO 8601 times."""
-        where = path("v1", "groups", group, "messages") + f"?limit={PAGE}"
-        stop = "" if to is None else "&to=" + path(str(to))[1:]
-        end = False
-        while not end:
-            start = path(str(from_))[1:]
-            answer = await self.requests.ask("GET", f"{where}&from={start}{stop}")
-            for one in answer["messages"]:
-                yield one
-            from_, end = answer["next"], answer["end"]
-
-    async def replay(
-        self, group: str, queue: str, *, from_: str | int = 0, to: str | int | None = None
-    ) -> int:
-        """Deliver a span of a group's past to a queue; return how many messages that were."""
-        count, end = 0, False
-        while not end:
-            content = {"queue": queue, "from": str(from_), "to": None if to is None else str(to)}
-            where = path("v1", "groups", group, "replays")
-            answer = await self.requests.ask("POST", where, content)
-            count += answer["replayed"]
-            from_, end = answer["next"], answer["end"]
-        return count
+        answer = await self.requests.ask(
+            "POST", _queue(queue, "leases"), content, query={"wait": f"{wait:g}"}, wait=wait
+        )
+        found = answer["messages"]
+        return [Job(delivery(queue, one, self), name, self, visibility) for one in found]
 
     async def nack(
         self,
@@ -355,50 +385,91 @@ class Client:
         content = {"seqs": list(seqs), "outcome": outcome, "delay_seconds": delay}
         if consumer is not None:
             content["consumer"] = consumer
-        await self.requests.ask("POST", path("v1", "queues", queue, "nacks"), content)
-
-    async def options(self, queue: str) -> dict[str, Any]:
-        """Return the options of a queue."""
-        answer: dict[str, Any] = await self.requests.ask(
-            "GET", path("v1", "queues", queue, "options")
-        )
-        return answer
-
-    async def configure(self, queue: str, **options: str | float | None) -> None:
-        """Set all options of a queue, by their names in `options`; others become the usual."""
-        await self.requests.ask("PUT", path("v1", "queues", queue, "options"), options)
-
-    async def purge(self, queue: str) -> None:
-        """Drop all messages of a queue."""
-        await self.requests.ask("POST", path("v1", "queues", queue, "purge"))
-
-    async def delete(self, queue: str, *, erase: bool = False) -> dict[str, Any] | None:
-        """Delete a queue; with `erase`, return what the logs hold of it still."""
-        where = path("v1", "queues", queue) + ("?erase=true" if erase else "")
-        answer: dict[str, Any] | None = await self.requests.ask("DELETE", where)
-        return answer
+        await self.requests.ask("POST", _queue(queue, "nacks"), content)
 
     # Sessions -------------------------------------------------------------------------
 
-    def session(self, queue: str, *, groups: Sequence[str] = (), id: str | None = None) -> Session:
+    def session(
+        self,
+        queue: str,
+        *,
+        groups: Sequence[str] = (),
+        id: str | None = None,
+        ttl: float | None = None,
+        presence: bool = True,
+        on_lost: Callable[[SessionLost], None] | None = None,
+    ) -> Session:
         """Open a session of a queue for the length of an `async with` block.
 
-        `groups` are bound with one event, however many, and so is their end.
+        Args:
+            queue: whose session; any other of it ends.
+            groups: what is bound with it, with one event, however many; so is their end.
+            id: a new one as a rule.
+            ttl: end it when nothing was heard of it for so many seconds.  Three times in each
+                the block says that it lives, and learns when it does not: then it is cancelled
+                and raises SessionLost.
+            presence: whether the group `presence:QUEUE` is told when it begins and ends.
+            on_lost: is called with the SessionLost instead, and the block goes on.
         """
-        return Session(self, queue, id or str(uuid.uuid4()), groups)
+        return Session(
+            self,
+            queue,
+            id or str(uuid.uuid4()),
+            groups,
+            ttl=ttl,
+            presence=presence,
+            on_lost=on_lost,
+        )
 
-    async def open_session(self, queue: str, session: str, groups: Sequence[str] = ()) -> None:
-        """Open a session; any other of the queue ends."""
-        where = path("v1", "queues", queue, "sessions", session)
-        await self.requests.ask("PUT", where, {"groups": list(groups)})
+    async def open_session(
+        self,
+        queue: str,
+        session: str,
+        groups: Sequence[str] = (),
+        *,
+        ttl: float | None = None,
+        presence: bool = True,
+    ) -> None:
+        """Open a session; any other of the queue ends.  With a `ttl`, see `heartbeat`."""
+        content: dict[str, Any] = {"groups": list(groups), "presence": presence}
+        if ttl is not None:
+            content["ttl_seconds"] = ttl
+        await self.requests.ask("PUT", _queue(queue, "sessions", session), content)
+
+    async def heartbeat(self, queue: str, session: str) -> None:
+        """Keep a session from being ended for its silence.
+
+        Raises:
+            Refused: it is not open (any more), `code` is `no_session`.
+        """
+        await self.requests.ask("POST", _queue(queue, "sessions", session, "heartbeats"))
 
     async def close_session(self, queue: str, session: str) -> None:
         """Close a session; what was bound within it ends."""
-        await self.requests.ask("DELETE", path("v1", "queues", queue, "sessions", session))
+        await self.requests.ask("DELETE", _queue(queue, "sessions", session))
 
     # The cluster ----------------------------------------------------------------------
 
-    async def cluster(self) -> dict[str, Any]:
-        """Return partitions, owners and lag, as one worker sees them."""
-        answer: dict[str, Any] = await self.requests.ask("GET", "/v1/cluster")
+    async def cluster(self, *, all: bool = False) -> dict[str, Any]:
+        """Return partitions, owners and lag, as one worker sees them, or as `all` do."""
+        answer: dict[str, Any] = await self.requests.ask(
+            "GET", "/v1/cluster", query={"all": 1 if all else None}
+        )
         return answer
+
+
+def _group(group: str, *more: str) -> str:
+    return path("v1", "groups", group, *more)
+
+
+def _queue(queue: str, *more: str) -> str:
+    return path("v1", "queues", queue, *more)
+
+
+def _moment(moment: Moment) -> int | str:
+    """Return a moment as the worker takes it."""
+    if not isinstance(moment, datetime):
+        return moment
+    if moment.tzinfo is None:
+        raise ValueError("a time needs a time zone")
+    return moment.isoformat()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from streams.errors import StreamsError, Unavailable
 
-__all__ = ["ClientClosed", "ClientError", "Refused", "Unavailable"]
+__all__ = ["ClientClosed", "ClientError", "Refused", "SessionLost", "Unavailable"]
 
 
 class ClientError(StreamsError):
@@ -21,6 +21,18 @@ class Refused(ClientError):
         super().__init__(message)
         self.code = code
         self.status = status
+
+
+class SessionLost(ClientError):
+    """A session has ended that its holder did not close.
+
+    `by` is the session that took over; None when it was silent for too long, was closed by
+    somebody else, or may not be kept open any more (then there is a `__cause__`).
+    """
+
+    def __init__(self, message: str, by: str | None = None) -> None:
+        super().__init__(message)
+        self.by = by
 
 
 class ClientClosed(ClientError):

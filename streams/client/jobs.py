@@ -2,39 +2,100 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Self
 
+from streams.client.errors import ClientError, Unavailable
 from streams.client.messages import Delivery
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from streams.client.client import Client
 
+logger = logging.getLogger(__name__)
 
-@dataclass(frozen=True, slots=True)
+EXTENSIONS_PER_LEASE = 3
+SHORTEST_LEASE_SECONDS = 0.5
+
+
 class Job:
-    """A leased delivery: nobody else gets it before the lease ends."""
+    """A leased delivery: nobody else gets it before the lease ends.
 
-    delivery: Delivery
-    consumer: str
-    _client: Client = field(repr=False, compare=False)
+    As a context it is kept for as long as the block takes, and acknowledged when that is left
+    well; after an exception it is given back, to be had again at once.  What the block itself
+    says of it (`ack`, `nack`, `reject`) stands.
+    """
+
+    __slots__ = ("_client", "_keeping", "_lease", "_settled", "consumer", "delivery")
+
+    def __init__(
+        self, delivery: Delivery, consumer: str, client: Client, lease: float | None = None
+    ) -> None:
+        self.delivery = delivery
+        self.consumer = consumer
+        self._client = client
+        if lease is None:
+            until = float(delivery.fields.get("until", 0)) / 1000
+            lease = until - time.time()
+        self._lease = max(SHORTEST_LEASE_SECONDS, lease)
+        self._settled = False
+        self._keeping: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"Job({self.delivery!r}, consumer={self.consumer!r})"
+
+    async def __aenter__(self) -> Self:
+        self._keeping = asyncio.get_running_loop().create_task(self._keep())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
+            self._keeping = None
+        if self._settled:
+            return
+        if kind is None:
+            await self.ack()
+            return
+        try:
+            await self.nack()
+        except (ClientError, Unavailable) as failure:
+            # Not in place of what went wrong; the lease will end by itself.
+            logger.warning("a job of %s was not given back: %s", self.delivery.queue, failure)
 
     @property
     def text(self) -> str:
         """The body as text."""
         return self.delivery.text
 
+    @property
+    def tries(self) -> int:
+        """How often it has been leased, this time included."""
+        return int(self.delivery.fields.get("tries", 1))
+
     async def ack(self) -> None:
         """Be done with it, once for all."""
         await self.delivery.ack()
+        self._settled = True
 
     async def nack(self, *, delay: float = 0.0) -> None:
         """Give it back: it is to be had again after `delay` seconds."""
         await self._nack("retry", delay)
+        self._settled = True
 
     async def reject(self) -> None:
         """Give it up: it goes to the dead-letter queue, if there is one."""
         await self._nack("reject", 0.0)
+        self._settled = True
 
     async def extend(self, seconds: float) -> None:
         """Have the lease last for so many seconds from now."""
@@ -45,3 +106,14 @@ class Job:
         await self._client.nack(
             one.queue, [one.seq], outcome=outcome, delay=delay, consumer=self.consumer
         )
+
+    async def _keep(self) -> None:
+        """Extend the lease again and again, for as long as the block takes."""
+        while True:
+            await asyncio.sleep(self._lease / EXTENSIONS_PER_LEASE)
+            if self._settled:
+                return
+            try:
+                await self.extend(self._lease)
+            except (ClientError, Unavailable) as error:
+                logger.warning("a job of %s was not kept: %s", self.delivery.queue, error)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import aiohttp
 
-from streams.client.errors import ClientClosed, Refused
+from streams.client.errors import ClientClosed, Refused, Unavailable
+from streams.client.requests import UNAUTHORIZED, bearer
 
 if TYPE_CHECKING:
     from streams.client.requests import Requests
@@ -26,6 +27,7 @@ FRAME_BYTES = 8 * 1024 * 1024
 MAX_QUEUES = 5000
 """Queues of one link; for more there is another one."""
 SEQS_PER_FRAME = 1000
+RENEW_AGAIN_SECONDS = 1.0
 _FATAL = range(400, 429)
 
 
@@ -77,28 +79,57 @@ class Link:
     async def _run(self) -> None:
         failure: Refused | None = None
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                socket = await self._requests.session.ws_connect(
-                    self.url + "/v1/stream",
-                    heartbeat=HEARTBEAT_SECONDS,
-                    max_msg_size=FRAME_BYTES,
-                )
-            sender = asyncio.get_running_loop().create_task(self._send_all(socket))
+            socket = await self._connect()
+            tasks = [
+                asyncio.get_running_loop().create_task(work)
+                for work in (self._send_all(socket), self._stay_known())
+            ]
             try:
                 async for message in socket:
                     if message.type is aiohttp.WSMsgType.TEXT:
                         self._owner.received(self, json.loads(message.data))
             finally:
-                sender.cancel()
-                await asyncio.gather(sender, return_exceptions=True)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
                 await socket.close()
         except aiohttp.WSServerHandshakeError as error:
             if error.status in _FATAL:
                 failure = Refused("refused", f"no stream: {error.message}", error.status)
-        except (aiohttp.ClientError, OSError, TimeoutError, ClientClosed) as error:
+        except (aiohttp.ClientError, OSError, TimeoutError, ClientClosed, Unavailable) as error:
             logger.debug("stream to %s: %r", self.url, error)
         finally:
             self._owner.ended(self, failure)
+
+    async def _connect(self) -> aiohttp.ClientWebSocketResponse:
+        """Open the connection; who is refused for the token tries once with another one."""
+        credentials, renewed = self._requests.credentials, False
+        while True:
+            token = await credentials.token()
+            try:
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    return await self._requests.session.ws_connect(
+                        self.url + "/v1/stream",
+                        headers=bearer(token),
+                        heartbeat=HEARTBEAT_SECONDS,
+                        max_msg_size=FRAME_BYTES,
+                    )
+            except aiohttp.WSServerHandshakeError as error:
+                again = error.status == UNAUTHORIZED and not renewed and credentials.forget(token)
+                if not again:
+                    raise
+                renewed = True
+
+    async def _stay_known(self) -> None:
+        """Show a fresh token before the old one expires and the worker ends the stream."""
+        credentials = self._requests.credentials
+        while (left := credentials.seconds_left) is not None:
+            await asyncio.sleep(left)
+            try:
+                self.send("auth", token=await credentials.token(), ref="auth")
+            except Unavailable as error:
+                logger.warning("stream to %s: %s", self.url, error)
+                await asyncio.sleep(RENEW_AGAIN_SECONDS)
 
     async def _send_all(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         while True:

@@ -10,7 +10,21 @@ import uuid
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
+
+
+class MessageFields(TypedDict, total=False):
+    """What may be said of a message besides where it goes; what each means says `Draft`."""
+
+    sender: str
+    kind: str
+    headers: Mapping[str, str]
+    id: str
+    expires_at: datetime | int | None
+    persistent: bool
+    echo: bool
+    receipt: bool
+    priority: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +45,7 @@ class Draft:
     expires_at: datetime | int | None = None
     """After this it is not delivered any more; with a time zone, or milliseconds."""
     persistent: bool = True
+    """Otherwise it goes to queues with an open session only, and ends with that."""
     echo: bool = True
     """Whether the queue that has the sender's id gets it too."""
     receipt: bool = False

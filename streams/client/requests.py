@@ -8,19 +8,22 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Sequence
+import ssl as ssl_module
+from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import aiohttp
 from yarl import URL
 
+from streams.client.credentials import Credentials
 from streams.client.errors import ClientClosed, Refused, Unavailable
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 30.0
+UNAUTHORIZED = 401
 _COME_AGAIN = (429, 502, 503, 504)
 
 
@@ -45,13 +48,17 @@ class Requests:
     """The workers of one system, by their base URLs."""
 
     def __init__(
-        self, urls: Sequence[str], headers: dict[str, str], ssl: Any, retry_seconds: float
+        self,
+        urls: Sequence[str],
+        credentials: Credentials,
+        ssl: ssl_module.SSLContext | bool,
+        retry_seconds: float,
     ) -> None:
         if not urls:
             raise ValueError("a client needs the URL of at least one worker")
         self.urls = [url.rstrip("/") for url in urls]
         self.retry_seconds = retry_seconds
-        self._headers = headers
+        self.credentials = credentials
         self._ssl = ssl
         self._turn = 0
         self._session: aiohttp.ClientSession | None = None
@@ -59,7 +66,7 @@ class Requests:
     async def open(self) -> None:
         """Get ready."""
         self._session = aiohttp.ClientSession(
-            headers=self._headers,
+            headers={"User-Agent": "streams-client"},
             connector=aiohttp.TCPConnector(limit=0, ssl=self._ssl),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
@@ -91,11 +98,19 @@ class Requests:
         if self.url == failed:
             self._turn += 1
 
-    async def ask(self, method: str, path: str, body: Any = None, *, wait: float = 0.0) -> Any:
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        query: Mapping[str, str | float | None] | None = None,
+        wait: float = 0.0,
+    ) -> Any:
         """Send a request until it is answered; return the JSON, None for an empty answer.
 
-        `body` is an object for JSON, or bytes as they are; `wait` is for how many seconds the
-        answer may be held back on purpose.
+        `body` is an object for JSON, or bytes as they are; what is None in `query` is left out;
+        `wait` is for how many seconds the answer may be held back on purpose.
 
         Raises:
             Refused: the request is wrong, or not allowed.
@@ -103,20 +118,35 @@ class Requests:
             ClientClosed: the client is not open.
         """
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        target = f"{path}?{urlencode(given)}" if given else path
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.retry_seconds
         timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS + wait, sock_connect=CONNECT_SECONDS)
         pauses = Pauses()
+        renewed = False
         while True:
             url, retry_after = self.url, 0.0
+            token = await self.credentials.token()
             try:
                 async with self.session.request(
-                    method, URL(url + path, encoded=True), data=data, timeout=timeout
+                    method,
+                    URL(url + target, encoded=True),
+                    data=data,
+                    headers=bearer(token),
+                    timeout=timeout,
                 ) as answer:
                     content = await answer.read()
                     if answer.status < 400:
                         return json.loads(content) if content else None
                     refusal = refused(answer.status, content)
+                    if (
+                        answer.status == UNAUTHORIZED
+                        and not renewed
+                        and self.credentials.forget(token)
+                    ):
+                        renewed = True
+                        continue
                     if answer.status not in _COME_AGAIN:
                         raise refusal
                     reason = str(refusal)
@@ -129,6 +159,11 @@ class Requests:
             if loop.time() + pause > deadline:
                 raise Unavailable(reason)
             await asyncio.sleep(pause)
+
+
+def bearer(token: str | None) -> dict[str, str]:
+    """Return the headers that show a token."""
+    return {} if token is None else {"Authorization": f"Bearer {token}"}
 
 
 def path(*segments: str) -> str:

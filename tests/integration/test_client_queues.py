@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import time
+import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
@@ -9,7 +14,7 @@ import pytest
 from two_workers import Cluster, two_workers
 
 from streams.broker.embedded import EmbeddedKafka
-from streams.client import Client
+from streams.client import Client, Draft, Job, SessionLost
 from streams.commands.processes import Workers
 
 
@@ -75,3 +80,89 @@ async def test_the_past_is_read_and_replayed(client: Client) -> None:
     assert await client.replay("told", "late") == 2
     (first, *_) = await client.inbox("late", wait=10)
     assert (first.text, first.headers["replay-group"]) == ("one", "told")
+    assert [one["body"] async for one in client.history("told", limit=1)] == ["one"]
+
+    # And followed: what comes later comes
+    following = client.history("told", follow=True)
+    assert [(await anext(following))["body"] for _ in range(2)] == ["one", "two"]
+    await client.publish("told", "three")
+    assert (await asyncio.wait_for(anext(following), 20))["body"] == "three"
+
+
+async def test_jobs_are_done_by_whoever_takes_them(client: Client) -> None:
+    # Given two jobs, and a consumer who fails at each of them once
+    tag = uuid.uuid4()
+    pool = f"work-{tag}"
+    await client.publish_many(Draft(text, queue=pool) for text in ("a", "b"))
+    seen: Counter[str] = Counter()
+
+    async def do(job: Job) -> None:
+        async with job:
+            seen[job.text] += 1
+            if job.tries == 1:
+                raise LookupError(job.text)
+
+    # When it goes on for as long as there are jobs
+    failed: list[str] = []
+    async with asyncio.timeout(30):
+        async for job in client.jobs(pool, lease=30):
+            try:
+                await do(job)
+            except LookupError as error:
+                failed.append(str(error))
+            if seen.total() == 4:
+                break
+
+    # Then each was given back, had again at once, and is done
+    assert sorted(failed) == ["a", "b"]
+    assert seen == {"a": 2, "b": 2}
+    assert await client.lease(pool) == []
+    assert (await client.queue(pool)).depth == 0
+
+
+async def test_a_job_that_takes_longer_than_its_lease_is_kept(client: Client) -> None:
+    pool = f"slow-{uuid.uuid4()}"
+    await client.send(pool, "slow")
+    (job,) = await client.lease(pool, visibility=1.2, wait=10)
+    async with job:
+        await asyncio.sleep(3)
+        assert await client.lease(pool) == []
+    assert (await client.queue(pool)).depth == 0
+
+
+async def test_a_session_lives_as_long_as_its_block(client: Client) -> None:
+    # Given a watcher, and a session with two groups that may be silent for a second
+    tag = uuid.uuid4()
+    ann, watcher = f"ann-{tag}", f"watcher-{tag}"
+    await client.bind(f"presence:{ann}", watcher)
+    async with client.session(ann, groups=[f"g-{tag}", f"h-{tag}"], ttl=1.0) as session:
+        # When its block takes longer than that, Then it is still open
+        await asyncio.sleep(2.5)
+        summary = await client.queue(ann)
+        assert (summary.session, summary.groups) == (session.id, 2)
+    # And with the block it ends
+    async with client.subscribe(watcher) as deliveries:
+        async with asyncio.timeout(20):
+            said = [json.loads((await anext(deliveries)).body) for _ in range(2)]
+    assert [one["state"] for one in said] == ["online", "offline"]
+    summary = await client.queue(ann)
+    assert (summary.session, summary.groups) == (None, 0)
+
+
+async def test_who_logs_in_anew_ends_the_old_session(client: Client) -> None:
+    bob = f"bob-{uuid.uuid4()}"
+
+    async def hold() -> None:
+        async with client.session(bob, groups=["hall"], ttl=1.5):
+            await asyncio.sleep(30)
+
+    holding = asyncio.create_task(hold())
+    deadline = time.monotonic() + 20
+    while (await client.queue(bob)).session is None:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+    async with client.session(bob, groups=["hall"]) as new:
+        with pytest.raises(SessionLost) as lost:
+            await asyncio.wait_for(holding, 20)
+        assert lost.value.by == new.id
+        assert (await client.queue(bob)).session == new.id
