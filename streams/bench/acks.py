@@ -28,7 +28,8 @@ WHAT = (
     "all queues; each reads with GET, then acks what it got with POST, whose answer means that "
     "Kafka has the ack; once with all of an inbox (about nine messages) in one answer, once with "
     "one message at a time. By WebSocket: {sockets} connections with {window} subscriptions "
-    "each, every message acked by a frame of its own, whose answer means the same. The clock "
+    "each; what comes in one array of frames is acked in one, queue by queue, and the answers "
+    "mean the same. The clock "
     "stops when the last acked row is gone from `queues`."
 )
 CONNECTIONS: Final = 64
@@ -41,6 +42,7 @@ PATIENCE_SECONDS: Final = 30.0
 
 Left = deque[tuple[str, int]]
 """Queues that are still to be emptied, each with its depth."""
+Frame = dict[str, str | int]
 Empty = Callable[[str, Left], Awaitable[int]]
 """Empties queues over one connection to the worker at a URL; returns how many were acked."""
 
@@ -120,35 +122,38 @@ async def _read(limit: int, url: str, left: Left) -> int:
 
 
 async def _stream(url: str, left: Left) -> int:
-    """Empty many queues at a time over one WebSocket."""
+    """Empty many queues at a time over one WebSocket, in arrays of frames."""
     count = 0
     last: dict[str, int] = {}
     unread: dict[str, int] = {}
-    async with ClientSession() as session, session.ws_connect(f"{url}/v1/stream") as socket:
+    path = f"{url}/v1/stream?batch=1"
+    async with ClientSession() as session, session.ws_connect(path) as socket:
 
-        async def say(**frame: str | int) -> None:
-            await socket.send_str(orjson.dumps(frame).decode())
+        def subscribe() -> list[Frame]:
+            if not left:
+                return []
+            queue, unread[queue] = left.popleft()
+            return [{"type": "subscribe", "queue": queue, "after": 0, "credit": unread[queue]}]
 
-        async def subscribe() -> None:
-            if left:
-                queue, unread[queue] = left.popleft()
-                await say(type="subscribe", queue=queue, after=0, credit=unread[queue])
-
-        for _ in range(WINDOW):
-            await subscribe()
+        answers = [frame for _ in range(WINDOW) for frame in subscribe()]
         while unread:
-            frame = orjson.loads(await socket.receive_str(timeout=PATIENCE_SECONDS))
-            kind, queue = frame["type"], frame.get("queue")
-            if kind == "message":
-                last[queue] = frame["seq"]
-                unread[queue] -= 1
-                count += 1
-                await say(type="ack", queue=queue, upto=last[queue])
-            elif kind == "acked":
-                if not unread[queue] and frame["upto"] == last[queue]:
-                    del unread[queue]
-                    await say(type="unsubscribe", queue=queue)
-                    await subscribe()
-            elif kind not in ("subscribed", "unsubscribed"):
-                raise StreamsError(f"a frame that was not expected: {frame}")
+            if answers:
+                await socket.send_str(orjson.dumps(answers).decode())
+            answers = []
+            read: set[str] = set()
+            for frame in orjson.loads(await socket.receive_str(timeout=PATIENCE_SECONDS)):
+                kind, queue = frame["type"], frame.get("queue")
+                if kind == "message":
+                    last[queue] = frame["seq"]
+                    unread[queue] -= 1
+                    count += 1
+                    read.add(queue)
+                elif kind == "acked":
+                    if not unread[queue] and frame["upto"] == last[queue]:
+                        del unread[queue]
+                        answers.append({"type": "unsubscribe", "queue": queue})
+                        answers += subscribe()
+                elif kind not in ("subscribed", "unsubscribed"):
+                    raise StreamsError(f"a frame that was not expected: {frame}")
+            answers += [{"type": "ack", "queue": queue, "upto": last[queue]} for queue in read]
     return count

@@ -6,12 +6,16 @@ Knows nothing of routes, Kafka or tables.
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from aiohttp import web
 
 from streams.errors import BadToken, Forbidden, InvalidId, StreamsError, TooLarge, Unavailable
+
+if TYPE_CHECKING:
+    from streams.gateway.deliveries import Shown
 
 JSON = "application/json"
 
@@ -80,6 +84,12 @@ def json_answer(
     return web.Response(
         body=orjson.dumps(content), status=status, headers=headers, content_type=JSON
     )
+
+
+def messages_answer(messages: Iterable[Shown]) -> web.Response:
+    """Answer with deliveries."""
+    content = b'{"messages":[%b]}' % b",".join([message.object() for message in messages])
+    return web.Response(body=content, content_type=JSON)
 
 
 def error_answer(refusal: Refusal) -> web.Response:

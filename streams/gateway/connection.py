@@ -26,6 +26,10 @@ HANDSHAKE_SECONDS = 10.0
 """How long TLS may take to be agreed on; until then a connection is not counted."""
 LINGER_SECONDS = 3.0
 """How long the rest of a refused body is read and thrown away, so that the answer arrives."""
+REFUSE_SECONDS = 10.0
+"""How long a client that is refused may go on sending."""
+SILENCE_SECONDS = 0.5
+"""Who has sent nothing for so long has sent all."""
 
 SERVER = "streams"
 """What answers call the server: not which version of what it is made of."""
@@ -51,6 +55,9 @@ def connection_limit() -> int:
 class Connection(web.RequestHandler):
     """One connection of a client."""
 
+    _full: asyncio.Future[None] | None = None
+    _thrown_away: int | None = None
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Refuse one connection too many with an answer that says so."""
         super().connection_made(transport)
@@ -61,6 +68,62 @@ class Connection(web.RequestHandler):
             and isinstance(transport, asyncio.Transport)
         ):
             transport.write(_FULL)
+            self.force_close()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more is to be sent than the client has taken for a while."""
+        return self._full is not None
+
+    async def room(self) -> None:
+        """Wait until the client has taken most of what it was sent, or is gone."""
+        if self._full is not None:
+            await asyncio.shield(self._full)
+
+    def pause_writing(self) -> None:
+        """Note that much is unsent."""
+        super().pause_writing()
+        self._full = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        """Note that little is unsent."""
+        super().resume_writing()
+        self._empty()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Let go who waits for the client."""
+        super().connection_lost(exc)
+        self._empty()
+
+    def _empty(self) -> None:
+        full, self._full = self._full, None
+        if full is not None:
+            full.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has come."""
+        if self._thrown_away is None:
+            super().data_received(data)
+        else:
+            self._thrown_away += len(data)
+
+    async def refuse(self, farewell: bytes, most: int) -> None:
+        """Say a last word, throw away what the client still sends, and close.
+
+        Only who has sent all that it began to send reads what it is told.  It ends when the
+        client is gone or silent, after `most` bytes, or after some seconds.
+        """
+        if self.transport is None:
+            return
+        self._thrown_away = 0
+        self.transport.write(farewell)
+        self.transport.resume_reading()
+        loop = asyncio.get_running_loop()
+        deadline, before = loop.time() + REFUSE_SECONDS, -1
+        while before < self._thrown_away < most and loop.time() < deadline:
+            before = self._thrown_away
+            await asyncio.sleep(SILENCE_SECONDS)
+        if self.connected:
             self.force_close()
 
     def handle_error(

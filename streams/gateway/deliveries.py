@@ -1,4 +1,4 @@
-"""Deliveries as clients see them: the same fields by HTTP, WebSocket and server-sent events.
+"""Deliveries as clients see them: the same JSON by HTTP, WebSocket and server-sent events.
 
 Knows rows and JSON, nothing of connections.
 """
@@ -8,42 +8,84 @@ from __future__ import annotations
 import base64
 import re
 import time
-from typing import Any
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
+import orjson
+
+from streams.events.codec import decode
 from streams.events.records import NORMAL_PRIORITY, Message
 from streams.fold import Rows
 from streams.folds import views
-from streams.folds.delivery import Delivery
+from streams.folds.delivery import is_plain, unpack
 
 FLAT_BYTES = 512
-"""What a delivery costs besides its body."""
+"""What a delivery costs besides its message."""
+SMALL_BYTES: Final = 1024
+"""Up to this size, messages are remembered as JSON: each of them goes to many queues."""
+REMEMBERED: Final = 2048
 
 _NOT_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
+class Shown(NamedTuple):
+    """One delivery as clients see it."""
+
+    seq: int
+    members: bytes
+    """The members of a JSON object without its braces: `"seq":1,"id":...`."""
+
+    def object(self) -> bytes:
+        """Return it as a JSON object."""
+        return b"{%b}" % self.members
+
+
 def page(
     rows: Rows, queue: str, after: int, limit: int, most_bytes: int
-) -> tuple[list[dict[str, Any]], bool]:
+) -> tuple[list[Shown], bool]:
     """Return deliveries of a queue with a seq above `after`, as clients see them.
 
-    At most `limit` of them; the one that brings the bodies over `most_bytes` is the last.
+    At most `limit` of them; the one that brings their size over `most_bytes` is the last.
     With them comes whether it was cut short, so that there may be more.
     """
-    found: list[dict[str, Any]] = []
+    found: list[Shown] = []
     size = 0
-    now = time.time_ns() // 1_000_000
-    for seq, delivery, message in views.deliveries(rows, queue, after, limit, now):
-        found.append(shown(seq, delivery, message))
-        size += len(message.body) + FLAT_BYTES
-        if size > most_bytes:
+    for seq, row in _unexpired(rows, queue, after):
+        one = shown(seq, row)
+        found.append(one)
+        size += len(one.members) + FLAT_BYTES
+        if size > most_bytes or len(found) == limit:
             return found, True
-    return found, len(found) == limit
+    return found, False
 
 
-def shown(seq: int, delivery: Delivery, message: Message) -> dict[str, Any]:
-    """Return one delivery as clients see it; what is as usual is left out."""
+def some(rows: Rows, queue: str, seqs: Iterable[int]) -> list[Shown]:
+    """Return those of a queue's deliveries that are there still, as clients see them."""
+    bucket = views.inbox_bucket(queue)
+    found = ((seq, rows.get(bucket, seq.to_bytes(8, "big"))) for seq in seqs)
+    return [shown(seq, row) for seq, row in found if row is not None]
+
+
+def shown(seq: int, row: bytes) -> Shown:
+    """Return a delivery, given its row, as clients see it; what is as usual is left out."""
+    if is_plain(row):
+        return Shown(seq, b'"seq":%d,%b' % (seq, _message(row)))
+    delivery = unpack(row)
+    more: dict[str, Any] = {}
+    if delivery.tries:
+        more["tries"] = delivery.tries
+    if delivery.until:
+        more["until"] = delivery.until
+    if delivery.leased:
+        more["consumer"] = delivery.consumer.decode()
+    members = b'"seq":%d,%b' % (seq, _message(delivery.message))
+    return Shown(seq, b"%b,%b" % (members, orjson.dumps(more)[1:-1]) if more else members)
+
+
+def message_fields(message: Message) -> dict[str, Any]:
+    """Return what clients see of a message; what is as usual is left out."""
     found: dict[str, Any] = {
-        "seq": seq,
         "id": message.id,
         "group": message.group,
         "sender": message.sender,
@@ -64,12 +106,6 @@ def shown(seq: int, delivery: Delivery, message: Message) -> dict[str, Any]:
         found["receipt"] = True
     if message.priority != NORMAL_PRIORITY:
         found["priority"] = message.priority
-    if delivery.tries:
-        found["tries"] = delivery.tries
-    if delivery.until:
-        found["until"] = delivery.until
-    if delivery.leased:
-        found["consumer"] = delivery.consumer.decode()
     return found
 
 
@@ -80,3 +116,25 @@ def text_of(body: bytes) -> str | None:
     except UnicodeDecodeError:
         return None
     return None if _NOT_TEXT.search(text) else text
+
+
+def _unexpired(rows: Rows, queue: str, after: int) -> Iterator[tuple[int, bytes]]:
+    now = time.time_ns() // 1_000_000
+    from_bytes = int.from_bytes
+    for seq, row in rows.scan(views.inbox_bucket(queue), max(after, 0).to_bytes(8, "big")):
+        if is_plain(row) or not unpack(row).expired(now):
+            yield from_bytes(seq, "big"), row
+
+
+def _message(message: bytes) -> bytes:
+    """Return the members of a message, given in single-object encoding, as JSON."""
+    return _remembered(message) if len(message) <= SMALL_BYTES else _members(message)
+
+
+def _members(message: bytes) -> bytes:
+    decoded = decode(message)
+    assert isinstance(decoded, Message)
+    return orjson.dumps(message_fields(decoded))[1:-1]
+
+
+_remembered = lru_cache(REMEMBERED)(_members)

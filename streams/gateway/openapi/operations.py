@@ -266,7 +266,16 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "`unsubscribed`, `acked`, `published`, `confirmed`, `moved` (`queue`, `owner`: another "
         "worker serves it now; nothing needs to be done), `unavailable` (`queue`, "
         "`retry_after`: for the moment no worker serves it; it goes on by itself), `pong` and "
-        "`error` (`code`, `message`).",
+        "`error` (`code`, `message`).\n\n"
+        "A client may send many frames at once, as a JSON array of them; with `batch=1` it is "
+        "sent arrays too, and nothing else.",
+        (
+            Parameter(
+                "batch",
+                {"type": "integer", "minimum": 0, "maximum": 1, "default": 0},
+                "1 to be sent arrays of frames.",
+            ),
+        ),
         status=101,
         errors=(400, 403, 426, 503),
     ),

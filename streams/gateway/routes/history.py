@@ -10,13 +10,12 @@ from typing import Any
 from aiohttp import web
 
 from streams.events.records import Message
-from streams.folds.delivery import Delivery
 from streams.gateway import fields as f
 from streams.gateway.admission import Share
 from streams.gateway.answers import bad, json_answer
 from streams.gateway.bodies import json_object, read_body
 from streams.gateway.call import Call, Handler
-from streams.gateway.deliveries import shown
+from streams.gateway.deliveries import message_fields
 from streams.gateway.history import Moment
 from streams.gateway.paths import Route, integer, seconds
 from streams.gateway.routes.groups import DEFAULT_PAGE, MAX_PAGE, send
@@ -73,9 +72,7 @@ async def replay(call: Call) -> web.StreamResponse:
 
 
 def _shown(offset: int, at: int, message: Message) -> dict[str, Any]:
-    found = shown(0, Delivery(b""), message)
-    del found["seq"]
-    return {"offset": offset, **found, "at": at}
+    return {"offset": offset, **message_fields(message), "at": at}
 
 
 def _moment(name: str, value: Any, code: str) -> Moment | None:

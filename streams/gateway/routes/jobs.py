@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from aiohttp import web
 
 from streams.folds import views
 from streams.gateway.admission import Share
-from streams.gateway.answers import done, json_answer, unavailable
+from streams.gateway.answers import done, messages_answer, unavailable
 from streams.gateway.bodies import json_object, read_body
 from streams.gateway.call import Call, Handler
-from streams.gateway.deliveries import shown
+from streams.gateway.deliveries import Shown, some
 from streams.gateway.fields import Fields
 from streams.gateway.paths import Route, seconds
 from streams.gateway.ports import Partition, RecordToSend
@@ -43,11 +42,11 @@ async def lease(call: Call) -> web.StreamResponse:
         while True:
             owners.check(partition)
             left = deadline - now()
-            messages: list[dict[str, Any]] = []
+            messages: list[Shown] = []
             if views.may_lease(partition.rows, queue):
                 messages = await _take(call, partition, queue, intake.lease(queue, dict(content)))
             if messages or left <= 0:
-                return json_answer({"messages": messages})
+                return messages_answer(messages)
             owners.check(partition)
             if not views.may_lease(partition.rows, queue):
                 await waits.wait(queue.encode(), partition, left)
@@ -55,9 +54,7 @@ async def lease(call: Call) -> web.StreamResponse:
     return await owners.read(call, QUEUES, queue, answer, wait)
 
 
-async def _take(
-    call: Call, partition: Partition, queue: str, record: RecordToSend
-) -> list[dict[str, Any]]:
+async def _take(call: Call, partition: Partition, queue: str, record: RecordToSend) -> list[Shown]:
     """Append a Lease and return what it got.
 
     Raises:
@@ -69,12 +66,7 @@ async def _take(
     seqs = call.parts.leases.take(partition.number, offset)
     if seqs is None:
         raise unavailable("the lease was made, but what it got is not known here: try again")
-    found = []
-    for seq in seqs:
-        delivery = views.delivery(partition.rows, queue, seq)
-        if delivery is not None:
-            found.append(shown(seq, delivery, views.message_of(delivery)))
-    return found
+    return some(partition.rows, queue, seqs)
 
 
 async def nack(call: Call) -> web.StreamResponse:

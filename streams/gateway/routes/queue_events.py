@@ -7,16 +7,14 @@ goes on where they were.  The stream ends when the partition moves: come back.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
-import orjson
 from aiohttp import hdrs, web
 
 from streams.errors import Unavailable
 from streams.gateway.answers import Refusal, unavailable
 from streams.gateway.call import Call, Handler
 from streams.gateway.connection import COMMON_HEADERS
-from streams.gateway.deliveries import page
+from streams.gateway.deliveries import Shown, page
 from streams.gateway.fields import MAX_LONG
 from streams.gateway.forward import LAST_EVENT_ID, WRITE_SECONDS
 from streams.gateway.paths import Route, integer
@@ -74,7 +72,7 @@ async def _send_all(
             parts.owners.check(partition)
             found, more = page(partition.rows, queue, after, PAGE_MESSAGES, PAGE_BYTES)
             if found:
-                after = found[-1]["seq"]
+                after = found[-1].seq
                 await _write(call, response, b"".join(map(_event, found)))
             if more:
                 continue
@@ -91,8 +89,8 @@ async def _send_all(
             raise
 
 
-def _event(delivery: dict[str, Any]) -> bytes:
-    return b"id: %d\nevent: message\ndata: %b\n\n" % (delivery["seq"], orjson.dumps(delivery))
+def _event(delivery: Shown) -> bytes:
+    return b"id: %d\nevent: message\ndata: {%b}\n\n" % delivery
 
 
 async def _write(call: Call, response: web.StreamResponse, content: bytes) -> None:

@@ -7,7 +7,7 @@ import asyncio
 from aiohttp import web
 
 from streams.folds import views
-from streams.gateway.answers import done, json_answer
+from streams.gateway.answers import done, json_answer, messages_answer
 from streams.gateway.call import Call, Handler
 from streams.gateway.deliveries import page
 from streams.gateway.fields import MAX_LONG
@@ -40,7 +40,7 @@ async def inbox(call: Call) -> web.StreamResponse:
             messages, _ = page(partition.rows, queue, after, limit, MAX_ANSWER_BYTES)
             left = deadline - now()
             if messages or left <= 0:
-                return json_answer({"messages": messages})
+                return messages_answer(messages)
             await waits.wait(queue.encode(), partition, left)
 
     return await owners.read(call, QUEUES, queue, answer, wait)

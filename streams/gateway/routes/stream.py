@@ -9,21 +9,22 @@ from streams.gateway.call import Call, Handler
 from streams.gateway.connection import COMMON_HEADERS
 from streams.gateway.forward import FORWARDED
 from streams.gateway.guard import PROTOCOL
-from streams.gateway.paths import Route
+from streams.gateway.paths import Route, integer
 from streams.gateway.site import is_same_origin
 from streams.gateway.streaming.service import FAREWELL_SECONDS, HEARTBEAT_SECONDS, PATH
+from streams.gateway.streaming.wire import Socket
 
 
 async def stream(call: Call) -> web.StreamResponse:
     """Turn the request into a WebSocket and serve it until it ends."""
-    call.parameters()
+    batch = integer(call.parameters("batch"), "batch", 0, 0, 1) == 1
     request = call.request
     if request.headers.get(hdrs.UPGRADE, "").strip().lower() != "websocket":
         raise Refusal(426, "not_a_websocket", "this path is a WebSocket", {"Upgrade": "websocket"})
     if not is_same_origin(request.headers):
         raise Refusal(403, "bad_origin", "a page of another site may not open a stream here")
     _check_protocols(request)
-    socket = web.WebSocketResponse(
+    socket = Socket(
         timeout=FAREWELL_SECONDS,
         heartbeat=HEARTBEAT_SECONDS,
         compress=False,
@@ -34,7 +35,9 @@ async def stream(call: Call) -> web.StreamResponse:
         raise bad("bad_websocket", "not a well-formed WebSocket handshake (RFC 6455, version 13)")
     socket.headers.update(COMMON_HEADERS)
     await socket.prepare(request)
-    await call.parts.streaming.serve(call, socket, forwarded=FORWARDED in request.headers)
+    await call.parts.streaming.serve(
+        call, socket, batch=batch, forwarded=FORWARDED in request.headers
+    )
     return socket
 
 

@@ -22,6 +22,9 @@ ping                             pong
 anything wrong                   error code message
 ===============================  =====================================================
 
+A client may send many frames in one WebSocket message, as a JSON array, and is sent arrays,
+and nothing else, if it opens `/v1/stream?batch=1`: much cheaper for both where much comes.
+
 What one connection sends goes to Kafka in that order.
 
 Any worker serves any queue.  Those of its own partitions it reads itself, woken by the fold;

@@ -12,7 +12,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from aiohttp import web
@@ -22,7 +22,6 @@ from streams.gateway import fields as f
 from streams.gateway.answers import Refusal, bad, busy, refusal_of
 from streams.gateway.bearer import NOBODY
 from streams.gateway.deliveries import page
-from streams.gateway.forward import WRITE_SECONDS
 from streams.gateway.intake import EVENT_TYPES, Intake
 from streams.gateway.ports import Place
 from streams.gateway.streaming import frames
@@ -31,6 +30,7 @@ from streams.gateway.streaming.frames import Frame, Ref
 from streams.gateway.streaming.outbox import Outbox
 from streams.gateway.streaming.placing import Placing
 from streams.gateway.streaming.subscription import Subscription
+from streams.gateway.streaming.wire import Wire
 from streams.ids import direct_group
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class Connection:
         call: Call,
         socket: web.WebSocketResponse,
         *,
+        batch: bool,
         forwarded: bool,
     ) -> None:
         self.subscriptions: dict[str, Subscription] = {}
@@ -78,13 +79,14 @@ class Connection:
         self._good_until: asyncio.TimerHandle | None = None
         self._closing: asyncio.Task[None] | None = None
         self._socket = socket
+        self._wire = Wire(socket, call.request, batch)
         self._forwarded = forwarded
         self._placing = Placing(streaming, self, forwarded)
         self._outbox = Outbox(call.parts.publishing, call.parts.admission)
         self._acks = AckBatch()
         self._ack_timer: asyncio.TimerHandle | None = None
         self._marked: deque[Subscription] = deque()
-        self._replies: deque[str] = deque()
+        self._replies: list[bytes] = []
         self._to_write = asyncio.Event()
         self._read_on = asyncio.Event()
         self._read_on.set()
@@ -149,8 +151,8 @@ class Connection:
         """Send a delivery that another worker has read, unless it was sent before."""
         if subscription.open and seq > subscription.last:
             subscription.sent(seq)
-            self._streaming.sent.labels("relayed").inc()
-            await self._write([text])
+            self._streaming.sent_relayed.inc()
+            await self._wire.send([text.encode()])
 
     def say(self, kind: str, **fields: object) -> None:
         """Send a frame that nobody asked for."""
@@ -178,26 +180,40 @@ class Connection:
     async def _read_all(self) -> None:
         count = 0
         async for message in self._socket:
-            count += 1
-            if not count % FRAMES_PER_TURN:
-                await asyncio.sleep(0)
             if message.type is not aiohttp.WSMsgType.TEXT:
                 await self.close(aiohttp.WSCloseCode.UNSUPPORTED_DATA, "frames must be text")
                 return
             self.heard = time.monotonic()
-            await self._do(message.data)
-            await self._parts.guard.paced(self._bearer)
+            try:
+                found = frames.read_all(message.data)
+            except StreamsError as error:
+                self._reply(frames.error_frame(error))
+                found = []
+            for content in found:
+                count += 1
+                if not count % FRAMES_PER_TURN:
+                    await asyncio.sleep(0)
+                await self._do(content)
+                if self._bearer.name:
+                    await self._parts.guard.paced(self._bearer)
+                await self._ready_for_more()
+
+    async def _ready_for_more(self) -> None:
+        """Wait until little enough is in hand for this client."""
+        if not self._outbox.has_room:
             await self._outbox.room()
+        if not self._read_on.is_set():
             await self._read_on.wait()
+        if not self._placing.has_room:
             await self._placing.room()
 
-    async def _do(self, text: str) -> None:
+    async def _do(self, content: Any) -> None:
         try:
-            frame = frames.read(text)
+            frame = frames.read(content)
         except StreamsError as error:
             self._reply(frames.error_frame(error))
             return
-        named = frames.named_queue(frame.fields)
+        queue = frame.fields.get("queue")
         try:
             if frame.type == "auth":
                 await self._authenticate(frame)
@@ -205,6 +221,7 @@ class Connection:
                 (self._does.get(frame.type) or self._event)(frame)
         except StreamsError as error:
             self._note(error)
+            named = {"queue": queue} if isinstance(queue, str) else {}
             self._reply(frames.error_frame(error, frame.ref, **named))
 
     async def _authenticate(self, frame: Frame) -> None:
@@ -366,7 +383,7 @@ class Connection:
 
     # Writing ----------------------------------------------------------------------------
 
-    def _reply(self, text: str) -> None:
+    def _reply(self, text: bytes) -> None:
         self._replies.append(text)
         self._to_write.set()
         if len(self._replies) >= MAX_REPLIES:
@@ -377,45 +394,42 @@ class Connection:
             await self._to_write.wait()
             self._to_write.clear()
             while self._replies or self._marked:
-                if self._replies:
-                    await self._write_replies()
-                if self._marked:
-                    await self._write_page(self._marked.popleft())
+                texts, self._replies = self._replies, []
+                size = 0
+                while self._marked and size < PAGE_BYTES:
+                    size += self._add_page(texts, self._marked.popleft())
+                if texts:
+                    await self._wire.send(texts)
+                if len(self._replies) < MAX_REPLIES:
+                    self._read_on.set()
+                # A turn for the others: a client that reads fast is never waited for.
+                await asyncio.sleep(0)
 
-    async def _write_replies(self) -> None:
-        replies, self._replies = list(self._replies), deque()
-        await self._write(replies)
-        if len(self._replies) < MAX_REPLIES:
-            self._read_on.set()
+    def _add_page(self, texts: list[bytes], subscription: Subscription) -> int:
+        """Add the next messages of a subscription; if there may be more, it stands in line.
 
-    async def _write_page(self, subscription: Subscription) -> None:
-        """Send the next messages of a subscription; if there may be more, it stands in line."""
+        Returns how many bytes they have, about.
+        """
         subscription.marked = False
         partition, credit = subscription.local, subscription.credit
         if partition is None or credit == 0 or not subscription.open:
-            return
+            return 0
         if not self._streaming.answers(partition):
             self._placing.lost(subscription)
-            return
-        queue = subscription.queue
+            return 0
         limit = PAGE_MESSAGES if credit is None else min(credit, PAGE_MESSAGES)
-        found, more = page(partition.rows, queue, subscription.last, limit, PAGE_BYTES)
+        found, more = page(partition.rows, subscription.queue, subscription.last, limit, PAGE_BYTES)
         if not found:
-            return
+            return 0
         if more:
             self.mark(subscription)
-        for delivery in found:
-            subscription.sent(delivery["seq"])
-        self._streaming.sent.labels("read").inc(len(found))
-        await self._write([frames.frame("message", queue=queue, **one) for one in found])
-
-    async def _write(self, texts: list[str]) -> None:
-        try:
-            async with asyncio.timeout(WRITE_SECONDS):
-                for text in texts:
-                    await self._socket.send_str(text)
-        except TimeoutError:
-            raise ConnectionResetError("a client does not take what it is sent") from None
+        subscription.sent(found[-1].seq, len(found))
+        self._streaming.sent_read.inc(len(found))
+        prefix, size = subscription.prefix, 0
+        for one in found:
+            texts.append(b"%b%b}" % (prefix, one.members))
+            size += len(one.members)
+        return size
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """End the connection with a task of it that has failed."""

@@ -13,7 +13,6 @@ import orjson
 from streams.errors import StreamsError, Unavailable
 from streams.gateway import fields as f
 from streams.gateway.answers import bad, refusal_of
-from streams.gateway.bodies import json_object
 
 MAX_CREDIT = 1_000_000
 MAX_REF_LENGTH = 255
@@ -44,13 +43,29 @@ class Subscribe:
     """Offset of the source topic that the rows should be beyond, if that is soon."""
 
 
-def read(text: str) -> Frame:
+def read_all(text: str) -> list[Any]:
+    """Return what a client said in one WebSocket message: a frame, or an array of some.
+
+    Raises:
+        Refusal: 400, it is no JSON, or an array of none.
+    """
+    try:
+        content = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise bad("bad_json", f"not JSON: {error}") from None
+    if content == []:
+        raise bad("bad_json", "an array must have frames in it")
+    return content if isinstance(content, list) else [content]
+
+
+def read(content: Any) -> Frame:
     """Take a client's frame apart.
 
     Raises:
         Refusal: 400, it is no JSON object with a type.
     """
-    content = json_object(text.encode())
+    if not isinstance(content, dict):
+        raise bad("bad_json", "must be a JSON object")
     ref = content.pop("ref", None)
     if isinstance(ref, bool) or not (ref is None or isinstance(ref, (str, int))):
         raise bad("bad_field", "ref must be a string or an integer")
@@ -134,15 +149,20 @@ def ack(content: f.Fields) -> tuple[str, int | None, list[int]]:
     return queue, upto, seqs
 
 
-def frame(kind: str, ref: Ref = None, /, **fields: Any) -> str:
+def frame(kind: str, ref: Ref = None, /, **fields: Any) -> bytes:
     """Put a frame for a client together; a ref that is None is left out."""
     content = {"type": kind, **fields}
     if ref is not None:
         content["ref"] = ref
-    return orjson.dumps(content).decode()
+    return orjson.dumps(content)
 
 
-def error_frame(error: StreamsError, ref: Ref = None, /, **fields: Any) -> str:
+def message_prefix(queue: str) -> bytes:
+    """Return how the frame of each message of a queue begins; its members and } follow."""
+    return b'{"type":"message","queue":%b,' % orjson.dumps(queue)
+
+
+def error_frame(error: StreamsError, ref: Ref = None, /, **fields: Any) -> bytes:
     """Put together what tells a client of an error."""
     refusal = refusal_of(error)
     if isinstance(error, Unavailable):
@@ -150,12 +170,6 @@ def error_frame(error: StreamsError, ref: Ref = None, /, **fields: Any) -> str:
     elif "Retry-After" in refusal.headers:
         fields["retry_after"] = float(refusal.headers["Retry-After"])
     return frame("error", ref, code=refusal.code, message=str(refusal), **fields)
-
-
-def named_queue(content: f.Fields) -> dict[str, str]:
-    """Return the queue that a wrong frame names, for the error that answers it."""
-    queue = content.get("queue")
-    return {"queue": queue} if isinstance(queue, str) else {}
 
 
 def _check_credit(name: str, value: int) -> None:

@@ -65,6 +65,11 @@ class Outbox:
 
         future.add_done_callback(ended)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether less than the limit is unconfirmed."""
+        return self._room.is_set()
+
     async def room(self) -> None:
         """Wait until less than the limit is unconfirmed."""
         await self._room.wait()

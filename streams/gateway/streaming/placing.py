@@ -63,6 +63,7 @@ class Placing:
         self._unplaced: dict[Subscription, None] = {}
         self._needed = asyncio.Event()
         self._upstreams: dict[str, Upstream] = {}
+        self._behind: dict[Partition, list[tuple[int, Subscription]]] = {}
         self._catching_up: set[asyncio.Task[None]] = set()
 
     def place(self, subscription: Subscription) -> None:
@@ -102,6 +103,11 @@ class Placing:
                     self.lost(subscription)
             if not upstream.subscriptions:
                 self._end(upstream)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether other workers have taken most of what they are to be told."""
+        return all(upstream.has_room for upstream in self._upstreams.values())
 
     async def room(self) -> None:
         """Wait until other workers have taken most of what they are to be told."""
@@ -189,15 +195,24 @@ class Placing:
             self._begin(subscription)
             return
 
-        async def catch_up() -> None:
-            await partition.reached(written, CATCH_UP_SECONDS)
-            subscription.read_after = -1
-            if subscription.local is partition:
-                self._begin(subscription)
-
-        task = asyncio.get_running_loop().create_task(catch_up())
+        if partition in self._behind:
+            self._behind[partition].append((written, subscription))
+            return
+        self._behind[partition] = [(written, subscription)]
+        task = asyncio.get_running_loop().create_task(self._catch_up(partition))
         self._catching_up.add(task)
         task.add_done_callback(self._catching_up.discard)
+
+    async def _catch_up(self, partition: Partition) -> None:
+        """Begin what waits for the fold; one task for all, since each may wait as well as many."""
+        while behind := self._behind[partition]:
+            self._behind[partition] = []
+            await partition.reached(max(written for written, _ in behind), CATCH_UP_SECONDS)
+            for _, subscription in behind:
+                subscription.read_after = -1
+                if subscription.local is partition:
+                    self._begin(subscription)
+        del self._behind[partition]
 
     def _begin(self, subscription: Subscription) -> None:
         self._streaming.watching.add(subscription)

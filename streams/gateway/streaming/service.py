@@ -66,12 +66,13 @@ class Streaming:
         self._connections: set[Connection] = set()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
-        self.sent = Counter(
+        sent = Counter(
             "streams_stream_messages",
             "Deliveries sent on streams: read here, or relayed from the worker that owns them.",
             ("how",),
             registry=metrics.registry,
         )
+        self.sent_read, self.sent_relayed = sent.labels("read"), sent.labels("relayed")
         for name, text, value in (
             ("connections", "Clients that have a stream.", lambda: len(self._connections)),
             ("subscriptions", "Subscriptions served from this worker's partitions.",
@@ -101,15 +102,19 @@ class Streaming:
             return_exceptions=True,
         )
 
-    async def serve(self, call: Call, socket: web.WebSocketResponse, *, forwarded: bool) -> None:
+    async def serve(
+        self, call: Call, socket: web.WebSocketResponse, *, batch: bool, forwarded: bool
+    ) -> None:
         """Serve a client whose WebSocket is open, until it ends.
+
+        With `batch`, what it is sent comes in arrays of frames.
 
         Raises:
             Unavailable: this worker is stopping.
         """
         if self._closed:
             raise Unavailable("this worker is stopping")
-        connection = Connection(self, call, socket, forwarded=forwarded)
+        connection = Connection(self, call, socket, batch=batch, forwarded=forwarded)
         self._connections.add(connection)
         try:
             await connection.run()

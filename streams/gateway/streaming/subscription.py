@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from streams.gateway.streaming.frames import message_prefix
+
 if TYPE_CHECKING:
     from streams.gateway.ports import Partition
     from streams.gateway.streaming.connection import Connection
@@ -27,6 +29,7 @@ class Subscription:
         "number",
         "open",
         "owner",
+        "prefix",
         "queue",
         "read_after",
         "ref",
@@ -47,6 +50,7 @@ class Subscription:
         self.connection = connection
         self.queue = queue
         self.key = queue.encode()
+        self.prefix = message_prefix(queue)
         self.number = number
         """Partition that the queue belongs to."""
         self.last = after
@@ -67,8 +71,8 @@ class Subscription:
         self.waiting_since = 0.0
         """Since when nobody serves it; infinity once the client was told."""
 
-    def sent(self, seq: int) -> None:
-        """Note that the delivery of this seq is sent."""
+    def sent(self, seq: int, count: int = 1) -> None:
+        """Note that so many deliveries are sent, the last of them with this seq."""
         self.last = seq
         if self.credit is not None:
-            self.credit -= 1
+            self.credit -= count

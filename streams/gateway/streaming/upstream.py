@@ -58,7 +58,7 @@ class Upstream:
         self._lost = lost
         self._asked: dict[str, _Asked] = {}
         self._refs = 0
-        self._unsent: deque[Callable[[], str | None]] = deque()
+        self._unsent: deque[Callable[[], bytes | None]] = deque()
         self._to_send = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -77,7 +77,7 @@ class Upstream:
         self._asked[subscription.queue] = asked
         subscription.upstream = self
 
-        def text() -> str | None:
+        def text() -> bytes | None:
             if self._asked.get(subscription.queue) is not asked:
                 return None
             asked.more = 0
@@ -113,7 +113,7 @@ class Upstream:
         if waits or not more:
             return
 
-        def text() -> str | None:
+        def text() -> bytes | None:
             given, asked.more = asked.more, 0
             if not given or self._asked.get(subscription.queue) is not asked:
                 return None
@@ -121,6 +121,11 @@ class Upstream:
             return frames.frame("credit", queue=subscription.queue, more=given)
 
         self._send(text)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the owner has taken most of what it is to be told."""
+        return self._room.is_set()
 
     async def room(self) -> None:
         """Wait until the owner has taken most of what it is to be told."""
@@ -131,7 +136,7 @@ class Upstream:
         self._asked.clear()
         self._task.cancel()
 
-    def _send(self, text: Callable[[], str | None]) -> None:
+    def _send(self, text: Callable[[], bytes | None]) -> None:
         self._unsent.append(text)
         self._to_send.set()
         if len(self._unsent) >= MAX_UNSENT:
@@ -169,7 +174,7 @@ class Upstream:
             while self._unsent:
                 text = self._unsent.popleft()()
                 if text is not None:
-                    await socket.send_str(text)
+                    await socket.send_str(text.decode())
             self._room.set()
 
     async def _receive_all(self, socket: aiohttp.ClientWebSocketResponse) -> None:

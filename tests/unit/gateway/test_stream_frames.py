@@ -14,10 +14,14 @@ from streams.gateway.streaming.frames import Frame, Subscribe
 
 
 def test_a_frame_is_a_type_a_ref_and_fields() -> None:
-    assert frames.read('{"type":"ack","ref":7,"queue":"q","upto":1}') == Frame(
-        "ack", 7, {"queue": "q", "upto": 1}
-    )
-    assert frames.read('{"type":"ping"}').ref is None
+    (content,) = frames.read_all('{"type":"ack","ref":7,"queue":"q","upto":1}')
+    assert frames.read(content) == Frame("ack", 7, {"queue": "q", "upto": 1})
+    assert frames.read({"type": "ping"}).ref is None
+
+
+def test_many_frames_come_in_an_array() -> None:
+    found = frames.read_all('[{"type":"ping"},{"type":"ping","ref":1},7]')
+    assert [frames.read(content).ref for content in found[:2]] == [None, 1]
 
 
 @pytest.mark.parametrize(
@@ -26,6 +30,8 @@ def test_a_frame_is_a_type_a_ref_and_fields() -> None:
         "",
         "null",
         "[]",
+        "[[]]",
+        "[7]",
         '"x"',
         "{}",
         '{"type":1}',
@@ -36,7 +42,7 @@ def test_a_frame_is_a_type_a_ref_and_fields() -> None:
 )
 def test_what_is_no_frame_is_refused(text: str) -> None:
     with pytest.raises(Refusal) as refused:
-        frames.read(text)
+        list(map(frames.read, frames.read_all(text)))
     assert refused.value.status == 400
 
 

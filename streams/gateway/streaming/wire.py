@@ -1,0 +1,114 @@
+"""The way out of one stream: many frames in one write, and no more than the client takes.
+
+Knows bytes and WebSocket framing (RFC 6455, section 5), nothing of what frames say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from struct import Struct
+from typing import Final
+
+import aiohttp
+from aiohttp import web
+
+from streams.gateway.connection import Connection
+from streams.gateway.forward import WRITE_SECONDS
+
+ARRAY_BYTES: Final = 256 * 1024
+"""An array of frames ends with the one that brings it over this."""
+FAREWELL_BYTES: Final = 64 * 1024 * 1024
+"""Of a frame that is too long, so much is read and thrown away; more than that is cut off."""
+
+_TEXT: Final = 0x81  # final fragment, opcode 1
+_CLOSE: Final = 0x88
+_short = Struct("!BB").pack
+_medium = Struct("!BBH").pack
+_long = Struct("!BBQ").pack
+
+
+class Socket(web.WebSocketResponse):
+    """A WebSocket that tells who sends too long a frame why it ends.
+
+    The code would be lost with a connection that is closed while the client still sends:
+    so what it sends is read, and thrown away, until it has got the code.
+    """
+
+    _refused = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more may be sent."""
+        return self._refused or super().closed
+
+    async def close(
+        self, *, code: int = aiohttp.WSCloseCode.OK, message: bytes = b"", drain: bool = True
+    ) -> bool:
+        """Send a close frame, wait for the client's, and close the connection."""
+        if code != aiohttp.WSCloseCode.MESSAGE_TOO_BIG or self.closed:
+            return not self._refused and await super().close(
+                code=code, message=message, drain=drain
+            )
+        self._refused = True
+        connection = self._req.protocol if self._req is not None else None
+        if isinstance(connection, Connection):
+            payload = code.to_bytes(2, "big") + b"the frame is too long"
+            await connection.refuse(_short(_CLOSE, len(payload)) + payload, FAREWELL_BYTES)
+        return True
+
+
+class Wire:
+    """Sends frames over one WebSocket."""
+
+    def __init__(self, socket: web.WebSocketResponse, request: web.BaseRequest, batch: bool):
+        self._socket = socket
+        self._request = request
+        self._batch = batch
+
+    async def send(self, texts: list[bytes]) -> None:
+        """Send frames in order; returns once the client has taken most of what is unsent.
+
+        Raises:
+            ConnectionResetError: the client is gone, or does not take what it is sent.
+        """
+        transport, connection = self._request.transport, self._request.protocol
+        if self._socket.closed or transport is None or transport.is_closing():
+            raise ConnectionResetError("the stream has ended")
+        transport.write(framed(arrays(texts) if self._batch else texts))
+        assert isinstance(connection, Connection)
+        if connection.is_full:
+            try:
+                async with asyncio.timeout(WRITE_SECONDS):
+                    await connection.room()
+            except TimeoutError:
+                raise ConnectionResetError("a client does not take what it is sent") from None
+
+
+def framed(texts: Iterable[bytes]) -> bytes:
+    """Return texts as a server's WebSocket frames, one after the other."""
+    pieces = []
+    for text in texts:
+        size = len(text)
+        if size < 126:
+            pieces.append(_short(_TEXT, size))
+        elif size < 1 << 16:
+            pieces.append(_medium(_TEXT, 126, size))
+        else:
+            pieces.append(_long(_TEXT, 127, size))
+        pieces.append(text)
+    return b"".join(pieces)
+
+
+def arrays(texts: Iterable[bytes]) -> Iterable[bytes]:
+    """Yield JSON arrays of the texts, few of them, none very long for what is in it."""
+    some: list[bytes] = []
+    size = 0
+    for text in texts:
+        some.append(text)
+        size += len(text)
+        if size > ARRAY_BYTES:
+            yield b"[%b]" % b",".join(some)
+            some, size = [], 0
+    if some:
+        yield b"[%b]" % b",".join(some)
