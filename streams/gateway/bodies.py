@@ -45,6 +45,9 @@ async def chunks_of(request: web.BaseRequest, limit: int, share: Share) -> Async
 
 
 async def _next_chunk(request: web.BaseRequest, deadline: float) -> bytes:
+    content = request.content
+    if content.is_eof() and content.exception() is None:  # all of it is here, as nearly always
+        return content.read_nowait()
     try:
         async with asyncio.timeout_at(deadline):
             return await request.content.readany()

@@ -35,6 +35,7 @@ class Metrics:
             ("method", "route", "status"),
             registry=registry,
         )
+        self._answered: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
         self.request_seconds = Histogram(
             "streams_http_request_seconds",
             "Time from the head of a request to the end of its answer, waiting included.",
@@ -96,6 +97,18 @@ class Metrics:
             self.forwarded.labels(outcome)
         for kind in ("Ack", "Bind", "Close", "Message", "Open", "Unbind"):
             self.publishes.labels(kind)
+
+    def answered(self, method: str, route: str, status: str, seconds: float) -> None:
+        """Count an answered request."""
+        found = self._answered.get((method, route, status))
+        if found is None:
+            found = self._answered[method, route, status] = (
+                self.requests.labels(method, route, status),
+                self.request_seconds.labels(route),
+            )
+        count, histogram = found
+        count.inc()
+        histogram.observe(seconds)
 
     def publish_buckets(self) -> list[tuple[float, int]]:
         """Return upper limits in seconds, and how many publications took no longer."""

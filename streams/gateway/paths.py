@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 from urllib.parse import unquote_plus, unquote_to_bytes
 
 from streams.gateway.answers import Refusal, bad
@@ -18,6 +18,9 @@ H = TypeVar("H")
 
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _MAX_PARAMETERS = 16
+
+_Shape: TypeAlias = tuple[tuple[int, ...], tuple[tuple[int, str], ...]]
+"""Places of words in a path, and places and names of ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +44,20 @@ class Router(Generic[H]):
     """Finds the route of a raw path."""
 
     def __init__(self, routes: Iterable[Route[H]]) -> None:
-        self._by_length: dict[int, list[tuple[list[str], Route[H]]]] = {}
+        # By what is the same in all paths of a shape: a path of five parts is looked up once
+        # for each way in which ids may stand in it, whatever the number of routes.
+        self._by_length: dict[int, dict[_Shape, dict[tuple[str, ...], Route[H]]]] = {}
         for route in routes:
             pattern = route.template.split("/")
-            self._by_length.setdefault(len(pattern), []).append((pattern, route))
+            words, names = [], []
+            for place, part in enumerate(pattern):
+                if part.startswith("{"):
+                    names.append((place, part[1:-1]))
+                else:
+                    words.append((place, part))
+            shape = tuple(place for place, _ in words), tuple(names)
+            shapes = self._by_length.setdefault(len(pattern), {})
+            shapes.setdefault(shape, {})[tuple(word for _, word in words)] = route
 
     def find(self, raw_path: str) -> tuple[Route[H], dict[str, str]]:
         """Return the route and the still encoded segments that stand for its names.
@@ -53,15 +66,10 @@ class Router(Generic[H]):
             Refusal: 404, there is no such path.
         """
         segments = raw_path.split("/")
-        for pattern, route in self._by_length.get(len(segments), ()):
-            values = {}
-            for expected, segment in zip(pattern, segments, strict=True):
-                if expected.startswith("{"):
-                    values[expected[1:-1]] = segment
-                elif expected != segment:
-                    break
-            else:
-                return route, values
+        for (places, names), routes in self._by_length.get(len(segments), {}).items():
+            route = routes.get(tuple([segments[place] for place in places]))
+            if route is not None:
+                return route, {name: segments[place] for place, name in names}
         raise Refusal(404, "not_found", "there is no such path; the README lists all of them")
 
 

@@ -31,11 +31,12 @@ class Publishing:
             Unavailable: not confirmed.
             TooLarge: not sent.
         """
-        (place,) = await self.publish_many([(topic, key, value, kind)])
-        return place
+        return await asyncio.shield(self.start(topic, key, value, kind))
 
     async def publish_many(self, records: list[RecordToSend]) -> list[Place]:
         """Append records; returns their places once Kafka has confirmed all, raises as above."""
+        if len(records) == 1:
+            return [await self.publish(*records[0])]
         began = time.perf_counter()
         try:
             places = await asyncio.shield(self._send(records))
@@ -67,10 +68,7 @@ class Publishing:
         return future
 
     async def _send(self, records: list[RecordToSend]) -> list[Place]:
-        if len(records) == 1:
-            places = [await self._engine.publisher.publish(*records[0])]
-        else:
-            places = await self._engine.publisher.publish_many(records)
+        places = await self._engine.publisher.publish_many(records)
         for (topic, _, _, _), (partition, offset) in zip(records, places, strict=True):
             self._note(topic, partition, offset)
         return places

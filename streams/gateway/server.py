@@ -56,6 +56,8 @@ logger = logging.getLogger(__name__)
 PUBLISH_BUDGET_BYTES = 64 * 1024 * 1024
 STOP_SECONDS = 5.0
 """How long requests in hand may take to end when the worker stops."""
+SHORT_BYTES = 16 * 1024
+"""An answer up to this length has a place in the connection's buffer."""
 
 _METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 
@@ -218,23 +220,18 @@ class Gateway(Service):
         template, status = "unknown", "gone"
         try:
             template, answer = await self._answer(request)
-            try:
-                for name, value in COMMON_HEADERS.items():
-                    answer.headers.setdefault(name, value)
-                async with asyncio.timeout(WRITE_SECONDS):
-                    await answer.prepare(request)
-                    await answer.write_eof()
-            except TimeoutError:
-                if request.transport is not None:
-                    request.transport.abort()
-                raise ConnectionResetError("a client does not take its answer") from None
+            for name, value in COMMON_HEADERS.items():
+                answer.headers.setdefault(name, value)
+            if _is_short(answer):
+                await answer.prepare(request)
+                await answer.write_eof()
+            else:
+                await _write(request, answer)
             status = str(answer.status)
             return answer
         finally:
-            metrics = self._parts.metrics
             method = request.method if request.method in _METHODS else "other"
-            metrics.requests.labels(method, template, status).inc()
-            metrics.request_seconds.labels(template).observe(time.perf_counter() - began)
+            self._parts.metrics.answered(method, template, status, time.perf_counter() - began)
 
     async def _answer(self, request: web.BaseRequest) -> tuple[str, web.StreamResponse]:
         """Return the template of the route, for the metrics, and the answer."""
@@ -265,6 +262,26 @@ class Gateway(Service):
         except Exception:
             logger.exception("%s %s failed", request.method, template)
             return template, error_answer(Refusal(500, "internal", "internal error"))
+
+
+def _is_short(answer: web.StreamResponse) -> bool:
+    """Tell whether all of an answer is there, and so little that it is written at once."""
+    return (
+        isinstance(answer, web.Response)
+        and isinstance(answer.body, bytes | None)
+        and len(answer.body or b"") < SHORT_BYTES
+    )
+
+
+async def _write(request: web.BaseRequest, answer: web.StreamResponse) -> None:
+    try:
+        async with asyncio.timeout(WRITE_SECONDS):
+            await answer.prepare(request)
+            await answer.write_eof()
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError("a client does not take its answer") from None
 
 
 def _handler(route: Route[Handler], method: str) -> tuple[str, Handler]:
