@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import ssl as ssl_module
 from collections.abc import Mapping, Sequence
@@ -152,13 +153,24 @@ class Requests:
                     reason = str(refusal)
                     retry_after = _seconds(answer.headers.get("Retry-After"))
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                reason = f"the worker at {url} does not answer: {str(error) or 'timeout'}"
+                reason = f"the worker at {url} {_away(error)}"
             self.next_url(url)
             # Another worker may do what this one cannot: ask it sooner.
             pause = pauses.next(retry_after if len(self.urls) == 1 else 0.0)
             if loop.time() + pause > deadline:
                 raise Unavailable(reason)
             await asyncio.sleep(pause)
+
+
+def _away(error: Exception) -> str:
+    """Say in what way a worker is away."""
+    if isinstance(error, TimeoutError):
+        return "does not answer in time"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        cause = error.os_error
+        number = cause.errno or 0
+        return f"cannot be reached: {os.strerror(number) if number > 0 else cause.strerror}"
+    return f"does not answer: {str(error) or type(error).__name__}"
 
 
 def bearer(token: str | None) -> dict[str, str]:

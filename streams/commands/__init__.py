@@ -12,12 +12,20 @@ from collections.abc import Sequence
 from faust.cli.faust import cli
 
 from streams.commands.bench import bench
+from streams.commands.bindings import bind, members, unbind
 from streams.commands.broker import broker
 from streams.commands.demo import demo
 from streams.commands.faults import faults
+from streams.commands.inbox import acknowledge, read
 from streams.commands.inspect import inspect
+from streams.commands.leases import lease, nack
+from streams.commands.messages import events, publish
+from streams.commands.past import history
+from streams.commands.queues import erase, queue
 from streams.commands.replay import replay
 from streams.commands.run import run
+from streams.commands.sessions import session
+from streams.commands.status import cluster
 from streams.commands.tail import tail
 from streams.commands.token import token
 from streams.commands.topics import topics
@@ -26,17 +34,31 @@ from streams.commands.verify import verify
 from streams.commands.worker import worker
 
 __all__ = [
+    "acknowledge",
     "bench",
+    "bind",
     "broker",
+    "cluster",
     "demo",
+    "erase",
+    "events",
     "faults",
+    "history",
     "inspect",
+    "lease",
     "main",
+    "members",
+    "nack",
+    "publish",
+    "queue",
+    "read",
     "replay",
     "run",
+    "session",
     "tail",
     "token",
     "topics",
+    "unbind",
     "up",
     "verify",
     "worker",

@@ -3,7 +3,8 @@
 They are commands of Faust's own command line, so `streams tail` and
 `faust -A streams.app tail` are the same; but they run without the app and without Faust's
 worker, so they start fast.  An error that the user can do something about is one line on
-stderr and exit code 1; a stack trace means a bug.
+stderr and exit code 1, or 3 when something that is needed cannot be reached; a stack trace
+means a bug.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from typing import Any, NoReturn
 import click
 from faust.cli.base import Command
 
-from streams.errors import StreamsError
+from streams.errors import StreamsError, Unavailable
 
+UNREACHABLE = 3
+"""Exit code when a worker or Kafka does not answer, or not in time."""
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C ended, as shells have it."""
 
@@ -45,7 +48,7 @@ def exit_code(run: Callable[[], int]) -> int:
         return run()
     except StreamsError as error:
         click.echo(f"streams: {one_line(error)}", err=True)
-        return 1
+        return UNREACHABLE if isinstance(error, Unavailable) else 1
     except click.ClickException as error:
         error.show()
         return error.exit_code

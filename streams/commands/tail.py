@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any
 
 import click
 from confluent_kafka import Message
 from faust.cli.base import argument, option
 
+from streams.commands import moments
 from streams.commands.base import StreamsCommand
 from streams.commands.topiclog import TopicLog, as_bytes, headers
 from streams.errors import StreamsError
@@ -133,25 +132,20 @@ def _row(table: str, key: bytes, value: bytes | None) -> dict[str, Any]:
     return {"type": row.pop("row"), "value": row}
 
 
-_AGO = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)", re.ASCII)
-_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
 def parse_since(text: str, now: float) -> int:
     """Return the time that `text` means, in milliseconds; `now` is in seconds.
 
     Raises:
         StreamsError: it is neither a span of time nor a date.
     """
-    ago = _AGO.fullmatch(text.strip())
-    if ago:
-        return int((now - float(ago[1]) * _UNIT_SECONDS[ago[2]]) * 1000)
-    try:
-        at = datetime.fromisoformat(text.strip())
-    except ValueError:
+    ago = moments.span(text)
+    if ago is not None:
+        return int((now - ago) * 1000)
+    at = moments.date(text)
+    if at is None:
         raise StreamsError(
             f"--since {text!r}: give 90s, 15m, 2h or 1d, or a time as in 2026-08-20T18:00Z"
-        ) from None
+        )
     return int(at.timestamp() * 1000)
 
 

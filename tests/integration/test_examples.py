@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from two_workers import START_SECONDS, two_workers
+from two_workers import two_workers, wait_until_ready
 
 from streams.broker.embedded import EmbeddedKafka
 from streams.commands.processes import Workers
@@ -22,20 +20,8 @@ NAMESPACE = "examples"
 @pytest.fixture(scope="module")
 def running(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
     with two_workers(kafka, tmp_path_factory.mktemp("examples"), NAMESPACE, 17366) as started:
-        for url in started.urls:
-            _wait_until_ready(url)
+        wait_until_ready(started)
         yield started
-
-
-def _wait_until_ready(url: str) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            with urllib.request.urlopen(f"{url}/readyz", timeout=5):
-                return
-        except OSError:
-            assert time.monotonic() < deadline, f"{url} did not come up"
-            time.sleep(0.2)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)

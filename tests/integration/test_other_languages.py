@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from two_workers import START_SECONDS, two_workers
+from two_workers import two_workers, wait_until_ready
 
 from streams.broker.embedded import EmbeddedKafka
 from streams.commands.processes import Workers
@@ -25,20 +25,8 @@ PACKAGES = ("rdkafkacpp.h", "avro.h")
 @pytest.fixture(scope="module")
 def running(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
     with two_workers(kafka, tmp_path_factory.mktemp("languages"), NAMESPACE, 17466) as started:
-        for url in started.urls:
-            _ready(url)
+        wait_until_ready(started)
         yield started
-
-
-def _ready(url: str) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            with urllib.request.urlopen(f"{url}/readyz", timeout=5):
-                return
-        except OSError:
-            assert time.monotonic() < deadline, f"{url} did not come up"
-            time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")

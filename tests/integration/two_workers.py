@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,19 @@ def two_workers(kafka: EmbeddedKafka, data: Path, namespace: str, port: int) -> 
     }
     with workers(2, data, "127.0.0.1", free_ports("127.0.0.1", port, 2), settings) as started:
         yield started
+
+
+def wait_until_ready(running: Workers) -> None:
+    """Wait until both answer reads, for tests that have no event loop."""
+    deadline = time.monotonic() + START_SECONDS
+    for url in running.urls:
+        while True:
+            try:
+                with urllib.request.urlopen(f"{url}/readyz", timeout=5):
+                    break
+            except OSError:
+                assert time.monotonic() < deadline, f"{url} did not come up"
+                time.sleep(0.2)
 
 
 class Cluster:

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from streams.commands.base import INTERRUPTED, exit_code, stopped_by_signals
-from streams.errors import StreamsError
+from streams.errors import StreamsError, Unavailable
 
 
 def fail(error: BaseException) -> int:
@@ -26,6 +26,11 @@ def test_an_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     # Then there is one line on stderr, and no stack trace
     assert code == 1
     assert capsys.readouterr().err == "streams: no Kafka answers; start one\n"
+
+
+def test_what_cannot_be_reached_has_a_code_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(lambda: fail(Unavailable("Kafka does not answer"))) == 3
+    assert capsys.readouterr().err == "streams: Kafka does not answer\n"
 
 
 def test_wrong_usage_is_told_as_click_does(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,10 @@ import json
 import subprocess
 import sys
 
-OURS = {"broker", "demo", "inspect", "replay", "run", "tail", "topics", "up", "verify"}
+OURS = {"broker", "demo", "inspect", "replay", "run", "tail", "topics", "up", "verify"} | {
+    *("publish", "events", "bind", "unbind", "members", "read", "ack", "lease", "nack"),
+    *("queue", "session", "history", "erase", "cluster"),
+}
 
 CODE = """
 import json, sys
@@ -46,6 +49,12 @@ def test_commands_without_need_of_the_app_do_not_import_it() -> None:
     assert ended["app"] is False
     assert ended["code"] != 0
     assert "Traceback" not in output
+
+
+def test_commands_that_ask_a_worker_know_neither_the_app_nor_its_kafka() -> None:
+    output, ended = run("queue", "show", "q", "--url", "http://127.0.0.1:9", "--timeout", "0")
+    assert (ended["code"], ended["app"]) == (3, False)
+    assert "cannot be reached" in output
 
 
 def test_faust_finds_the_commands_of_our_app() -> None:
