@@ -42,4 +42,4 @@ def test_an_example_runs(example: Path, running: Workers, kafka: EmbeddedKafka) 
 
 
 def test_there_are_examples() -> None:
-    assert len(EXAMPLES) >= 6
+    assert len(EXAMPLES) >= 10
