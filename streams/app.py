@@ -48,7 +48,7 @@ def _deliver(rows: Rows, partition: int) -> Fold:
         settings.group_events,
         counts.of(QUEUES, partition),
     )
-    fold.leased = {}
+    fold.leased, fold.released = {}, []
     return fold
 
 
@@ -90,6 +90,9 @@ def _folded(partition: Partition, fold: Fold) -> None:
         if fold.leased:
             gateway.on_leased(partition, fold.leased)
             fold.leased = {}
+        if fold.released:
+            gateway.on_released(fold.released)
+            fold.released = []
         if gateway.waiting:
             gateway.on_delivered(fold.delivered)
             fold.delivered = set()

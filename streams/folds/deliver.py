@@ -97,6 +97,15 @@ class Deliver:
         self._inboxes.delivered = queues
 
     @property
+    def released(self) -> list[tuple[bytes, int]] | None:
+        """When it is a list: what may be had again under its old seq is added, with its queue."""
+        return self._inboxes.released
+
+    @released.setter
+    def released(self, deliveries: list[tuple[bytes, int]] | None) -> None:
+        self._inboxes.released = deliveries
+
+    @property
     def leased(self) -> dict[int, list[int]] | None:
         """When it is a dict: the seqs that each Lease got are added, under its offset."""
         return self._jobs.leased

@@ -51,6 +51,8 @@ class Inboxes:
     ) -> None:
         self.delivered: set[bytes] | None = None
         """When it is a set: each queue that got something to read is added to it."""
+        self.released: list[tuple[bytes, int]] | None = None
+        """When it is a list: queue and seq of what is to be had again, in its old place."""
         self._rows = rows
         self._timers = timers
         self._queues = queues
@@ -116,6 +118,8 @@ class Inboxes:
         self.rewrite(queue, seq, delivery)
         self._front(AVAILABLE + queue).put(available_key(seq, delivery))
         self._arrived(queue)
+        if self.released is not None:
+            self.released.append((queue, int.from_bytes(seq, "big")))
 
     def index(self, queue: bytes) -> Iterator[None]:
         """Make all that the inbox holds available to competing consumers."""

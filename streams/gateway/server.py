@@ -92,6 +92,7 @@ class Gateway(Service):
         self._guard = Guard(settings)
         publishing = Publishing(engine, metrics)
         owners = Owners(engine, publishing, self._forwarding, settings)
+        leases = LeaseBook()
         self._parts = Parts(
             settings=settings,
             engine=engine,
@@ -102,10 +103,12 @@ class Gateway(Service):
             waits=waits,
             counting=Counting(),
             history=History(settings),
-            leases=LeaseBook(),
+            leases=leases,
             chunk_ends=ChunkEnds(),
             metrics=metrics,
-            streaming=Streaming(engine, publishing, owners, self._forwarding, settings, metrics),
+            streaming=Streaming(
+                engine, publishing, owners, self._forwarding, settings, metrics, leases
+            ),
             overview=Overview(engine, self._forwarding, Activity(counts, self._inboxes, metrics)),
         )
         self._router: Router[Handler] = Router(ROUTES)
@@ -126,6 +129,10 @@ class Gateway(Service):
         """
         self._parts.waits.wake(queues)
         self._parts.streaming.watching.wake(queues)
+
+    def on_released(self, deliveries: list[tuple[bytes, int]]) -> None:
+        """Send again what streams were sent before; call it before `on_delivered`."""
+        self._parts.streaming.watching.again(deliveries)
 
     def on_leased(self, partition: Partition, results: dict[int, list[int]]) -> None:
         """Take the seqs that the Leases of a chunk got, by their offsets."""

@@ -11,6 +11,10 @@ subscribe queue after credit     subscribed queue after; then message queue seq 
                                  another worker serves it from now on; unavailable
                                  queue retry_after, while none does
 credit queue more
+subscribe queue lease credit     the same for a competing consumer: each message goes to
+  visibility_seconds consumer    one of those who subscribe so, and comes to another when
+                                 it is neither acked nor nacked in time, or the
+                                 subscription ends
 unsubscribe queue                unsubscribed queue
 ack queue upto | seqs            acked queue upto | seqs, once Kafka has it
 publish group | queue ...        published id partition offset, once Kafka has it
@@ -24,6 +28,9 @@ anything wrong                   error code message
 
 A client may send many frames in one WebSocket message, as a JSON array, and is sent arrays,
 and nothing else, if it opens `/v1/stream?batch=1`: much cheaper for both where much comes.
+
+What comes back to be had again under the seq that it had (its lease is over, or it was nacked)
+is sent again to who reads the queue without leases too, with `redelivered`.
 
 What one connection sends goes to Kafka in that order.
 

@@ -12,21 +12,23 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from aiohttp import web
 
 from streams.errors import BadToken, Forbidden, StreamsError
+from streams.folds.jobs import EXTEND, MAX_NACKED
 from streams.gateway import fields as f
 from streams.gateway.answers import Refusal, bad, busy, refusal_of
 from streams.gateway.bearer import NOBODY
-from streams.gateway.deliveries import page
-from streams.gateway.intake import EVENT_TYPES, Intake
-from streams.gateway.ports import Place
+from streams.gateway.deliveries import page, some
+from streams.gateway.intake import EVENT_TYPES, Intake, new_message_id
+from streams.gateway.ports import Partition, Place, RecordToSend
 from streams.gateway.streaming import frames
 from streams.gateway.streaming.acks import AckBatch
-from streams.gateway.streaming.frames import Frame, Ref
+from streams.gateway.streaming.frames import Frame, Ref, Terms
 from streams.gateway.streaming.outbox import Outbox
 from streams.gateway.streaming.placing import Placing
 from streams.gateway.streaming.subscription import Subscription
@@ -133,7 +135,13 @@ class Connection:
     # Called by the parts that feed this connection --------------------------------------
 
     def mark(self, subscription: Subscription) -> None:
-        """Look at the rows of a subscription, in its turn."""
+        """Look for what a subscription is to be sent, in its turn."""
+        if subscription.terms is not None and not subscription.taken:
+            self._streaming.leasing.look(subscription)
+        else:
+            self._stand(subscription)
+
+    def _stand(self, subscription: Subscription) -> None:
         if not subscription.marked:
             subscription.marked = True
             self._marked.append(subscription)
@@ -147,12 +155,42 @@ class Connection:
         """Note that partitions have other owners."""
         self._placing.reassigned()
 
-    async def relay(self, subscription: Subscription, seq: int, text: str) -> None:
+    async def relay(self, subscription: Subscription, seq: int, text: str, again: bool) -> None:
         """Send a delivery that another worker has read, unless it was sent before."""
-        if subscription.open and seq > subscription.last:
+        competes = subscription.terms is not None
+        if subscription.open and (again or competes or seq > subscription.last):
+            if competes:
+                subscription.held[seq] = None
             subscription.sent(seq)
             self._streaming.sent_relayed.inc()
             await self._wire.send([text.encode()])
+
+    def lease(self, subscription: Subscription, limit: int) -> RecordToSend:
+        """Make the Lease that gets messages for a competing consumer."""
+        terms = subscription.terms
+        assert terms is not None
+        content: f.Fields = {"limit": limit, "consumer": terms.consumer}
+        if terms.visibility_ms is not None:
+            content["visibility_seconds"] = terms.visibility_ms / 1000
+        return self._intake.lease(subscription.queue, content)
+
+    def leased(self, subscription: Subscription, seqs: list[int]) -> None:
+        """Send what a Lease got."""
+        subscription.taken.extend(seqs)
+        self._stand(subscription)
+
+    def give_back(self, subscription: Subscription, seqs: list[int]) -> None:
+        """Let others have at once what the client will not be done with."""
+        terms = subscription.terms
+        assert terms is not None
+        for start in range(0, len(seqs), MAX_NACKED):
+            some = seqs[start : start + MAX_NACKED]
+            content = {"seqs": some, "consumer": terms.consumer}
+            try:
+                record = self._intake.nack(subscription.queue, content)
+                self._outbox.send(record, lambda place: None, lambda error: None)
+            except StreamsError as error:  # they come back by themselves, later
+                logger.debug("leases of a stream are not given back: %s", error)
 
     def say(self, kind: str, **fields: object) -> None:
         """Send a frame that nobody asked for."""
@@ -282,6 +320,7 @@ class Connection:
             wish.credit,
             frame.ref,
             wish.read_after,
+            _named(wish.terms),
         )
         self.subscriptions[wish.queue] = subscription
         self._reply(frames.frame("subscribed", frame.ref, queue=wish.queue, after=wish.after))
@@ -298,7 +337,13 @@ class Connection:
         if subscription.credit is None:
             raise bad("bad_field", "this subscription has no limit; subscribe with credit")
         subscription.credit = min(subscription.credit + more, frames.MAX_CREDIT)
-        self._placing.give_credit(subscription, more)
+        if subscription.terms is not None and subscription.local is not None:
+            if subscription.taken:
+                self._stand(subscription)
+            else:
+                self._streaming.leasing.again(subscription)
+        else:
+            self._placing.give_credit(subscription, more)
 
     def _ping(self, frame: Frame) -> None:
         f.refuse_rest(frame.fields)
@@ -313,7 +358,13 @@ class Connection:
     def _drop(self, subscription: Subscription) -> None:
         subscription.open = False
         del self.subscriptions[subscription.queue]
+        had = [*subscription.taken, *subscription.held]
         self._placing.remove(subscription)
+        if subscription.terms is not None:
+            self._streaming.leasing.left(subscription)
+            if had:
+                self._write_acks()  # what is acked already is not given back
+                self.give_back(subscription, had)
 
     # To Kafka ---------------------------------------------------------------------------
 
@@ -344,6 +395,10 @@ class Connection:
             known = [name for name in known if name not in ("message", "pong")]
             raise bad("bad_type", f"type must be one of {', '.join(known)}")
         record = self._intake.line({"type": kind, **frame.fields})
+        if kind == "nack" and frame.fields.get("outcome") != EXTEND:
+            subscription = self.subscriptions.get(frame.fields["queue"])
+            if subscription is not None:
+                subscription.done(None, frame.fields["seqs"])
 
         def confirmed(place: Place) -> None:
             self._reply(frames.frame("confirmed", frame.ref, partition=place[0], offset=place[1]))
@@ -353,6 +408,9 @@ class Connection:
     def _ack(self, frame: Frame) -> None:
         queue, upto, seqs = frames.ack(frame.fields)
         self._bearer.grant.check_queue(queue)
+        subscription = self.subscriptions.get(queue)
+        if subscription is not None and subscription.held:
+            subscription.done(upto, seqs)
         self._acks.add(queue, upto, seqs)
         if self._acks.size >= ACKS_AT_ONCE:
             self._write_acks()
@@ -417,18 +475,63 @@ class Connection:
         if not self._streaming.answers(partition):
             self._placing.lost(subscription)
             return 0
+        if subscription.terms is not None:
+            return self._add_leased(texts, subscription, partition)
+        size = self._add_again(texts, subscription, partition) if subscription.again else 0
+        credit = subscription.credit
+        if credit == 0 or size > PAGE_BYTES:
+            return size
         limit = PAGE_MESSAGES if credit is None else min(credit, PAGE_MESSAGES)
         found, more = page(partition.rows, subscription.queue, subscription.last, limit, PAGE_BYTES)
         if not found:
-            return 0
+            return size
         if more:
             self.mark(subscription)
         subscription.sent(found[-1].seq, len(found))
         self._streaming.sent_read.inc(len(found))
-        prefix, size = subscription.prefix, 0
+        prefix = subscription.prefix
         for one in found:
             texts.append(b"%b%b}" % (prefix, one.members))
             size += len(one.members)
+        return size
+
+    def _add_again(
+        self, texts: list[bytes], subscription: Subscription, partition: Partition
+    ) -> int:
+        """Add what was sent before and has come back since, under the seq that it had."""
+        size = 0
+        again = subscription.again
+        while again and subscription.credit != 0 and size <= PAGE_BYTES:
+            seq = next(iter(again))
+            del again[seq]
+            for one in some(partition.rows, subscription.queue, [seq]):
+                subscription.sent(seq)
+                self._streaming.sent_read.inc()
+                texts.append(b'%b%b,"redelivered":true}' % (subscription.prefix, one.members))
+                size += len(one.members)
+        if again and subscription.credit != 0:
+            self.mark(subscription)
+        return size
+
+    def _add_leased(
+        self, texts: list[bytes], subscription: Subscription, partition: Partition
+    ) -> int:
+        """Add what a Lease got for a competing consumer; then it may have more."""
+        size = 0
+        taken = subscription.taken
+        while taken and subscription.credit and size <= PAGE_BYTES:
+            seq = taken.popleft()
+            for one in some(partition.rows, subscription.queue, [seq]):
+                subscription.sent(seq)
+                if not self._forwarded:
+                    subscription.held[seq] = None
+                self._streaming.sent_read.inc()
+                texts.append(b"%b%b}" % (subscription.prefix, one.members))
+                size += len(one.members)
+        if taken:
+            self._stand(subscription)
+        else:
+            self._streaming.leasing.again(subscription)
         return size
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -440,3 +543,10 @@ class Connection:
             logger.error("a stream failed", exc_info=error)
         if self._request.transport is not None:
             self._request.transport.abort()
+
+
+def _named(terms: Terms | None) -> Terms | None:
+    """Return the terms of a consumer that has a name, so that what is its own can be told."""
+    if terms is None or terms.consumer:
+        return terms
+    return replace(terms, consumer=f"stream-{new_message_id()}")

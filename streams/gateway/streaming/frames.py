@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from streams.errors import StreamsError, Unavailable
+from streams.folds.options import MAX_VISIBILITY_MS
 from streams.gateway import fields as f
 from streams.gateway.answers import bad, refusal_of
 
@@ -32,6 +33,21 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms a competing consumer is sent messages."""
+
+    consumer: str
+    """Who has them then; empty when the client left that to the worker."""
+    visibility_ms: int | None
+    """How long it has them; None for what the queue's options say."""
+
+    def fields(self) -> f.Fields:
+        """Return the fields of a subscribe that say so."""
+        seconds = None if self.visibility_ms is None else self.visibility_ms / 1000
+        return {"lease": True, "consumer": self.consumer, "visibility_seconds": seconds}
+
+
+@dataclass(frozen=True, slots=True)
 class Subscribe:
     """A wish to be sent what is in a queue, and what comes into it."""
 
@@ -41,6 +57,8 @@ class Subscribe:
     """How many messages may be sent until more credit is given; None: as many as there are."""
     read_after: int
     """Offset of the source topic that the rows should be beyond, if that is soon."""
+    terms: Terms | None = None
+    """Of a competing consumer; None for who is sent all."""
 
 
 def read_all(text: str) -> list[Any]:
@@ -89,8 +107,24 @@ def subscribe(content: f.Fields) -> Subscribe:
     if credit is not None:
         _check_credit("credit", credit)
     read_after = f.take_optional_long(content, "read_after")
+    terms = _terms(content)
     f.refuse_rest(content)
-    return Subscribe(queue, after, credit, -1 if read_after is None else read_after)
+    if terms is not None and credit is None:
+        raise bad("bad_field", "with lease, say by credit how many messages may be had at a time")
+    if terms is not None and after:
+        raise bad("bad_field", "with lease there is no after: what nobody has is sent")
+    return Subscribe(queue, after, credit, -1 if read_after is None else read_after, terms)
+
+
+def _terms(content: f.Fields) -> Terms | None:
+    lease = f.take_flag(content, "lease", False)
+    visibility_ms = f.take_optional_seconds(content, "visibility_seconds", MAX_VISIBILITY_MS)
+    consumer = f.take_optional_id(content, "consumer")
+    if lease:
+        return Terms(consumer or "", visibility_ms)
+    if visibility_ms is not None or consumer is not None:
+        raise bad("bad_field", "visibility_seconds and consumer go with lease")
+    return None
 
 
 def credit(content: f.Fields) -> tuple[str, int]:

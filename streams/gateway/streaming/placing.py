@@ -36,7 +36,7 @@ class Client(Protocol):
         """Look at the rows of a subscription that is served here, soon."""
         ...
 
-    async def relay(self, subscription: Subscription, seq: int, text: str) -> None:
+    async def relay(self, subscription: Subscription, seq: int, text: str, again: bool) -> None:
         """Send what another worker sent for a subscription."""
         ...
 
@@ -145,6 +145,7 @@ class Placing:
             self._needed.set()
 
     def _leave(self, subscription: Subscription) -> None:
+        subscription.taken.clear()  # they come back by themselves, wherever that is
         if subscription.local is not None:
             self._streaming.watching.remove(subscription)
             subscription.local = None

@@ -16,11 +16,13 @@ from prometheus_client import Counter, Gauge
 
 from streams.errors import Unavailable
 from streams.gateway.forward import Forwarding
+from streams.gateway.lease_book import LeaseBook
 from streams.gateway.metrics import Metrics
 from streams.gateway.owners import Owners
 from streams.gateway.ports import Engine, Partition
 from streams.gateway.publishing import Publishing
 from streams.gateway.streaming.connection import Connection
+from streams.gateway.streaming.leasing import Leasing
 from streams.gateway.streaming.watching import Watching
 from streams.partitioner import partition_of
 from streams.settings import QUEUES, Settings
@@ -52,8 +54,10 @@ class Streaming:
         forwarding: Forwarding,
         settings: Settings,
         metrics: Metrics,
+        leases: LeaseBook,
     ) -> None:
         self.watching = Watching()
+        self.leasing = Leasing(leases, lambda record: publishing.publish(*record), owners.answers)
         self.upstreams = 0
         """Open streams to other workers, of all connections."""
         self.upstream_limit = 0
@@ -92,6 +96,7 @@ class Streaming:
     async def close(self) -> None:
         """Say goodbye to all clients: the worker stops."""
         self._closed = True
+        self.leasing.close()
         if self._task is not None:
             self._task.cancel()
         await asyncio.gather(

@@ -25,7 +25,7 @@ MAX_UNSENT = 20_000
 """Frames that may wait to be sent to the owner before the client is not read from."""
 
 Connect = Callable[[str], Awaitable[aiohttp.ClientWebSocketResponse]]
-Relay = Callable[[Subscription, int, str], Awaitable[None]]
+Relay = Callable[[Subscription, int, str, bool], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -82,12 +82,15 @@ class Upstream:
                 return None
             asked.more = 0
             # Only now: the credit may have grown since.
-            fields = {} if read_after < 0 else {"read_after": read_after}
+            fields: dict[str, object] = {} if read_after < 0 else {"read_after": read_after}
+            if subscription.terms is None:
+                fields["after"] = subscription.last
+            else:
+                fields |= subscription.terms.fields()
             return frames.frame(
                 "subscribe",
                 asked.ref,
                 queue=subscription.queue,
-                after=subscription.last,
                 credit=subscription.credit,
                 **fields,
             )
@@ -190,7 +193,8 @@ class Upstream:
             return
         match content["type"]:
             case "message" if asked.begun:
-                await self._relay(asked.subscription, content["seq"], text)
+                again = content.get("redelivered", False)
+                await self._relay(asked.subscription, content["seq"], text, again)
             case "subscribed" if content["ref"] == asked.ref:
                 asked.begun = True
                 self._served(asked.subscription, self.url)

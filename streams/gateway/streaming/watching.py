@@ -58,6 +58,12 @@ class Watching:
         if idle and self._waking:
             self._wake_some()
 
+    def again(self, deliveries: Iterable[tuple[bytes, int]]) -> None:
+        """Say that these came back, under the seqs that they had; `wake` follows."""
+        for queue, seq in deliveries:
+            for subscription in self._by_queue.get(queue, ()):
+                subscription.came_back(seq)
+
     def lost(self, partition: Partition) -> None:
         """Say that the partition does not answer reads any more."""
         served = [s for watching in self._by_queue.values() for s in watching]

@@ -99,7 +99,7 @@ class World:
     def mark(self, subscription: Subscription) -> None:
         self.marked.append(subscription)
 
-    async def relay(self, subscription: Subscription, seq: int, text: str) -> None:
+    async def relay(self, subscription: Subscription, seq: int, text: str, again: bool) -> None:
         if seq > subscription.last:
             subscription.sent(seq)
             self.relayed.append((subscription.queue, seq))

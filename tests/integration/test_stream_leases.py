@@ -1,0 +1,177 @@
+"""Competing consumers over streams of two real workers, whoever owns the queue."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import aiohttp
+import pytest
+from two_workers import Cluster, two_workers
+
+from streams.broker.embedded import EmbeddedKafka
+from streams.commands.processes import Workers
+
+
+@pytest.fixture(scope="module")
+def running(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
+    data = tmp_path_factory.mktemp("stream-leases")
+    with two_workers(kafka, data, "stream-leases", 17186) as started:
+        yield started
+
+
+@pytest.fixture
+async def cluster(running: Workers) -> AsyncIterator[Cluster]:
+    timeout = aiohttp.ClientTimeout(total=90)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        cluster = Cluster(running, session)
+        await cluster.owners()
+        yield cluster
+
+
+class Consumer:
+    """One of those who compete: a stream that hears messages and nothing else."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, queue: str) -> None:
+        self.socket = socket
+        self.queue = queue
+        self.got: list[Any] = []
+
+    async def say(self, kind: str, **fields: Any) -> None:
+        await self.socket.send_json({"type": kind, "queue": self.queue, **fields})
+
+    async def next(self, timeout: float = 10.0) -> Any:
+        """Return the next message; other frames are passed over, but for errors."""
+        async with asyncio.timeout(timeout):
+            while True:
+                frame = json.loads(await self.socket.receive_str())
+                assert frame["type"] != "error", frame
+                if frame["type"] == "message":
+                    self.got.append(frame)
+                    return frame
+
+    async def silence(self, seconds: float = 0.5) -> None:
+        with pytest.raises(TimeoutError):
+            await self.next(seconds)
+
+    async def work(self, done: asyncio.Event) -> None:
+        """Ack each message, then ask for another, until it is over."""
+        while not done.is_set():
+            try:
+                job = await self.next(0.3)
+            except TimeoutError:
+                continue
+            await self.say("ack", seqs=[job["seq"]])
+            await self.say("credit", more=1)
+
+
+async def consumer(cluster: Cluster, worker: int, queue: str, **terms: Any) -> Consumer:
+    socket = await cluster.session.ws_connect(f"{cluster.urls[worker]}/v1/stream")
+    found = Consumer(socket, queue)
+    await found.say("subscribe", lease=True, **terms)
+    return found
+
+
+async def send(cluster: Cluster, queue: str, *bodies: str) -> None:
+    for body in bodies:
+        await cluster.post(f"/v1/queues/{queue}/messages", {"body": body})
+
+
+@pytest.mark.parametrize("owner", [0, 1])
+async def test_each_job_goes_to_one_consumer_of_any_worker(cluster: Cluster, owner: int) -> None:
+    # Given consumers of both workers, and jobs from before and after they came
+    queue = await cluster.queue_of(owner, "shared")
+    names = [str(number) for number in range(40)]
+    await send(cluster, queue, *names[:20])
+    done = asyncio.Event()
+    consumers = [await consumer(cluster, worker % 2, queue, credit=2) for worker in range(4)]
+    tasks = [asyncio.create_task(one.work(done)) for one in consumers]
+
+    # When they work
+    await send(cluster, queue, *names[20:])
+    await cluster.depth(queue, 0)
+    done.set()
+    await asyncio.gather(*tasks)
+
+    # Then each job was done once, with a count of its tries, and all had a share
+    jobs = [job for one in consumers for job in one.got]
+    assert sorted(int(job["body"]) for job in jobs) == list(range(40))
+    assert {job["tries"] for job in jobs} == {1}
+    assert all(one.got for one in consumers)
+    for one in consumers:
+        await one.socket.close()
+
+
+@pytest.mark.parametrize("owner", [0, 1])
+async def test_no_more_jobs_than_credit_and_they_come_back(cluster: Cluster, owner: int) -> None:
+    queue = await cluster.queue_of(owner, "again")
+    await send(cluster, queue, "a", "b", "c")
+    one = await consumer(cluster, 0, queue, credit=2, visibility_seconds=60, consumer="one")
+    first, second = await one.next(), await one.next()
+    assert (first["body"], second["body"], first["consumer"]) == ("a", "b", "one")
+    await one.silence()
+
+    # Nacked with a delay, it is pushed again with its count, to who has credit
+    await one.say("nack", seqs=[first["seq"]], delay_seconds=0.5)
+    await one.say("credit", more=1)
+    assert (await one.next())["body"] == "c"
+    other = await consumer(cluster, 1, queue, credit=1, visibility_seconds=1)
+    again = await other.next()
+    assert (again["body"], again["seq"], again["tries"]) == ("a", first["seq"], 2)
+
+    # and one whose time is over, too
+    await one.say("credit", more=1)
+    again = await one.next()
+    assert (again["body"], again["tries"], again["consumer"]) == ("a", 3, "one")
+
+    # What a client had that has gone is to be had at once, but what it acked
+    await one.say("ack", seqs=[second["seq"]])
+    await one.socket.close()
+    await other.say("credit", more=5)
+    left = [await other.next(), await other.next()]
+    assert sorted(job["body"] for job in left) == ["a", "c"]
+    await other.silence()
+    await cluster.depth(queue, 2)
+    await other.socket.close()
+
+
+async def test_who_is_sent_all_is_sent_again_what_came_back(cluster: Cluster) -> None:
+    for owner in (0, 1):
+        # Given a queue of jobs, and somebody who looks on
+        queue = await cluster.queue_of(owner, "watched")
+        await send(cluster, queue, "x")
+        worker = await consumer(cluster, 0, queue, credit=1, visibility_seconds=60)
+        job = await worker.next()
+        watcher = Consumer(await cluster.session.ws_connect(f"{cluster.urls[0]}/v1/stream"), queue)
+        await watcher.say("subscribe")
+        seen = await watcher.next()
+        assert (seen["seq"], "redelivered" in seen) == (job["seq"], False)
+
+        # When the job is given back
+        await worker.say("nack", seqs=[job["seq"]])
+
+        # Then it is sent again under its seq, once
+        again = await watcher.next()
+        assert (again["seq"], again["redelivered"], again["tries"]) == (job["seq"], True, 1)
+        await watcher.silence(0.3)
+        await worker.socket.close()
+        await watcher.socket.close()
+
+
+async def test_terms_that_make_no_sense_are_refused(cluster: Cluster) -> None:
+    async with cluster.session.ws_connect(f"{cluster.urls[0]}/v1/stream") as socket:
+        for wrong in (
+            {"lease": True},
+            {"lease": True, "credit": 1, "after": 5},
+            {"lease": "yes", "credit": 1},
+            {"lease": True, "credit": 1, "visibility_seconds": 0},
+            {"lease": True, "credit": 1, "visibility_seconds": 1e9},
+            {"lease": True, "credit": 1, "consumer": ""},
+            {"consumer": "me"},
+            {"visibility_seconds": 5},
+        ):
+            await socket.send_json({"type": "subscribe", "queue": "wrong", **wrong})
+            frame = await socket.receive_json(timeout=5)
+            assert (frame["type"], frame["queue"]) == ("error", "wrong")

@@ -1,0 +1,148 @@
+"""Who asks for a queue's messages on behalf of competing consumers, told without Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from streams.errors import Unavailable
+from streams.gateway.lease_book import LeaseBook
+from streams.gateway.streaming import leasing as leasing_module
+from streams.gateway.streaming.frames import Terms
+from streams.gateway.streaming.leasing import MOST_AT_ONCE, Leasing
+from streams.gateway.streaming.subscription import Subscription
+
+
+class Place:
+    """As much of a partition as leasing looks at."""
+
+    number = 0
+    ready = True
+
+    async def reached(self, offset: int, timeout: float) -> bool:
+        await asyncio.sleep(0)
+        return True
+
+
+class World:
+    """A queue whose Leases are folded as they are appended, and the clients who want it."""
+
+    def __init__(self) -> None:
+        self.place: Any = Place()
+        self.jobs: list[int] = []
+        self.limits: list[int] = []
+        self.given_back: list[int] = []
+        self.fails = 0
+        self.book = LeaseBook()
+        self.leasing = Leasing(self.book, self.publish, lambda place: bool(place.ready))
+
+    async def publish(self, record: Any) -> tuple[int, int]:
+        await asyncio.sleep(0)
+        if self.fails:
+            self.fails -= 1
+            raise Unavailable("away")
+        self.limits.append(record)
+        offset = len(self.limits)
+        got, self.jobs = self.jobs[:record], self.jobs[record:]
+        self.book.note(0, {offset: got})
+        return 0, offset
+
+    def lease(self, subscription: Subscription, limit: int) -> Any:
+        return limit
+
+    def leased(self, subscription: Subscription, seqs: list[int]) -> None:
+        for seq in seqs:
+            subscription.sent(seq)
+            subscription.held[seq] = None
+        self.leasing.again(subscription)
+
+    def give_back(self, subscription: Subscription, seqs: list[int]) -> None:
+        self.given_back += seqs
+
+    def consumer(self, credit: int = 1) -> Subscription:
+        found = Subscription(cast(Any, self), "q", 0, 0, credit, None, -1, Terms("me", None))
+        found.local = self.place
+        return found
+
+    async def settle(self) -> None:
+        for _ in range(200):
+            await asyncio.sleep(0)
+
+
+async def test_one_message_costs_few_leases_however_many_wait_for_it() -> None:
+    world = World()
+    consumers = [world.consumer() for _ in range(20)]
+    for one in consumers:
+        world.leasing.look(one)
+    await world.settle()
+    world.limits.clear()
+
+    world.jobs.append(7)
+    for one in consumers:
+        world.leasing.look(one)
+    await world.settle()
+
+    assert [seq for one in consumers for seq in one.held] == [7]
+    # The one that got it was full, so that two more look for others
+    assert len(world.limits) == 3
+
+
+async def test_many_messages_go_to_all_and_no_more_than_the_credit() -> None:
+    world = World()
+    world.jobs = list(range(1, 1001))
+    consumers = [world.consumer(10) for _ in range(8)]
+    for one in consumers:
+        world.leasing.look(one)
+    await world.settle()
+
+    assert [len(one.held) for one in consumers] == [10] * 8
+    assert len(world.jobs) == 920
+    greedy = world.consumer(1_000_000)
+    world.leasing.look(greedy)
+    await world.settle()
+    assert len(greedy.held) == 920
+    assert max(world.limits) == MOST_AT_ONCE
+
+
+async def test_credit_alone_asks_for_nothing_where_nothing_is() -> None:
+    world = World()
+    one, other = world.consumer(), world.consumer()
+    for consumer in (one, other):
+        world.leasing.look(consumer)
+    await world.settle()
+    world.limits.clear()
+
+    world.leasing.again(one)
+    await world.settle()
+
+    assert world.limits == []
+
+
+async def test_what_comes_too_late_for_a_client_is_given_back() -> None:
+    world = World()
+    world.jobs = [1, 2]
+    gone = world.consumer(2)
+    world.leasing.look(gone)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    gone.open = False
+    world.leasing.left(gone)
+    await world.settle()
+
+    assert world.given_back == [1, 2]
+    assert not gone.held
+
+
+async def test_a_lease_that_failed_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leasing_module, "PAUSE_SECONDS", 0.01)
+    world = World()
+    world.jobs, world.fails = [1], 2
+    one = world.consumer()
+    world.leasing.look(one)
+    for _ in range(500):
+        if one.held:
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("it was not")
