@@ -314,6 +314,9 @@ class Settings:
         None, _file, "public keys that tokens are checked with: PEM, or a JWK set", shown=""
     )
     auth_jwks_url: str = _setting("", _jwks_url, "where to fetch these keys, instead of a file")
+    auth_revoked: Path | None = _setting(
+        None, _file, "JSON file of tokens that are good no more, read again by and by", shown=""
+    )
     auth_audience: str = _setting("streams", _text, "what `aud` of a token must be")
     auth_issuer: str = _setting("", _text, "what `iss` of a token must be", shown="any")
     rate_limit_per_second: float = _setting(
@@ -385,6 +388,8 @@ class Settings:
             raise SettingsError(
                 "STREAMS_AUTH_KEYS and STREAMS_AUTH_JWKS_URL cannot both be given: choose one"
             )
+        if self.auth_revoked and not self.authenticates:
+            raise SettingsError("STREAMS_AUTH_REVOKED needs STREAMS_AUTH_KEYS or _JWKS_URL")
         if self.http_tls_certfile and self.http_advertised_url.startswith("http://"):
             raise SettingsError(
                 "STREAMS_HTTP_ADVERTISED_URL must be https://..., with STREAMS_HTTP_TLS_CERTFILE"

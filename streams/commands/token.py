@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,7 @@ class token(StreamsCommand):
         if settings.namespace:
             granted["namespace"] = settings.namespace
         claims: dict[str, Any] = {
+            "jti": uuid.uuid4().hex,
             "iat": now,
             "exp": now + max(1, int(hours * 3600)),
             "aud": settings.auth_audience,

@@ -20,6 +20,7 @@ from streams.gateway.access import ACCESS, anybody, token_later
 from streams.gateway.answers import Refusal, limited
 from streams.gateway.bearer import EVERYBODY, NOBODY, Bearer
 from streams.gateway.keyring import Keyring
+from streams.gateway.revocations import Revocations
 from streams.gateway.site import Site
 from streams.security.limits import Limits
 from streams.security.tokens import MAX_TOKEN_CHARACTERS, Rules, verify
@@ -47,6 +48,7 @@ class Guard:
         advertised = URL(settings.advertised_url).host or ""
         self._site = Site(settings.http_host, advertised)
         self._keyring = Keyring(settings) if settings.authenticates else None
+        self.revocations = Revocations(settings.auth_revoked)
         self._rules = Rules(settings.auth_audience, settings.auth_issuer, settings.namespace)
         self._remembered: OrderedDict[bytes, Bearer] = OrderedDict()
         self._keys: tuple[object, ...] = ()
@@ -66,12 +68,14 @@ class Guard:
             SettingsError: they cannot be used.
         """
         if self._keyring is not None:
+            await self.revocations.open()
             await self._keyring.open()
 
     async def close(self) -> None:
         """Let go of what is open."""
         if self._keyring is not None:
             await self._keyring.close()
+            await self.revocations.close()
 
     # Requests -------------------------------------------------------------------------
 
@@ -124,6 +128,7 @@ class Guard:
         found = self._remembered.get(digest)
         if found is not None and found.grant.expires_at > time.time():
             self._remembered.move_to_end(digest)
+            found.check()
             return found
         keyring.check()
         try:
@@ -133,7 +138,8 @@ class Guard:
                 raise
             grant = verify(token, keyring.keys, self._rules)
         name = f"sub {grant.subject}" if grant.subject is not None else f"token {digest.hex()}"
-        bearer = Bearer(grant, name, token)
+        bearer = Bearer(grant, name, token, self.revocations)
+        bearer.check()
         if self._keys is keyring.keys:
             self._remembered[digest] = bearer
             if len(self._remembered) > MAX_REMEMBERED:

@@ -111,6 +111,7 @@ class Gateway(Service):
             ),
             overview=Overview(engine, self._forwarding, Activity(counts, self._inboxes, metrics)),
         )
+        self._guard.revocations.on_change = self._revoked
         self._router: Router[Handler] = Router(ROUTES)
         self._runner: web.ServerRunner | None = None
         self._listener: asyncio.Server | None = None
@@ -153,6 +154,11 @@ class Gateway(Service):
         table = checkpoint.name.partition("/")[0]
         self.metrics.checkpoint_seconds.labels(table).observe(checkpoint.seconds)
         self.metrics.checkpoint_rows.labels(table).inc(checkpoint.rows)
+
+    def _revoked(self) -> None:
+        """End what is under way with tokens that have been taken back."""
+        self._parts.streaming.check_tokens()
+        self._parts.waits.wake(None)
 
     @Service.task
     async def _sample_inboxes(self) -> None:

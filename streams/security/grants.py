@@ -54,6 +54,10 @@ class Grant:
     """Events a second; 0 for no limit, None for the setting."""
     expires_at: float = math.inf
     """From when on the token is refused, in seconds since 1970, the leeway included."""
+    token_id: str | None = None
+    """Claim `jti`."""
+    issued_at: float | None = None
+    """Claim `iat`, in seconds since 1970."""
 
     def check_publish(self, destination: str) -> None:
         """May messages be sent to a group, or to `@` and a queue?"""
@@ -132,6 +136,8 @@ def grant_of(claims: Mapping[str, Any], namespace: str) -> Grant:
         admin=_flag(asked, "admin"),
         rate=_rate(asked),
         expires_at=float(claims["exp"]) + LEEWAY_SECONDS,
+        token_id=_token_id(claims),
+        issued_at=None if claims.get("iat") is None else float(claims["iat"]),
     )
     if asked:
         raise BadToken(f"the claim {CLAIM!r} has members that are not known")
@@ -145,6 +151,13 @@ def _subject(claims: Mapping[str, Any]) -> str | None:
     if not isinstance(subject, str) or problem(subject):
         raise BadToken("the claim 'sub' must be an id, as senders are")
     return subject
+
+
+def _token_id(claims: Mapping[str, Any]) -> str | None:
+    token_id = claims.get("jti")
+    if token_id is not None and not isinstance(token_id, str):
+        raise BadToken("the claim 'jti' must be a string")
+    return token_id
 
 
 def _patterns(asked: dict[str, Any], name: str) -> Patterns:

@@ -57,6 +57,16 @@ class Guarded:
     other_key: bytes
     namespace: str
     tls: ssl.SSLContext
+    revoked: Path
+
+    def revoke(self, *tokens: str, **subjects: float) -> None:
+        """Take back tokens by id, and those of subjects that are older than a time."""
+        content = json.loads(self.revoked.read_text())
+        content["tokens"] += tokens
+        content["subjects"] |= subjects
+        new = self.revoked.with_suffix(".new")
+        new.write_text(json.dumps(content))
+        new.replace(self.revoked)
 
     def token(self, scopes: dict[str, Any], *, key: bytes | None = None, **more: Any) -> str:
         given = {"namespace": self.namespace, **scopes}
@@ -90,12 +100,15 @@ def guarded(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> I
     certificate.cert_chain_pems[0].write_to_path(folder / "tls.pem")
     make_key(folder / "key.pem", folder / "public.pem")
     make_key(folder / "other.pem", folder / "other.public.pem")
+    revoked = folder / "revoked.json"
+    revoked.write_text(json.dumps({"tokens": ["stolen"], "subjects": {"mallory": 2e9}}))
     namespace = f"g{uuid.uuid4().hex[:10]}"
     environment = {
         "STREAMS_BROKERS": kafka.brokers,
         "STREAMS_NAMESPACE": namespace,
         "STREAMS_PARTITIONS": str(PARTITIONS),
         "STREAMS_AUTH_KEYS": str(folder / "public.pem"),
+        "STREAMS_AUTH_REVOKED": str(revoked),
         "STREAMS_RATE_LIMIT_BURST": str(BURST),
         "STREAMS_LOG_LEVEL": "DEBUG",
         "STREAMS_HTTP_TLS_CERTFILE": str(folder / "tls.pem"),
@@ -106,7 +119,7 @@ def guarded(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> I
     with workers(2, folder, "127.0.0.1", ports, environment) as started:
         tls = ssl.create_default_context(cafile=folder / "ca.pem")
         keys = (folder / "key.pem").read_bytes(), (folder / "other.pem").read_bytes()
-        yield Guarded(started, *keys, namespace, tls)
+        yield Guarded(started, *keys, namespace, tls, revoked)
 
 
 class Client:
@@ -227,6 +240,9 @@ async def test_nothing_is_had_without_a_token_that_is_right(
         guarded.token({"admin": True}, exp=time.time() - 60),
         guarded.token({"admin": True}, nbf=time.time() + 60),
         guarded.token({"admin": True}, aud="other"),
+        guarded.token({"admin": True}, jti="stolen"),
+        guarded.token({"admin": True}, sub="mallory"),
+        guarded.token({"admin": True}, sub="mallory", iat=time.time() - 60),
         guarded.token({"admin": True, "namespace": "other"}),
         guarded.admin[:-4] + "AAAA",
         guarded.admin.rpartition(".")[0] + ".",
@@ -541,6 +557,53 @@ async def test_a_stream_ends_with_its_token(client: Client) -> None:
         assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 4401)
         assert "expired" in str(message.extra)
     assert (await client.ask(0, "GET", f"/v1/queues/{queue}", short))[0] == 401
+
+
+async def test_what_is_under_way_ends_with_a_token_that_is_taken_back(client: Client) -> None:
+    # Given a stream, events, a long poll and a wait for a lease, on queues of both workers, all
+    # with tokens of one subject, and one token of its own that is issued later
+    guarded, began = client.guarded, time.time()
+    old = guarded.token(BOB, sub="bob-laptop", iat=began - 10, jti="bob-1")
+    new = guarded.token(BOB, sub="bob-laptop", iat=began, jti="bob-2")
+    queue = await client.name_at(1, "bob-revoked")
+    url = guarded.workers.urls[0] + f"/v1/queues/{queue}"
+    async with (
+        await client.stream(0, old) as stream,
+        await client.stream(0, new) as kept,
+        client.session.get(url + "/events", headers={"Authorization": f"Bearer {old}"}) as events,
+    ):
+        waits = [
+            asyncio.create_task(client.ask(worker, method, f"/v1/queues/{queue}/{path}", old))
+            for worker in range(2)
+            for method, path in (("GET", "messages?wait=30"), ("POST", "leases?wait=30"))
+        ]
+        for one in (stream, kept):
+            await one.send_json({"type": "subscribe", "queue": queue})
+            assert (await one.receive_json(timeout=10))["type"] == "subscribed"
+        await asyncio.sleep(0.5)
+
+        # When tokens of the subject that are older than the later one are taken back
+        guarded.revoke(**{"bob-laptop": began})
+
+        # Then all of it ends soon, and says why
+        message = await stream.receive(timeout=10)
+        assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 4401)
+        assert "revoked" in str(message.extra)
+        for status, content in await asyncio.wait_for(asyncio.gather(*waits), 15):
+            assert (status, content["error"]["code"]) == (401, "unauthorized")
+        await asyncio.wait_for(events.content.read(), 15)
+        status, content = await client.ask(0, "GET", f"/v1/queues/{queue}", old)
+        assert (status, "revoked" in content["error"]["message"]) == (401, True)
+
+        # and the later one is good, until it is named itself; to show it anew does not help
+        await kept.send_json({"type": "ping"})
+        assert (await kept.receive_json(timeout=10))["type"] == "pong"
+        assert (await client.ask(0, "GET", f"/v1/queues/{queue}", new))[0] == 200
+        guarded.revoke("bob-2")
+        assert (await kept.receive(timeout=10)).data == 4401
+    async with await client.stream(1) as stream:
+        await stream.send_json({"type": "auth", "token": new})
+        assert (await stream.receive_json(timeout=10))["code"] == "unauthorized"
 
 
 # Rates, TLS, logs -----------------------------------------------------------------------------

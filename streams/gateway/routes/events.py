@@ -27,6 +27,7 @@ async def publish(call: Call) -> web.StreamResponse:
     call.parameters()
     with Share(call.parts.admission) as share:
         records = await _checked(call, share)
+        call.bearer.check()
         call.parts.guard.add_debt(call.bearer, len(records) - 1)
         await _send(call, records)
     return json_answer({"events": len(records)})

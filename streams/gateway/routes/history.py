@@ -43,6 +43,7 @@ async def read(call: Call) -> web.StreamResponse:
             return json_answer({"messages": messages, "next": span.next, "end": span.end})
         start = Moment(span.next)
         await asyncio.sleep(LOOK_AGAIN_SECONDS)
+        call.bearer.check()
 
 
 async def replay(call: Call) -> web.StreamResponse:

@@ -50,6 +50,7 @@ async def lease(call: Call) -> web.StreamResponse:
             owners.check(partition)
             if not views.may_lease(partition.rows, queue):
                 await waits.wait(queue.encode(), partition, left)
+                call.bearer.check()
 
     return await owners.read(call, QUEUES, queue, answer, wait)
 

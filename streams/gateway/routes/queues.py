@@ -42,6 +42,7 @@ async def inbox(call: Call) -> web.StreamResponse:
             if messages or left <= 0:
                 return messages_answer(messages)
             await waits.wait(queue.encode(), partition, left)
+            call.bearer.check()
 
     return await owners.read(call, QUEUES, queue, answer, wait)
 

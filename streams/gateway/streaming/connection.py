@@ -22,7 +22,7 @@ from streams.errors import BadToken, Forbidden, StreamsError
 from streams.folds.jobs import EXTEND, MAX_NACKED
 from streams.gateway import fields as f
 from streams.gateway.answers import Refusal, bad, busy, refusal_of
-from streams.gateway.bearer import NOBODY
+from streams.gateway.bearer import NOBODY, REVOKED
 from streams.gateway.deliveries import page, some
 from streams.gateway.intake import EVENT_TYPES, Intake, new_message_id
 from streams.gateway.ports import Partition, Place, RecordToSend
@@ -297,6 +297,14 @@ class Connection:
             self._watch_the_time()
             return
         reason = "no token came" if self._bearer is NOBODY else "the token has expired"
+        self._refuse(REVOKED if self._bearer.is_revoked else reason)
+
+    def check_token(self) -> None:
+        """End the connection if its token has been taken back."""
+        if self._bearer.is_revoked:
+            self._refuse(REVOKED)
+
+    def _refuse(self, reason: str) -> None:
         loop = asyncio.get_running_loop()
         self._closing = loop.create_task(self.close(UNAUTHORIZED, reason))
 

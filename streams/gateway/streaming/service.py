@@ -93,6 +93,11 @@ class Streaming:
         self.upstream_limit = upstream_limit
         self._task = asyncio.get_running_loop().create_task(self._look_after())
 
+    def check_tokens(self) -> None:
+        """End the streams whose tokens have been taken back."""
+        for connection in list(self._connections):
+            connection.check_token()
+
     async def close(self) -> None:
         """Say goodbye to all clients: the worker stops."""
         self._closed = True

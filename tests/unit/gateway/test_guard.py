@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -376,3 +377,54 @@ async def test_another_sites_page_changes_nothing(origin: str) -> None:
         with pytest.raises(Refusal) as refused:
             await guard.bearer(request(method, Host="127.0.0.1:6066", Origin=origin), *INBOX)
         assert (refused.value.status, refused.value.code) == (403, "bad_origin")
+
+
+# Tokens that are taken back ---------------------------------------------------------------
+
+
+async def test_a_token_is_taken_back_while_it_is_remembered(
+    tmp_path: Path, settings: Settings
+) -> None:
+    # Given a token that was good
+    file = tmp_path / "revoked.json"
+    file.write_text("{}")
+    guard = Guard(replace(settings, auth_revoked=file))
+    await guard.open()
+    text = token(jti="x", sub="bob")
+    bearer = await guard.check(text)
+    changes: list[bool] = []
+    guard.revocations.on_change = lambda: changes.append(bearer.is_revoked)
+
+    # When it is in the list
+    file.write_text('{"tokens": ["x"]}')
+    await guard.revocations.look()
+
+    # Then it is not, nor is who has shown it
+    with pytest.raises(BadToken, match="revoked"):
+        await guard.check(text)
+    assert changes == [True]
+    assert bearer.seconds_left == 0
+    await guard.check(token(jti="y", sub="bob"))
+
+    # A list that is broken or gone leaves the one before in force
+    for spoil in (lambda: file.write_text("{"), file.unlink):
+        spoil()
+        with pytest.raises((SettingsError, OSError)):
+            await guard.revocations.look()
+        with pytest.raises(BadToken, match="revoked"):
+            await guard.check(text)
+    file.write_text("{}")
+    await guard.revocations.look()
+    await guard.check(text)
+    await guard.close()
+
+
+@pytest.mark.parametrize("content", [None, "", "[]"])
+async def test_a_broken_list_keeps_the_worker_from_starting(
+    tmp_path: Path, settings: Settings, content: str | None
+) -> None:
+    file = tmp_path / "revoked.json"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(SettingsError, match="STREAMS_AUTH_REVOKED"):
+        await Guard(replace(settings, auth_revoked=file)).open()
