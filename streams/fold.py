@@ -8,6 +8,7 @@ RocksDB.  This module imports neither side.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
@@ -79,6 +80,14 @@ class Fold(Protocol):
     Row changes and outputs depend on the rows and on the order of the records alone;
     where one chunk ends and the next begins makes no difference to them.
     """
+
+    work: deque[Iterator[None]]
+    """What records have left to be done, oldest first: the engine runs it step by step when it
+    has nothing more urgent, and takes each away when it has ended.  Until all of it has, the
+    state must not be kept: it would be without the outputs that are still to come."""
+
+    may_wait: bool
+    """Whether its outputs may be sent some time later, in their order, when they are many."""
 
     ready: list[Output]
     """Finished outputs in order; the engine takes them and clears the list."""

@@ -99,6 +99,7 @@ def _routed(record: Routed) -> dict[str, Any]:
     )
     return {
         "source": record.source,
+        "lane": record.lane,
         "changes": [
             {
                 "offset": offset,

@@ -121,6 +121,7 @@ class Rebuilt:
         if steps is not None:
             for _ in steps:
                 pass
+        self._fold.work.clear()  # it changes no row
 
     def _restore(self, log: TopicLog, changelog: str) -> int:
         """Read the rows that the changelog has; return the source offset they stand for."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -80,7 +80,10 @@ class ChangelogWriter:
         client: Mapping[str, Any],
         transactional_id: str,
         stopped: Callable[[], bool],
+        turn: AbstractContextManager[Any] = nullcontext(),  # noqa: B008 - it has no state
     ) -> None:
+        """Prepare; `turn` is held while rows are queued, which keeps the interpreter busy."""
+        self._turn = turn
         self.topic = topic
         self.partition = partition
         self._stopped = stopped
@@ -135,26 +138,40 @@ class ChangelogWriter:
                 offsets.append(message.offset())
 
         self._retried(self._producer.begin_transaction)
-        topic, partition, produce = self.topic, self.partition, self._producer.produce
-        last = len(rows) - 1
-        for number, (key, value) in enumerate(rows):
-            while True:
-                try:
-                    if number < last:
-                        produce(topic, value, key, partition)
-                    else:
-                        produce(topic, value, key, partition, on_delivery=on_marker)
-                except BufferError:
-                    self._check_stopped()
-                    self._producer.poll(0.05)
-                except KafkaException as exc:
-                    raise self._explained(exc) from exc
-                else:
-                    break
+        queued = 0
+        while queued < len(rows):
+            with self._turn:
+                queued = self._queue(rows, queued, on_marker)
+            if queued < len(rows):  # the producer's queue is full
+                self._check_stopped()
+                self._producer.poll(0.05)
         self._retried(lambda: self._producer.commit_transaction(5.0))
         if not offsets:
             raise ChangelogBroken("committed without an offset for the marker")
         return offsets[0] + 1
+
+    def _queue(
+        self,
+        rows: Sequence[tuple[bytes, bytes | None]],
+        first: int,
+        on_marker: Callable[[KafkaError | None, Any], None],
+    ) -> int:
+        """Queue rows from number `first` on; return the number of the first that had no room."""
+        topic, partition, produce = self.topic, self.partition, self._producer.produce
+        last = len(rows) - 1
+        number = first
+        try:
+            for number in range(first, last):
+                key, value = rows[number]
+                produce(topic, value, key, partition)
+            number = last
+            key, value = rows[last]
+            produce(topic, value, key, partition, on_delivery=on_marker)
+        except BufferError:
+            return number
+        except KafkaException as exc:
+            raise self._explained(exc) from exc
+        return last + 1
 
     def close(self) -> None:
         """Give back sockets and threads; an open transaction is left to be aborted."""

@@ -66,10 +66,13 @@ class Checkpoint:
         return next_offset
 
     def _write(self) -> int:
-        rows = raw_rows(self.layer)
+        turn = self.context.turn
+        with turn:
+            rows = raw_rows(self.layer)
         self.rows = len(rows)
         rows.append((MARKER, pack_marker(self.position)))
         next_offset = self.writer.append(rows)
         self.context.step(self.name, "database")
-        self.database.write(rows, next_offset, int(time.time() * 1000), self.topic_id)
+        with turn:
+            self.database.write(rows, next_offset, int(time.time() * 1000), self.topic_id)
         return next_offset

@@ -28,6 +28,7 @@ from streams.engine.checkpoint import Checkpoint
 from streams.engine.clients import logger as kafka_logger
 from streams.engine.database import Resources
 from streams.engine.output import Headers, Ledger, OutputProducer, Publisher
+from streams.engine.pacing import Pacer
 from streams.engine.partition import Partition
 from streams.engine.source import Chunk, SourceReader
 from streams.engine.standby import StandbyFollower
@@ -99,6 +100,7 @@ class Engine(Service):
         self._progress: dict[Partition, Progress] = {}
         self._standbys: set[tuple[str, int]] = set()
         self._control_lock = threading.Lock()
+        self.turn = threading.Lock()
         self._assigning = asyncio.Lock()
 
     @property
@@ -151,6 +153,7 @@ class Engine(Service):
         self._admin = AdminClient(dict(self.client))
         await self.blocking(self._learn_topics)
         self.outputs = OutputProducer(self.client)
+        self.pacer = Pacer(self.loop, self.outputs)
         self.publisher = Publisher(self.client)
         self.source = SourceReader(
             self.client,
@@ -194,6 +197,7 @@ class Engine(Service):
             await self.blocking(self.source.close)
             await self.blocking(self.standby.close)
             await self.blocking(lambda: self.publisher.close(5.0))
+            self.pacer.close()
             await self.blocking(lambda: self.outputs.close(5.0))
         if hasattr(self, "_control"):
             await self.blocking(self._control.close)
@@ -374,9 +378,16 @@ class Engine(Service):
             "ready": bool(mine) and all(row["ready"] for row in mine),
             "failure": self.failure,
             "standbys": sorted(f"{table}/{number}" for table, number in self._standbys),
-            "outputs_queued": self.outputs.queued() if hasattr(self, "outputs") else 0,
+            "outputs_queued": self.outputs_queued(),
             "partitions": rows,
         }
+
+    def outputs_queued(self) -> int:
+        """Outputs that are not in Kafka yet, as far as they are known; 0: all is done."""
+        if not hasattr(self, "source"):
+            return 0
+        work = sum(partition.work_left for partition in self.partitions.values())
+        return self.outputs.queued() + self.pacer.waiting() + work
 
     def measures(self) -> dict[str, Any]:
         """What `/metrics` shows besides `status`: sizes, queues and totals.
@@ -398,7 +409,7 @@ class Engine(Service):
                 for partition in self.partitions.values()
             ],
             "publisher_queued": self.publisher.queued() if started else 0,
-            "outputs_queued": self.outputs.queued() if started else 0,
+            "outputs_queued": self.outputs_queued(),
             "standbys": len(self._standbys),
             "standby_rows": self.standby.rows if started else 0,
             "cache_bytes": self.resources.cache.get_usage() if started else 0,

@@ -64,10 +64,12 @@ class Ledger:
     alone; `settled` is what joins them.
     """
 
-    __slots__ = ("_confirmed", "_loop", "_waiter", "failed", "sent")
+    __slots__ = ("_confirmed", "_loop", "_waiter", "dropped", "failed", "sent")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.sent = 0
+        self.dropped = False
+        """Whether nobody waits for these outputs any more: their partition has been closed."""
         self.failed: KafkaError | None = None
         self._confirmed = 0
         self._loop = loop
@@ -81,6 +83,12 @@ class Ledger:
         if self._waiter is not None:
             self._loop.call_soon_threadsafe(self._waiter.set)
 
+    def refused(self, error: KafkaError) -> None:
+        """Take note that an output cannot be sent; called in the event loop."""
+        self.failed = error
+        if self._waiter is not None:
+            self._waiter.set()
+
     async def settled(self) -> None:
         """Wait until every output counted here is in Kafka; nothing may be sent after this.
 
@@ -88,7 +96,7 @@ class Ledger:
             Unavailable: an output was refused for good.
         """
         self._waiter = asyncio.Event()
-        while self._confirmed < self.sent:
+        while self._confirmed < self.sent and self.failed is None:
             self._waiter.clear()
             if self._confirmed < self.sent:
                 await self._waiter.wait()
@@ -131,10 +139,32 @@ class OutputProducer:
         self, topic: str, partition: int, key: bytes, value: bytes, type_: str, ledger: Ledger
     ) -> None:
         """Queue one record; waits only while the queue is full."""
+        await self.send_with(topic, partition, key, value, self._headers_of(type_), ledger)
+
+    def send_now(
+        self, topic: str, partition: int, key: bytes, value: bytes, type_: str, ledger: Ledger
+    ) -> bool:
+        """Queue one record that its ledger has counted already; False when the queue is full."""
+        try:
+            self._produce(
+                topic,
+                value,
+                key,
+                partition,
+                on_delivery=ledger.delivered,
+                headers=self._headers_of(type_),
+            )
+        except BufferError:
+            return False
+        except KafkaException as exc:
+            ledger.refused(exc.args[0])
+        return True
+
+    def _headers_of(self, type_: str) -> Headers:
         headers = self._headers.get(type_)
         if headers is None:
             headers = self._headers[type_] = [("type", type_.encode())]
-        await self.send_with(topic, partition, key, value, headers, ledger)
+        return headers
 
     async def send_with(
         self,

@@ -49,6 +49,13 @@ SLICE_SECONDS = 0.008
 RECORDS_PER_LOOK = 64
 """Records folded between two looks at the clock."""
 
+WORK_PACE_SECONDS = 0.002
+"""Least time between two steps of the work that records have left for later."""
+MOST_WORK = 8
+"""Records that may have left work; with more, no record is folded before one has ended."""
+WORK_SECONDS = 20.0
+"""For so long that work may put off a checkpoint; then nothing else is done before it."""
+
 
 class State(enum.StrEnum):
     """See the module's docstring."""
@@ -124,6 +131,7 @@ class Partition:
         self._checkpoint_now: Checkpoint | None = None
         self._checkpoint_due = 0.0
         self._slice_began = 0.0
+        self._work_due = 0.0
         self._position_waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -193,6 +201,11 @@ class Partition:
             "overlay_rows": rows.pending,
             "overlay_bytes": rows.pending_bytes,
         }
+
+    @property
+    def work_left(self) -> int:
+        """Records whose work is not done yet."""
+        return len(self._fold.work) if self._fold is not None else 0
 
     @property
     def saving(self) -> bool:
@@ -361,6 +374,7 @@ class Partition:
             context.client,
             f"{context.app_id}-{self.table}-{self.number}",
             self._stopped,
+            context.turn,
         )
         await context.blocking(self._writer.open)
         await context.blocking(self._open_database)
@@ -466,7 +480,10 @@ class Partition:
                 raise Fenced("somebody else wrote to the changelog")
             if self._damaged:
                 raise Damaged(f"{self._path} is damaged")
-            if self._chunks:
+            behind = self._behind_with_work()
+            if fold.work and (behind or self._work_is_due()):
+                await self._do_work(fold)
+            if self._chunks and not behind:
                 chunk = self._chunks.popleft()
                 self.folding = True
                 await self._fold_chunk(chunk)
@@ -480,10 +497,44 @@ class Partition:
             if self._overfull() and self._checkpoint is not None:
                 await asyncio.wait([self._checkpoint])
                 self._collect_checkpoint()
+            elif fold.work and (behind or not self._chunks):
+                await self._until_work_is_due()
             elif not self._chunks:
                 await self._idle()
             else:
                 await self._breathe()
+
+    def _behind_with_work(self) -> bool:
+        """Tell whether what records left to be done must be done before anything else."""
+        assert self._fold is not None
+        left = len(self._fold.work)
+        if not left:
+            return False
+        late = self._context.loop.time() - self._checkpoint_due > WORK_SECONDS
+        return left > MOST_WORK or late or self._overfull()
+
+    def _work_is_due(self) -> bool:
+        return self._context.loop.time() >= self._work_due
+
+    async def _do_work(self, fold: Fold) -> None:
+        """Do one step of what records left to be done."""
+        if next(fold.work[0], _ENDED) is _ENDED:
+            fold.work.popleft()
+        if fold.ready:
+            await self._send(fold)
+        self._work_due = self._context.loop.time() + WORK_PACE_SECONDS
+
+    async def _until_work_is_due(self) -> None:
+        """Let everything else have its turn, and wait for a chunk no longer than that."""
+        self._woken.clear()
+        pause = self._work_due - self._context.loop.time()
+        if pause <= 0 or self._closing or self._lost or self._damaged:
+            await asyncio.sleep(0)
+        else:
+            timer = self._context.loop.call_later(pause, self._woken.set)
+            await self._woken.wait()
+            timer.cancel()
+        self._slice_began = time.monotonic()
 
     async def _idle(self) -> None:
         self._woken.clear()
@@ -543,9 +594,16 @@ class Partition:
             self.folded_to_ms = chunk.records[-1].timestamp
 
     async def _send(self, fold: Fold) -> None:
-        ledger, send = self._ledger, self._context.outputs.send
-        for topic, partition, key, value, type_ in fold.ready:
-            await send(topic, partition, key, value, type_, ledger)
+        ledger = self._ledger
+        if fold.may_wait:
+            pacer = self._context.pacer
+            await pacer.room.wait()
+            for output in fold.ready:
+                pacer.send(output, ledger)
+        else:
+            send = self._context.outputs.send
+            for topic, partition, key, value, type_ in fold.ready:
+                await send(topic, partition, key, value, type_, ledger)
         fold.ready.clear()
 
     async def _dead_letter(self, record: Record, reason: str) -> None:
@@ -572,7 +630,7 @@ class Partition:
         )
 
     def _wants_checkpoint(self) -> bool:
-        if self._checkpoint is not None or self.position == self.checkpointed:
+        if self._checkpoint is not None or self.position == self.checkpointed or self.work_left:
             return False
         return self._overfull() or self._context.loop.time() >= self._checkpoint_due
 
@@ -620,6 +678,10 @@ class Partition:
         if self._checkpoint is not None:
             await asyncio.wait([self._checkpoint])
             self._collect_checkpoint()
+        assert self._fold is not None
+        while self._fold.work:
+            await self._do_work(self._fold)
+            await self._breathe()
         if self.position > self.checkpointed:
             self._begin_checkpoint()
             assert self._checkpoint is not None
@@ -643,6 +705,10 @@ class Partition:
             if not self._checkpoint.cancelled():
                 self._checkpoint.exception()
             self._checkpoint = None
+        # What is not sent yet never will be: the next owner folds those records again.
+        self._ledger.dropped = True
+        if self._checkpoint_now is not None:
+            self._checkpoint_now.ledger.dropped = True
         self._rows = self._fold = None
         self.folding = False
         for _offset, waiter in self._position_waiters:
@@ -655,6 +721,9 @@ class Partition:
         except Exception:  # the task of this partition must live on, to open it afresh
             logger.exception("%s/%d: while closing", self.table, self.number)
         context.on_lost(self)
+
+
+_ENDED = object()
 
 
 def _close(writer: ChangelogWriter | None, database: Database | None) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from streams.engine.database import Resources
 from streams.engine.output import Ledger, OutputProducer
+from streams.engine.pacing import Pacer
 from streams.engine.source import SourceReader
 from streams.fold import Fold, Record
 
@@ -34,6 +36,10 @@ class Context(Protocol):
     resources: Resources
     source: SourceReader
     outputs: OutputProducer
+    pacer: Pacer
+    turn: threading.Lock
+    """Held by the one checkpoint that computes, so that only one thread at a time contends
+    with the event loop for the interpreter; never held while something is waited for."""
     checkpoint_seconds: float
     checkpoint_rows: int
 

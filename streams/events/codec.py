@@ -271,6 +271,7 @@ def encode_routed(
     delivery_parts: Sequence[int],
     delivery_messages: Sequence[bytes],
     delivery_queues: Sequence[bytes],
+    lane: int = 0,
 ) -> bytes:
     """Encode a Routed from its columns; those of ids are made by `join_ids`."""
     values = {
@@ -284,6 +285,7 @@ def encode_routed(
         "delivery_parts": delivery_parts,
         "delivery_messages": delivery_messages,
         "delivery_queues": delivery_queues,
+        "lane": lane,
     }
     return _write("Routed", values)
 

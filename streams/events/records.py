@@ -125,6 +125,7 @@ class Routed:
     delivery_parts: tuple[int, ...] = ()
     delivery_messages: tuple[bytes, ...] = ()
     delivery_queues: tuple[tuple[str, ...], ...] = ()
+    lane: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ bucket                suffix                     value
 ``o``                 queue                      options, if it has any: see `options`
 ``y``                 due time; what             what is to be done then: see `timers`
 ``w``                 2 bytes: a partition of    12 bytes: offset and part of the last entry
-                      group-events               that route had for this partition
+                      group-events; 1 for the    that route had for this partition
+                      second lane
 ====================  =========================  ============================================
 
 A delivery's seq is the offset of its record times 4096 plus its place, from 1, among the
@@ -30,6 +31,7 @@ does no harm.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import islice, repeat
 from operator import lt
@@ -44,7 +46,7 @@ from streams.folds.counts import Counts
 from streams.folds.delivery import Delivery, arriving
 from streams.folds.inbox import INBOX, SESSION, Inboxes, pack_seq
 from streams.folds.lifetime import Lifetimes
-from streams.folds.packing import SEQS_PER_RECORD
+from streams.folds.packing import SEQS_PER_RECORD, SLOW_LANE
 from streams.folds.sessions import BINDINGS, Sessions
 from streams.folds.timers import EXPIRY, HEARTBEAT, RELEASE, RETURN, UNUSED, Timers
 from streams.ids import DIRECT, are_ids, is_id
@@ -72,6 +74,8 @@ class Deliver:
         counts: Counts | None = None,
     ) -> None:
         self.ready: list[Output] = []
+        self.work: deque[Iterator[None]] = deque()
+        self.may_wait = True
         self._counts = counts or Counts()
         self._served = 0
         self._rows = rows
@@ -214,7 +218,7 @@ class Deliver:
         self, record: Record, values: dict[str, Any], arriving: list[Delivery]
     ) -> Iterator[None]:
         """Take the entries above the watermark: changes first, the two do not meet."""
-        source = _partition.pack(values["source"])
+        source = _partition.pack(values["source"]) + (b"\1" if values["lane"] else b"")
         row = self._rows.get(_WATERMARKS, source)
         last = (-1, 0) if row is None else _place.unpack(row)
         changes, places = values["change_offsets"], _places(values)
@@ -369,6 +373,8 @@ def _check_routed(values: dict[str, Any], partitions: int) -> list[Delivery]:
     """
     if not 0 <= values["source"] < partitions:
         raise BadRecord("the source is no partition of group-events")
+    if not 0 <= values["lane"] <= SLOW_LANE:
+        raise BadRecord("there is no such lane")
     offsets, kinds = values["change_offsets"], values["change_kinds"]
     columns = (values["change_groups"], values["change_queues"], values["change_sessions"])
     if not all(len(offsets) == count for count in (len(kinds), *map(_ids_of, columns))):

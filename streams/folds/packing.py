@@ -13,8 +13,10 @@ from streams.folds.counts import Counts
 
 SEQS_PER_RECORD: Final = 4096
 """Queue entries that one Routed may have: a delivery's seq is offset * this + its place."""
-QUEUES_PER_ENTRY: Final = 1000
-"""Queues that one delivery entry may have; a message to more of them takes several parts."""
+QUEUES_PER_ENTRY: Final = 500
+"""Queues that one entry of a large group's message may have; it takes several parts."""
+SLOW_LANE: Final = 1
+"""Of what a large group gets; all else goes by lane 0, in the order of the log."""
 CHANGES_PER_RECORD: Final = 8192
 BYTES_PER_RECORD: Final = 512 * 1024
 """Beyond this a record is closed; one entry alone may be larger."""
@@ -57,7 +59,10 @@ class _Pending:
 class Packer:
     """Collects entries per target partition; finished records go to `ready` in order."""
 
-    def __init__(self, topic: str, source: int, ready: list[Output], counts: Counts) -> None:
+    def __init__(
+        self, topic: str, source: int, ready: list[Output], counts: Counts, lane: int = 0
+    ) -> None:
+        self._lane = lane
         self._counts = counts
         self._topic = topic
         self._source = source
@@ -104,6 +109,10 @@ class Packer:
             self._close(target, self._pending[target])
         self._pending.clear()
 
+    def flush_one(self, target: int) -> None:
+        """Close the record that is being packed for one partition."""
+        self._close(target, self._pending.pop(target))
+
     def _renew(self, target: int, full: _Pending) -> _Pending:
         self._close(target, full)
         fresh = self._pending[target] = _Pending()
@@ -126,6 +135,7 @@ class Packer:
             pending.parts,
             pending.messages,
             pending.columns,
+            self._lane,
         )
         first = queues[0] if queues else pending.columns[0].partition(b"\0")[0]
         self._ready.append(Output(self._topic, target, first, value, "Routed"))

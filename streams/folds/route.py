@@ -11,6 +11,8 @@ bucket                suffix                     value
 ``d`` group           message id                 8 bytes: log time of the message
 ``x``                 8 bytes: log time; group;  empty: in the order of time what is to be
                       NUL; message id            forgotten in ``d``
+``l``                 group                      empty: a large group, whose messages take
+                                                 the second lane
 ``t``                 empty                      8 bytes: log time, the highest timestamp
                                                  that a message had
 ``w``                 2 bytes: a partition of    12 bytes: offset and part of the last event
@@ -18,10 +20,16 @@ bucket                suffix                     value
 ====================  =========================  ============================================
 
 Each is read in a time that does not depend on the size of any group.
+
+A message to a large group is work for later, step by step, while other records are folded:
+the receivers are those of its moment, since a scan sees the rows as they were.  What comes
+of it goes by a lane of its own, in which origins are in order, too.  A group that has once
+been large keeps that lane, so that its messages never overtake each other.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from itertools import islice
 from struct import Struct
@@ -32,7 +40,7 @@ from streams.events.records import MAX_BODY, MAX_MESSAGE, MAX_PRIORITY
 from streams.fold import BadRecord, Output, Record, Rows
 from streams.folds.counts import Counts
 from streams.folds.fans import LARGEST, Fan, Fans
-from streams.folds.packing import BOUND, QUEUES_PER_ENTRY, UNBOUND, Packer
+from streams.folds.packing import BOUND, QUEUES_PER_ENTRY, SLOW_LANE, UNBOUND, Packer
 from streams.ids import DIRECT, is_destination, is_id
 from streams.partitioner import partition_of
 
@@ -42,12 +50,13 @@ PUBLISH_WINDOW_MS: Final = 600_000
 _MEMBERS: Final = b"m"
 _SEEN: Final = b"d"
 _EXPIRY: Final = b"x"
+_LARGE: Final = b"l"
 _TIME: Final = b"t"
 _WATERMARKS: Final = b"w"
 
 _PURGED_PER_MESSAGE: Final = 64
 _GROUPS_KNOWN: Final = 4096
-_STEP: Final = 1000  # members between two turns of the event loop
+_STEP: Final = 250  # members of a large group between two turns of the event loop
 
 _partition = Struct(">H")
 _time = Struct(">Q")
@@ -68,11 +77,14 @@ class Route:
     ) -> None:
         self._counts = counts or Counts()
         self.ready: list[Output] = []
+        self.work: deque[Iterator[None]] = deque()
+        self.may_wait = False
         self._rows = rows
         self._partition = partition
         self._partitions = partitions
         self._window = window_ms
         self._packer = Packer(queue_topic, partition, self.ready, self._counts)
+        self._slow = Packer(queue_topic, partition, self.ready, self._counts, SLOW_LANE)
         self._fans = Fans()
         # What the short cut needs of each group: its bucket, how its Binds and Unbinds begin.
         self._known: dict[bytes | None, tuple[bytes, bytes, bytes]] = {}
@@ -97,7 +109,8 @@ class Route:
                     return None
         name, values = read(value)
         if name == "Message":
-            return self._message(record, values)
+            self._message(record, values)
+            return None
         self._change(record, name, values)
         return None
 
@@ -194,7 +207,7 @@ class Route:
         self._rows.put(_WATERMARKS, source, place)
         return True
 
-    def _message(self, record: Record, values: dict[str, Any]) -> Iterator[None] | None:
+    def _message(self, record: Record, values: dict[str, Any]) -> None:
         group, ident, body = values["group"], values["id"], values["body"]
         if not is_destination(group):
             raise BadRecord("the group is no valid id")
@@ -215,33 +228,30 @@ class Route:
         expires_at, echo = values["expires_at"], values["echo"]
 
         if origin is not None and not self._is_new(origin):
-            return None
+            return
         self._rows.put(_TIME, b"", _time.pack(now))
         if expires_at is not None and expires_at <= now:
-            return None
+            return
         if origin is None and not self._is_first(key, ident.encode(), now):
             self._counts.duplicates += 1
-            return None
+            return
         self._counts.messages += 1
+        sender = None if echo else values["sender"].encode()
         if group[0] == DIRECT:
             queue = key[1:]
-            if not echo and group[1:] == values["sender"]:
-                return None
-            target = partition_of(queue, self._partitions)
-            self._packer.delivery(target, record.offset, 0, message, queue + b"\0", 1)
-            return None
-        sender = None if echo else values["sender"].encode()
+            if queue != sender:
+                target = partition_of(queue, self._partitions)
+                self._packer.delivery(target, record.offset, 0, message, queue + b"\0", 1)
+            return
         fan = self._fan(key)
-        if fan is not None:
-            columns = fan.columns() if sender is None else fan.columns_without(sender)
-            deliver = self._packer.delivery
-            for target, column, count in columns:
-                deliver(target, record.offset, 0, message, column, count)
-            return None
-        steps = self._fan_out(key, record.offset, message, sender)
-        for _ in steps:
-            return steps  # a big group: more is to come
-        return None
+        if fan is None:
+            members = self._rows.scan(_MEMBERS + key)  # as they are now
+            self.work.append(self._fan_out(members, record.offset, message, sender))
+            return
+        columns = fan.columns() if sender is None else fan.columns_without(sender)
+        deliver = self._packer.delivery
+        for target, column, count in columns:
+            deliver(target, record.offset, 0, message, column, count)
 
     def _now(self, timestamp: int) -> int:
         last = self._rows.get(_TIME, b"")
@@ -274,21 +284,24 @@ class Route:
             self._rows.delete(_SEEN + group, ident)
 
     def _fan(self, group: bytes) -> Fan | None:
-        """Return the receivers of a group that is not large."""
+        """Return the receivers of a group, None for a large one."""
         fan = self._fans.get(group)
-        if fan is None:
+        if fan is None and self._rows.get(_LARGE, group) is None:
             rows = self._rows.scan(_MEMBERS + group)
-            members = [
-                (row[0] << 8 | row[1], queue) for queue, row in islice(rows, LARGEST + 1)
-            ]
+            members = [(row[0] << 8 | row[1], queue) for queue, row in islice(rows, LARGEST + 1)]
             if len(members) > LARGEST:
-                return None
-            fan = Fan(members)
-            self._fans.keep(group, fan)
+                self._rows.put(_LARGE, group, b"")
+            else:
+                fan = Fan(members)
+                self._fans.keep(group, fan)
         return fan
 
     def _fan_out(
-        self, group: bytes, offset: int, message: bytes, but: bytes | None
+        self,
+        members: Iterator[tuple[bytes, bytes]],
+        offset: int,
+        message: bytes,
+        but: bytes | None,
     ) -> Iterator[None]:
         """Deliver to all members in order of their queue ids, in parts for each partition.
 
@@ -298,28 +311,26 @@ class Route:
         """
         parts: dict[int, int] = {}
         waiting: dict[int, list[bytes]] = {}
-        until_turn = _STEP
-        for queue, row in self._rows.scan(_MEMBERS + group):
-            if queue == but:
-                continue
-            target = row[0] << 8 | row[1]
-            queues = waiting.get(target)
-            if queues is None:
-                queues = waiting[target] = []
-            queues.append(queue)
-            if len(queues) == QUEUES_PER_ENTRY:
-                self._part(target, offset, parts, message, queues)
-                del waiting[target]
-            until_turn -= 1
-            if not until_turn:
-                until_turn = _STEP
+        for number, (queue, row) in enumerate(members, 1):
+            if queue != but:
+                target = row[0] << 8 | row[1]
+                queues = waiting.get(target)
+                if queues is None:
+                    queues = waiting[target] = []
+                queues.append(queue)
+                if len(queues) == QUEUES_PER_ENTRY:
+                    self._part(target, offset, parts, message, queues)
+                    del waiting[target]
+            if not number % _STEP:
                 yield
         for target, queues in waiting.items():
             self._part(target, offset, parts, message, queues)
+        self._slow.flush()
 
     def _part(
         self, target: int, offset: int, parts: dict[int, int], message: bytes, queues: list[bytes]
     ) -> None:
         part = parts.get(target, 0)
         parts[target] = part + 1
-        self._packer.delivery(target, offset, part, message, join_ids(queues), len(queues))
+        self._slow.delivery(target, offset, part, message, join_ids(queues), len(queues))
+        self._slow.flush_one(target)

@@ -52,6 +52,8 @@ class RowKey:
         "expiry",
         "log time",
         "watermark",
+        "second watermark",
+        "large group",
         "binding",
         "delivery",
         "session",
@@ -211,8 +213,12 @@ def split_row_key(table: str, key: bytes) -> RowKey:
             return RowKey("expiry", group.decode(errors="replace"), ident.decode(errors="replace"))
         case "members", b"t" if key == b"t\0":
             return RowKey("log time", "", "")
+        case "members", b"l" if not owner:
+            return RowKey("large group", text, "")
         case "members" | "queues", b"w" if not owner and len(suffix) == 2:
             return RowKey("watermark", "", int.from_bytes(suffix, "big"))
+        case "queues", b"w" if not owner and len(suffix) == 3:
+            return RowKey("second watermark", "", int.from_bytes(suffix[:2], "big"))
         case "queues", b"b":
             return RowKey("binding", owner, text)
         case "queues", b"i" if len(suffix) == 8:

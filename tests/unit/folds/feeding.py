@@ -63,6 +63,11 @@ class Feed(Generic[F]):
             self.turns += 1
 
     def outputs(self) -> list[Output]:
+        while self.fold.work:
+            if next(self.fold.work[0], False) is False:
+                self.fold.work.popleft()
+            else:
+                self.turns += 1
         self.fold.flush()
         finished = list(self.fold.ready)
         self.fold.ready.clear()

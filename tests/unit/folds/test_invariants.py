@@ -15,7 +15,7 @@ from two_logs import TABLES, WINDOW_MS, TwoLogs
 from streams.events.codec import decode
 from streams.events.records import Ack, Bind, Close, Message, Open, Unbind
 from streams.fold import BadRecord
-from streams.folds import deliver, inbox, jobs, packing, route, views
+from streams.folds import deliver, fans, inbox, jobs, packing, route, views
 from streams.folds import sessions as session_rows
 
 PARTITIONS = 2
@@ -48,6 +48,7 @@ WEIGHTS = [
     (1, steps("tick", st.integers(-200, 700))),
     (1, steps("garbage", st.sampled_from(["group-events", "queue-events"]), partitions)),
     (3, steps("everyone", counts)),
+    (3, steps("later", tables, partitions, counts)),
     (3, steps("work", tables, partitions, counts)),
     (2, steps("checkpoint", tables, partitions)),
     (2, steps("crash", tables, partitions, counts, kept, back)),
@@ -69,6 +70,8 @@ def _small_limits() -> Iterator[None]:
             patch.setattr(module, "SEQS_PER_RECORD", SEQS_PER_RECORD)
         patch.setattr(packing, "CHANGES_PER_RECORD", 3)
         patch.setattr(route, "QUEUES_PER_ENTRY", 2)
+        for module in (route, fans):
+            patch.setattr(module, "LARGEST", 3)
         patch.setattr(route, "_PURGED_PER_MESSAGE", 2)
         for fold in (route, deliver):
             patch.setattr(fold, "_STEP", 1)

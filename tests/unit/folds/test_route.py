@@ -218,8 +218,8 @@ class TestBigGroups:
         entries = deliveries(outputs)
         for target in (0, 1):
             own = [e for e in entries if partition_of(e[3][0].encode(), 2) == target]
-            assert [part for _, part, _, _ in own] == [0, 1]
-            assert len(own[0][3]) == 1000
+            assert [part for _, part, _, _ in own] == [0, 1, 2]
+            assert len(own[0][3]) == 500
             assert [queue for e in own for queue in e[3]] == [
                 queue for queue in queues if partition_of(queue.encode(), 2) == target
             ]

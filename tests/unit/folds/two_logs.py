@@ -96,9 +96,15 @@ class TwoLogs:
         for table, partition in self.seats:
             self.work(table, partition, count)
 
+    def later(self, table: Table, partition: int, steps: int) -> None:
+        """Let the owner do some of what its records left to be done."""
+        self._append(_proceed(self.seats[table, partition].owner, steps))
+
     def checkpoint(self, table: Table, partition: int) -> None:
         """Keep the owner's state; all that it has put out is in the log."""
         seat = self.seats[table, partition]
+        if seat.owner.fold.work:
+            return
         seat.checkpoints.append(Checkpoint(seat.owner.rows.copy(), seat.owner.position))
 
     def crash(self, table: Table, partition: int, count: int, kept: list[int], back: int) -> None:
@@ -121,6 +127,7 @@ class TwoLogs:
         seat = self.seats[table, partition]
         if seat.zombies:
             outputs = self._chunk(table, partition, seat.zombies[-1], count)
+            outputs += _proceed(seat.zombies[-1], count)
             self._append(outputs if kept is None else _some(outputs, kept))
             if kept is not None:
                 seat.zombies.pop()
@@ -133,6 +140,9 @@ class TwoLogs:
             for (table, partition), seat in self.seats.items():
                 if seat.owner.position < len(self.logs[SOURCE[table]][partition]):
                     self.work(table, partition, 1000)
+                    busy = True
+                if seat.owner.fold.work:
+                    self.later(table, partition, 1000)
                     busy = True
 
     # What is to be seen in the end
@@ -148,6 +158,7 @@ class TwoLogs:
             fresh = self._begin(table, partition, Checkpoint(MemoryRows(), 0))
             while fresh.position < len(self.logs[SOURCE[table]][partition]):
                 self._chunk(table, partition, fresh, chunk)
+            _proceed(fresh, 1_000_000)
             result.append(fresh.rows)
         return result
 
@@ -179,6 +190,17 @@ class TwoLogs:
         for output in outputs:
             assert partition_of(output.key, self.partitions) == output.partition
             self.append(output.topic, output.partition, output.key, output.value)
+
+
+def _proceed(worker: Incarnation, steps: int) -> list[Output]:
+    fold = worker.fold
+    while fold.work and steps > 0:
+        steps -= 1
+        if next(fold.work[0], False) is False:
+            fold.work.popleft()
+    outputs = list(fold.ready)
+    fold.ready.clear()
+    return outputs
 
 
 def _of(checkpoints: list[Checkpoint], back: int) -> Checkpoint:

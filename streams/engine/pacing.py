@@ -1,0 +1,77 @@
+"""Sends outputs that may wait, evenly, when there are many at once.
+
+Ten thousand sessions that end together ask for a hundred thousand Unbinds.  Sent as they
+come, every message that is published meanwhile waits behind them in the log and in every
+stage after it; spread over some seconds, nobody notices.  Order is kept, and nothing is
+confirmed earlier than it is: what waits here counts in its ledger as sent and not confirmed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from typing import Final
+
+from streams.engine.output import Ledger, OutputProducer
+from streams.fold import Output
+
+RATE: Final = 25_000
+"""Outputs a second, of the whole worker."""
+BURST: Final = 500
+"""Outputs that are sent at once after a quiet time."""
+MOST_WAITING: Final = 50_000
+"""Beyond this, folds wait."""
+_TURN_SECONDS: Final = 0.004
+
+
+class Pacer:
+    """A token bucket before the producer of outputs; used in the event loop alone."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, outputs: OutputProducer) -> None:
+        self._loop = loop
+        self._outputs = outputs
+        self._waiting: deque[tuple[Output, Ledger]] = deque()
+        self._tokens = float(BURST)
+        self._filled_at = time.monotonic()
+        self._timer: asyncio.TimerHandle | None = None
+        self.room = asyncio.Event()
+        """Set unless so much waits that no more should be made."""
+        self.room.set()
+
+    def waiting(self) -> int:
+        """Outputs that wait for their turn."""
+        return len(self._waiting)
+
+    def send(self, output: Output, ledger: Ledger) -> None:
+        """Send an output now, or later after those that wait already."""
+        ledger.sent += 1
+        self._waiting.append((output, ledger))
+        if self._timer is None:
+            self._send()
+        elif len(self._waiting) >= MOST_WAITING:
+            self.room.clear()
+
+    def close(self) -> None:
+        """Send nothing any more."""
+        self._waiting.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _send(self) -> None:
+        self._timer = None
+        now = time.monotonic()
+        self._tokens = min(BURST, self._tokens + (now - self._filled_at) * RATE)
+        self._filled_at = now
+        waiting, outputs = self._waiting, self._outputs
+        while waiting and self._tokens >= 1:
+            output, ledger = waiting[0]
+            if not ledger.dropped:
+                if not outputs.send_now(*output, ledger):
+                    break  # the producer's queue is full
+                self._tokens -= 1
+            waiting.popleft()
+        if len(waiting) < MOST_WAITING:
+            self.room.set()
+        if waiting:
+            self._timer = self._loop.call_later(_TURN_SECONDS, self._send)
