@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from streams.errors import SettingsError
+from streams.events.records import MAX_BODY
 
 if TYPE_CHECKING:
     from faust.types.auth import CredentialsT
@@ -32,9 +33,6 @@ MEMBERS: Final = "members"
 QUEUES: Final = "queues"
 """Name of the table that deliver folds `queue-events` into."""
 TABLES: Final = (MEMBERS, QUEUES)
-
-MAX_BODY_BYTES: Final = 512 * 1024
-"""No message body may be larger: it must fit into a Routed record with room to spare."""
 
 SECURITY_PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 SASL_MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
@@ -274,7 +272,7 @@ class Settings:
         shown="128MiB",
     )
     max_body_bytes: int = _setting(
-        256 * KIB, _bytes(1, MAX_BODY_BYTES), "largest body of a message", shown="256KiB"
+        256 * KIB, _bytes(1, MAX_BODY), "largest body of a message", shown="256KiB"
     )
     retention_hours: int = _setting(
         168, _hours, "how long the event topics keep what happened; -1 is for ever"

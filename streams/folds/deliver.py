@@ -283,7 +283,9 @@ class Deliver:
             row = delivery.pack()
             if any_options or delivery.expires_at or delivery.transient:
                 for queue in queues:
-                    arrive(queue, pack_seq(seq), delivery, row)
+                    steps = arrive(queue, pack_seq(seq), delivery, row)
+                    if steps is not None:
+                        yield from steps
                     seq += 1
             else:  # nearly always: one row for each, and nothing looked up
                 inboxes = [INBOX + queue for queue in queues]

@@ -62,20 +62,25 @@ class Inboxes:
 
     # One delivery -----------------------------------------------------------------------
 
-    def arrive(self, queue: bytes, seq: bytes, delivery: Delivery, row: bytes) -> None:
-        """Take any delivery into the inbox, if it has a place there; `row` is it packed."""
+    def arrive(
+        self, queue: bytes, seq: bytes, delivery: Delivery, row: bytes
+    ) -> Iterator[None] | None:
+        """Take any delivery into the inbox, if it has a place there; `row` is it packed.
+
+        Where others must give way first, that is left to the steps that are returned: they
+        may be many.
+        """
         if delivery.expired(self._asking.now):
-            return
+            return None
         if delivery.transient and self._rows.get(SESSION + queue, b"") is None:
-            return
+            return None
         state = self._queues.get(queue)
         if state is not None:
-            if not self._make_room(queue, state, delivery):
-                return
-            state.length += 1
-            state.size += len(delivery.message)
-            self._queues.save(queue, state)
+            if not state.has_room(len(delivery.message)):
+                return self._displace(queue, state, seq, delivery, row)
+            self._count_in(queue, state, delivery)
         self._enter(queue, seq, delivery, row, state)
+        return None
 
     def remove(self, queue: bytes, seq: bytes, delivery: Delivery, state: Queue | None) -> None:
         """Take a delivery out; the caller saves `state`."""
@@ -301,20 +306,31 @@ class Inboxes:
         elif state is not None and state.jobs:
             self._front(AVAILABLE + queue).delete(available_key(seq, delivery))
 
-    def _make_room(self, queue: bytes, state: Queue, delivery: Delivery) -> bool:
+    def _displace(
+        self, queue: bytes, state: Queue, seq: bytes, delivery: Delivery, row: bytes
+    ) -> Iterator[None]:
         size = len(delivery.message)
         if state.options.overflow == DROP_OLDEST:
             largest = state.options.max_bytes
             if largest is None or size <= largest:
+                number = 0
                 while not state.has_room(size) and self._drop_oldest(queue, state):
-                    pass
+                    number += 1
+                    if not number % STEP:
+                        yield
         if state.has_room(size):
-            return True
+            self._count_in(queue, state, delivery)
+            self._enter(queue, seq, delivery, row, state)
+            return
         if state.options.overflow == REJECT:
             self._asking.rejection(queue.decode(), delivery.message)
         self._dead_letter(queue, delivery, state, "overflow")
         self._queues.save(queue, state)
-        return False
+
+    def _count_in(self, queue: bytes, state: Queue, delivery: Delivery) -> None:
+        state.length += 1
+        state.size += len(delivery.message)
+        self._queues.save(queue, state)
 
     def _drop_oldest(self, queue: bytes, state: Queue) -> bool:
         seq = self._front(INBOX + queue).first()

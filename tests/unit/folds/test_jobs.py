@@ -181,6 +181,16 @@ class TestLimits:
         body = {"id": "m2", "group": "g", "queue": "q", "reason": "overflow"}
         assert told(outputs) == ([("@me", "rejected", body)] if overflow == "reject" else [])
 
+    def test_one_that_displaces_many_gives_the_event_loop_its_turns(self) -> None:
+        feed = jobs(2500, max_bytes=400_000)
+        assert len(seqs(feed)) == 2500
+        feed(delivered(2500, "q", body=b"x" * 390_000))
+        assert feed.turns
+        assert len(seqs(feed)) < 250
+        state = views.options(feed.rows, "q")
+        assert state is not None
+        assert (state.length, state.size <= 400_000) == (len(seqs(feed)), True)
+
     def test_bytes(self) -> None:
         size = len(encode(Message("m0", "g", "me")))
         feed = jobs(0, max_bytes=2 * size)
