@@ -65,6 +65,48 @@ _CONFIRMED = "Answered once Kafka has it; safe to repeat."
 _READS = (400, 503)
 _WRITES = (400, 408, 413, 415, 429, 503)
 
+
+def _read(
+    tag: str,
+    summary: str,
+    answer: str,
+    description: str = "",
+    parameters: tuple[Parameter, ...] = (),
+    errors: tuple[int, ...] = _READS,
+) -> Operation:
+    """Return an operation that is answered with what there is."""
+    return Operation(
+        tag, summary, description, parameters, status=200, answer=ref(answer), errors=errors
+    )
+
+
+def _write(
+    tag: str,
+    summary: str,
+    description: str,
+    body: str,
+    *,
+    required: bool = True,
+) -> Operation:
+    """Return an operation that publishes what its body says; there is nothing to answer."""
+    return Operation(
+        tag, summary, description, body=ref(body), body_required=required, errors=_WRITES
+    )
+
+
+def _send(summary: str, description: str = "") -> Operation:
+    """Return an operation that publishes a message."""
+    return Operation(
+        "messages",
+        summary,
+        description,
+        body=ref("Draft"),
+        status=201,
+        answer=ref("Published"),
+        errors=_WRITES,
+    )
+
+
 OPERATIONS: dict[tuple[str, str], Operation] = {
     ("/v1/groups/{group}/queues/{queue}", "PUT"): Operation(
         "groups", "Bind a queue to a group", _CONFIRMED
@@ -72,28 +114,22 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("/v1/groups/{group}/queues/{queue}", "DELETE"): Operation(
         "groups", "Remove a binding, whoever made it", _CONFIRMED
     ),
-    ("/v1/groups/{group}/queues", "GET"): Operation(
+    ("/v1/groups/{group}/queues", "GET"): _read(
         "groups",
         "List the queues bound to a group",
+        "Members",
         "In ascending order of their bytes.",
         _PAGE,
-        status=200,
-        answer=ref("Members"),
-        errors=_READS,
     ),
-    ("/v1/groups/{group}/messages", "POST"): Operation(
-        "messages",
+    ("/v1/groups/{group}/messages", "POST"): _send(
         "Send a message to a group",
         "Whoever is bound at the place of the log where Kafka put it gets it, exactly once. "
         "The group `@` and a queue's id stands for that queue.",
-        body=ref("Draft"),
-        status=201,
-        answer=ref("Published"),
-        errors=_WRITES,
     ),
-    ("/v1/groups/{group}/messages", "GET"): Operation(
+    ("/v1/groups/{group}/messages", "GET"): _read(
         "groups",
         "Read the past of a group",
+        "Past",
         "From the log, for as long as it keeps it; go on from `next` until `end`. A reading is "
         "bounded and may find nothing before the end. What has expired is left out.",
         (
@@ -102,9 +138,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             _limit(100, 1000),
             _WAIT,
         ),
-        status=200,
-        answer=ref("Past"),
-        errors=(400, 429, 503),
+        (400, 429, 503),
     ),
     ("/v1/groups/{group}/replays", "POST"): Operation(
         "groups",
@@ -116,26 +150,13 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         answer=ref("Replayed"),
         errors=_WRITES,
     ),
-    ("/v1/queues/{queue}/messages", "POST"): Operation(
-        "messages",
-        "Send a message directly to a queue",
-        body=ref("Draft"),
-        status=201,
-        answer=ref("Published"),
-        errors=_WRITES,
-    ),
-    ("/v1/queues/{queue}/messages", "GET"): Operation(
+    ("/v1/queues/{queue}/messages", "POST"): _send("Send a message directly to a queue"),
+    ("/v1/queues/{queue}/messages", "GET"): _read(
         "queues",
         "Read an inbox",
+        "Inbox",
         "What is not acknowledged, in order; waits up to `wait` seconds for the first.",
-        (
-            _AFTER_SEQ,
-            _limit(100, 1000),
-            _WAIT,
-        ),
-        status=200,
-        answer=ref("Inbox"),
-        errors=_READS,
+        (_AFTER_SEQ, _limit(100, 1000), _WAIT),
     ),
     ("/v1/queues/{queue}/events", "GET"): Operation(
         "queues",
@@ -151,36 +172,23 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         answer_type=EVENT_STREAM,
         errors=_READS,
     ),
-    ("/v1/queues/{queue}/acks", "POST"): Operation(
+    ("/v1/queues/{queue}/acks", "POST"): _write(
         "queues",
         "Acknowledge deliveries",
         "All up to a seq, or single ones: they are gone for good. " + _CONFIRMED,
-        body=ref("Ack"),
-        errors=_WRITES,
+        "Ack",
     ),
-    ("/v1/queues/{queue}", "GET"): Operation(
-        "queues",
-        "Count what a queue has",
-        status=200,
-        answer=ref("Queue"),
-        errors=_READS,
+    ("/v1/queues/{queue}", "GET"): _read("queues", "Count what a queue has", "Queue"),
+    ("/v1/queues/{queue}/groups", "GET"): _read(
+        "queues", "List the groups that a queue is bound to", "Bindings", parameters=_PAGE
     ),
-    ("/v1/queues/{queue}/groups", "GET"): Operation(
-        "queues",
-        "List the groups that a queue is bound to",
-        parameters=_PAGE,
-        status=200,
-        answer=ref("Bindings"),
-        errors=_READS,
-    ),
-    ("/v1/queues/{queue}/sessions/{session}", "PUT"): Operation(
+    ("/v1/queues/{queue}/sessions/{session}", "PUT"): _write(
         "sessions",
         "Open a session",
         "Takes over from any other session of the queue, whose bindings end; binds the queue "
         "to the groups for as long as the session is open. " + _CONFIRMED,
-        body=ref("Session"),
-        body_required=False,
-        errors=_WRITES,
+        "Session",
+        required=False,
     ),
     ("/v1/queues/{queue}/sessions/{session}", "DELETE"): Operation(
         "sessions", "Close a session", "Its bindings end. " + _CONFIRMED
@@ -191,20 +199,15 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "One with `ttl_seconds` is closed when it is silent for so long. " + _CONFIRMED,
         errors=(400, 404, 429, 503),
     ),
-    ("/v1/queues/{queue}/options", "GET"): Operation(
-        "queues",
-        "Show the options of a queue",
-        status=200,
-        answer=ref("Options"),
-        errors=_READS,
+    ("/v1/queues/{queue}/options", "GET"): _read(
+        "queues", "Show the options of a queue", "Options"
     ),
-    ("/v1/queues/{queue}/options", "PUT"): Operation(
+    ("/v1/queues/{queue}/options", "PUT"): _write(
         "queues",
         "Set all options of a queue",
         "What is not named is as usual: no limit. " + _CONFIRMED,
-        body=ref("Options"),
-        body_required=False,
-        errors=_WRITES,
+        "Options",
+        required=False,
     ),
     ("/v1/queues/{queue}/leases", "POST"): Operation(
         "jobs",
@@ -218,13 +221,12 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         answer=ref("Inbox"),
         errors=_WRITES,
     ),
-    ("/v1/queues/{queue}/nacks", "POST"): Operation(
+    ("/v1/queues/{queue}/nacks", "POST"): _write(
         "jobs",
         "Give messages back",
         "They are delivered again after the delay, in a queue without leases at its end and "
         "with a new seq; or given up, to the dead letter queue if there is one. " + _CONFIRMED,
-        body=ref("Nack"),
-        errors=_WRITES,
+        "Nack",
     ),
     ("/v1/queues/{queue}/purge", "POST"): Operation(
         "queues", "Drop all messages of a queue", _CONFIRMED
