@@ -1,7 +1,8 @@
 """Iterating over many queues: links are made, lost and made again below; the iteration goes on.
 
 The seq of a delivery is a place in the log, the same whoever serves the queue: a new link
-begins after the last seq that came, and what comes twice is dropped by it.
+begins after the last seq that came, and what comes twice is dropped by it, unless the worker
+says that somebody has given it back.
 """
 
 from __future__ import annotations
@@ -178,12 +179,8 @@ class Subscription:
         """Take a frame (for links)."""
         queue = self._queues.get(frame.get("queue", ""))
         match frame["type"]:
-            case "message":
-                if queue is not None and queue.link is link and frame["seq"] > queue.last:
-                    queue.last = frame["seq"]
-                    queue.waiting += 1
-                    self._ready.append(delivery(queue.name, frame, self))
-                    self._arrived.set()
+            case "message" if queue is not None and queue.link is link:
+                self._received_message(queue, frame)
             case "subscribed":
                 self._pauses.reset()
             case "acked" if queue is not None:
@@ -207,6 +204,20 @@ class Subscription:
             return
         self._client.requests.next_url(link.url)
         self._seek_later(list(link.queues), self._pauses.next())
+
+    def _received_message(self, queue: _Queue, frame: dict[str, Any]) -> None:
+        """Take a message that is new, or that another consumer has given back meanwhile."""
+        seq = frame["seq"]
+        again = seq <= queue.last
+        if again and not frame.get("redelivered", False):
+            return
+        queue.waiting += 1
+        if again and any(one.seq == seq and one.queue == queue.name for one in self._ready):
+            self._give_credit(queue.name)  # it waits to be taken anyway
+            return
+        queue.last = max(queue.last, seq)
+        self._ready.append(delivery(queue.name, frame, self))
+        self._arrived.set()
 
     def _received_error(self, link: Link, queue: _Queue | None, frame: dict[str, Any]) -> None:
         code, message = frame["code"], frame["message"]

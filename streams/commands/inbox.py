@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from streams.client import Client
 
 PAGE = 100
-_OF_STREAMS = ("type", "queue")
+_OF_STREAMS = ("type", "queue", "redelivered")
 """What a stream says of a message besides what an inbox does."""
 
 

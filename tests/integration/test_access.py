@@ -25,6 +25,7 @@ import pytest
 import trustme
 from yarl import URL
 
+import streams.client
 from streams.broker.embedded import EmbeddedKafka
 from streams.commands.processes import Workers, free_ports, workers
 from streams.gateway.access import ACCESS, any_token, anybody, token_later
@@ -601,6 +602,10 @@ async def test_what_is_under_way_ends_with_a_token_that_is_taken_back(client: Cl
         assert (await client.ask(0, "GET", f"/v1/queues/{queue}", new))[0] == 200
         guarded.revoke("bob-2")
         assert (await kept.receive(timeout=10)).data == 4401
+    deadline = time.monotonic() + 15
+    while (await client.ask(1, "GET", f"/v1/queues/{queue}", new))[0] == 200:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.1)
     async with await client.stream(1) as stream:
         await stream.send_json({"type": "auth", "token": new})
         assert (await stream.receive_json(timeout=10))["code"] == "unauthorized"
@@ -676,6 +681,46 @@ async def test_commands_show_a_token(client: Client) -> None:
     assert refused.returncode == 1
     assert "grant" in refused.stderr
     assert guarded.bob not in refused.stderr
+
+
+async def test_the_python_client_shows_a_fresh_token_in_time(client: Client) -> None:
+    # Given tokens of which the first is good for two seconds more, with the leeway of ten
+    guarded = client.guarded
+    given: list[str] = []
+
+    async def fresh() -> str:
+        left = -8 if not given else 600
+        given.append(guarded.token(BOB | {"rate": 0}, sub="bob-fresh", exp=time.time() + left))
+        return given[-1]
+
+    queue = await client.name_at(0, "bob-fresh")
+    sent = f"/v1/queues/{queue}/messages"
+    async with (
+        streams.client.Client(guarded.workers.urls[1], token=fresh, ssl=guarded.tls) as bob,
+        bob.subscribe(queue) as deliveries,
+    ):
+        await client.ask(0, "POST", sent, guarded.admin, {"body": "one"})
+        assert (await asyncio.wait_for(anext(deliveries), 20)).text == "one"
+        (link,) = deliveries._links
+
+        # When the first has expired, Then the stream goes on, with the second
+        await asyncio.sleep(4)
+        await client.ask(0, "POST", sent, guarded.admin, {"body": "two"})
+        assert (await asyncio.wait_for(anext(deliveries), 20)).text == "two"
+        assert deliveries._links == {link}
+        assert len(given) == 2
+
+        # And one that is taken back is asked for anew
+        guarded.revoke(**{"bob-fresh": time.time() + 1})
+        deadline = time.monotonic() + 20
+        while len(given) == 2:
+            assert time.monotonic() < deadline
+            try:
+                await bob.queue(queue)
+            except streams.client.Refused:
+                break
+            await asyncio.sleep(0.2)
+        assert len(given) > 2
 
 
 async def test_refusals_are_in_the_logs_and_secrets_are_not(client: Client) -> None:

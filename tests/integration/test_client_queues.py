@@ -130,6 +130,21 @@ async def test_a_job_that_takes_longer_than_its_lease_is_kept(client: Client) ->
     assert (await client.queue(pool)).depth == 0
 
 
+async def test_who_reads_a_job_queue_sees_what_comes_back(client: Client) -> None:
+    # Given a job that is shown to who reads without leasing, and taken by a consumer
+    pool = f"seen-{uuid.uuid4()}"
+    await client.send(pool, "job")
+    async with client.subscribe(pool, auto_ack=False, prefetch=2) as deliveries:
+        async with asyncio.timeout(30):
+            first = await anext(deliveries)
+            for _ in range(5):
+                # When it is given back, Then it is shown again, credit or not
+                (job,) = await client.lease(pool, wait=10)
+                await job.nack()
+                again = await anext(deliveries)
+                assert (again.seq, again.fields["redelivered"]) == (first.seq, True)
+
+
 async def test_a_session_lives_as_long_as_its_block(client: Client) -> None:
     # Given a watcher, and a session with two groups that may be silent for a second
     tag = uuid.uuid4()
