@@ -175,3 +175,30 @@ async def test_terms_that_make_no_sense_are_refused(cluster: Cluster) -> None:
             await socket.send_json({"type": "subscribe", "queue": "wrong", **wrong})
             frame = await socket.receive_json(timeout=5)
             assert (frame["type"], frame["queue"]) == ("error", "wrong")
+
+
+@pytest.mark.fault
+async def test_consumers_go_on_when_the_owner_is_lost(cluster: Cluster) -> None:
+    # Given consumers at the first worker of a queue that is the second's
+    queue = await cluster.queue_of(1, "moving")
+    done = asyncio.Event()
+    terms = {"credit": 3, "visibility_seconds": 3}
+    consumers = [await consumer(cluster, 0, queue, **terms) for _ in range(3)]
+    tasks = [asyncio.create_task(one.work(done)) for one in consumers]
+    await send(cluster, queue, *map(str, range(20)))
+
+    # When the owner is killed while they work, and more comes
+    cluster.kill(1)
+    try:
+        await send(cluster, queue, *map(str, range(20, 60)))
+        await cluster.depth(queue, 0)
+    finally:
+        cluster.restart(1)
+    done.set()
+    await asyncio.gather(*tasks)
+
+    # Then every job was done, and few of them twice
+    jobs = [int(job["body"]) for one in consumers for job in one.got]
+    assert set(jobs) == set(range(60))
+    assert len(jobs) <= 60 + 9
+    await cluster.owners()

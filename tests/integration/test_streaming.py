@@ -260,8 +260,12 @@ async def test_what_is_no_stream_is_refused(cluster: Cluster) -> None:
             if code == 1003:
                 await socket.send_bytes(frame)
             else:
+                # While much is to be answered, too
+                await socket.send_json([{"type": "ping"}] * 500)
                 await socket.send_str(frame.decode())
             message = await socket.receive(timeout=10)
+            while message.type is aiohttp.WSMsgType.TEXT:
+                message = await socket.receive(timeout=10)
             assert message.type is aiohttp.WSMsgType.CLOSE
             assert message.data == code
 

@@ -460,6 +460,8 @@ class Connection:
             await self._to_write.wait()
             self._to_write.clear()
             while self._replies or self._marked:
+                if self._socket.closed:
+                    return  # the last word is said
                 texts, self._replies = self._replies, []
                 size = 0
                 while self._marked and size < PAGE_BYTES:
@@ -547,6 +549,8 @@ class Connection:
         if task.cancelled():
             return
         error = task.exception()
+        if error is None and self._socket.closed:
+            return
         if error is not None and not isinstance(error, (ConnectionError, aiohttp.ClientError)):
             logger.error("a stream failed", exc_info=error)
         if self._request.transport is not None:
