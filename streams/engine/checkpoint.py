@@ -5,7 +5,7 @@ The order is the whole point, so it is numbered here and in `Checkpoint.run`:
 1. every output of the records folded so far is in Kafka;
 2. the rows that changed, and the marker with the source offset, are in the changelog, in
    one transaction;
-3. rows, marker and changelog offset are in the database, in one batch;
+3. rows, marker and, last, the changelog offset are in the database;
 4. the source offset is committed to the consumer group, for lag tools only.
 
 A crash before 2 is committed leaves the last checkpoint; one after it is made good when
@@ -62,8 +62,13 @@ class Checkpoint:
         context.step(self.name, "commit")
         context.committed(self.source, self.position)  # 4
         self.seconds = time.monotonic() - self.began
-        self.layer = {}
         return next_offset
+
+    def dispose(self) -> None:
+        """Give the rows back, in a worker thread: for many it takes long, and nobody waits."""
+        layer, self.layer = self.layer, {}
+        while layer:
+            layer.popitem()
 
     def _write(self) -> int:
         turn = self.context.turn

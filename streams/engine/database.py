@@ -1,8 +1,8 @@
 """One RocksDB database per table partition, and what all of them share.
 
 Knows RocksDB (through `rocksdict`) and nothing of Kafka or Faust.  A database holds the
-rows of its partition as of some changelog offset, and that offset, always written in one
-batch: it is an exact prefix of the changelog.
+rows of its partition as of some changelog offset, and that offset, written last: what it
+may have beyond is in the changelog behind that offset, and is read from there once more.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import struct
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -159,21 +160,23 @@ class Database:
         now_ms: int,
         topic_id: bytes,
     ) -> None:
-        """Write rows (None deletes) and the changelog offset after them, all or nothing.
+        """Write rows (None deletes), then the changelog offset after them.
 
-        The write-ahead log is kept but not synced: a killed process loses nothing, a
-        machine that lost power loses a suffix, which the changelog has.
+        The changelog has them already, so that many need not be one batch, which would keep
+        the interpreter from all other threads for as long as RocksDB takes it in: who finds
+        some of them and the old offset reads all of them again.  The write-ahead log is kept
+        but not synced: a killed process loses nothing, a machine that lost power loses a
+        suffix, which the changelog has.
         """
-        batch = WriteBatch(raw_mode=True)
-        put, delete = batch.put, batch.delete
-        for key, value in rows:
-            if value is None:
-                delete(key)
-            else:
-                put(key, value)
-        meta = _META_LAYOUT.pack(FORMAT, next_offset, now_ms, topic_id, *self._manifest())
-        put(_META, meta)
         try:
+            some = iter(rows)
+            while True:
+                batch = _batch(islice(some, _BATCH_ROWS))
+                if batch.len() < _BATCH_ROWS:
+                    break
+                self._db.write(batch)
+            meta = _META_LAYOUT.pack(FORMAT, next_offset, now_ms, topic_id, *self._manifest())
+            batch.put(_META, meta)
             self._db.write(batch)
         except Exception as exc:
             raise self._failed(exc) from exc
@@ -255,6 +258,20 @@ def _explained(path: Path, exc: Exception) -> Exception:
     if any(words in text for words in _SPACE):
         return NoSpace(f"{path}: {text}")
     return Damaged(f"{path} is damaged: {text}")
+
+
+_BATCH_ROWS = 2_000
+
+
+def _batch(rows: Iterable[tuple[bytes, bytes | None]]) -> WriteBatch:
+    batch = WriteBatch(raw_mode=True)
+    put, delete = batch.put, batch.delete
+    for key, value in rows:
+        if value is None:
+            delete(key)
+        else:
+            put(key, value)
+    return batch
 
 
 def _scan(

@@ -43,14 +43,16 @@ from streams.fold import BadRecord, Fold, FoldFactory, Record
 
 logger = logging.getLogger(__name__)
 
-SLICE_SECONDS = 0.008
-"""How long a fold may keep the event loop before others get a turn."""
+SLICE_SECONDS = 0.002
+"""How long a fold may keep the event loop before others get a turn: with all of 16 busy, a
+request waits for 16 of these."""
 
 RECORDS_PER_LOOK = 64
 """Records folded between two looks at the clock."""
 
 WORK_PACE_SECONDS = 0.002
-"""Least time between two steps of the work that records have left for later."""
+"""Least pause between two slices of the work that records have left for later."""
+WORK_SLICE_SECONDS = 0.001
 MOST_WORK = 8
 """Records that may have left work; with more, no record is folded before one has ended."""
 WORK_SECONDS = 20.0
@@ -517,11 +519,15 @@ class Partition:
         return self._context.loop.time() >= self._work_due
 
     async def _do_work(self, fold: Fold) -> None:
-        """Do one step of what records left to be done."""
-        if next(fold.work[0], _ENDED) is _ENDED:
-            fold.work.popleft()
-        if fold.ready:
-            await self._send(fold)
+        """Do some of what records left to be done."""
+        end = time.monotonic() + WORK_SLICE_SECONDS
+        while fold.work:
+            if next(fold.work[0], _ENDED) is _ENDED:
+                fold.work.popleft()
+            if fold.ready:
+                await self._send(fold)
+            if time.monotonic() >= end:
+                break
         self._work_due = self._context.loop.time() + WORK_PACE_SECONDS
 
     async def _until_work_is_due(self) -> None:
@@ -664,6 +670,7 @@ class Partition:
         self.last_checkpoint = checkpoint
         self.checkpoints += 1
         self._context.after_checkpoint(checkpoint)
+        await self._context.blocking(checkpoint.dispose)
         self._woken.set()
 
     def _collect_checkpoint(self) -> None:
