@@ -12,8 +12,9 @@ more is allocated than a small multiple of its size, which is bounded.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields as fields_of
+from functools import lru_cache
 from io import BytesIO
 from typing import Any, Final, NamedTuple
 
@@ -51,14 +52,24 @@ def _load() -> tuple[dict[bytes, _Reader], dict[str, tuple[bytes, Any]]]:
 
 
 _READERS, _WRITERS = _load()
-# What follows the session of a plain one: `at`, then nulls for what is not there.
-_BIND_TAIL: Final = re.compile(rb"[\x80-\xff]{0,8}[\x00-\x7f]\x00\x00", re.DOTALL).fullmatch
+# What follows the session: `at`, then origin and (of a Bind) replaces, or nulls for them.
+_AT: Final = rb"[\x80-\xff]{0,8}[\x00-\x7f]"
+_PLACE: Final = rb"\x02([\x80-\xff]{0,4}[\x00-\x7f])([\x80-\xff]{0,8}[\x00-\x7f])"
+_PART: Final = rb"([\x80-\xff]{0,4}[\x00-\x7f])"
+
+
+def _tail(pattern: bytes) -> Callable[[bytes, int], re.Match[bytes] | None]:
+    return re.compile(pattern, re.DOTALL).fullmatch
+
+
+_BIND_TAIL: Final = _tail(_AT + rb"\x00\x00")
+_UNBIND_TAIL: Final = _tail(_AT + rb"\x00")
+_ASKED_BIND_TAIL: Final = _tail(_AT + _PLACE + _PART + rb"\x00")
+_ASKED_UNBIND_TAIL: Final = _tail(_AT + _PLACE + _PART)
 _MESSAGE: Final = _WRITERS["Message"][0]
 # From `at` on: expires_at, persistent, echo, receipt, priority, origin.
-_MESSAGE_TAIL: Final = re.compile(
-    rb"[\x80-\xff]{0,8}[\x00-\x7f]\x00\x01[\x00\x01]\x00\x08\x00", re.DOTALL
-).fullmatch
-_UNBIND_TAIL: Final = re.compile(rb"[\x80-\xff]{0,8}[\x00-\x7f]\x00", re.DOTALL).fullmatch
+# From `at` on: expires_at, persistent, echo, receipt, priority, origin.
+_MESSAGE_TAIL: Final = _tail(_AT + rb"\x00\x01[\x00\x01]\x00\x08\x00")
 
 
 def encode(record: Event) -> bytes:
@@ -168,18 +179,21 @@ def change_prefixes(group: bytes) -> tuple[bytes, bytes] | None:
     return _WRITERS["Bind"][0] + column, _WRITERS["Unbind"][0] + column
 
 
-def read_rest(data: bytes, start: int, bind: bool) -> tuple[bytes, bytes] | None:
-    """Return queue and session of a Bind (or Unbind) whose prefix of `start` bytes is known.
+Place = tuple[int, int, int]
+"""An origin: partition, offset, part."""
 
-    The session is empty for none.  None: `read` must look at it, and says what is wrong with
-    it, if anything is.
+
+def read_rest(data: bytes, start: int, bind: bool) -> tuple[bytes, bytes, Place | None] | None:
+    """Return queue, session and origin of a Bind (or Unbind) whose prefix is known.
+
+    The prefix takes `start` bytes; the session is empty for none.  None: `read` must look at
+    it, and says what is wrong with it, if anything is.
     """
     try:
         # A length below 64 is one byte: twice the length, by Avro's zigzag.
         size = data[start]
         end = start + 1 + (size >> 1)
         queue = data[start + 1 : end]
-        tail = _BIND_TAIL if bind else _UNBIND_TAIL
         session = b""
         if data[end] == 2:
             more = data[end + 1]
@@ -191,11 +205,16 @@ def read_rest(data: bytes, start: int, bind: bool) -> tuple[bytes, bytes] | None
             end += 1
         else:
             return None
-        if size & 0x81 or not queue or not tail(data, end) or not queue.decode().isprintable():
+        if size & 0x81 or not queue or not queue.decode().isprintable():
             return None
     except (IndexError, UnicodeDecodeError):
         return None
-    return queue, session
+    if (_BIND_TAIL if bind else _UNBIND_TAIL)(data, end):
+        return queue, session, None
+    asked = (_ASKED_BIND_TAIL if bind else _ASKED_UNBIND_TAIL)(data, end)
+    if asked is None:
+        return None
+    return queue, session, tuple(map(_number, asked.groups()))  # type: ignore[return-value]
 
 
 def is_usual_message(data: bytes) -> bool:
@@ -244,15 +263,45 @@ def encode_change(
     replaces: str | None = None,
 ) -> bytes:
     """Encode a Bind or Unbind, as `name` says; `origin` is (partition, offset, part)."""
-    values = {
-        "group": group,
-        "queue": queue,
-        "session": session,
-        "at": at,
-        "origin": None if origin is None else _origin(*origin),
-        "replaces": replaces,  # of a Bind only
-    }
-    return _write(name, values)
+    key, receiver = group.encode(), queue.encode()
+    parts = [_WRITERS[name][0], _long(len(key)), key, _long(len(receiver)), receiver]
+    parts += _text_or_null(session)
+    parts.append(_long(at))
+    if origin is None:
+        parts.append(b"\0")
+    else:
+        parts.append(b"\2")
+        parts += map(_long, origin)
+    if name == "Bind":
+        parts += _text_or_null(replaces)
+    return b"".join(parts)
+
+
+def _text_or_null(text: str | None) -> tuple[bytes, ...]:
+    if text is None:
+        return (b"\0",)
+    encoded = text.encode()
+    return b"\2", _long(len(encoded)), encoded
+
+
+@lru_cache(maxsize=4096)
+def _long(number: int) -> bytes:
+    """Return a number as Avro writes it: zigzag, seven bits a byte, the lowest first."""
+    rest = number << 1 ^ number >> 63
+    written = bytearray()
+    while rest > 127:
+        written.append(rest & 127 | 128)
+        rest >>= 7
+    written.append(rest)
+    return bytes(written)
+
+
+def _number(written: bytes) -> int:
+    """Return the number that `_long` writes so."""
+    result = 0
+    for byte in reversed(written):
+        result = result << 7 | byte & 127
+    return result >> 1 ^ -(result & 1)
 
 
 def encode_message(values: dict[str, Any]) -> bytes:

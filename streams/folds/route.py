@@ -35,7 +35,7 @@ from itertools import islice
 from struct import Struct
 from typing import Any, Final
 
-from streams.events.codec import change_prefixes, encode_message, join_ids, read, read_rest
+from streams.events.codec import Place, change_prefixes, encode_message, join_ids, read, read_rest
 from streams.events.records import MAX_BODY, MAX_MESSAGE, MAX_PRIORITY
 from streams.fold import BadRecord, Output, Record, Rows
 from streams.folds.counts import Counts
@@ -100,12 +100,16 @@ class Route:
             if value.startswith(bind):
                 plain = read_rest(value, len(bind), True)
                 if plain is not None:
-                    self._bind(offset, bucket, *plain, None)
+                    queue, session, origin = plain
+                    if origin is None or self._is_new(origin):
+                        self._bind(offset, bucket, queue, session, None)
                     return None
             elif value.startswith(unbind):
                 plain = read_rest(value, len(unbind), False)
                 if plain is not None:
-                    self._unbind(offset, bucket, *plain)
+                    queue, session, origin = plain
+                    if origin is None or self._is_new(origin):
+                        self._unbind(offset, bucket, queue, session)
                     return None
         name, values = read(value)
         if name == "Message":
@@ -135,7 +139,7 @@ class Route:
         key = group.encode()
         self._check_key(record, key)
         bucket = self._learn(key)
-        if origin is None or self._is_new(origin):
+        if origin is None or self._is_new(_place_of(origin)):
             within = (session or "").encode()
             if name == "Bind":
                 old = None if replaces is None else replaces.encode()
@@ -191,16 +195,13 @@ class Route:
         if belongs != self._partition:
             raise BadRecord(f"the key belongs to partition {belongs}, not {self._partition}")
 
-    def _is_new(self, origin: dict[str, int]) -> bool:
+    def _is_new(self, origin: Place) -> bool:
         """Move the watermark of deliver's partition; False if this was there before."""
-        if not (
-            0 <= origin["partition"] < self._partitions
-            and origin["offset"] >= 0
-            and 0 <= origin["part"] < 1 << 31
-        ):
+        partition, offset, part = origin
+        if not (0 <= partition < self._partitions and offset >= 0 and 0 <= part < 1 << 31):
             raise BadRecord("the origin is no place in queue-events")
-        source = _partition.pack(origin["partition"])
-        place = _place.pack(origin["offset"], origin["part"])
+        source = self._rows_of[partition]
+        place = _place.pack(offset, part)
         last = self._rows.get(_WATERMARKS, source)
         if last is not None and place <= last:
             return False
@@ -227,7 +228,7 @@ class Route:
             raise BadRecord(f"message of {len(message)} bytes: more than {MAX_MESSAGE}")
         expires_at, echo = values["expires_at"], values["echo"]
 
-        if origin is not None and not self._is_new(origin):
+        if origin is not None and not self._is_new(_place_of(origin)):
             return
         self._rows.put(_TIME, b"", _time.pack(now))
         if expires_at is not None and expires_at <= now:
@@ -334,3 +335,7 @@ class Route:
         parts[target] = part + 1
         self._slow.delivery(target, offset, part, message, join_ids(queues), len(queues))
         self._slow.flush_one(target)
+
+
+def _place_of(origin: dict[str, int]) -> Place:
+    return origin["partition"], origin["offset"], origin["part"]

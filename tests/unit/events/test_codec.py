@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import pytest
 from hypothesis import example, given
@@ -132,14 +132,18 @@ def test_a_length_that_is_not_there_allocates_nothing(data: bytes) -> None:
         tracemalloc.stop()
 
 
-def read_quickly(data: bytes, group: str) -> tuple[str, str, str, str] | None:
+Quick = tuple[str, str, str, str, tuple[int, int, int] | None]
+
+
+def read_quickly(data: bytes, group: str) -> Quick | None:
     """Read as the route fold reads records of a group that it knows."""
     prefixes = change_prefixes(group.encode())
     for name, prefix in zip(("Bind", "Unbind"), prefixes or (), strict=False):
         if data.startswith(prefix):
             rest = read_rest(data, len(prefix), name == "Bind")
             if rest is not None:
-                return name, group, rest[0].decode(), rest[1].decode()
+                queue, session, origin = rest
+                return name, group, queue.decode(), session.decode(), origin
     return None
 
 
@@ -147,8 +151,9 @@ def read_quickly(data: bytes, group: str) -> tuple[str, str, str, str] | None:
 def test_the_short_cut_for_plain_changes_reads_the_same(record: Bind | Unbind) -> None:
     quick = read_quickly(encode(record), record.group)
     if quick is not None:
-        assert quick == (type(record).__name__, record.group, record.queue, record.session or "")
-        assert record.origin is None
+        origin = None if record.origin is None else astuple(record.origin)
+        name, session = type(record).__name__, record.session or ""
+        assert quick == (name, record.group, record.queue, session, origin)
         assert record.session != ""
         assert not (isinstance(record, Bind) and record.replaces is not None)
         assert is_id(record.queue)
@@ -163,14 +168,27 @@ def test_the_short_cut_never_reads_what_is_broken(
     quick = read_quickly(changed, record.group)
     if quick is not None:
         name, values = read(changed)
-        assert quick == (name, values["group"], values["queue"], values["session"] or "")
+        origin = values["origin"] and tuple(values["origin"].values())
+        session = values["session"] or ""
+        assert quick == (name, values["group"], values["queue"], session, origin)
 
 
 @pytest.mark.parametrize("name", ["Bind", "Unbind"])
 @pytest.mark.parametrize("session", [None, "s" * 63])
-def test_plain_changes_take_the_short_cut(name: str, session: str | None) -> None:
-    data = encode_change(name, "g" * 63, "部屋", session, 1_700_000_000_000)
-    assert read_quickly(data, "g" * 63) == (name, "g" * 63, "部屋", session or "")
+@pytest.mark.parametrize("origin", [None, (0, 0, 0), (65_535, 1 << 40, (1 << 31) - 1)])
+def test_plain_changes_take_the_short_cut(
+    name: str, session: str | None, origin: tuple[int, int, int] | None
+) -> None:
+    data = encode_change(name, "g" * 63, "部屋", session, 1_700_000_000_000, origin)
+    assert read_quickly(data, "g" * 63) == (name, "g" * 63, "部屋", session or "", origin)
+
+
+@given(binds | unbinds)
+def test_a_change_is_written_the_same_either_way(record: Bind | Unbind) -> None:
+    origin = None if record.origin is None else astuple(record.origin)
+    replaces = record.replaces if isinstance(record, Bind) else None
+    name, ids = type(record).__name__, (record.group, record.queue, record.session)
+    assert encode_change(name, *ids, record.at, origin, replaces) == encode(record)
 
 
 @given(messages)
