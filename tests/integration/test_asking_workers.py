@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -33,19 +34,17 @@ def running(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 class Shell:
-    """Runs commands, each at one of the workers by turns."""
+    """Runs commands, all at one worker: who asks that one reads what they wrote."""
+
+    turns = count()
 
     def __init__(self, urls: list[str]) -> None:
         self.urls = urls
-        self.turn = 0
-
-    def where(self) -> list[str]:
-        self.turn += 1
-        return ["--url", self.urls[self.turn % len(self.urls)], "--timeout", "20"]
+        self.where = ["--url", urls[next(self.turns) % len(urls)], "--timeout", "20"]
 
     def __call__(self, *arguments: str, code: int = 0, input: str | bytes | None = None) -> str:
         """Return the output of a command that must end with this exit code."""
-        ended = CliRunner().invoke(cli, [*arguments, *self.where()], input=input)
+        ended = CliRunner().invoke(cli, [*arguments, *self.where], input=input)
         assert ended.exit_code == code, (arguments, ended.output, ended.exception)
         if code:
             assert ended.stderr.count("\n") == 1, ended.stderr
@@ -62,10 +61,20 @@ class Shell:
             assert time.monotonic() < deadline, (arguments, found)
             time.sleep(0.05)
 
+    def until_queue(self, queue: str, **wanted: object) -> None:
+        """Wait until a queue is so."""
+        deadline = time.monotonic() + 20
+        while True:
+            (found,) = self.json("queue", "show", queue)
+            if all(found[name] == value for name, value in wanted.items()):
+                return
+            assert time.monotonic() < deadline, found
+            time.sleep(0.05)
+
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a command as a process of its own."""
         return subprocess.Popen(
-            [sys.executable, "-c", MAIN, *arguments, *self.where()],
+            [sys.executable, "-c", MAIN, *arguments, *self.where],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -167,11 +176,12 @@ def test_jobs_are_leased_given_back_and_done(shell: Shell, tag: str) -> None:
     shell("queue", "set", pool, "--max-tries", "5", "--dead-letter", dead, "--ttl", "1h")
     shell("publish", f"@{pool}", "later")
     shell("publish", f"@{pool}", "urgent", "--priority", "9")
+    shell.until_queue(pool, depth=2)
     (job,) = shell.json("lease", pool, "--wait", "10", "--consumer", "me", "--visibility", "1m")
     assert (job["body"], job["consumer"], job["tries"]) == ("urgent", "me", 1)
     shell("nack", pool, str(job["seq"]), "--consumer", "me", "--extend", "2m")
     shell("nack", pool, str(job["seq"]), "--consumer", "me")
-    jobs = shell.json("lease", pool, "--limit", "5", "--wait", "10")
+    jobs = shell.json("lease", pool, "--limit", "1", "--wait", "10")
     while len(jobs) < 2:
         jobs += shell.json("lease", pool, "--limit", "5", "--wait", "10")
     assert [(one["body"], one["tries"]) for one in jobs] == [("urgent", 2), ("later", 1)]
@@ -198,9 +208,7 @@ def test_a_queue_has_options_and_an_end(shell: Shell, tag: str) -> None:
 
     shell("publish", f"@{name}", "x")
     shell("read", name, "--wait", "10")
-    assert shell.json("queue", "show", name) == [
-        {"queue": name, "depth": 1, "groups": 0, "session": None}
-    ]
+    shell.until_queue(name, depth=1, groups=0, session=None)
     shell("queue", "purge", name)
     shell.until("", "read", name)
     shell("queue", "delete", name)
@@ -231,7 +239,20 @@ def test_sessions_are_opened_kept_and_closed(shell: Shell, tag: str) -> None:
         assert errors == f"streams: another session of '{name}' has taken over\n"
     finally:
         holding.kill()
-    assert shell.json("queue", "show", name)[0]["session"] == "s4"
+    shell.until_queue(name, session="s4")
+
+    # And held until its holder is told to end
+    holding = shell.start("session", "hold", name, "--group", f"a-{tag}", "--json")
+    try:
+        assert holding.stdout is not None
+        held = json.loads(holding.stdout.readline())["session"]
+        shell.until_queue(name, session=held)
+        holding.send_signal(signal.SIGTERM)
+        _, errors = holding.communicate(timeout=20)
+        assert (holding.returncode, errors) == (130, "")
+    finally:
+        holding.kill()
+    shell.until_queue(name, session=None)
     told = shell.json("read", watcher, "--wait", "10")
     assert [json.loads(one["body"])["state"] for one in told][:2] == ["online", "offline"]
 
