@@ -62,14 +62,18 @@ class Ticking:
                 self._ticks[number] = task
 
     async def _tick(self, partition: Partition, fold: Deliver, now: int) -> None:
-        number, served = partition.number, fold.served
+        number = partition.number
         try:
             key = tick_key(number, self._partitions)
-            value = encode(Tick(now))
-            _, offset = await self._engine.publisher.publish(self._topic, key, value, "Tick")
-            await partition.reached(offset, FOLD_SECONDS)
-            if fold.served == served:
-                await asyncio.sleep(IDLE_SECONDS)
+            while fold.next_due is not None and fold.next_due <= now and partition.ready:
+                served = fold.served
+                value = encode(Tick(now))
+                _, offset = await self._engine.publisher.publish(self._topic, key, value, "Tick")
+                if not await partition.reached(offset, FOLD_SECONDS):
+                    break
+                if fold.served == served:
+                    await asyncio.sleep(IDLE_SECONDS)
+                    break
         except StreamsError as error:
             logger.info("partition %d waits for a Tick: %s", number, error)
             await asyncio.sleep(IDLE_SECONDS)

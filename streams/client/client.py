@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import ssl as ssl_module
 import uuid
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
@@ -330,7 +331,12 @@ class Client:
     # Jobs -----------------------------------------------------------------------------
 
     async def jobs(
-        self, queue: str, *, lease: float = 30.0, consumer: str | None = None
+        self,
+        queue: str,
+        *,
+        lease: float = 30.0,
+        consumer: str | None = None,
+        prefetch: int = 1,
     ) -> AsyncIterator[Job]:
         """Take jobs of a queue, one after the other, as one of several consumers; never ends.
 
@@ -341,13 +347,26 @@ class Client:
         In its block a job is kept for as long as that takes, and others get it `lease` seconds
         after this process has died; left well it is acknowledged, after an exception given
         back.  The exception goes on: catch it outside of the block to go on with other jobs.
+
+        With a `prefetch` more are taken at once, and kept until they are asked for: fewer
+        requests, but others do not get them meanwhile.
         """
         name = consumer or str(uuid.uuid4())
-        while True:
-            for job in await self.lease(
-                queue, visibility=lease, wait=LONG_POLL_SECONDS, consumer=name
-            ):
-                yield job
+        waiting: deque[Job] = deque()
+        try:
+            while True:
+                waiting += await self.lease(
+                    queue, limit=prefetch, visibility=lease, wait=LONG_POLL_SECONDS, consumer=name
+                )
+                for job in waiting:
+                    job.keep()
+                while waiting:
+                    job = waiting.popleft()
+                    job.let_go()
+                    yield job
+        finally:
+            for job in waiting:
+                await job.give_back()
 
     async def lease(
         self,

@@ -48,7 +48,7 @@ class Job:
         return f"Job({self.delivery!r}, consumer={self.consumer!r})"
 
     async def __aenter__(self) -> Self:
-        self._keeping = asyncio.get_running_loop().create_task(self._keep())
+        self.keep()
         return self
 
     async def __aexit__(
@@ -57,20 +57,32 @@ class Job:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._keeping is not None:
-            self._keeping.cancel()
-            await asyncio.gather(self._keeping, return_exceptions=True)
-            self._keeping = None
+        self.let_go()
         if self._settled:
             return
         if kind is None:
             await self.ack()
-            return
+        else:
+            await self.give_back()
+
+    def keep(self) -> None:
+        """Extend the lease again and again in the background, until `let_go`."""
+        if self._keeping is None:
+            self._keeping = asyncio.get_running_loop().create_task(self._keep())
+
+    def let_go(self) -> None:
+        """Let the lease end in its time."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            self._keeping = None
+
+    async def give_back(self) -> None:
+        """Give it back if that can be; raises nothing, the lease will end by itself."""
+        self.let_go()
         try:
             await self.nack()
-        except (ClientError, Unavailable) as failure:
-            # Not in place of what went wrong; the lease will end by itself.
-            logger.warning("a job of %s was not given back: %s", self.delivery.queue, failure)
+        except (ClientError, Unavailable) as error:
+            logger.warning("a job of %s was not given back: %s", self.delivery.queue, error)
 
     @property
     def text(self) -> str:
@@ -108,7 +120,6 @@ class Job:
         )
 
     async def _keep(self) -> None:
-        """Extend the lease again and again, for as long as the block takes."""
         while True:
             await asyncio.sleep(self._lease / EXTENSIONS_PER_LEASE)
             if self._settled:

@@ -153,7 +153,7 @@ class Engine(Service):
         self._admin = AdminClient(dict(self.client))
         await self.blocking(self._learn_topics)
         self.outputs = OutputProducer(self.client)
-        self.pacer = Pacer(self.loop, self.outputs)
+        self.pacer = Pacer(self.loop, self.outputs, self.backlog)
         self.publisher = Publisher(self.client)
         self.source = SourceReader(
             self.client,
@@ -381,6 +381,10 @@ class Engine(Service):
             "outputs_queued": self.outputs_queued(),
             "partitions": rows,
         }
+
+    def backlog(self) -> int:
+        """Records that wait to be folded here, as far as they are known."""
+        return sum(p.source_end - p.position for p in self.partitions.values())
 
     def outputs_queued(self) -> int:
         """Outputs that are not in Kafka yet, as far as they are known; 0: all is done."""

@@ -11,13 +11,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from streams.engine.output import Ledger, OutputProducer
 from streams.fold import Output
 
 RATE: Final = 25_000
-"""Outputs a second, of the whole worker."""
+"""Outputs a second, of the whole worker, while it keeps up with its records."""
+SLOW_RATE: Final = 2_500
+"""Outputs a second while it does not."""
+BACKLOG: Final = 500
+"""Records that wait to be folded by this worker: with more it does not keep up."""
 BURST: Final = 500
 """Outputs that are sent at once after a quiet time."""
 MOST_WAITING: Final = 50_000
@@ -28,7 +33,14 @@ _TURN_SECONDS: Final = 0.004
 class Pacer:
     """A token bucket before the producer of outputs; used in the event loop alone."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, outputs: OutputProducer) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        outputs: OutputProducer,
+        backlog: Callable[[], int],
+    ) -> None:
+        """Prepare; `backlog` tells how many records wait to be folded by this worker."""
+        self._backlog = backlog
         self._loop = loop
         self._outputs = outputs
         self._waiting: deque[tuple[Output, Ledger]] = deque()
@@ -61,7 +73,8 @@ class Pacer:
     def _send(self) -> None:
         self._timer = None
         now = time.monotonic()
-        self._tokens = min(BURST, self._tokens + (now - self._filled_at) * RATE)
+        rate = RATE if self._backlog() < BACKLOG else SLOW_RATE
+        self._tokens = min(BURST, self._tokens + (now - self._filled_at) * rate)
         self._filled_at = now
         waiting, outputs = self._waiting, self._outputs
         while waiting and self._tokens >= 1:

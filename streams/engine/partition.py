@@ -53,6 +53,10 @@ RECORDS_PER_LOOK = 64
 WORK_PACE_SECONDS = 0.002
 """Least pause between two slices of the work that records have left for later."""
 WORK_SLICE_SECONDS = 0.001
+WORK_BACKLOG = 100
+"""Records that wait to be folded by this worker: with more it does not keep up."""
+WORK_PAUSE_SECONDS = 0.01
+"""The pause while it does not."""
 MOST_WORK = 8
 """Records that may have left work; with more, no record is folded before one has ended."""
 WORK_SECONDS = 20.0
@@ -528,7 +532,9 @@ class Partition:
                 await self._send(fold)
             if time.monotonic() >= end:
                 break
-        self._work_due = self._context.loop.time() + WORK_PACE_SECONDS
+        keeps_up = self._context.backlog() < WORK_BACKLOG
+        pause = WORK_PACE_SECONDS if keeps_up else WORK_PAUSE_SECONDS
+        self._work_due = self._context.loop.time() + pause
 
     async def _until_work_is_due(self) -> None:
         """Let everything else have its turn, and wait for a chunk no longer than that."""

@@ -48,7 +48,7 @@ from streams.folds.inbox import INBOX, SESSION, Inboxes, pack_seq
 from streams.folds.lifetime import Lifetimes
 from streams.folds.packing import SEQS_PER_RECORD, SLOW_LANE
 from streams.folds.sessions import BINDINGS, Sessions
-from streams.folds.timers import EXPIRY, HEARTBEAT, RELEASE, RETURN, UNUSED, Timers
+from streams.folds.timers import CLOSING, EXPIRY, HEARTBEAT, RELEASE, RETURN, UNUSED, Timers
 from streams.ids import DIRECT, are_ids, is_id
 from streams.partitioner import partition_of
 
@@ -57,6 +57,8 @@ _WATERMARKS: Final = b"w"
 _STEP: Final = 1000  # rows between two turns of the event loop
 _DUE_PER_TICK: Final = 1000
 """Timers that one Tick serves; what is left is due still, for the next Tick."""
+_CLOSED_PER_TICK: Final = 32
+"""Sessions of these that were closed, each with all its bindings."""
 
 _partition = Struct(">H")
 _place = Struct(">QI")  # offset, part
@@ -187,7 +189,12 @@ class Deliver:
     def _tick(self) -> Iterator[None]:
         """Do what is due."""
         now = self._asking.now
+        closed = 0
         for number in range(1, _DUE_PER_TICK + 1):
+            if self._timers.is_next(CLOSING):
+                closed += 1
+                if closed > _CLOSED_PER_TICK:
+                    break
             timer = self._timers.take(now)
             if timer is None:
                 break
@@ -200,6 +207,8 @@ class Deliver:
             elif timer.kind == RETURN:
                 new = pack_seq(self._asking.offset * SEQS_PER_RECORD + number)
                 self._inboxes.come_back(queue, seq, new)
+            elif timer.kind == CLOSING:
+                yield from self._sessions.clear(queue)
             elif timer.kind == HEARTBEAT:
                 yield from self._sessions.look(queue)
             elif timer.kind == UNUSED:

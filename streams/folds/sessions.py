@@ -3,6 +3,13 @@
 Rows: ``s`` queue with an empty suffix holds the open session; with the suffix ``t``, where
 there is more to know of it, a byte (1: nobody is told) and 8 bytes each for how long it may
 be silent, when it was last heard of, and when that is looked at (milliseconds; 0: never).
+With the suffix ``c``, 8 bytes of time and the session that was closed then and has not been
+cleared away yet; row ``z`` holds 8 bytes of time and how many were closed at that time.
+
+A session that is closed leaves bindings, which are asked to be unbound, and transient
+deliveries.  Where many are closed at once, that is done by the Ticks that follow, some in
+each, so that ten thousand of them do not stand before the next message; but before anything
+else happens to the session of that queue.
 """
 
 from __future__ import annotations
@@ -15,12 +22,18 @@ from typing import Final
 from streams.fold import Rows
 from streams.folds.asking import Asking
 from streams.folds.inbox import SESSION, STEP, Inboxes
-from streams.folds.timers import HEARTBEAT, Timer, Timers
+from streams.folds.timers import CLOSING, HEARTBEAT, Timer, Timers
 
 BINDINGS: Final = b"b"
 TERMS: Final = b"t"
 
+ENDED: Final = b"c"
+_BUSY: Final = b"z"
+AT_ONCE: Final = 4
+"""Sessions closed in the same millisecond of the log that are cleared away at once."""
+
 _terms = Struct(">BQQQ")
+_busy = Struct(">QH")
 
 
 @dataclass(slots=True)
@@ -65,6 +78,7 @@ class Sessions:
         asking = self._asking
         bucket = SESSION + queue
         name = queue.decode()
+        yield from self.clear(queue)
         held = self._rows.get(bucket, b"")
         seen = False
         if held is not None:
@@ -88,14 +102,42 @@ class Sessions:
 
     def close(self, queue: bytes, session: bytes) -> Iterator[None]:
         """End the session if it is the open one, and its bindings in any case."""
-        seen = False
-        if self._rows.get(SESSION + queue, b"") == session:
-            seen = not self._end_terms(queue).hidden
-            self._rows.delete(SESSION + queue, b"")
-            yield from self._inboxes.end_transient(queue)
-        yield from self._unbind_all(queue, session, frozenset())
+        yield from self.clear(queue)
+        if self._rows.get(SESSION + queue, b"") != session:
+            yield from self._unbind_all(queue, session, frozenset())
+            return
+        seen = not self._end_terms(queue).hidden
+        self._rows.delete(SESSION + queue, b"")
+        if self._many():
+            now = self._asking.now
+            self._rows.put(SESSION + queue, ENDED, now.to_bytes(8, "big") + session)
+            self._timers.set(Timer(now, CLOSING, queue))
+        else:
+            yield from self._clear(queue, session)
         if seen:
             self._asking.presence(queue.decode(), "offline", session.decode())
+
+    def clear(self, queue: bytes) -> Iterator[None]:
+        """Clear away what a session has left that was closed, if that is still to be done."""
+        row = self._rows.get(SESSION + queue, ENDED)
+        if row is not None:
+            self._rows.delete(SESSION + queue, ENDED)
+            self._timers.cancel(Timer(int.from_bytes(row[:8], "big"), CLOSING, queue))
+            yield from self._clear(queue, row[8:])
+
+    def _clear(self, queue: bytes, session: bytes) -> Iterator[None]:
+        yield from self._inboxes.end_transient(queue)
+        yield from self._unbind_all(queue, session, frozenset())
+
+    def _many(self) -> bool:
+        """Count a session that is closed now; True when others were, more than a few."""
+        row = self._rows.get(_BUSY, b"")
+        time, number = (0, 0) if row is None else _busy.unpack(row)
+        now = self._asking.now
+        number = number + 1 if time == now else 1
+        if number <= AT_ONCE + 1:
+            self._rows.put(_BUSY, b"", _busy.pack(now, number))
+        return number > AT_ONCE
 
     def touch(self, queue: bytes, session: str) -> Iterator[None]:
         """Note that the session lives, if it is the open one."""
@@ -128,6 +170,7 @@ class Sessions:
         held = self._rows.get(SESSION + queue, b"")
         if held is not None:
             yield from self.close(queue, held)
+        yield from self.clear(queue)
         name = queue.decode()
         for number, (group, session) in enumerate(self._rows.scan(BINDINGS + queue), 1):
             if held is None or session != held:

@@ -13,6 +13,8 @@ from streams.folds.front import Front
 
 DUE: Final = b"y"
 
+CLOSING: Final = b"c"
+"""What a session that was closed leaves is to be cleared away."""
 EXPIRY: Final = b"e"
 """A delivery expires."""
 RELEASE: Final = b"l"
@@ -54,6 +56,11 @@ class Timers:
     def cancel(self, timer: Timer) -> None:
         """Remove a timer."""
         self._front.delete(_key(timer))
+
+    def is_next(self, kind: bytes) -> bool:
+        """Tell whether the next timer is of a kind."""
+        key = self._front.first()
+        return key is not None and key[8:9] == kind
 
     def take(self, now: int) -> Timer | None:
         """Remove the first timer and return it, if it is due."""

@@ -58,6 +58,8 @@ class RowKey:
         "delivery",
         "session",
         "session terms",
+        "closed session",
+        "closed lately",
         "transient",
         "held",
         "available",
@@ -227,6 +229,10 @@ def split_row_key(table: str, key: bytes) -> RowKey:
             return RowKey("session", owner, "")
         case "queues", b"s" if suffix == b"t":
             return RowKey("session terms", owner, "")
+        case "queues", b"s" if suffix == b"c":
+            return RowKey("closed session", owner, "")
+        case "queues", b"z" if key == b"z\0":
+            return RowKey("closed lately", "", "")
         case "queues", b"v" if len(suffix) == 8:
             return RowKey("transient", owner, int.from_bytes(suffix, "big"))
         case "queues", b"h" if len(suffix) == 8:

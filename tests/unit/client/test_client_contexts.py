@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,7 +52,9 @@ class Gateway:
                 if session != self.session:
                     return _error(404, "no_session")
             case "POST", ["leases"]:
-                return web.json_response({"messages": [{**JOB, "body": "work"}]})
+                count = json.loads(text)["limit"]
+                jobs = [{**JOB, "seq": 7 + number, "body": "work"} for number in range(count)]
+                return web.json_response({"messages": jobs})
             case "GET", []:
                 return web.json_response({"depth": 0, "groups": 0, "session": self.session})
         return web.Response(status=204)
@@ -201,6 +203,24 @@ async def test_what_a_block_says_of_its_job_stands(client: Client, gateway: Gate
         await job.ack()
     assert [one["outcome"] for one in gateway.said("/nacks")] == ["reject", "retry"]
     assert len(gateway.said("/acks")) == 1
+
+
+async def test_jobs_that_wait_here_are_kept_and_at_the_end_given_back(
+    client: Client, gateway: Gateway
+) -> None:
+    jobs = client.jobs("q", lease=1.5, prefetch=3)
+    first = await anext(jobs)
+    await until(lambda: len(gateway.said("/nacks")) >= 2)
+    # Those that wait are kept; the one that was handed out is its taker's
+    assert {tuple(one["seqs"]) for one in gateway.said("/nacks")} == {(8,), (9,)}
+    assert {one["outcome"] for one in gateway.said("/nacks")} == {"extend"}
+    async with first:
+        pass
+    assert isinstance(jobs, AsyncGenerator)
+    await jobs.aclose()
+    back = [one["seqs"] for one in gateway.said("/nacks") if one["outcome"] == "retry"]
+    assert back == [[8], [9]]
+    assert len(gateway.said("/leases")) == 1
 
 
 # Tokens -----------------------------------------------------------------------------------

@@ -235,7 +235,7 @@ class TestTheEnd:
         # Then its bindings are asked to go, and no row is left but theirs
         assert asked(outputs) == [Unbind("g", "q", "s"), Unbind("h", "q")]
         left = {views.split_row_key("queues", key).kind for key, _ in feed.rows.items()}
-        assert left == {"binding", "watermark"}
+        assert left == {"binding", "watermark", "closed lately"}
 
     def test_unused_for_long_it_ends_by_itself(self) -> None:
         feed = jobs(0, ttl_ms=100)

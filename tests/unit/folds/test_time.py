@@ -12,6 +12,7 @@ from test_deliver import asked, bound, inbox, seqs
 from streams.events.codec import encode
 from streams.events.records import (
     Ack,
+    Bind,
     Close,
     Event,
     Message,
@@ -26,6 +27,7 @@ from streams.folds import views
 from streams.folds.deliver import Deliver
 from streams.folds.front import SIZE, Front
 from streams.folds.rows import MemoryRows
+from streams.folds.sessions import AT_ONCE
 from streams.folds.timers import DUE
 
 
@@ -57,6 +59,42 @@ def due_rows(feed: Feed[Deliver]) -> int:
 def presence(state: str, session: str = "s", queue: str = "q") -> tuple[str, str, Any]:
     body = {"queue": queue, "state": state, "session": session}
     return (f"presence:{queue}", "presence", body)
+
+
+class TestManyAtOnce:
+    def test_sessions_closed_at_once_are_cleared_away_by_ticks(self) -> None:
+        # Given a hundred sessions with a binding each
+        feed = deliver()
+        queues = [f"q{number:02}" for number in range(100)]
+        for number, queue in enumerate(queues):
+            feed(Open(queue, "s", ("g",)), bound(number, "g", queue, "s"))
+        # When all are closed in one millisecond
+        outputs = feed(*(Close(queue, "s") for queue in queues), at=2000)
+        # Then all are closed at once, their watchers told, and a few bindings on their way out
+        assert not any(views.session(feed.rows, queue) for queue in queues)
+        assert len(told(outputs)) == 100
+        assert asked(outputs) == [Unbind("g", queue, "s") for queue in queues[:AT_ONCE]]
+        # And each Tick sees to some of the others, in order, until nothing is due
+        cleared = []
+        while feed.fold.next_due is not None:
+            few = asked(feed(Tick(), at=2001))
+            assert 0 < len(few) <= 32
+            cleared += few
+        assert cleared == [Unbind("g", queue, "s") for queue in queues[AT_ONCE:]]
+
+    @pytest.mark.parametrize("again", ["s", "t"])
+    def test_a_session_that_opens_meanwhile_is_cleared_away_before(self, again: str) -> None:
+        # Given sessions closed at once, the last of which waits for a Tick
+        feed = deliver()
+        queues = [f"q{number}" for number in range(AT_ONCE + 1)]
+        for number, queue in enumerate(queues):
+            feed(Open(queue, "s", ("g",)), bound(number, "g", queue, "s"))
+        feed(*(Close(queue, "s") for queue in queues), at=2000)
+        assert feed.fold.next_due == 2000
+        # When its queue has a session again, then what the first left goes before that begins
+        outputs = asked(feed(Open(queues[-1], again, ("g",)), at=2000))
+        assert outputs == [Unbind("g", queues[-1], "s"), Bind("g", queues[-1], again)]
+        assert feed.fold.next_due is None
 
 
 class TestHeartbeats:

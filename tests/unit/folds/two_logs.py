@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from feeding import key_of
+from feeding import key_of, tick_key
 
 from streams.events.codec import encode
-from streams.events.records import Event
+from streams.events.records import Event, Tick
 from streams.fold import BadRecord, Fold, Output, Record
 from streams.folds.deliver import Deliver
 from streams.folds.route import Route
@@ -144,6 +144,17 @@ class TwoLogs:
                 if seat.owner.fold.work:
                     self.later(table, partition, 1000)
                     busy = True
+                if self._tick(partition, seat.owner.fold):
+                    busy = True
+
+    def _tick(self, partition: int, fold: Fold) -> bool:
+        """Append a Tick if something is due, as the owner of a partition does."""
+        due = fold.next_due if isinstance(fold, Deliver) else None
+        if due is None or due > self.clock:
+            return False
+        key = tick_key(partition, self.partitions)
+        self.append("queue-events", partition, key, encode(Tick(self.clock)))
+        return True
 
     # What is to be seen in the end
 
