@@ -32,12 +32,23 @@ async def client(running: Workers) -> AsyncIterator[Client]:
         yield client
 
 
+async def until_deep(client: Client, queue: str, depth: int) -> None:
+    """Wait until so many messages have come by way of the group's log."""
+    deadline = time.monotonic() + 20
+    while (await client.queue(queue)).depth != depth:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+
+
 async def test_jobs_are_leased_given_back_and_given_up(client: Client) -> None:
     # Given a job queue with a dead-letter queue, and two jobs, one urgent
     await client.configure("pool", max_tries=5, dead_letter="dead")
-    assert (await client.options("pool"))["dead_letter"] == "dead"
+    deadline = time.monotonic() + 20
+    while (await client.options("pool"))["dead_letter"] != "dead":  # of a worker that just came up
+        assert time.monotonic() < deadline
     await client.send("pool", "later")
     await client.send("pool", "urgent", priority=9)
+    await until_deep(client, "pool", 2)
 
     # When two consumers take one each, then the urgent one comes first
     (one,) = await client.lease("pool", wait=10, consumer="a")
