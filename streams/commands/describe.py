@@ -36,7 +36,7 @@ def row(table: str, key: bytes, value: bytes) -> dict[str, Any]:
             found |= {"group": name.owner, "id": name.detail, "at": _time(suffix[:8])}
         case "log time":
             found |= {"at": _time(value)}
-        case "watermark":
+        case "watermark" | "second watermark":
             found |= {"source_partition": name.detail, "offset": int.from_bytes(value[:8], "big")}
             found |= {"part": int.from_bytes(value[8:], "big")}
         case "binding":
@@ -57,13 +57,28 @@ def row(table: str, key: bytes, value: bytes) -> dict[str, Any]:
             terms = unpack_terms(value)
             found |= {"queue": name.owner, "ttl_ms": terms.ttl, "heard": iso(terms.heard)}
             found |= {"presence": not terms.hidden}
+        case "shared message":
+            found |= {"shared_message": name.detail, "message": plain(value)}
+        case "sharers":
+            found |= {"shared_message": name.detail, "rows": int.from_bytes(value, "big")}
+        case "large group":
+            found |= {"group": name.owner}
+        case "closed session":
+            found |= {"queue": name.owner, "session": value[8:].decode(errors="replace")}
+            found |= {"closed": _time(value[:8])}
+        case "closed lately":
+            found |= {"at": _time(value[:8]), "sessions": int.from_bytes(value[8:], "big")}
         case "session":
             found |= {"queue": name.owner, "session": value.decode(errors="replace")}
     return found
 
 
 def _delivery(delivery: Delivery) -> dict[str, Any]:
-    found: dict[str, Any] = {"message": plain(delivery.message)}
+    found: dict[str, Any] = {}
+    if delivery.shared:
+        found["shared_message"] = int.from_bytes(delivery.shared, "big")
+    else:
+        found["message"] = plain(delivery.message)
     if delivery.tries:
         found["tries"] = delivery.tries
     if delivery.until:

@@ -43,7 +43,7 @@ from streams.fold import BadRecord, Output, Record, Rows
 from streams.folds import jobs, options
 from streams.folds.asking import Asking
 from streams.folds.counts import Counts
-from streams.folds.delivery import Delivery, arriving
+from streams.folds.delivery import SHARED_FROM, Delivery, arriving
 from streams.folds.inbox import INBOX, SESSION, Inboxes, pack_seq
 from streams.folds.lifetime import Lifetimes
 from streams.folds.packing import SEQS_PER_RECORD, SLOW_LANE
@@ -289,6 +289,8 @@ class Deliver:
         until_turn = _STEP
         for delivery, joined in zip(arriving[first:], columns[first:], strict=True):
             queues = split_ids(joined)
+            if len(queues) > 1 and len(delivery.message) >= SHARED_FROM:
+                delivery.shared, delivery.shared_size = pack_seq(seq), len(delivery.message)
             row = delivery.pack()
             if any_options or delivery.expires_at or delivery.transient:
                 for queue in queues:
@@ -301,6 +303,8 @@ class Deliver:
                 after = seq + len(queues)
                 put_many(zip(inboxes, map(pack_seq, range(seq, after)), repeat(row)))
                 seq = after
+                if delivery.shared:
+                    self._inboxes.share(delivery, len(queues))
                 self._counts.delivered += len(queues)
                 if delivered is not None:
                     delivered.update(queues)
@@ -418,7 +422,7 @@ def _check_deliveries(values: dict[str, Any]) -> list[Delivery]:
 
 def _arriving(message: bytes) -> Delivery:
     """Say what is to be known of a Message that is delivered."""
-    if is_usual_message(message):
+    if len(message) < SHARED_FROM and is_usual_message(message):
         return Delivery(message)
     name, fields = read(message)
     if name != "Message":

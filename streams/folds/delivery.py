@@ -4,7 +4,7 @@ A row is the Message in single-object encoding, nearly always.  Where there is m
 that stands before it, in big-endian numbers:
 
 =======  ===================================================================================
-1 byte   1 (a Message begins with C3)
+1 byte   1; or 2 for a message that is shared (a Message begins with C3)
 1        flags: 1 receipt wanted, 2 transient, 4 leased
 1        priority, 0 to 9
 2        tries: how often it was leased or came back
@@ -12,6 +12,10 @@ that stands before it, in big-endian numbers:
 8        until when it is not to be had: the end of its lease or of its delay; 0 for now
 1, n     who has leased it: length in bytes, UTF-8
 =======  ===================================================================================
+
+A large message that goes to several queues of a partition is not copied for each: it is one
+row for all of them, and after what is above their rows have 8 bytes that name it, 8 of time
+(the message's `at`) and 4 of its size.
 """
 
 from __future__ import annotations
@@ -21,9 +25,17 @@ from struct import Struct
 from typing import Any, Final
 
 from streams.events.records import MAX_PRIORITY, NORMAL_PRIORITY
+from streams.fold import Rows
+
+SHARED_FROM: Final = 4096
+"""A message of so many bytes or more is shared by the queues of one entry."""
+MESSAGES: Final = b"r"
+"""Bucket of the messages that are shared; see `inbox`."""
 
 _PLAIN: Final = 0xC3
+_SHARED: Final = 2
 _head = Struct(">BBBHQQB")
+_reference = Struct(">8sQI")
 _MAX_TRIES: Final = 0xFFFF
 
 
@@ -32,7 +44,7 @@ class Delivery:
     """One message in one inbox."""
 
     message: bytes
-    """The Message in single-object encoding."""
+    """The Message in single-object encoding; empty for one that is shared and not `whole`."""
     receipt: bool = False
     transient: bool = False
     leased: bool = False
@@ -41,17 +53,26 @@ class Delivery:
     expires_at: int = 0
     until: int = 0
     consumer: bytes = b""
+    shared: bytes = b""
+    """8 bytes that name the row of a message that is shared."""
+    at: int = 0
+    """Of one that is shared: its log time."""
+    shared_size: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of the message."""
+        return self.shared_size or len(self.message)
 
     def pack(self) -> bytes:
         """Return the row."""
         flags = self.receipt | self.transient << 1 | self.leased << 2
-        if not (flags or self.tries or self.expires_at or self.until) and (
-            self.priority == NORMAL_PRIORITY
-        ):
+        usual = self.priority == NORMAL_PRIORITY and not self.shared
+        if usual and not (flags or self.tries or self.expires_at or self.until):
             return self.message
         return (
             _head.pack(
-                1,
+                _SHARED if self.shared else 1,
                 flags,
                 self.priority,
                 min(self.tries, _MAX_TRIES),
@@ -60,7 +81,11 @@ class Delivery:
                 len(self.consumer),
             )
             + self.consumer
-            + self.message
+            + (
+                _reference.pack(self.shared, self.at, self.shared_size)
+                if self.shared
+                else self.message
+            )
         )
 
     def expired(self, now: int) -> bool:
@@ -77,10 +102,11 @@ def unpack(row: bytes) -> Delivery:
     """Return what a row holds."""
     if row[0] == _PLAIN:
         return Delivery(row)
-    _, flags, priority, tries, expires_at, until, size = _head.unpack_from(row)
+    kind, flags, priority, tries, expires_at, until, size = _head.unpack_from(row)
     end = _head.size + size
+    shared, at, shared_size = _reference.unpack_from(row, end) if kind == _SHARED else (b"", 0, 0)
     return Delivery(
-        row[end:],
+        b"" if kind == _SHARED else row[end:],
         bool(flags & 1),
         bool(flags & 2),
         bool(flags & 4),
@@ -89,7 +115,17 @@ def unpack(row: bytes) -> Delivery:
         expires_at,
         until,
         row[_head.size : end],
+        shared,
+        at,
+        shared_size,
     )
+
+
+def whole(rows: Rows, delivery: Delivery) -> Delivery:
+    """Return a delivery with its message, which may be another row of the same partition."""
+    if delivery.shared and not delivery.message:
+        delivery.message = rows.get(MESSAGES, delivery.shared) or b""
+    return delivery
 
 
 def arriving(message: bytes, values: dict[str, Any]) -> Delivery:
@@ -100,4 +136,5 @@ def arriving(message: bytes, values: dict[str, Any]) -> Delivery:
         transient=not values["persistent"],
         priority=min(max(values["priority"], 0), MAX_PRIORITY),
         expires_at=max(values["expires_at"] or 0, 0),
+        at=max(values["at"], 0),
     )

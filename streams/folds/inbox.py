@@ -11,6 +11,9 @@ bucket                suffix                     value
                                                  inbox again, with a new seq
 ``a`` queue           9 - priority; seq          empty: of a queue that consumers compete
                                                  for, what is to be had
+``r``                 8 bytes: its name, the     a message that several rows share
+                      seq of the first of them
+``n``                 the same                   4 bytes: how many rows do
 ====================  =========================  ============================================
 
 A plain delivery to a queue without options is one row written, and one deleted.
@@ -26,7 +29,7 @@ from streams.events.records import MAX_PRIORITY
 from streams.fold import Rows
 from streams.folds.asking import Asking
 from streams.folds.counts import Counts
-from streams.folds.delivery import Delivery, is_plain, unpack
+from streams.folds.delivery import MESSAGES, Delivery, is_plain, unpack, whole
 from streams.folds.front import Front
 from streams.folds.options import DROP_OLDEST, REJECT, Queue, Queues
 from streams.folds.timers import EXPIRY, RELEASE, RETURN, Timer, Timers
@@ -36,6 +39,7 @@ TRANSIENT: Final = b"v"
 HELD: Final = b"h"
 AVAILABLE: Final = b"a"
 SESSION: Final = b"s"
+_SHARERS: Final = b"n"
 
 STEP: Final = 1000  # rows between two turns of the event loop
 _FRONTS: Final = 256
@@ -60,6 +64,30 @@ class Inboxes:
         self._counts = counts
         self._fronts: dict[bytes, Front] = {}
 
+    # Messages that are shared ------------------------------------------------------------
+
+    def share(self, delivery: Delivery, count: int) -> None:
+        """Take note of `count` more rows that share the message of a delivery."""
+        row = self._rows.get(_SHARERS, delivery.shared)
+        if row is None:
+            self._rows.put(MESSAGES, delivery.shared, delivery.message)
+        else:
+            count += int.from_bytes(row, "big")
+        self._rows.put(_SHARERS, delivery.shared, count.to_bytes(4, "big"))
+
+    def _let_go(self, delivery: Delivery) -> None:
+        """Take note that a delivery ends; the last one of a shared message takes it along."""
+        name = delivery.shared
+        if not name:
+            return
+        row = self._rows.get(_SHARERS, name)
+        left = 0 if row is None else int.from_bytes(row, "big") - 1
+        if left > 0:
+            self._rows.put(_SHARERS, name, left.to_bytes(4, "big"))
+        else:
+            self._rows.delete(MESSAGES, name)
+            self._rows.delete(_SHARERS, name)
+
     # One delivery -----------------------------------------------------------------------
 
     def arrive(
@@ -76,23 +104,27 @@ class Inboxes:
             return None
         state = self._queues.get(queue)
         if state is not None:
-            if not state.has_room(len(delivery.message)):
+            if not state.has_room(delivery.size):
                 return self._displace(queue, state, seq, delivery, row)
             self._count_in(queue, state, delivery)
+        if delivery.shared:
+            self.share(delivery, 1)
         self._enter(queue, seq, delivery, row, state)
         return None
 
     def remove(self, queue: bytes, seq: bytes, delivery: Delivery, state: Queue | None) -> None:
         """Take a delivery out; the caller saves `state`."""
         self._leave(queue, seq, delivery, state)
+        self._let_go(delivery)
         if state is not None:
             state.length -= 1
-            state.size -= len(delivery.message)
+            state.size -= delivery.size
 
     def drop(
         self, queue: bytes, seq: bytes, delivery: Delivery, state: Queue | None, reason: str
     ) -> None:
         """Take a delivery out for a reason that the dead letter queue wants to know."""
+        whole(self._rows, delivery)
         self.remove(queue, seq, delivery, state)
         self._dead_letter(queue, delivery, state, reason)
 
@@ -167,9 +199,11 @@ class Inboxes:
         elif not delivery.transient or self._rows.get(SESSION + queue, b"") is not None:
             self._enter(queue, new, delivery, delivery.pack(), state)
             return
+        whole(self._rows, delivery)
+        self._let_go(delivery)
         if state is not None:
             state.length -= 1
-            state.size -= len(delivery.message)
+            state.size -= delivery.size
             self._queues.save(queue, state)
             if reason:
                 self._dead_letter(queue, delivery, state, reason)
@@ -208,8 +242,10 @@ class Inboxes:
             if not number % STEP:
                 yield
         for number, (seq, row) in enumerate(self._rows.scan(HELD + queue), 1):
+            held = unpack(row)
             self._rows.delete(HELD + queue, seq)
-            self._timers.cancel(Timer(unpack(row).until, RETURN, queue, seq))
+            self._let_go(held)
+            self._timers.cancel(Timer(held.until, RETURN, queue, seq))
             if not number % STEP:
                 yield
         if state is not None:
@@ -244,7 +280,7 @@ class Inboxes:
         for bucket in (INBOX, HELD):
             for number, (_, row) in enumerate(self._rows.scan(bucket + queue), 1):
                 state.length += 1
-                state.size += len(unpack(row).message)
+                state.size += unpack(row).size
                 if not number % STEP:
                     yield
 
@@ -269,6 +305,8 @@ class Inboxes:
             self._counts.removed += 1
             return
         delivery = unpack(row)
+        if delivery.receipt:
+            whole(self._rows, delivery)
         self.remove(queue, seq, delivery, state)
         if delivery.receipt:
             self._asking.receipt(queue.decode(), delivery.message)
@@ -309,7 +347,7 @@ class Inboxes:
     def _displace(
         self, queue: bytes, state: Queue, seq: bytes, delivery: Delivery, row: bytes
     ) -> Iterator[None]:
-        size = len(delivery.message)
+        size = delivery.size
         if state.options.overflow == DROP_OLDEST:
             largest = state.options.max_bytes
             if largest is None or size <= largest:
@@ -320,6 +358,8 @@ class Inboxes:
                         yield
         if state.has_room(size):
             self._count_in(queue, state, delivery)
+            if delivery.shared:
+                self.share(delivery, 1)
             self._enter(queue, seq, delivery, row, state)
             return
         if state.options.overflow == REJECT:
@@ -329,7 +369,7 @@ class Inboxes:
 
     def _count_in(self, queue: bytes, state: Queue, delivery: Delivery) -> None:
         state.length += 1
-        state.size += len(delivery.message)
+        state.size += delivery.size
         self._queues.save(queue, state)
 
     def _drop_oldest(self, queue: bytes, state: Queue) -> bool:

@@ -15,7 +15,7 @@ from streams.events.codec import decode
 from streams.events.records import Message
 from streams.fold import Rows
 from streams.folds import options as queue_options
-from streams.folds.delivery import Delivery, unpack
+from streams.folds.delivery import Delivery, unpack, whole
 from streams.folds.inbox import AVAILABLE
 from streams.folds.timers import read_timer
 
@@ -60,6 +60,8 @@ class RowKey:
         "session terms",
         "closed session",
         "closed lately",
+        "shared message",
+        "sharers",
         "transient",
         "held",
         "available",
@@ -136,7 +138,7 @@ def deliveries(
     for seq, row in found:
         delivery = unpack(row)
         if not delivery.expired(now):
-            yield int.from_bytes(seq, "big"), delivery, message_of(delivery)
+            yield int.from_bytes(seq, "big"), delivery, message_of(whole(rows, delivery))
             if limit is not None:
                 limit -= 1
                 if not limit:
@@ -146,7 +148,7 @@ def deliveries(
 def delivery(rows: Rows, queue: str, seq: int) -> Delivery | None:
     """Return one delivery of a queue, None when it is not there."""
     row = rows.get(inbox_bucket(queue), seq.to_bytes(8, "big"))
-    return None if row is None else unpack(row)
+    return None if row is None else whole(rows, unpack(row))
 
 
 def message_of(delivery: Delivery) -> Message:
@@ -178,7 +180,8 @@ def inbox_place(key: bytes) -> tuple[bytes, bytes]:
 
 def published_at(value: bytes) -> int:
     """Return when the message of an inbox row was published, in ms."""
-    return message_of(unpack(value)).at
+    delivery = unpack(value)
+    return delivery.at if delivery.shared else message_of(delivery).at
 
 
 def session(rows: Rows, queue: str) -> str | None:
@@ -239,6 +242,10 @@ def split_row_key(table: str, key: bytes) -> RowKey:
             return RowKey("held", owner, int.from_bytes(suffix, "big"))
         case "queues", b"a" if len(suffix) == 9:
             return RowKey("available", owner, int.from_bytes(suffix[1:], "big"))
+        case "queues", b"r" if not owner and len(suffix) == 8:
+            return RowKey("shared message", "", int.from_bytes(suffix, "big"))
+        case "queues", b"n" if not owner and len(suffix) == 8:
+            return RowKey("sharers", "", int.from_bytes(suffix, "big"))
         case "queues", b"o" if not owner:
             return RowKey("options", text, "")
         case "queues", b"y" if not owner and len(suffix) > 9:

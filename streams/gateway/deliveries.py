@@ -18,7 +18,7 @@ from streams.events.codec import decode
 from streams.events.records import NORMAL_PRIORITY, Message
 from streams.fold import Rows
 from streams.folds import views
-from streams.folds.delivery import is_plain, unpack
+from streams.folds.delivery import is_plain, unpack, whole
 
 FLAT_BYTES = 512
 """What a delivery costs besides its message."""
@@ -52,7 +52,7 @@ def page(
     found: list[Shown] = []
     size = 0
     for seq, row in _unexpired(rows, queue, after):
-        one = shown(seq, row)
+        one = shown(rows, seq, row)
         found.append(one)
         size += len(one.members) + FLAT_BYTES
         if size > most_bytes or len(found) == limit:
@@ -64,14 +64,14 @@ def some(rows: Rows, queue: str, seqs: Iterable[int]) -> list[Shown]:
     """Return those of a queue's deliveries that are there still, as clients see them."""
     bucket = views.inbox_bucket(queue)
     found = ((seq, rows.get(bucket, seq.to_bytes(8, "big"))) for seq in seqs)
-    return [shown(seq, row) for seq, row in found if row is not None]
+    return [shown(rows, seq, row) for seq, row in found if row is not None]
 
 
-def shown(seq: int, row: bytes) -> Shown:
+def shown(rows: Rows, seq: int, row: bytes) -> Shown:
     """Return a delivery, given its row, as clients see it; what is as usual is left out."""
     if is_plain(row):
         return Shown(seq, b'"seq":%d,%b' % (seq, _message(row)))
-    delivery = unpack(row)
+    delivery = whole(rows, unpack(row))
     more: dict[str, Any] = {}
     if delivery.tries:
         more["tries"] = delivery.tries

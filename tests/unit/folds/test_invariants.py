@@ -70,6 +70,7 @@ def _small_limits() -> Iterator[None]:
             patch.setattr(module, "SEQS_PER_RECORD", SEQS_PER_RECORD)
         patch.setattr(packing, "CHANGES_PER_RECORD", 3)
         patch.setattr(route, "QUEUES_PER_ENTRY", 2)
+        patch.setattr(deliver, "SHARED_FROM", 1)
         patch.setattr(session_rows, "AT_ONCE", 1)
         patch.setattr(deliver, "_CLOSED_PER_TICK", 1)
         for module in (route, fans):

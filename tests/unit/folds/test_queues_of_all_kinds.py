@@ -36,6 +36,7 @@ from streams.events.records import (
 )
 from streams.fold import BadRecord
 from streams.folds import deliver, front, inbox, jobs, packing, route, sessions, views
+from streams.folds.delivery import MESSAGES, unpack
 from streams.folds.inbox import AVAILABLE
 from streams.folds.timers import DUE, read_timer
 
@@ -107,6 +108,8 @@ def _small_limits() -> Iterator[None]:
         for module in (packing, deliver, jobs):
             patch.setattr(module, "SEQS_PER_RECORD", SEQS_PER_RECORD)
         patch.setattr(deliver, "_DUE_PER_TICK", DUE_PER_TICK)
+        patch.setattr(deliver, "SHARED_FROM", 1)
+        patch.setattr(sessions, "AT_ONCE", 1)
         patch.setattr(route, "QUEUES_PER_ENTRY", 2)
         patch.setattr(front, "SIZE", 2)
         patch.setattr(inbox, "_FRONTS", 2)
@@ -209,6 +212,7 @@ def test_queues_are_what_their_log_says(script: list[tuple[Any, ...]], chunk: in
 
     for rows, reference in zip(world.rows("queues"), references, strict=True):
         due = []
+        sharing: Counter[bytes] = Counter()
         for name, queue in reference.queues.items():
             # Then inboxes hold what they must, as it must be
             found = {
@@ -219,6 +223,9 @@ def test_queues_are_what_their_log_says(script: list[tuple[Any, ...]], chunk: in
                 seq: (item.message.id, item.tries, item.until, item.leased, item.consumer)
                 for seq, item in queue.inbox.items()
             }
+            for bucket in (b"i", b"h"):
+                for _, row in rows.scan(bucket + name.encode()):
+                    sharing[unpack(row).shared] += 1
             held = {int.from_bytes(seq, "big") for seq, _ in rows.scan(b"h" + name.encode())}
             assert held == set(queue.held)
             assert views.session(rows, name) == queue.session
@@ -237,6 +244,10 @@ def test_queues_are_what_their_log_says(script: list[tuple[Any, ...]], chunk: in
             assert index == {s for s, i in queue.inbox.items() if queue.jobs and not i.until}
             transient = {int.from_bytes(k, "big") for k, _ in rows.scan(b"v" + name.encode())}
             assert transient == {s for s, i in queue.inbox.items() if not i.message.persistent}
+        # A message that rows share is there for as long as one of them is
+        del sharing[b""]
+        assert {k: int.from_bytes(v, "big") for k, v in rows.scan(b"n")} == sharing
+        assert [k for k, _ in rows.scan(MESSAGES)] == sorted(sharing)
         # Nothing waits that has no reason to
         for suffix, _ in rows.scan(DUE):
             timer = read_timer(suffix)
