@@ -18,6 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from streams.engine.clients import logger as kafka_logger
 from streams.errors import TooLarge, Unavailable
+from streams.fold import Output
 
 logger = logging.getLogger(__name__)
 
@@ -60,14 +61,22 @@ class _PolledProducer:
 class Ledger:
     """Counts the outputs of one partition between two checkpoints until all are confirmed.
 
-    `sent` is written by the event loop alone and `_confirmed` by the producer's thread
-    alone; `settled` is what joins them.
+    Reports are asked for the last output to each partition of what is sent together: those
+    before it are confirmed by then, since the producer keeps their order and leaves no gap,
+    or ends.  A report for each would take the interpreter from the event loop each time.
+    `_confirmed` is written by the producer's thread alone and the other counts by the event
+    loop alone; `settled` is what joins them.
     """
 
-    __slots__ = ("_confirmed", "_loop", "_waiter", "dropped", "failed", "sent")
+    __slots__ = ("_confirmed", "_loop", "_waiter", "dropped", "failed", "held", "reports", "sent")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.sent = 0
+        """Outputs given to the producer."""
+        self.held = 0
+        """Outputs that wait to be given to it (`streams.engine.pacing`)."""
+        self.reports = 0
+        """Reports asked for."""
         self.dropped = False
         """Whether nobody waits for these outputs any more: their partition has been closed."""
         self.failed: KafkaError | None = None
@@ -96,12 +105,17 @@ class Ledger:
             Unavailable: an output was refused for good.
         """
         self._waiter = asyncio.Event()
-        while self._confirmed < self.sent and self.failed is None:
+        while not self._is_settled():
             self._waiter.clear()
-            if self._confirmed < self.sent:
+            if not self._is_settled():
                 await self._waiter.wait()
         if self.failed is not None:
             raise Unavailable(f"an output was refused: {self.failed.str()}")
+
+    def _is_settled(self) -> bool:
+        if self.failed is not None:
+            return True
+        return not self.held and self._confirmed >= self.reports
 
 
 class OutputProducer:
@@ -135,36 +149,45 @@ class OutputProducer:
         """The error that ended this producer, if one did: the worker must end too."""
         return self._polled.fatal
 
-    async def send(
-        self, topic: str, partition: int, key: bytes, value: bytes, type_: str, ledger: Ledger
-    ) -> None:
-        """Queue one record; waits only while the queue is full."""
-        await self.send_with(topic, partition, key, value, self._headers_of(type_), ledger)
+    async def send(self, outputs: Sequence[Output], ledger: Ledger) -> None:
+        """Queue outputs in order; waits only while the queue is full.
 
-    def send_now(
-        self, topic: str, partition: int, key: bytes, value: bytes, type_: str, ledger: Ledger
-    ) -> bool:
-        """Queue one record that its ledger has counted already; False when the queue is full."""
+        Raises:
+            Unavailable: the producer has failed for good.
+        """
+        last = {(output.topic, output.partition): output for output in outputs}
+        for output in outputs:
+            report = last[output.topic, output.partition] is output
+            while True:
+                if self.send_now(output, ledger, report):
+                    break
+                await asyncio.sleep(0.01)
+        if ledger.failed is not None:
+            raise Unavailable(f"an output was refused: {ledger.failed.str()}")
+
+    def send_now(self, output: Output, ledger: Ledger, report: bool) -> bool:
+        """Queue one output; False when the queue is full.
+
+        With `report` the ledger is settled only when Kafka has this one.
+        """
+        topic, partition, key, value, type_ = output
+        headers = self._headers.get(type_)
+        if headers is None:
+            headers = self._headers[type_] = [("type", type_.encode())]
         try:
-            self._produce(
-                topic,
-                value,
-                key,
-                partition,
-                on_delivery=ledger.delivered,
-                headers=self._headers_of(type_),
-            )
+            if report:
+                self._produce(
+                    topic, value, key, partition, on_delivery=ledger.delivered, headers=headers
+                )
+                ledger.reports += 1
+            else:
+                self._produce(topic, value, key, partition, headers=headers)
         except BufferError:
             return False
         except KafkaException as exc:
             ledger.refused(exc.args[0])
+        ledger.sent += 1
         return True
-
-    def _headers_of(self, type_: str) -> Headers:
-        headers = self._headers.get(type_)
-        if headers is None:
-            headers = self._headers[type_] = [("type", type_.encode())]
-        return headers
 
     async def send_with(
         self,
@@ -196,6 +219,7 @@ class OutputProducer:
                 raise Unavailable(f"cannot produce to {topic}: {exc.args[0].str()}") from exc
             else:
                 ledger.sent += 1
+                ledger.reports += 1
                 return
 
     def queued(self) -> int:

@@ -606,16 +606,14 @@ class Partition:
             self.folded_to_ms = chunk.records[-1].timestamp
 
     async def _send(self, fold: Fold) -> None:
+        if not fold.ready:
+            return
         ledger = self._ledger
         if fold.may_wait:
-            pacer = self._context.pacer
-            await pacer.room.wait()
-            for output in fold.ready:
-                pacer.send(output, ledger)
+            await self._context.pacer.room.wait()
+            self._context.pacer.send(fold.ready, ledger)
         else:
-            send = self._context.outputs.send
-            for topic, partition, key, value, type_ in fold.ready:
-                await send(topic, partition, key, value, type_, ledger)
+            await self._context.outputs.send(fold.ready, ledger)
         fold.ready.clear()
 
     async def _dead_letter(self, record: Record, reason: str) -> None:
