@@ -131,7 +131,8 @@ class OutputProducer:
                 "message.timeout.ms": 0,
                 "enable.gapless.guarantee": True,
                 "partitioner": "murmur2_random",
-                "linger.ms": 1,
+                # What is sent while a request is under way goes together anyway.
+                "linger.ms": 0,
                 "batch.size": 524_288,
                 "message.max.bytes": 2_097_152,
                 "compression.type": "lz4",

@@ -20,9 +20,9 @@ from streams.fold import Output
 
 RATE: Final = 25_000
 """Outputs a second, of the whole worker, while it keeps up with its records."""
-SLOW_RATE: Final = 2_500
+SLOW_RATE: Final = 5_000
 """Outputs a second while it does not."""
-BACKLOG: Final = 500
+BACKLOG: Final = 2_000
 """Records that wait to be folded by this worker: with more it does not keep up."""
 BURST: Final = 500
 """Outputs that are sent at once after a quiet time."""
@@ -49,6 +49,7 @@ class Pacer:
         self._waiting: deque[tuple[Output, Ledger]] = deque()
         self._tokens = float(BURST)
         self._filled_at = time.monotonic()
+        self._waiting_long = False
         self._timer: asyncio.TimerHandle | None = None
         self.room = asyncio.Event()
         """Set unless so much waits that no more should be made."""
@@ -77,7 +78,7 @@ class Pacer:
     def _send(self) -> None:
         self._timer = None
         now = time.monotonic()
-        rate = RATE if self._backlog() < BACKLOG else SLOW_RATE
+        rate = RATE if not self._waiting_long or self._backlog() < BACKLOG else SLOW_RATE
         self._tokens = min(BURST, self._tokens + (now - self._filled_at) * rate)
         self._filled_at = now
         waiting, outputs = self._waiting, self._outputs
@@ -93,5 +94,6 @@ class Pacer:
             waiting.popleft()
         if len(waiting) < MOST_WAITING:
             self.room.set()
+        self._waiting_long = bool(waiting)
         if waiting:
             self._timer = self._loop.call_later(_TURN_SECONDS, self._send)

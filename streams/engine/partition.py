@@ -19,6 +19,7 @@ import asyncio
 import enum
 import logging
 import time
+import zlib
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
@@ -398,7 +399,9 @@ class Partition:
             context.source_end, (self.source_topic, self.number)
         )
         self.state = State.CATCHING_UP
-        self._checkpoint_due = context.loop.time() + context.checkpoint_seconds
+        # Not all partitions at the same time: others would wait for all of them.
+        phase = zlib.crc32(f"{self.table}/{self.number}".encode()) % 1000 / 1000
+        self._checkpoint_due = context.loop.time() + context.checkpoint_seconds * (0.5 + phase)
         self._reread()
         self._moved()
 

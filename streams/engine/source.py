@@ -65,11 +65,15 @@ class SourceReader:
     """
 
     POLL_SECONDS = 0.05
-    PACE_SECONDS = 0.004
+    PACE_SECONDS = 0.001
     """Least time between two hand-overs: what comes meanwhile goes on together.
 
     A record that comes alone is not delayed; under load the price of a hand-over is shared.
+    There is none either before the event loop has taken the last one: a busy loop gets few
+    and large ones.
     """
+    TAKEN_SECONDS = 0.5
+    """How long that is waited for."""
 
     def __init__(
         self,
@@ -93,6 +97,8 @@ class SourceReader:
         self._backlog: dict[Source, int] = {}
         self._paused: set[Source] = set()
         self._ends: dict[Source, int] = {}
+        self._taken = threading.Event()
+        self._taken.set()
         self._running = True
         self.failure: BaseException | None = None
         self.turns = 0
@@ -141,6 +147,10 @@ class SourceReader:
         self._running = False
         self._thread.join(timeout=10.0)
 
+    def _take(self, chunks: list[Chunk]) -> None:
+        self._taken.set()
+        self._deliver(chunks)
+
     # Runs in the thread -------------------------------------------------------------
 
     def _run(self) -> None:
@@ -153,6 +163,7 @@ class SourceReader:
                 early = next_read - time.monotonic()
                 if early > 0:
                     time.sleep(early)
+                self._taken.wait(self.TAKEN_SECONDS)
                 if self._read():
                     next_read = time.monotonic() + self.PACE_SECONDS
         except BaseException as exc:  # reported, and the worker ends itself
@@ -175,7 +186,8 @@ class SourceReader:
             if backlog > self._backlog_records and source not in self._paused:
                 self._paused.add(source)
                 self._consumer.pause([TopicPartition(*source)])
-        self._loop.call_soon_threadsafe(self._deliver, chunks)
+        self._taken.clear()
+        self._loop.call_soon_threadsafe(self._take, chunks)
         return True
 
     def _chunks(self, messages: Sequence[Any]) -> list[Chunk]:
