@@ -18,7 +18,7 @@ from typing import Final
 from streams.engine.output import Ledger, OutputProducer
 from streams.fold import Output
 
-RATE: Final = 25_000
+RATE: Final = 20_000
 """Outputs a second, of the whole worker, while it keeps up with its records."""
 SLOW_RATE: Final = 5_000
 """Outputs a second while it does not."""

@@ -51,13 +51,12 @@ request waits for 16 of these."""
 RECORDS_PER_LOOK = 64
 """Records folded between two looks at the clock."""
 
-WORK_PACE_SECONDS = 0.002
-"""Least pause between two slices of the work that records have left for later."""
 WORK_SLICE_SECONDS = 0.001
-WORK_BACKLOG = 100
-"""Records that wait to be folded by this worker: with more it does not keep up."""
-WORK_PAUSE_SECONDS = 0.01
-"""The pause while it does not."""
+"""How long the work that records have left for later goes on at a time."""
+WORK_PAUSE_SECONDS = (0.004, 0.012)
+"""The pause after that: from the first while the event loop is at ease, to the second."""
+LATE_SECONDS = 0.003
+"""An event loop that is so late is not at ease."""
 MOST_WORK = 8
 """Records that may have left work; with more, no record is folded before one has ended."""
 WORK_SECONDS = 20.0
@@ -139,6 +138,7 @@ class Partition:
         self._checkpoint_due = 0.0
         self._slice_began = 0.0
         self._work_due = 0.0
+        self._work_pause = WORK_PAUSE_SECONDS[0]
         self._position_waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -527,6 +527,10 @@ class Partition:
 
     async def _do_work(self, fold: Fold) -> None:
         """Do some of what records left to be done."""
+        late = self._context.loop.time() - self._work_due > LATE_SECONDS
+        least, most = WORK_PAUSE_SECONDS
+        pause = self._work_pause * (1.5 if late else 0.9)
+        self._work_pause = min(max(pause, least), most)
         end = time.monotonic() + WORK_SLICE_SECONDS
         while fold.work:
             if next(fold.work[0], _ENDED) is _ENDED:
@@ -535,9 +539,7 @@ class Partition:
                 await self._send(fold)
             if time.monotonic() >= end:
                 break
-        keeps_up = self._context.backlog() < WORK_BACKLOG
-        pause = WORK_PACE_SECONDS if keeps_up else WORK_PAUSE_SECONDS
-        self._work_due = self._context.loop.time() + pause
+        self._work_due = self._context.loop.time() + self._work_pause
 
     async def _until_work_is_due(self) -> None:
         """Let everything else have its turn, and wait for a chunk no longer than that."""
