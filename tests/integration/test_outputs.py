@@ -1,0 +1,107 @@
+"""Outputs of folds arrive whole and in order, whether they are sent at once or evenly."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from streams.engine.output import Ledger, OutputProducer
+from streams.engine.pacing import BURST, Pacer
+from streams.fold import Output
+from streams.settings import Settings
+from streams.topics import ensure_topics
+
+MANY = 4 * BURST
+PATIENCE = 60.0
+
+
+@pytest.fixture
+def outputs(settings: Settings) -> Iterator[OutputProducer]:
+    ensure_topics(settings)
+    producer = OutputProducer(settings.librdkafka())
+    yield producer
+    producer.close(5.0)
+
+
+def some(settings: Settings, first: int, count: int) -> list[Output]:
+    """Return outputs to two partitions, in turns, each with its number."""
+    return [
+        Output(settings.group_events, number % 2, b"g", b"%d" % number, "Bind")
+        for number in range(first, first + count)
+    ]
+
+
+def arrived(settings: Settings) -> list[list[int]]:
+    """Return the numbers that each of the two partitions has, in order."""
+    consumer = Consumer({**settings.librdkafka(), "group.id": "test", "enable.auto.commit": False})
+    try:
+        found = []
+        for number in range(2):
+            place = TopicPartition(settings.group_events, number, 0)
+            _, end = consumer.get_watermark_offsets(place, timeout=PATIENCE)
+            consumer.assign([place])
+            values: list[int] = []
+            while len(values) < end:
+                messages = consumer.consume(end - len(values), timeout=PATIENCE)
+                assert messages, "nothing came"
+                values += [int(message.value() or b"") for message in messages]
+            found.append(values)
+        return found
+    finally:
+        consumer.close()
+
+
+async def test_a_ledger_is_settled_when_kafka_has_all(
+    settings: Settings, outputs: OutputProducer
+) -> None:
+    # Given outputs to two partitions, few of which are reported
+    ledger = Ledger(asyncio.get_running_loop())
+    await outputs.send(some(settings, 0, MANY), ledger)
+    assert ledger.sent == MANY
+    assert ledger.reports == 2
+    # When the ledger is settled
+    await asyncio.wait_for(ledger.settled(), PATIENCE)
+    # Then all are there, in order
+    assert arrived(settings) == [list(range(0, MANY, 2)), list(range(1, MANY, 2))]
+
+
+async def test_what_is_sent_evenly_keeps_its_order(
+    settings: Settings, outputs: OutputProducer
+) -> None:
+    # Given more outputs than go at once, then a few of another ledger
+    loop = asyncio.get_running_loop()
+    pacer = Pacer(loop, outputs, lambda: 0)
+    many, few = Ledger(loop), Ledger(loop)
+    pacer.send(some(settings, 0, MANY), many)
+    pacer.send(some(settings, MANY, 3), few)
+    assert 0 < pacer.waiting() <= MANY + 3 - BURST
+    # When the few are settled
+    await asyncio.wait_for(few.settled(), PATIENCE)
+    # Then nothing waits, and all are there in order
+    assert pacer.waiting() == 0
+    await asyncio.wait_for(many.settled(), PATIENCE)
+    assert arrived(settings) == [list(range(0, MANY + 3, 2)), list(range(1, MANY + 3, 2))]
+
+
+async def test_nothing_is_sent_of_a_partition_that_was_closed(
+    settings: Settings, outputs: OutputProducer
+) -> None:
+    # Given outputs of two partitions that wait
+    loop = asyncio.get_running_loop()
+    pacer = Pacer(loop, outputs, lambda: 0)
+    closed, other = Ledger(loop), Ledger(loop)
+    pacer.send(some(settings, 0, MANY), closed)
+    pacer.send(some(settings, MANY, 2), other)
+    # When one is closed
+    closed.dropped = True
+    # Then what it had sent is the first part of its outputs, and the other's are all there
+    await asyncio.wait_for(other.settled(), PATIENCE)
+    await asyncio.wait_for(closed.settled(), PATIENCE)
+    even, odd = arrived(settings)
+    assert (even[-1], odd[-1]) == (MANY, MANY + 1)
+    assert BURST <= len(even) + len(odd) - 2 < MANY
+    assert even[:-1] == list(range(0, 2 * len(even) - 2, 2))
+    assert odd[:-1] == list(range(1, 2 * len(odd) - 2, 2))
