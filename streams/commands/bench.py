@@ -69,6 +69,9 @@ class bench(StreamsCommand):
             from streams.bench import suite
             from streams.bench.report import as_json, as_text
             from streams.bench.stage import Options
+
+            if plots is not None:
+                import matplotlib as _matplotlib  # noqa: F401 - now, not after an hour's run
         except ModuleNotFoundError as error:
             raise click.ClickException(f"{error}: {EXTRA}") from error
 
