@@ -56,6 +56,8 @@ _WATERMARKS: Final = b"w"
 
 _PURGED_PER_MESSAGE: Final = 64
 _GROUPS_KNOWN: Final = 4096
+_Known = tuple[bytes, bytes, bytes]  # bucket, how its Binds begin, how its Unbinds do
+_DIRECT: Final = DIRECT.encode()
 _STEP: Final = 250  # members of a large group between two turns of the event loop
 
 _partition = Struct(">H")
@@ -87,14 +89,14 @@ class Route:
         self._slow = Packer(queue_topic, partition, self.ready, self._counts, SLOW_LANE)
         self._fans = Fans()
         # What the short cut needs of each group: its bucket, how its Binds and Unbinds begin.
-        self._known: dict[bytes | None, tuple[bytes, bytes, bytes]] = {}
+        self._known: dict[bytes | None, _Known] = {}
         self._rows_of = [_partition.pack(number) for number in range(partitions)]
         self._oldest = 0  # no message id that is remembered is older than this log time
 
     def apply(self, record: Record) -> Iterator[None] | None:
         """Fold a Bind, Unbind or Message (`streams.fold.Fold.apply`)."""
         _, offset, _, key, value = record
-        known = self._known.get(key)
+        known = self._known.get(key) or self._learn(key)
         if known is not None and value is not None:  # the short cut of nearly all records
             bucket, bind, unbind = known
             if value.startswith(bind):
@@ -138,7 +140,7 @@ class Route:
             raise BadRecord("the session is no valid id")
         key = group.encode()
         self._check_key(record, key)
-        bucket = self._learn(key)
+        bucket = _MEMBERS + key
         if origin is None or self._is_new(_place_of(origin)):
             within = (session or "").encode()
             if name == "Bind":
@@ -147,15 +149,22 @@ class Route:
             else:
                 self._unbind(record.offset, bucket, queue.encode(), within)
 
-    def _learn(self, group: bytes) -> bytes:
-        """Remember a group of this partition for the short cut; return its bucket."""
-        bucket = _MEMBERS + group
+    def _learn(self, group: bytes | None) -> _Known | None:
+        """Remember the key of a record for the short cut, if it is a group of this partition."""
+        if not group or group.startswith(_DIRECT):
+            return None
         prefixes = change_prefixes(group)
-        if prefixes is not None:
-            if len(self._known) >= _GROUPS_KNOWN:
-                self._known.clear()
-            self._known[group] = (bucket, *prefixes)
-        return bucket
+        if prefixes is None or partition_of(group, self._partitions) != self._partition:
+            return None
+        try:
+            if not is_id(group.decode()):
+                return None
+        except UnicodeDecodeError:
+            return None
+        if len(self._known) >= _GROUPS_KNOWN:
+            self._known.clear()
+        known = self._known[group] = (_MEMBERS + group, *prefixes)
+        return known
 
     def _bind(
         self, offset: int, bucket: bytes, queue: bytes, session: bytes, replaces: bytes | None
