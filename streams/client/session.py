@@ -120,13 +120,9 @@ class Session:
     async def _heartbeat(self) -> SessionLost | None:
         try:
             await self._client.heartbeat(self.queue, self.id)
-        except Refused as error:
-            if error.code == NO_SESSION:
-                return await self._who_took_over()
-            lost = SessionLost(f"the session of {self.queue!r} is not kept open: {error}")
-            lost.__cause__ = error
-            return lost
         except ClientError as error:
+            if isinstance(error, Refused) and error.code == NO_SESSION:
+                return await self._who_took_over()
             lost = SessionLost(f"the session of {self.queue!r} is not kept open: {error}")
             lost.__cause__ = error
             return lost

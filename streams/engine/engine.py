@@ -329,6 +329,8 @@ class Engine(Service):
             return f"stuck: {self.watchdog.verdict}"
         if self.outputs.fatal is not None:
             return f"output producer: {self.outputs.fatal.str()}"
+        if self.publisher.fatal is not None:
+            return f"publisher: {self.publisher.fatal.str()}"
         return None
 
     def status(self) -> dict[str, Any]:

@@ -41,7 +41,10 @@ class _PolledProducer:
     def _poll(self) -> None:
         poll = self.producer.poll
         while self._running:
-            poll(0.2)
+            try:
+                poll(0.2)
+            except KafkaException as exc:  # a fatal error; reports are still to come
+                self._on_error(exc.args[0])
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal():
@@ -255,6 +258,11 @@ class Publisher:
         self._done: deque[tuple[asyncio.Future[tuple[int, int]], KafkaError | None, Any]] = deque()
         self._woken = False
         self._headers: dict[str, Headers] = {}
+
+    @property
+    def fatal(self) -> KafkaError | None:
+        """The error that ended this producer, if one did: the worker must end too."""
+        return self._polled.fatal
 
     def publish(
         self, topic: str, key: bytes, value: bytes, type: str

@@ -2,8 +2,8 @@
 
 Ten thousand sessions that end together ask for a hundred thousand Unbinds.  Sent as they
 come, every message that is published meanwhile waits behind them in the log and in every
-stage after it; spread over some seconds, nobody notices.  Order is kept, and nothing is
-confirmed earlier than it is: what waits here counts in its ledger as sent and not confirmed.
+stage after it; spread over some seconds, each waits for few of them.  Order is kept, and
+nothing counts as confirmed too early: a ledger is not settled while something of it waits.
 """
 
 from __future__ import annotations

@@ -55,10 +55,6 @@ class Context(Protocol):
         """Run a blocking call in a worker thread."""
         ...
 
-    def backlog(self) -> int:
-        """Records that wait to be folded by this worker, as far as they are known."""
-        ...
-
     def topic_id(self, topic: str) -> bytes:
         """16 bytes that name this incarnation of a topic."""
         ...

@@ -335,7 +335,6 @@ class Route:
                 yield
         for target, queues in waiting.items():
             self._part(target, offset, parts, message, queues)
-        self._slow.flush()
 
     def _part(
         self, target: int, offset: int, parts: dict[int, int], message: bytes, queues: list[bytes]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 from confluent_kafka.admin import AdminClient
+from two_workers import Cluster
 
 from streams.broker.embedded import EmbeddedKafka
+from streams.commands.processes import Workers
 from streams.settings import Settings
 
 
@@ -43,3 +46,13 @@ def settings(kafka: EmbeddedKafka, namespace: str, tmp_path: Path) -> Settings:
             "STREAMS_PARTITIONS": "4",
         }
     )
+
+
+@pytest.fixture
+async def cluster(running: Workers) -> AsyncIterator[Cluster]:
+    """The workers that a module has `running`, asked over connections of each test's own."""
+    timeout = aiohttp.ClientTimeout(total=90)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        cluster = Cluster(running, session)
+        await cluster.owners()
+        yield cluster

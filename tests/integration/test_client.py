@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 
-import aiohttp
 import pytest
 from two_workers import Cluster, two_workers
 
@@ -21,14 +20,6 @@ from streams.commands.processes import Workers
 def running(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
     with two_workers(kafka, tmp_path_factory.mktemp("client"), "client", 17266) as started:
         yield started
-
-
-@pytest.fixture
-async def cluster(running: Workers) -> AsyncIterator[Cluster]:
-    async with aiohttp.ClientSession() as session:
-        cluster = Cluster(running, session)
-        await cluster.owners()
-        yield cluster
 
 
 @pytest.fixture

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from collections.abc import Iterator
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from streams.engine.output import Ledger, OutputProducer
 from streams.engine.pacing import BURST, Pacer
+from streams.errors import Unavailable
 from streams.fold import Output
 from streams.settings import Settings
 from streams.topics import ensure_topics
@@ -105,3 +109,25 @@ async def test_nothing_is_sent_of_a_partition_that_was_closed(
     assert BURST <= len(even) + len(odd) - 2 < MANY
     assert even[:-1] == list(range(0, 2 * len(even) - 2, 2))
     assert odd[:-1] == list(range(1, 2 * len(odd) - 2, 2))
+
+
+async def test_what_kafka_refuses_ends_the_producer_though_nobody_asked_for_a_report(
+    settings: Settings, outputs: OutputProducer
+) -> None:
+    # Given a topic whose limit is lower than the producer knows
+    admin = AdminClient(settings.librdkafka())
+    topic = f"{settings.namespace}.narrow"
+    limit = {"max.message.bytes": "2000"}
+    admin.create_topics([NewTopic(topic, 1, 1, config=limit)])[topic].result(PATIENCE)
+    ledger = Ledger(asyncio.get_running_loop())
+    # When the one of three outputs that is refused is not the one that is reported
+    values = [b"small", os.urandom(100_000), b"last"]
+    await outputs.send([Output(topic, 0, b"k", value, "Bind") for value in values], ledger)
+    # Then no checkpoint follows, and the producer has failed for good, which ends the worker
+    with pytest.raises(Unavailable, match="too large"):
+        await asyncio.wait_for(ledger.settled(), PATIENCE)
+    deadline = time.monotonic() + PATIENCE
+    while outputs.fatal is None:
+        assert time.monotonic() < deadline, "the producer goes on"
+        await asyncio.sleep(0.01)
+    assert "gap-less" in outputs.fatal.str()

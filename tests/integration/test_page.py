@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 from chromium import Chromium, Tab, chromium, found
 from two_workers import PARTITIONS, START_SECONDS, Cluster, two_workers
@@ -37,15 +36,6 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 def running(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
     with two_workers(kafka, tmp_path_factory.mktemp("page"), "page", 17666) as started:
         yield started
-
-
-@pytest.fixture
-async def cluster(running: Workers) -> AsyncIterator[Cluster]:
-    timeout = aiohttp.ClientTimeout(total=60)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
-        cluster = Cluster(running, session)
-        await cluster.owners()
-        yield cluster
 
 
 @pytest.fixture

@@ -23,15 +23,6 @@ def running(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> I
         yield started
 
 
-@pytest.fixture
-async def cluster(running: Workers) -> AsyncIterator[Cluster]:
-    timeout = aiohttp.ClientTimeout(total=90)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
-        cluster = Cluster(running, session)
-        await cluster.owners()
-        yield cluster
-
-
 class Stream:
     """A WebSocket, as a client without a library has it."""
 
