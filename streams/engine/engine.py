@@ -170,17 +170,22 @@ class Engine(Service):
     def _learn_topics(self) -> None:
         """Make the topics if they are missing, and learn their ids. Blocks.
 
-        Waits for Kafka for as long as it takes.
+        Waits for Kafka for as long as it takes: a broker may not have heard yet of topics that
+        another has just made.
         """
         while True:
             try:
                 ensure_topics(self.settings)
-                break
-            except Unavailable as exc:
+                self._ask_topic_ids()
+                return
+            except (Unavailable, KafkaException) as exc:
                 if self.should_stop:
                     raise
-                logger.warning("waiting for Kafka: %s", exc)
+                reason = exc.args[0].str() if isinstance(exc, KafkaException) else exc
+                logger.warning("waiting for Kafka: %s", reason)
                 time.sleep(1.0)
+
+    def _ask_topic_ids(self) -> None:
         names = [spec.changelog_topic for spec in self.tables.values()]
         described = self._admin.describe_topics(TopicCollection(names), request_timeout=30.0)
         for name, future in described.items():

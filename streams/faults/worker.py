@@ -76,20 +76,19 @@ def set_trap(path: Path) -> None:
 
     trap = Trap(path)
     app.engine.on_step = trap.step
-    open_writer, send = ChangelogWriter.open, Publishing._send
+    open_writer, note = ChangelogWriter.open, Publishing._note
 
     def opened(self: Any) -> None:
         open_writer(self)
         table = self.topic.removesuffix("-changelog").rpartition("-")[2]
         self._producer = _Trapped(self._producer, trap, f"{table}/{self.partition}")
 
-    async def sent(self: Any, records: list[Any]) -> Any:
-        places = await send(self, records)
-        trap.step(records[0][0], "reply")
-        return places
+    def noted(self: Any, topic: str, partition: int, offset: int) -> None:
+        note(self, topic, partition, offset)
+        trap.step(topic, "reply")
 
     ChangelogWriter.open = opened  # type: ignore[method-assign]
-    Publishing._send = sent  # type: ignore[method-assign]
+    Publishing._note = noted  # type: ignore[method-assign]
 
 
 def bend_clock(path: Path) -> None:
