@@ -56,7 +56,7 @@ class Resources:
         table.set_cache_index_and_filter_blocks(True)
         table.set_pin_l0_filter_and_index_blocks_in_cache(True)
         # The filter of a whole file is one block: of a few million rows it no longer fits into
-        # a shard of the cache, and each look reads all of it again (500 us in place of 5).
+        # a shard of the cache, and each look reads all of it again (533 us in place of 4.5).
         table.set_index_type(BlockBasedIndexType.two_level_index_search())
         table.set_partition_filters(True)
         table.set_metadata_block_size(32 << 10)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from confluent_kafka import Consumer, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from faust.types import TP
 from mode import Service
@@ -35,7 +35,7 @@ from streams.engine.standby import StandbyFollower
 from streams.engine.watchdog import Duty, Progress, Watchdog
 from streams.errors import StreamsError, Unavailable
 from streams.fold import Fold, FoldFactory, Record
-from streams.topics import ensure_topics
+from streams.topics import ensure_topics, topic_ids
 
 if TYPE_CHECKING:
     from streams.engine.application import App
@@ -176,24 +176,14 @@ class Engine(Service):
         while True:
             try:
                 ensure_topics(self.settings)
-                self._ask_topic_ids()
+                changelogs = [spec.changelog_topic for spec in self.tables.values()]
+                self._topic_ids = topic_ids(self.settings, changelogs)
                 return
-            except (Unavailable, KafkaException) as exc:
+            except Unavailable as exc:
                 if self.should_stop:
                     raise
-                reason = exc.args[0].str() if isinstance(exc, KafkaException) else exc
-                logger.warning("waiting for Kafka: %s", reason)
+                logger.warning("waiting for Kafka: %s", exc)
                 time.sleep(1.0)
-
-    def _ask_topic_ids(self) -> None:
-        names = [spec.changelog_topic for spec in self.tables.values()]
-        described = self._admin.describe_topics(TopicCollection(names), request_timeout=30.0)
-        for name, future in described.items():
-            topic_id = future.result().topic_id
-            bits = (topic_id.get_most_significant_bits() << 64) | (
-                topic_id.get_least_significant_bits() & (1 << 64) - 1
-            )
-            self._topic_ids[name] = (bits & (1 << 128) - 1).to_bytes(16, "big")
 
     async def on_stop(self) -> None:
         """Stop readers and producers; partitions were closed before."""

@@ -68,7 +68,6 @@ _ASKED_BIND_TAIL: Final = _tail(_AT + _PLACE + _PART + rb"\x00")
 _ASKED_UNBIND_TAIL: Final = _tail(_AT + _PLACE + _PART)
 _MESSAGE: Final = _WRITERS["Message"][0]
 # From `at` on: expires_at, persistent, echo, receipt, priority, origin.
-# From `at` on: expires_at, persistent, echo, receipt, priority, origin.
 _MESSAGE_TAIL: Final = _tail(_AT + rb"\x00\x01[\x00\x01]\x00\x08\x00")
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from dataclasses import replace
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from streams.errors import Unavailable
 from streams.settings import Settings
-from streams.topics import TopicsError, check_topics, ensure_topics, wanted
+from streams.topics import TopicsError, check_topics, ensure_topics, topic_ids, wanted
 
 
 def test_they_are_created_once_and_then_left_alone(settings: Settings) -> None:
@@ -84,3 +85,21 @@ def test_a_kafka_that_is_away_is_said_to_be(
 
     with pytest.raises(Unavailable, match=r"Kafka does not answer: .*Connection refused"):
         check_topics(replace(settings, brokers="127.0.0.1:1"))
+
+
+def test_the_id_of_a_topic_is_the_one_that_kafka_shows(settings: Settings) -> None:
+    ensure_topics(settings)
+    names = [topic.name for topic in wanted(settings)]
+
+    found = topic_ids(settings, names)
+
+    admin = AdminClient(settings.librdkafka())
+    described = admin.describe_topics(TopicCollection(names))
+    assert {name: b64encode(ident).rstrip(b"=").decode() for name, ident in found.items()} == {
+        name: str(future.result(30).topic_id) for name, future in described.items()
+    }
+
+
+def test_a_topic_that_no_broker_knows_is_waited_for(settings: Settings) -> None:
+    with pytest.raises(Unavailable, match=r"Unknown topic or partition"):
+        topic_ids(settings, [settings.dead_letters])
