@@ -47,6 +47,8 @@ class Options:
     baseline: bool = True
     queues: int = 10_000_000
     """How many queues the bench `scale` goes up to."""
+    bindings: int = 2
+    """How many groups each of them is bound to."""
 
     def size(self, full: int, quick: int) -> int:
         """Return the size of something for this run."""

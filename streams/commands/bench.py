@@ -37,6 +37,12 @@ class bench(StreamsCommand):
             help="How many queues `scale` goes up to.",
         ),
         option(
+            "--bindings",
+            type=click.IntRange(min=1, max=9),
+            default=2,
+            help="How many groups `scale` binds each queue to.",
+        ),
+        option(
             "--json",
             "json_file",
             type=click.Path(dir_okay=False, path_type=Path),
@@ -60,6 +66,7 @@ class bench(StreamsCommand):
         quick: bool,
         baseline: bool,
         queues: int | None,
+        bindings: int,
         json_file: Path | None,
         plots: Path | None,
         **_: Any,
@@ -86,6 +93,7 @@ class bench(StreamsCommand):
             quick=quick,
             baseline=baseline,
             queues=queues or (20_000 if quick else 10_000_000),
+            bindings=bindings,
         )
         outcomes = []
         failed = 0

@@ -40,12 +40,13 @@ def test_scale_goes_up_tenfold_to_the_most() -> None:
     assert scale.steps(10_000_000) == [10_000, 100_000, 1_000_000, 10_000_000]
 
 
-def test_each_queue_of_scale_is_in_two_groups_of_about_five() -> None:
-    groups = round(10_000 * 2 / scale.GROUP_SIZE)
-    pairs = list(scale.bindings(0, 10_000, groups))
-    assert set(Counter(queue for _, queue in set(pairs)).values()) == {2}
+@pytest.mark.parametrize("each", [1, 2, 9])
+def test_each_queue_of_scale_is_in_as_many_groups_of_about_five(each: int) -> None:
+    world = scale.World.of(10_000, each)
+    pairs = list(world.bindings(0, 10_000))
+    assert set(Counter(queue for _, queue in set(pairs)).values()) == {each}
     sizes = Counter(group for group, _ in pairs)
-    assert len(sizes) > 0.9 * groups
+    assert len(sizes) > 0.9 * world.groups
     assert max(sizes.values()) < 30
 
 
