@@ -30,6 +30,9 @@ def row(table: str, key: bytes, value: bytes) -> dict[str, Any]:
             found |= {"group": name.owner, "queue": name.detail}
             found |= {"session": value[2:].decode(errors="replace") or None}
             found |= {"queue_partition": int.from_bytes(value[:2], "big")}
+        case "covered sessions":
+            found |= {"group": name.owner, "queue": name.detail}
+            found |= {"sessions": [text(session) for session in value.split(b"\0")[:-1]]}
         case "message id":
             found |= {"group": name.owner, "id": name.detail, "at": _time(value)}
         case "expiry":

@@ -8,6 +8,9 @@ bucket                suffix                     value
 ``m`` group           queue                      2 bytes: the queue's partition of
                                                  queue-events; then its session, empty for a
                                                  permanent binding
+``u``                 group; NUL; queue          sessions, each with a NUL after it, whose
+                                                 binding a client's Bind within another
+                                                 session has covered, the latest last
 ``d`` group           message id                 8 bytes: log time of the message
 ``x``                 8 bytes: log time; group;  empty: in the order of time what is to be
                       NUL; message id            forgotten in ``d``
@@ -20,6 +23,13 @@ bucket                suffix                     value
 ====================  =========================  ============================================
 
 Each is read in a time that does not depend on the size of any group.
+
+A client may be late: its Bind can be within a session that another has followed.  Only the
+deliver fold knows, and it asks for the Unbind.  Until then the binding of the open session
+is covered, not lost: the Unbind uncovers it, in one step, so that the queue is never out of
+the group.  What is uncovered is told to the deliver fold as bound, which answers that, too,
+if its session is over.  Where deliver itself asks for a Bind, the session before is over,
+and nothing is covered.
 
 A message to a large group is work for later, step by step, while other records are folded:
 the receivers are those of its moment, since a scan sees the rows as they were.  What comes
@@ -35,7 +45,15 @@ from itertools import islice
 from struct import Struct
 from typing import Any, Final
 
-from streams.events.codec import Place, change_prefixes, encode_message, join_ids, read, read_rest
+from streams.events.codec import (
+    Place,
+    change_prefixes,
+    encode_message,
+    join_ids,
+    read,
+    read_rest,
+    split_ids,
+)
 from streams.events.records import MAX_BODY, MAX_MESSAGE, MAX_PRIORITY
 from streams.fold import BadRecord, Output, Record, Rows
 from streams.folds.counts import Counts
@@ -50,10 +68,13 @@ PUBLISH_WINDOW_MS: Final = 600_000
 _MEMBERS: Final = b"m"
 _SEEN: Final = b"d"
 _EXPIRY: Final = b"x"
+_COVERED: Final = b"u"
 _LARGE: Final = b"l"
 _TIME: Final = b"t"
 _WATERMARKS: Final = b"w"
 
+_MOST_COVERED: Final = 64
+"""Sessions whose binding is covered; each is asked to be unbound, so only a flood has more."""
 _PURGED_PER_MESSAGE: Final = 64
 _GROUPS_KNOWN: Final = 4096
 _Known = tuple[bytes, bytes, bytes]  # bucket, how its Binds begin, how its Unbinds do
@@ -91,6 +112,7 @@ class Route:
         # What the short cut needs of each group: its bucket, how its Binds and Unbinds begin.
         self._known: dict[bytes | None, _Known] = {}
         self._rows_of = [_partition.pack(number) for number in range(partitions)]
+        self._any_covered: bool | None = None  # None: not looked yet
         self._oldest = 0  # no message id that is remembered is older than this log time
 
     def apply(self, record: Record) -> Iterator[None] | None:
@@ -104,7 +126,7 @@ class Route:
                 if plain is not None:
                     queue, session, origin = plain
                     if origin is None or self._is_new(origin):
-                        self._bind(offset, bucket, queue, session, None)
+                        self._bind(offset, bucket, queue, session, None, origin is not None)
                     return None
             elif value.startswith(unbind):
                 plain = read_rest(value, len(unbind), False)
@@ -145,7 +167,8 @@ class Route:
             within = (session or "").encode()
             if name == "Bind":
                 old = None if replaces is None else replaces.encode()
-                self._bind(record.offset, bucket, queue.encode(), within, old)
+                asked = origin is not None or old is not None
+                self._bind(record.offset, bucket, queue.encode(), within, old, asked)
             else:
                 self._unbind(record.offset, bucket, queue.encode(), within)
 
@@ -167,10 +190,18 @@ class Route:
         return known
 
     def _bind(
-        self, offset: int, bucket: bytes, queue: bytes, session: bytes, replaces: bytes | None
+        self,
+        offset: int,
+        bucket: bytes,
+        queue: bytes,
+        session: bytes,
+        replaces: bytes | None,
+        asked: bool,
     ) -> None:
         row = self._rows.get(bucket, queue)
         if replaces is not None and (row is None or row[2:] != replaces):
+            if self._has_covered:
+                self._uncover(bucket, queue, replaces)
             return
         if row is None:
             target = partition_of(queue, self._partitions)
@@ -179,6 +210,8 @@ class Route:
             if held == session or not held:
                 return  # nothing new, or permanent already
             target = row[0] << 8 | row[1]
+            if not asked or self._has_covered:
+                self._cover(bucket, queue, b"" if asked else held, session)
         self._rows.put(bucket, queue, self._rows_of[target] + session)
         group = bucket[1:]
         self._packer.change(target, offset, BOUND, group, queue, session)
@@ -189,13 +222,56 @@ class Route:
         if row is None:
             return
         held = row[2:]
-        if session and held != session:
-            return
-        self._rows.delete(bucket, queue)
-        target = row[0] << 8 | row[1]
         group = bucket[1:]
+        target = row[0] << 8 | row[1]
+        if session and held != session:
+            if self._has_covered:
+                self._uncover(bucket, queue, session)
+            return
+        if self._has_covered and held:
+            below = self._sessions_below(bucket, queue)
+            if below and session:
+                latest = below.pop()
+                self._keep_below(bucket, queue, below)
+                self._rows.put(bucket, queue, row[:2] + latest)
+                self._packer.change(target, offset, BOUND, group, queue, latest)
+                return
+            self._keep_below(bucket, queue, [])
+        self._rows.delete(bucket, queue)
         self._packer.change(target, offset, UNBOUND, group, queue, held)
         self._fans.remove(group, target, queue)
+
+    @property
+    def _has_covered(self) -> bool:
+        """Whether any binding may be covered: a look for those of one is seldom needed."""
+        if self._any_covered is None:
+            self._any_covered = any(True for _ in self._rows.scan(_COVERED))
+        return self._any_covered
+
+    def _cover(self, bucket: bytes, queue: bytes, held: bytes, session: bytes) -> None:
+        """Put a session over what a binding is held by; without one, over what is covered."""
+        below = [s for s in self._sessions_below(bucket, queue) if s not in (held, session)]
+        if held:
+            below.append(held)
+            self._any_covered = True
+        self._keep_below(bucket, queue, below[-_MOST_COVERED:] if session else [])
+
+    def _uncover(self, bucket: bytes, queue: bytes, session: bytes) -> None:
+        """Take a session away from those that are covered."""
+        below = self._sessions_below(bucket, queue)
+        if session in below:
+            self._keep_below(bucket, queue, [s for s in below if s != session])
+
+    def _sessions_below(self, bucket: bytes, queue: bytes) -> list[bytes]:
+        row = self._rows.get(_COVERED, bucket[1:] + b"\0" + queue)
+        return [] if row is None else split_ids(row)
+
+    def _keep_below(self, bucket: bytes, queue: bytes, sessions: list[bytes]) -> None:
+        suffix = bucket[1:] + b"\0" + queue
+        if sessions:
+            self._rows.put(_COVERED, suffix, join_ids(sessions))
+        elif self._rows.get(_COVERED, suffix) is not None:
+            self._rows.delete(_COVERED, suffix)
 
     def _check_key(self, record: Record, group: bytes) -> None:
         if record.key != group:

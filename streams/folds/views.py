@@ -54,6 +54,7 @@ class RowKey:
         "watermark",
         "second watermark",
         "large group",
+        "covered sessions",
         "binding",
         "delivery",
         "session",
@@ -218,6 +219,10 @@ def split_row_key(table: str, key: bytes) -> RowKey:
             return RowKey("expiry", group.decode(errors="replace"), ident.decode(errors="replace"))
         case "members", b"t" if key == b"t\0":
             return RowKey("log time", "", "")
+        case "members", b"u" if not owner and b"\0" in suffix:
+            group, _, queue = suffix.partition(b"\0")
+            name = queue.decode(errors="replace")
+            return RowKey("covered sessions", group.decode(errors="replace"), name)
         case "members", b"l" if not owner:
             return RowKey("large group", text, "")
         case "members" | "queues", b"w" if not owner and len(suffix) == 2:

@@ -36,6 +36,7 @@ def groups(logs: list[list[Record]], window_ms: int) -> Groups:
     result = Groups()
     for partition, log in enumerate(logs):
         asked: set[tuple[int, int, int]] = set()
+        covered: dict[Binding, list[str]] = defaultdict(list)
         last_seen: dict[tuple[str, str], int] = {}
         time = 0
         for record in log:
@@ -46,7 +47,7 @@ def groups(logs: list[list[Record]], window_ms: int) -> Groups:
             if isinstance(event, Bind | Unbind):
                 if _again(event, asked):
                     continue
-                _change(result.bound, event)
+                _change(result.bound, covered, event)
             elif isinstance(event, Message):
                 if _again(event, asked):
                     continue
@@ -82,15 +83,37 @@ def _again(event: Bind | Unbind | Message, asked: set[tuple[int, int, int]]) -> 
     return False
 
 
-def _change(bound: dict[Binding, str | None], event: Bind | Unbind) -> None:
+def _change(
+    bound: dict[Binding, str | None], covered: dict[Binding, list[str]], event: Bind | Unbind
+) -> None:
     binding = (event.group, event.queue)
-    present, session = binding in bound, bound.get(binding)
-    if isinstance(event, Unbind):
-        if present and event.session in (None, session):
+    if binding not in bound:
+        if isinstance(event, Bind) and event.replaces is None:
+            bound[binding] = event.session
+        return
+    held = bound[binding]
+    layers = covered[binding]
+    if held is None:  # a permanent binding stays, until it is unbound for all
+        if isinstance(event, Unbind) and event.session is None:
             del bound[binding]
-    elif event.replaces is not None and session != event.replaces:
-        pass
-    elif not (present and session is None):  # a permanent binding stays
+    elif event.session is None and (isinstance(event, Unbind) or event.replaces is None):
+        layers.clear()
+        if isinstance(event, Bind):
+            bound[binding] = None
+        else:
+            del bound[binding]
+    elif isinstance(event, Unbind):
+        stack = [session for session in (*layers, held) if session != event.session]
+        if stack:
+            *covered[binding], bound[binding] = stack
+        else:
+            del bound[binding]
+    elif event.replaces not in (None, held):
+        covered[binding] = [session for session in layers if session != event.replaces]
+    elif held != event.session:
+        assert event.session is not None
+        under = layers if event.origin or event.replaces else [*layers, held]
+        covered[binding] = [session for session in under if session != event.session]
         bound[binding] = event.session
 
 

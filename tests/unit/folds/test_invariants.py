@@ -199,11 +199,7 @@ def _owners(rows: Any, kind: str) -> set[str]:
 
 
 def _meddled(world: TwoLogs) -> set[semantics.Binding]:
-    """Return bindings that a client unbound, or bound within a session by itself.
-
-    A late Bind of an old session may take the open session's binding, and be undone by an
-    Unbind that was on its way for an earlier one before the binding is given back.
-    """
+    """Return bindings that a client unbound."""
     found = set()
     for log in world.logs["group-events"]:
         for record in log:
@@ -211,8 +207,6 @@ def _meddled(world: TwoLogs) -> set[semantics.Binding]:
                 change = decode(record.value)
             except BadRecord:
                 continue
-            if isinstance(change, Bind | Unbind) and change.origin is None:
-                binding = (change.group, change.queue)
-                if isinstance(change, Unbind) or change.session:
-                    found.add(binding)
+            if isinstance(change, Unbind) and change.origin is None:
+                found.add((change.group, change.queue))
     return found

@@ -85,6 +85,43 @@ class TestBindings:
         # Then the old one can remove it no more, and the new one can
         assert changes(feed(Unbind("g", "q", "old"))) == []
         assert changes(feed(Unbind("g", "q", "new"))) == [(4, 0, "g", "q", "new")]
+        assert [key[:1] for key, _ in feed.rows.items()] == []
+
+    def test_a_late_session_covers_the_binding_until_it_is_unbound(self) -> None:
+        # Given the binding of a session, and late Binds within others, one of them twice
+        feed = route()
+        feed(Bind("g", "q", "open"), Bind("g", "q", "late"), Bind("g", "q", "later"))
+        feed(Bind("g", "q", "late"))
+        # When they are unbound, in any order
+        first, second = Unbind("g", "q", "later"), Unbind("g", "q", "late")
+        # Then the queue was never out of the group, and is bound as before
+        assert changes(feed(first, second)) == [(5, 1, "g", "q", "open")]
+        assert views.member(feed.rows, "g", "q") == views.Member("q", "open", 0)
+        assert [key[:1] for key, _ in feed.rows.items()] == [b"m"]
+
+    def test_what_deliver_asked_for_covers_nothing(self) -> None:
+        feed = route()
+        feed(Bind("g", "q", "old"), Bind("g", "q", "new", origin=Origin(0, 1, 0)))
+        feed(Unbind("g", "q", "new", origin=Origin(0, 2, 0)))
+        assert views.members(feed.rows, "g") == ([], None)
+
+    def test_given_back_to_a_session_it_covers_nothing_more(self) -> None:
+        feed = route()
+        feed(Bind("g", "q", "open"), Bind("g", "q", "late"))
+        feed(Bind("g", "q", "open", origin=Origin(0, 1, 0), replaces="late"))
+        assert changes(feed(Unbind("g", "q", "open"))) == [(3, 0, "g", "q", "open")]
+
+    @pytest.mark.parametrize("end", [Unbind("g", "q"), Bind("g", "q")])
+    def test_nothing_is_covered_after_the_end_of_all_or_for_good(self, end: Event) -> None:
+        feed = route()
+        feed(Bind("g", "q", "open"), Bind("g", "q", "late"), end)
+        assert {key[:1] for key, _ in feed.rows.items()} <= {b"m"}
+
+    def test_few_sessions_are_covered_in_a_flood(self) -> None:
+        feed = route()
+        feed(*(Bind("g", "q", f"s{number}") for number in range(200)))
+        (row,) = (value for key, value in feed.rows.items() if key.startswith(b"u"))
+        assert row.count(b"\0") == 64
 
     def test_a_permanent_binding_stays(self) -> None:
         feed = route()
