@@ -49,6 +49,7 @@ DUPLICATED = "I1 duplicated"
 EXTRA = "I2 extra"
 DISORDERED = "I3 out of order"
 NOT_INVERSE = "I4 not inverse"
+OVER = "session over, binding not"
 NOT_REBUILT = "I5 rebuilt differs"
 RETURNED = "I6 acked came back"
 VANISHED = "I6 unacked is gone"
@@ -230,6 +231,10 @@ def _check_bindings(evidence: Evidence, model: Model, findings: Findings) -> Non
         one, other = _session(members, group, queue), _session(bindings, group, queue)
         if one != other:
             findings.note(NOT_INVERSE, f"{group} and {queue}: {one} in members, {other} in queues")
+    for (group, queue), session in sorted(members.items()):
+        opened = evidence.tables.sessions.get(queue)
+        if session is not None and session != opened:
+            findings.note(OVER, f"{group} and {queue}: bound in {session}, but {opened} is open")
     expected = {
         (group, queue): session
         for group in model.touched()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from streams.errors import StreamsError
-from streams.faults import disks, hanging, hostility, killing, outages, pressure
+from streams.faults import crowding, disks, hanging, hostility, killing, outages, pressure
 from streams.faults.catalogue import FAULTS, Fault
 
-_MODULES = (killing, outages, disks, hostility, pressure, hanging)
+_MODULES = (killing, outages, disks, hostility, pressure, hanging, crowding)
 """Importing them fills the catalogue."""
 
 

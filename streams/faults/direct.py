@@ -33,11 +33,11 @@ class DirectProducer:
             }
         )
 
-    def change(self, kind: str, group: str, queue: str) -> bool:
+    def change(self, kind: str, group: str, queue: str, session: str | None = None) -> bool:
         """Send a change, `kind` being Bind or Unbind; False if too many wait already."""
         if self._waiting >= QUEUED:
             return False
-        value = encode_change(kind, group, queue, None, time.time_ns() // 1_000_000)
+        value = encode_change(kind, group, queue, session, time.time_ns() // 1_000_000)
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             self._waiting -= 1

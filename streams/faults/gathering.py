@@ -6,7 +6,7 @@ import asyncio
 import tempfile
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from streams.commands.client import Gateway
@@ -19,6 +19,7 @@ from streams.events.records import MAX_BODY, Ack, Bind, Message, Unbind
 from streams.faults.evidence import Evidence, Logged, Row, TablePartition
 from streams.faults.scene import Scene
 from streams.fold import BadRecord, Record
+from streams.folds.delivery import unpack
 from streams.folds.views import split_row_key
 from streams.partitioner import partition_of
 from streams.settings import TABLES, Settings
@@ -85,13 +86,20 @@ async def gather(scene: Scene) -> Evidence:
                 async for page in pages(gateway, table, number):
                     rows += page.rows
                 evidence.tables.live[table, number] = rows
+                shared = {
+                    name.detail: value
+                    for key, value in rows
+                    if (name := split_row_key(table, key)).kind == "shared message"
+                }
                 for row in rows:
-                    _take(evidence, table, *row)
+                    _take(evidence, table, *row, shared)
     await asyncio.to_thread(_rebuild, scene.settings, evidence)
     return evidence
 
 
-def _take(evidence: Evidence, table: str, key: bytes, value: bytes) -> None:
+def _take(
+    evidence: Evidence, table: str, key: bytes, value: bytes, shared: Mapping[str | int, bytes]
+) -> None:
     row = split_row_key(table, key)
     tables = evidence.tables
     match row.kind:
@@ -102,7 +110,9 @@ def _take(evidence: Evidence, table: str, key: bytes, value: bytes) -> None:
         case "session":
             tables.sessions[row.owner] = value.decode()
         case "delivery":
-            message = decode(value)
+            content = unpack(value)
+            named = int.from_bytes(content.shared, "big")
+            message = decode(shared[named] if content.shared else content.message)
             assert isinstance(message, Message)
             delivery = Delivery(int(row.detail), message.group, message.id)
             tables.inboxes.setdefault(row.owner, []).append(delivery)

@@ -43,6 +43,10 @@ class Plan:
     direct_messages: float = 5.0
     sessions: float = 3.0
     body_bytes: int = 60
+    crowd: int = 0
+    """Queues that are bound to the first group besides, and that nobody reads."""
+    late: float = 0.05
+    """Share of the direct changes that are a Bind within a session, which may be over."""
 
 
 class Load:
@@ -68,6 +72,9 @@ class Load:
         for number in range(plan.queues):
             for group in self._rng.sample(range(plan.groups), plan.groups_per_queue):
                 self._direct.change("Bind", f"g{group}", f"q{number}")
+        for number in range(plan.crowd):
+            while not self._direct.change("Bind", "g0", f"c{number}"):
+                await asyncio.to_thread(self._direct.flush)
         await asyncio.to_thread(self._direct.flush)
         each: list[tuple[float, int, Callable[[], Awaitable[None]]]] = [
             (plan.posts, 6, self._post),
@@ -103,6 +110,10 @@ class Load:
         for task in self._tasks:
             if task.done() and not task.cancelled():
                 task.result()
+
+    async def until_confirmed(self, method: str, target: str, body: object = None) -> bool:
+        """Do one thing more, as all clients do; return whether it was confirmed."""
+        return await self._until_known(lambda: self._client.ask(method, target, body))
 
     async def cancel(self) -> None:
         """End everything at once."""
@@ -174,14 +185,17 @@ class Load:
 
     async def _session(self) -> None:
         """Open a session, or close one; it may take over from one that is still open."""
-        queue = f"s{self._rng.randrange(max(4, self.plan.queues // 8))}"
-        session = f"session{self._rng.randrange(3)}"
+        queue, session = self._session_of_a_queue()
         target = path("v1", "queues", queue, "sessions", session)
         if self._rng.random() < 0.6:
             groups = [self._group() for _ in range(self._rng.randrange(1, 5))]
             await self._until_known(lambda: self._client.ask("PUT", target, {"groups": groups}))
         else:
             await self._until_known(lambda: self._client.ask("DELETE", target))
+
+    def _session_of_a_queue(self) -> tuple[str, str]:
+        queue = f"s{self._rng.randrange(max(4, self.plan.queues // 8))}"
+        return queue, f"session{self._rng.randrange(3)}"
 
     async def _until_known(self, once: Callable[[], Awaitable[Answer]]) -> bool:
         """Repeat until it is confirmed or refused; return whether it was confirmed."""
@@ -220,6 +234,9 @@ class Load:
             owed += self.plan.direct_changes * pause
             while owed >= 1 and self._sending:
                 owed -= 1
+                if self._rng.random() < self.plan.late:
+                    self._direct.change("Bind", self._group(), *self._session_of_a_queue())
+                    continue
                 kind = "Bind" if self._rng.random() < 0.5 else "Unbind"
                 if not self._direct.change(kind, self._group(), self._queue()):
                     break

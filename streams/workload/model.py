@@ -44,6 +44,7 @@ class Model:
         self.deliveries = 0
         self._members_at_start = members_at_start
         self._bindings: dict[str, dict[str, str | None]] = {}
+        self._covered: dict[tuple[str, str], list[str]] = {}
         self._seen: dict[tuple[str, str], int] = {}
         self._now: dict[int, int] = defaultdict(int)
         self._asked: dict[tuple[int, int], tuple[int, int]] = {}
@@ -94,17 +95,39 @@ class Model:
         return False
 
     def _bind(self, event: Bind) -> None:
-        members = self._members(event.group)
-        if event.replaces is not None and members.get(event.queue) != event.replaces:
-            return
-        # A permanent binding stays permanent; otherwise the latest bind decides.
-        if event.queue not in members or members[event.queue] is not None:
+        """Bind: the latest decides, but a permanent binding stays permanent.
+
+        A client may bind within a session that is over; until that is undone, the session
+        that was bound before is covered.  What the system asks for covers nothing.
+        """
+        members, binding = self._members(event.group), (event.group, event.queue)
+        present, held = event.queue in members, members.get(event.queue)
+        if event.replaces is not None and (not present or held != event.replaces):
+            self._uncover(binding, event.replaces)
+        elif not present:
             members[event.queue] = event.session
+        elif held is not None:
+            members[event.queue] = event.session
+            self._uncover(binding, event.session)
+            if event.session not in (None, held) and not (event.origin or event.replaces):
+                self._covered.setdefault(binding, []).append(held)
 
     def _unbind(self, event: Unbind) -> None:
-        members = self._members(event.group)
-        if event.session is None or members.get(event.queue) == event.session:
+        members, binding = self._members(event.group), (event.group, event.queue)
+        if event.session is not None and members.get(event.queue) != event.session:
+            self._uncover(binding, event.session)
+        elif event.session is not None and self._covered.get(binding):
+            members[event.queue] = self._covered[binding].pop()
+        else:
             members.pop(event.queue, None)
+            self._uncover(binding, None)
+
+    def _uncover(self, binding: tuple[str, str], session: str | None) -> None:
+        """Forget that a session is covered; None: that any is."""
+        if session is None:
+            self._covered.pop(binding, None)
+        elif session in self._covered.get(binding, ()):
+            self._covered[binding].remove(session)
 
     def _publish(self, partition: int, timestamp: int, message: Message) -> None:
         now = self._now[partition] = max(self._now[partition], timestamp)

@@ -131,6 +131,11 @@ def _both_sides_wrong(evidence: Evidence) -> None:
     evidence.tables.bindings.clear()
 
 
+def _bound_in_a_session_that_is_over(evidence: Evidence) -> None:
+    evidence.log[0] = Logged(0, 0, 1000, Bind("g", "a", "s"))
+    evidence.tables.members["g", "a"] = evidence.tables.bindings["g", "a"] = "s"
+
+
 def _log_leads_elsewhere(evidence: Evidence) -> None:
     evidence.tables.refolded["members", 0][1] = (b"dg\0m1", b"87654321")
 
@@ -199,6 +204,7 @@ def _never_at_rest(evidence: Evidence) -> None:
         (_bound_on_one_side_only, checker.NOT_INVERSE),
         (_other_session_on_one_side, checker.NOT_INVERSE),
         (_both_sides_wrong, checker.NOT_INVERSE),
+        (_bound_in_a_session_that_is_over, checker.OVER),
         (_log_leads_elsewhere, checker.NOT_REBUILT),
         (_changelog_lacks_a_row, checker.NOT_REBUILT),
         (_changelog_has_a_row_too_many, checker.NOT_REBUILT),

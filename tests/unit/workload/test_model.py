@@ -69,6 +69,9 @@ def test_the_same_message_again_is_no_message() -> None:
         ([Bind("g", "q"), Unbind("g", "q", "a")], None),
         ([Bind("g", "q", "a"), Bind("g", "q", "b", replaces="a")], "b"),
         ([Bind("g", "q", "c"), Bind("g", "q", "b", replaces="a")], "c"),
+        ([Bind("g", "q", "a"), Bind("g", "q", "b"), Unbind("g", "q", "b")], "a"),
+        ([Bind("g", "q", "a"), Bind("g", "q", "b"), Bind("g", "q", "a")], "a"),
+        ([Bind("g", "q", "a"), Bind("g", "q", "b"), Unbind("g", "q", "a")], "b"),
         ([Bind("g", "q"), Bind("g", "q", "b", replaces="a")], None),
     ],
 )
