@@ -14,8 +14,9 @@ from streams.events.codec import join_ids
 
 LARGEST: Final = 1000
 """A group with more members is read from the rows each time."""
-MEMBERS_KEPT: Final = 10_000
-"""Of all groups together that one partition keeps; beyond, the longest unused go first."""
+MEMBERS_KEPT: Final = 12_000
+"""Of all groups together that one partition keeps, each group counted as one more: nobody may
+be in it. Beyond, the longest unused go first."""
 
 
 class Fan:
@@ -84,7 +85,7 @@ class Fans:
 
     def __init__(self) -> None:
         self._fans: dict[bytes, Fan] = {}
-        self._members = 0
+        self._weight = 0
 
     def get(self, group: bytes) -> Fan | None:
         """Return a group's fan, if it is known."""
@@ -96,22 +97,24 @@ class Fans:
     def keep(self, group: bytes, fan: Fan) -> None:
         """Keep the fan of a group that was not known."""
         self._fans[group] = fan
-        self._members += fan.size
-        while self._members > MEMBERS_KEPT:
-            oldest = next(iter(self._fans))
-            self._members -= self._fans.pop(oldest).size
+        self._weight += fan.size + 1
+        while self._weight > MEMBERS_KEPT:
+            self._drop(next(iter(self._fans)))
 
     def add(self, group: bytes, target: int, queue: bytes) -> None:
         """Take note of a new member."""
         fan = self._fans.get(group)
         if fan is not None and fan.add(target, queue):
-            self._members += 1
+            self._weight += 1
             if fan.size > LARGEST:
-                self._members -= self._fans.pop(group).size
+                self._drop(group)
 
     def remove(self, group: bytes, target: int, queue: bytes) -> None:
         """Take note that a member has gone."""
         fan = self._fans.get(group)
         if fan is not None:
             fan.remove(target, queue)
-            self._members -= 1
+            self._weight -= 1
+
+    def _drop(self, group: bytes) -> None:
+        self._weight -= self._fans.pop(group).size + 1

@@ -50,15 +50,24 @@ def test_fans_are_bounded_by_their_members() -> None:
     # Given fans of nearly as many members as may be kept, the first of them used last
     kept = Fans()
     size = fans.LARGEST
-    groups = [b"g%d" % number for number in range(fans.MEMBERS_KEPT // size)]
+    groups = [b"g%d" % number for number in range(fans.MEMBERS_KEPT // (size + 1))]
     for group in groups:
         kept.keep(group, Fan((0, b"%05d" % number) for number in range(size)))
     assert kept.get(groups[0]) is not None
     # When there is one more
-    kept.keep(b"new", Fan([(0, b"q")]))
+    left = fans.MEMBERS_KEPT - len(groups) * (size + 1)
+    kept.keep(b"new", Fan((0, b"%05d" % number) for number in range(left)))
     # Then the one that was not used for longest has gone
     assert kept.get(groups[1]) is None
     assert all(kept.get(group) for group in [b"new", groups[0], *groups[2:]])
     # And a group that grows large is none of them
     kept.add(groups[0], 0, b"one more")
     assert kept.get(groups[0]) is None
+
+
+def test_groups_that_nobody_is_in_are_bounded_too() -> None:
+    kept = Fans()
+    for number in range(fans.MEMBERS_KEPT + 1):
+        kept.keep(b"presence:%d" % number, Fan([]))
+    assert kept.get(b"presence:0") is None
+    assert kept.get(b"presence:1") is not None
