@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, cast
@@ -65,6 +66,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 raise RebalanceInProgressError("offsets are committed when it is over")
             await commit(assignment, offsets)
 
+        # aiokafka leaves the group, and does not join again, when nobody has polled it for
+        # Faust's `broker_max_poll_interval` (1,000 s).  Nobody ever does where the engine reads
+        # all topics; whether the engine makes progress is watched by `streams.engine.watchdog`.
+        coordinator._max_poll_interval = math.inf
         coordinator._do_heartbeat = noted
         coordinator._do_commit_offsets = held_back
 
