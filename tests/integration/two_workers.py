@@ -20,6 +20,8 @@ from streams.partitioner import partition_of
 
 PARTITIONS = 4
 START_SECONDS = 60.0
+IMPATIENT = {"BROKER_MAX_POLL_INTERVAL": "1"}
+"""What a worker meets only after 1,000 s: aiokafka has not been polled for Faust's longest time."""
 
 
 @contextmanager
@@ -30,6 +32,7 @@ def two_workers(kafka: EmbeddedKafka, data: Path, namespace: str, port: int) -> 
         "STREAMS_NAMESPACE": namespace,
         "STREAMS_PARTITIONS": str(PARTITIONS),
         "STREAMS_SESSION_TIMEOUT_SECONDS": "6",
+        **IMPATIENT,
     }
     with workers(2, data, "127.0.0.1", free_ports("127.0.0.1", port, 2), settings) as started:
         yield started

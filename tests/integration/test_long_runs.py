@@ -1,0 +1,34 @@
+"""What a worker meets only when it has run for long, brought forward by settings."""
+
+from __future__ import annotations
+
+import time
+import urllib.request
+from pathlib import Path
+
+from two_workers import IMPATIENT, wait_until_ready
+
+from streams.broker.embedded import EmbeddedKafka
+from streams.commands.processes import free_ports, workers
+
+HEARTBEATS_SECONDS = 4.0
+"""A heartbeat a second: with one of them a consumer that is not polled would leave."""
+
+
+def test_a_worker_stays_in_its_group_without_a_poll(kafka: EmbeddedKafka, tmp_path: Path) -> None:
+    # Given a worker whose aiokafka consumer nobody polls, and which may not be idle for long
+    environment = {
+        "STREAMS_BROKERS": kafka.brokers,
+        "STREAMS_NAMESPACE": "long-runs",
+        "STREAMS_PARTITIONS": "2",
+        **IMPATIENT,
+    }
+    ports = free_ports("127.0.0.1", 17966, 1)
+    with workers(1, tmp_path, "127.0.0.1", ports, environment) as running:
+        wait_until_ready(running)
+        # When that time has passed, some heartbeats long
+        end = time.monotonic() + HEARTBEATS_SECONDS
+        while time.monotonic() < end:
+            # Then it answers all the while
+            urllib.request.urlopen(f"{running.urls[0]}/readyz", timeout=30).close()
+            time.sleep(0.1)
