@@ -97,6 +97,7 @@ class ChangelogWriter:
                 "queue.buffering.max.messages": 50_000,
                 "queue.buffering.max.kbytes": 32_768,
                 "batch.size": 262_144,
+                "message.max.bytes": 2_097_152,  # a row may hold a message of 1 MiB
                 "statistics.interval.ms": 0,
                 "log.connection.close": False,
             },
@@ -263,6 +264,7 @@ class ChangelogReader:
         rows: list[tuple[bytes, bytes | None]] = []
         next_offset = self._database.next_offset
         at_end = False
+        written_at = self._database.written_at
         for message in messages:
             error = message.error()
             if error is not None:
@@ -279,8 +281,12 @@ class ChangelogReader:
             if key is not None:
                 rows.append((key, message.value()))
             next_offset = message.offset() + 1
+            written_at = message.timestamp()[1]
         if rows or next_offset != self._database.next_offset:
-            self._database.write(rows, next_offset, int(time.time() * 1000), self._topic_id)
+            # What was read is as old as its last record, unless nothing comes after that.
+            now = int(time.time() * 1000)
+            when = now if at_end else min(now, written_at)
+            self._database.write(rows, next_offset, when, self._topic_id)
         return len(rows), at_end
 
     def close(self) -> None:

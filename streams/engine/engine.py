@@ -47,6 +47,8 @@ T = TypeVar("T")
 
 DEAD_LETTER_BYTES = 1 << 20
 """A dead letter carries at most this much of the record's value."""
+DEAD_LETTER_KEY_BYTES = 64 << 10
+"""And of its key, which Kafka bounds only after compression."""
 
 STUCK_SECONDS = 75.0
 """Who owes something and has not moved for so long is stuck; longer than a rebalance may take."""
@@ -140,6 +142,8 @@ class Engine(Service):
         settings = self.settings
         self.resources = Resources(settings.cache_bytes, settings.write_buffer_bytes)
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="engine")
+        # Restores take minutes: checkpoints of other partitions must not wait for their threads.
+        self._restores = ThreadPoolExecutor(max_workers=8, thread_name_prefix="restore")
         self._control = Consumer(
             {
                 **self.client,
@@ -163,7 +167,9 @@ class Engine(Service):
             settings.chunk_records,
             settings.chunk_bytes,
         )
-        self.standby = StandbyFollower(self.client, self.app_id, self.resources, self.topic_id)
+        self.standby = StandbyFollower(
+            self.client, self.app_id, self.resources, self.topic_id, self.tombstone_ms
+        )
         self.watchdog = Watchdog(self._duties, self._kafka_is_whole, self.stuck_seconds)
         await self.add_runtime_dependency(self.watchdog)
 
@@ -197,6 +203,7 @@ class Engine(Service):
         if hasattr(self, "_control"):
             await self.blocking(self._control.close)
             self._threads.shutdown(wait=False)
+            self._restores.shutdown(wait=False)
 
     @property
     def _consumer(self) -> GroupConsumer:
@@ -424,6 +431,10 @@ class Engine(Service):
         """Run a blocking call in a worker thread."""
         return await self.loop.run_in_executor(self._threads, call, *args)
 
+    async def restoring(self, call: Callable[..., T], *args: Any) -> T:
+        """Run a call that may block for minutes, in its turn: few at a time."""
+        return await self.loop.run_in_executor(self._restores, call, *args)
+
     def topic_id(self, topic: str) -> bytes:
         """16 bytes that name this incarnation of a topic; for any thread."""
         return self._topic_ids[topic]
@@ -509,8 +520,9 @@ class Engine(Service):
         partitions = list(self.partitions.values())
         self._progress = {p: self._progress.get(p) or Progress() for p in partitions}
         duties: dict[Hashable, Duty] = {}
+        restored = sum(partition.restored_to for partition in partitions)
         for partition, progress in self._progress.items():
-            duties |= progress.duties(partition)
+            duties |= progress.duties(partition, restored)
         heartbeat = self._consumer.last_heartbeat
         duties["group membership"] = Duty(True, heartbeat, "no heartbeat was accepted")
         duties["source reader"] = Duty(True, self.source.turns, "its thread hangs")
@@ -569,8 +581,12 @@ class Engine(Service):
         if value is not None and len(value) > DEAD_LETTER_BYTES:
             headers.append(("truncated", str(len(value)).encode()))
             value = value[:DEAD_LETTER_BYTES]
+        key = record.key
+        if key is not None and len(key) > DEAD_LETTER_KEY_BYTES:
+            headers.append(("key-truncated", str(len(key)).encode()))
+            key = key[:DEAD_LETTER_KEY_BYTES]
         await self.outputs.send_with(
-            self.settings.dead_letters, record.partition, record.key, value, headers, ledger
+            self.settings.dead_letters, record.partition, key, value, headers, ledger
         )
 
     def after_checkpoint(self, checkpoint: Checkpoint) -> None:

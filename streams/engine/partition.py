@@ -98,6 +98,8 @@ class Partition:
         """The source offset of the last checkpoint."""
         self.folding = False
         """Whether a chunk is half folded, so that rows are ahead of `position`."""
+        self.queued = False
+        """Whether it waits for its turn to be opened, while others are."""
         self.restored_rows = 0
         self.restored_to = 0
         """The changelog offset that the database has been brought to, by whatever way."""
@@ -307,7 +309,8 @@ class Partition:
             _, late = await asyncio.wait([self._task], timeout=timeout)
             if late:
                 self._final_checkpoint = False
-                self._task.cancel()
+                if not self._releasing:  # what closes the database must not end half way
+                    self._task.cancel()
                 await asyncio.wait([self._task])
             self._task = None
         self.state = State.CLOSED
@@ -383,10 +386,10 @@ class Partition:
             self._stopped,
             context.turn,
         )
-        await context.blocking(self._writer.open)
-        await context.blocking(self._open_database)
+        self.queued = True
+        await context.restoring(self._begin_opening, self._writer)
         self.state = State.RESTORING
-        await context.blocking(self._restore)
+        await context.restoring(self._restore)
         database = self._database
         assert database is not None
         marker = await context.blocking(database.get, MARKER)
@@ -404,6 +407,12 @@ class Partition:
         self._checkpoint_due = context.loop.time() + context.checkpoint_seconds * (0.5 + phase)
         self._reread()
         self._moved()
+
+    def _begin_opening(self, writer: ChangelogWriter) -> None:
+        """Fence the former writer and open the database; runs in a thread, in its turn."""
+        self.queued = False
+        writer.open()
+        self._open_database()
 
     def _open_database(self) -> None:
         context = self._context
@@ -464,11 +473,12 @@ class Partition:
             context.topic_id(self.changelog_topic),
         )
         try:
-            at_end = False
-            while not at_end and database.next_offset + 1 < end:
+            # An end of the log that the reader comes to before that is not the end: a broker
+            # that has just become the leader may not know yet how far the log goes.
+            while database.next_offset + 1 < end:
                 if self._closing:
                     raise Stopped
-                count, at_end = reader.read(0.2)
+                count, _ = reader.read(0.2)
                 self.restored_rows += count
                 self.restored_to = database.next_offset
         finally:
@@ -670,6 +680,8 @@ class Partition:
         self._checkpoint_due = context.loop.time() + context.checkpoint_seconds
         self._checkpoint_now = checkpoint
         self._checkpoint = context.loop.create_task(self._checkpointed(checkpoint))
+        # One that failed must be looked at, even if there is nothing else to do.
+        self._checkpoint.add_done_callback(lambda _: self._woken.set())
 
     async def _checkpointed(self, checkpoint: Checkpoint) -> None:
         self._changelog_end = await checkpoint.run()
@@ -680,7 +692,6 @@ class Partition:
         self.checkpoints += 1
         self._context.after_checkpoint(checkpoint)
         await self._context.blocking(checkpoint.dispose)
-        self._woken.set()
 
     def _collect_checkpoint(self) -> None:
         """Raise what the last checkpoint failed with, once it has ended."""
@@ -707,12 +718,12 @@ class Partition:
     async def _release(self) -> None:
         """Close everything of this incarnation; whatever was not committed is dropped."""
         context = self._context
+        self._releasing = True
         context.source.unassign((self.source_topic, self.number))
         self._epoch = 0
         for chunk in self._chunks:
             context.source.done(chunk)
         self._chunks.clear()
-        self._releasing = True
         if self._checkpoint is not None:
             # A thread of it may hold the database: it sees that it should stop, and ends.
             if self._checkpoint_now is not None and not self._checkpoint_now.writing:

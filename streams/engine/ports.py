@@ -55,6 +55,10 @@ class Context(Protocol):
         """Run a blocking call in a worker thread."""
         ...
 
+    async def restoring(self, call: Callable[..., T], *args: Any) -> T:
+        """Run a call that may block for minutes, in its turn: few at a time."""
+        ...
+
     def topic_id(self, topic: str) -> bytes:
         """16 bytes that name this incarnation of a topic."""
         ...

@@ -283,12 +283,15 @@ class SourceReader:
 
     def _unassign(self, source: Source) -> None:
         self._drop(source)
+        self._ends.pop(source, None)
 
     def _drop(self, source: Source) -> None:
-        self._ends.pop(source, None)
+        if source in self._paused:
+            # librdkafka keeps a pause over `unassign` and `assign`: it would never be read again.
+            self._paused.discard(source)
+            self._consumer.resume([TopicPartition(*source)])
         if self._expected.pop(source, None) is not None:
             self._consumer.incremental_unassign([TopicPartition(*source)])
-        self._paused.discard(source)
         self._epochs.pop(source, None)
         self._backlog.pop(source, None)
 

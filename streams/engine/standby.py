@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from streams.engine.clients import logger as kafka_logger
 from streams.engine.database import Damaged, Database, Resources, UnknownFormat, wipe
@@ -40,7 +40,9 @@ class StandbyFollower:
         group: str,
         resources: Resources,
         topic_id: Callable[[str], bytes],
+        tombstone_ms: int,
     ) -> None:
+        self._tombstone_ms = tombstone_ms
         self._client = client
         self._group = group
         self._resources = resources
@@ -140,7 +142,10 @@ class StandbyFollower:
             logger.warning("standby: %s: rebuilding from the changelog", exc)
             wipe(path)
             database = Database(path, self._resources)
-        if database.next_offset > 0 and database.topic_id != topic_id:
+        # From behind the tombstones on, deleted rows would stay for ever.
+        age = time.time() * 1000 - database.written_at
+        known = database.topic_id == topic_id and age <= self._tombstone_ms
+        if database.next_offset > 0 and not known:
             database.close()
             wipe(path)
             database = Database(path, self._resources)
@@ -156,12 +161,18 @@ class StandbyFollower:
             if now >= due:
                 self._follow(followed, path)
 
-    def _write(self, followed: Followed, rows: list[tuple[bytes, bytes | None]], end: int) -> None:
+    def _write(
+        self,
+        followed: Followed,
+        rows: list[tuple[bytes, bytes | None]],
+        end: int,
+        written_at: int,
+    ) -> None:
         database = self._databases.get(followed)
         if database is None:
             return
         try:
-            database.write(rows, end, int(time.time() * 1000), self._topic_id(followed[0]))
+            database.write(rows, end, written_at, self._topic_id(followed[0]))
         except Unavailable as exc:
             path = database.path
             self._release(followed)
@@ -186,7 +197,7 @@ class StandbyFollower:
         if first is None:
             return
         batches: dict[Followed, list[tuple[bytes, bytes | None]]] = {}
-        ends: dict[Followed, int] = {}
+        ends: dict[Followed, tuple[int, int]] = {}
         messages: list[Any] = [first, *self._consumer.consume(self.BATCH, 0)]
         for message in messages:
             error = message.error()
@@ -198,6 +209,17 @@ class StandbyFollower:
             key = message.key()
             if key is not None:
                 batches.setdefault(followed, []).append((key, message.value()))
-            ends[followed] = message.offset() + 1
+            ends[followed] = message.offset() + 1, message.timestamp()[1]
         for followed, rows in batches.items():
-            self._write(followed, rows, ends[followed])
+            end, written_at = ends[followed]
+            self._write(followed, rows, end, self._as_of(followed, end, written_at))
+
+    def _as_of(self, followed: Followed, end: int, written_at: int) -> int:
+        """Say of what time rows are that were read up to `end`: now, if nothing comes after."""
+        now = int(time.time() * 1000)
+        try:
+            _, high = self._consumer.get_watermark_offsets(TopicPartition(*followed), cached=True)
+        except KafkaException:
+            high = end
+        # One more is the commit of the last transaction.
+        return now if end + 1 >= high else min(now, written_at)

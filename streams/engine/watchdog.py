@@ -92,8 +92,12 @@ class Progress:
         self._saved = 0
         self._failures = 0
 
-    def duties(self, partition: Partition) -> dict[Hashable, Duty]:
-        """Say what the partition owes, and how far it is: folding, and saving."""
+    def duties(self, partition: Partition, restored: int) -> dict[Hashable, Duty]:
+        """Say what the partition owes, and how far it is: folding, and saving.
+
+        One that waits for its turn to be opened goes forward as the others do: `restored` is
+        how far all partitions of the worker together have been brought back.
+        """
         name = f"{partition.table}/{partition.number}"
         folded = (
             max(self._folded[0], partition.position),
@@ -103,7 +107,9 @@ class Progress:
             self._folded, self._failures = folded, partition.failures
         self._saved = max(self._saved, partition.checkpointed)
         # Within a chunk that takes long, what it has written so far counts.
-        inside = partition.unfinished if partition.failures == self._failures else None
+        inside: Hashable = partition.unfinished if partition.failures == self._failures else None
+        if partition.queued:
+            inside = restored
         ready = partition.state is State.READY
         lag, unsaved = partition.source_end - partition.position, folded[0] - self._saved
         how = f"it is {partition.state}, failed {partition.failures} times"

@@ -75,6 +75,8 @@ def _poison(settings: Settings) -> list[Poison]:
     ]
     for topic, key, event in events:
         add(topic, key, encode(event))
+    # Few bytes on the way to Kafka, which bounds what is compressed.
+    add(groups, bytes(3 << 20), good)
     add(groups, group, good, away=1)
     add(queues, queue, encode(Ack("q0", 1)), away=1)
     return made
@@ -100,7 +102,12 @@ async def poison(scene: Scene) -> None:
     """Each goes to the dead letters, and no worker stops."""
     ends = [len(worker.exit_codes) for worker in scene.workers]
     producer = Producer(
-        {**scene.settings.librdkafka(), "message.max.bytes": 2_097_152, "log_level": 0}
+        {
+            **scene.settings.librdkafka(),
+            "message.max.bytes": 4 << 20,
+            "compression.type": "lz4",
+            "log_level": 0,
+        }
     )
     rounds = 3
     for _ in range(rounds):

@@ -24,6 +24,7 @@ from streams.engine.changelog import (
     unpack_marker,
 )
 from streams.engine.database import Database, Resources
+from streams.events.records import MAX_MESSAGE
 from streams.settings import Settings
 from streams.topics import ensure_topics
 
@@ -189,6 +190,42 @@ def test_a_checkpoint_that_died_half_way_is_not_seen(
         MARKER: pack_marker(11),
     }
     heir.close()
+
+
+def test_a_row_may_hold_the_largest_message(
+    writer: Callable[[], ChangelogWriter], restore: Restore
+) -> None:
+    row = os.urandom(MAX_MESSAGE + 1000)
+    writer().append(checkpoint(1, a=row))
+    assert restore("large")[b"a"] == row
+
+
+def test_a_database_is_as_old_as_what_it_has_read(
+    settings: Settings, topic: str, writer: Callable[[], ChangelogWriter], tmp_path: Path
+) -> None:
+    # Given a changelog, the first part of it older than the rest
+    first = writer()
+    first.append(checkpoint(1, a=b"1"))
+    between = time.time() * 1000
+    first.append(checkpoint(2, **{f"k{number}": b"2" for number in range(10)}))
+    # When a reader stops in between, Then its database says so
+    database = Database(tmp_path / "old", Resources(8 << 20, 8 << 20))
+    reader = ChangelogReader(topic, 0, settings.librdkafka(), database, TOPIC_ID)
+    try:
+        reader.BATCH = 1
+        while not reader.read(5.0)[0]:
+            pass
+        assert 0 < database.written_at <= between
+        # And when it has read all there is, it is of now
+        reader.BATCH = 100
+        read_all = time.time() * 1000
+        at_end = False
+        while not at_end:
+            _, at_end = reader.read(5.0)
+        assert database.written_at >= read_all - 1
+    finally:
+        reader.close()
+        database.close()
 
 
 def test_a_blocking_writer_can_be_stopped(settings: Settings, topic: str) -> None:

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
+import pytest
+
 from streams.engine.partition import State
 from streams.engine.watchdog import EXIT_CODE, Duty, Patience, Progress
 
@@ -68,11 +70,12 @@ class FakePartition:
     failures: int = 0
     unfinished: tuple[int, int] = (0, 0)
     saving: bool = False
+    queued: bool = False
 
 
-def duties(progress: Progress, partition: FakePartition) -> tuple[Duty, Duty]:
+def duties(progress: Progress, partition: FakePartition, restored: int = 0) -> tuple[Duty, Duty]:
     """What it owes: folding, and a checkpoint."""
-    both = progress.duties(partition)  # type: ignore[arg-type]
+    both = progress.duties(partition, restored)  # type: ignore[arg-type]
     assert list(both) == ["folding of members/0", "checkpoint of members/0"]
     folding, saving = both.values()
     return folding, saving
@@ -104,6 +107,15 @@ def test_a_long_chunk_is_progress() -> None:
     first, _ = duties(progress, FakePartition(source_end=11, unfinished=(1, 0)))
     second, _ = duties(progress, FakePartition(source_end=11, unfinished=(2, 0)))
     assert first.mark != second.mark
+
+
+@pytest.mark.parametrize("queued", [False, True])
+def test_waiting_for_its_turn_it_goes_forward_as_the_others_do(queued: bool) -> None:
+    progress = Progress()
+    partition = FakePartition(state=State.OPENING, queued=queued)
+    first, _ = duties(progress, partition, restored=1)
+    second, _ = duties(progress, partition, restored=2)
+    assert (first.mark != second.mark) == queued
 
 
 def test_failing_at_the_same_place_again_and_again_is_no_progress() -> None:
