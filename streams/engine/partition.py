@@ -609,6 +609,12 @@ class Partition:
                 await self._dead_letter(record, f"internal error: {type(exc).__name__}: {exc}")
             if ready:
                 await self._send(fold)
+            if len(fold.work) > MOST_WORK:  # each may hold a copy of rows
+                fold.flush()  # what was packed before goes first
+                await self._send(fold)
+                while len(fold.work) > MOST_WORK:
+                    await self._do_work(fold)
+                    await self._breathe()
             count += 1
             if not count % RECORDS_PER_LOOK:
                 await self._breathe()

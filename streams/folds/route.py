@@ -9,8 +9,8 @@ bucket                suffix                     value
                                                  queue-events; then its session, empty for a
                                                  permanent binding
 ``u``                 group; NUL; queue          sessions, each with a NUL after it, whose
-                                                 binding a client's Bind within another
-                                                 session has covered, the latest last
+                                                 binding a Bind within another session has
+                                                 covered, the latest last
 ``d`` group           message id                 8 bytes: log time of the message
 ``x``                 8 bytes: log time; group;  empty: in the order of time what is to be
                       NUL; message id            forgotten in ``d``
@@ -24,12 +24,11 @@ bucket                suffix                     value
 
 Each is read in a time that does not depend on the size of any group.
 
-A client may be late: its Bind can be within a session that another has followed.  Only the
-deliver fold knows, and it asks for the Unbind.  Until then the binding of the open session
-is covered, not lost: the Unbind uncovers it, in one step, so that the queue is never out of
-the group.  What is uncovered is told to the deliver fold as bound, which answers that, too,
-if its session is over.  Where deliver itself asks for a Bind, the session before is over,
-and nothing is covered.
+A Bind may be late: within a session that another has followed by now.  Only the deliver fold
+knows, and it asks for the Unbind.  Until then the binding of the session before is covered,
+not lost: the Unbind uncovers it, in one step, so that the queue is never out of the group.
+What is uncovered is told to the deliver fold as bound, which answers that, too, if its
+session is over.
 
 A message to a large group is work for later, step by step, while other records are folded:
 the receivers are those of its moment, since a scan sees the rows as they were.  What comes
@@ -112,7 +111,7 @@ class Route:
         # What the short cut needs of each group: its bucket, how its Binds and Unbinds begin.
         self._known: dict[bytes | None, _Known] = {}
         self._rows_of = [_partition.pack(number) for number in range(partitions)]
-        self._any_covered: bool | None = None  # None: not looked yet
+        self._covered: int | None = None  # bindings that are; None: not counted yet
         self._oldest = 0  # no message id that is remembered is older than this log time
 
     def apply(self, record: Record) -> Iterator[None] | None:
@@ -126,7 +125,7 @@ class Route:
                 if plain is not None:
                     queue, session, origin = plain
                     if origin is None or self._is_new(origin):
-                        self._bind(offset, bucket, queue, session, None, origin is not None)
+                        self._bind(offset, bucket, queue, session, None)
                     return None
             elif value.startswith(unbind):
                 plain = read_rest(value, len(unbind), False)
@@ -167,8 +166,7 @@ class Route:
             within = (session or "").encode()
             if name == "Bind":
                 old = None if replaces is None else replaces.encode()
-                asked = origin is not None or old is not None
-                self._bind(record.offset, bucket, queue.encode(), within, old, asked)
+                self._bind(record.offset, bucket, queue.encode(), within, old)
             else:
                 self._unbind(record.offset, bucket, queue.encode(), within)
 
@@ -190,13 +188,7 @@ class Route:
         return known
 
     def _bind(
-        self,
-        offset: int,
-        bucket: bytes,
-        queue: bytes,
-        session: bytes,
-        replaces: bytes | None,
-        asked: bool,
+        self, offset: int, bucket: bytes, queue: bytes, session: bytes, replaces: bytes | None
     ) -> None:
         row = self._rows.get(bucket, queue)
         if replaces is not None and (row is None or row[2:] != replaces):
@@ -210,8 +202,8 @@ class Route:
             if held == session or not held:
                 return  # nothing new, or permanent already
             target = row[0] << 8 | row[1]
-            if not asked or self._has_covered:
-                self._cover(bucket, queue, b"" if asked else held, session)
+            if replaces is None or self._has_covered:
+                self._cover(bucket, queue, b"" if replaces is not None else held, session)
         self._rows.put(bucket, queue, self._rows_of[target] + session)
         group = bucket[1:]
         self._packer.change(target, offset, BOUND, group, queue, session)
@@ -243,17 +235,16 @@ class Route:
 
     @property
     def _has_covered(self) -> bool:
-        """Whether any binding may be covered: a look for those of one is seldom needed."""
-        if self._any_covered is None:
-            self._any_covered = any(True for _ in self._rows.scan(_COVERED))
-        return self._any_covered
+        """Whether any binding is covered: a look for that of one is seldom needed."""
+        if self._covered is None:
+            self._covered = sum(1 for _ in self._rows.scan(_COVERED))
+        return self._covered > 0
 
     def _cover(self, bucket: bytes, queue: bytes, held: bytes, session: bytes) -> None:
         """Put a session over what a binding is held by; without one, over what is covered."""
         below = [s for s in self._sessions_below(bucket, queue) if s not in (held, session)]
         if held:
             below.append(held)
-            self._any_covered = True
         self._keep_below(bucket, queue, below[-_MOST_COVERED:] if session else [])
 
     def _uncover(self, bucket: bytes, queue: bytes, session: bytes) -> None:
@@ -263,14 +254,19 @@ class Route:
             self._keep_below(bucket, queue, [s for s in below if s != session])
 
     def _sessions_below(self, bucket: bytes, queue: bytes) -> list[bytes]:
+        if not self._has_covered:
+            return []
         row = self._rows.get(_COVERED, bucket[1:] + b"\0" + queue)
         return [] if row is None else split_ids(row)
 
     def _keep_below(self, bucket: bytes, queue: bytes, sessions: list[bytes]) -> None:
         suffix = bucket[1:] + b"\0" + queue
+        known = self._has_covered and self._rows.get(_COVERED, suffix) is not None
+        assert self._covered is not None
+        self._covered += bool(sessions) - known
         if sessions:
             self._rows.put(_COVERED, suffix, join_ids(sessions))
-        elif self._rows.get(_COVERED, suffix) is not None:
+        elif known:
             self._rows.delete(_COVERED, suffix)
 
     def _check_key(self, record: Record, group: bytes) -> None:

@@ -72,8 +72,8 @@ class Sessions:
     ) -> Iterator[None]:
         """Let the session take over; a group that both sessions bind is never left.
 
-        An Unbind between the old binding and the new would lose what is sent meanwhile, and
-        is not needed: a Bind with the new session takes over the binding of the old.
+        An Unbind between the old binding and the new would lose what is sent meanwhile: it
+        comes after the Bind with the new session, which has covered the old one's by then.
         """
         asking = self._asking
         bucket = SESSION + queue
@@ -81,6 +81,7 @@ class Sessions:
         yield from self.clear(queue)
         held = self._rows.get(bucket, b"")
         seen = False
+        both: list[str] = []
         if held is not None:
             seen = not self._end_terms(queue).hidden
         if held != session.encode():
@@ -88,10 +89,21 @@ class Sessions:
             if held is not None:
                 yield from self._inboxes.end_transient(queue)
                 yield from self._unbind_all(queue, held, frozenset(groups))
+                bound = BINDINGS + queue
+                for number, group in enumerate(groups, 1):
+                    if self._rows.get(bound, group.encode()) == held:
+                        both.append(group)
+                    if not number % STEP:
+                        yield
         if ttl or hidden:
             self._begin_terms(queue, Terms(hidden, ttl, asking.now))
         for number, group in enumerate(groups, 1):
             asking.change("Bind", group, name, session)
+            if not number % STEP:
+                yield
+        for number, group in enumerate(both, 1):
+            assert held is not None
+            asking.change("Unbind", group, name, held.decode())
             if not number % STEP:
                 yield
         if hidden and seen:

@@ -97,8 +97,8 @@ class Model:
     def _bind(self, event: Bind) -> None:
         """Bind: the latest decides, but a permanent binding stays permanent.
 
-        A client may bind within a session that is over; until that is undone, the session
-        that was bound before is covered.  What the system asks for covers nothing.
+        A Bind may be within a session that is over; until that is undone, the session that was
+        bound before is covered.
         """
         members, binding = self._members(event.group), (event.group, event.queue)
         present, held = event.queue in members, members.get(event.queue)
@@ -109,7 +109,7 @@ class Model:
         elif held is not None:
             members[event.queue] = event.session
             self._uncover(binding, event.session)
-            if event.session not in (None, held) and not (event.origin or event.replaces):
+            if event.session not in (None, held) and event.replaces is None:
                 self._covered.setdefault(binding, []).append(held)
 
     def _unbind(self, event: Unbind) -> None:

@@ -172,6 +172,12 @@ async def test_the_loop_is_watched_all_the_time(worker: Worker) -> None:
     assert 2 < after - before < 15
 
 
+@pytest.mark.parametrize("accept", ["application/openmetrics-text; version=x", "*/*;q=?", ","])
+async def test_whatever_is_asked_for_it_answers(worker: Worker, accept: str) -> None:
+    async with worker.session.get(f"{worker.url}/metrics", headers={"Accept": accept}) as answer:
+        assert answer.status == 200, await answer.text()
+
+
 async def test_names_follow_the_conventions(worker: Worker) -> None:
     async with worker.session.get(
         f"{worker.url}/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"}

@@ -45,7 +45,10 @@ async def ready(call: Call) -> web.StreamResponse:
 
 async def metrics(call: Call) -> web.StreamResponse:
     """Return the metrics in Prometheus' text format, or in OpenMetrics' when asked for it."""
-    encode, content_type = choose_encoder(call.request.headers.get("Accept", ""))
+    try:
+        encode, content_type = choose_encoder(call.request.headers.get("Accept", ""))
+    except (TypeError, ValueError):  # a version that is none
+        encode, content_type = choose_encoder("")
     return web.Response(
         body=encode(call.parts.metrics.registry), headers={"Content-Type": content_type}
     )

@@ -75,6 +75,8 @@ async def _send_all(
                 after = found[-1].seq
                 await _write(call, response, b"".join(map(_event, found)))
             if more:
+                # A turn for the others: a client that reads fast is never waited for.
+                await asyncio.sleep(0)
                 continue
             parts.owners.check(partition)
             began = asyncio.get_running_loop().time()

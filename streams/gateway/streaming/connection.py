@@ -136,9 +136,9 @@ class Connection:
 
     def mark(self, subscription: Subscription) -> None:
         """Look for what a subscription is to be sent, in its turn."""
-        if subscription.terms is not None and not subscription.taken:
+        if subscription.terms is not None:
             self._streaming.leasing.look(subscription)
-        else:
+        if subscription.terms is None or subscription.taken:
             self._stand(subscription)
 
     def _stand(self, subscription: Subscription) -> None:
@@ -489,7 +489,10 @@ class Connection:
             return self._add_leased(texts, subscription, partition)
         size = self._add_again(texts, subscription, partition) if subscription.again else 0
         credit = subscription.credit
-        if credit == 0 or size > PAGE_BYTES:
+        if credit == 0:
+            return size
+        if size > PAGE_BYTES:
+            self.mark(subscription)  # what is new comes with the next page
             return size
         limit = PAGE_MESSAGES if credit is None else min(credit, PAGE_MESSAGES)
         found, more = page(partition.rows, subscription.queue, subscription.last, limit, PAGE_BYTES)

@@ -176,3 +176,5 @@ class Leasing:
     def _try_again(self, subscription: Subscription) -> None:
         if subscription.open and subscription.local is not None:
             self.look(subscription)
+        elif (line := self._lines.get(subscription.queue)) is not None:
+            self._schedule(subscription.queue, line)  # others stand in it, or it is to be forgotten

@@ -112,7 +112,7 @@ def _change(
         covered[binding] = [session for session in layers if session != event.replaces]
     elif held != event.session:
         assert event.session is not None
-        under = layers if event.origin or event.replaces else [*layers, held]
+        under = layers if event.replaces else [*layers, held]
         covered[binding] = [session for session in under if session != event.session]
         bound[binding] = event.session
 

@@ -99,11 +99,11 @@ class TestBindings:
         assert views.member(feed.rows, "g", "q") == views.Member("q", "open", 0)
         assert [key[:1] for key, _ in feed.rows.items()] == [b"m"]
 
-    def test_what_deliver_asked_for_covers_nothing(self) -> None:
+    def test_a_take_over_leaves_nothing_covered(self) -> None:
         feed = route()
         feed(Bind("g", "q", "old"), Bind("g", "q", "new", origin=Origin(0, 1, 0)))
-        feed(Unbind("g", "q", "new", origin=Origin(0, 2, 0)))
-        assert views.members(feed.rows, "g") == ([], None)
+        assert feed(Unbind("g", "q", "old", origin=Origin(0, 1, 1))) == []
+        assert [key[:1] for key, _ in feed.rows.items() if key[:1] != b"w"] == [b"m"]
 
     def test_given_back_to_a_session_it_covers_nothing_more(self) -> None:
         feed = route()

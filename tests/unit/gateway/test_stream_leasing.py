@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from streams.errors import Unavailable
 from streams.gateway.lease_book import LeaseBook
 from streams.gateway.streaming import leasing as leasing_module
+from streams.gateway.streaming.connection import Connection
 from streams.gateway.streaming.frames import Terms
 from streams.gateway.streaming.leasing import MOST_AT_ONCE, Leasing
 from streams.gateway.streaming.subscription import Subscription
@@ -69,6 +71,47 @@ class World:
     async def settle(self) -> None:
         for _ in range(200):
             await asyncio.sleep(0)
+
+
+async def test_a_wake_up_counts_while_messages_wait_to_be_written() -> None:
+    # Given a consumer that has got a message, which is not written yet
+    subscription = World().consumer()
+    subscription.taken.append(1)
+    looked: list[Subscription] = []
+    written: list[Subscription] = []
+    connection: Any = SimpleNamespace(
+        _streaming=SimpleNamespace(leasing=SimpleNamespace(look=looked.append)),
+        _stand=written.append,
+    )
+    # When its queue has another, Then both are seen to
+    Connection.mark(connection, subscription)
+    assert (looked, written) == ([subscription], [subscription])
+
+
+async def test_the_others_are_looked_at_when_who_asked_has_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given two consumers, and a Lease of the first that is under way
+    monkeypatch.setattr(leasing_module, "PAUSE_SECONDS", 0.0)
+    world = World()
+    first, second = world.consumer(), world.consumer()
+    for one in (first, second):
+        world.leasing.look(one)
+    await world.settle()
+    world.jobs = [1]
+    world.fails = 1
+    for one in (first, second):
+        world.leasing.look(one)
+    # When the first goes, and its Lease fails
+    first.open = False
+    world.leasing.left(first)
+    await world.settle()
+    # Then the second gets the message, and no line is left when it goes, too
+    assert list(second.held) == [1]
+    second.open = False
+    world.leasing.left(second)
+    await world.settle()
+    assert not world.leasing._lines
 
 
 async def test_one_message_costs_few_leases_however_many_wait_for_it() -> None:
