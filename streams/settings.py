@@ -191,6 +191,13 @@ def _text(text: str) -> str:
     return text
 
 
+def _token(text: str) -> str:
+    token = text.strip()  # a secret that is mounted as a file often ends with a newline
+    if not all("!" <= character <= "~" for character in token):
+        raise ValueError("a token: one word of ASCII characters")
+    return token
+
+
 def _shown_bytes(value: int) -> str:
     for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
         if value and value % unit == 0:
@@ -323,7 +330,7 @@ class Settings:
     rate_limit_burst: int = _setting(
         2000, _whole(1, 10_000_000), "events that a bearer may have in store"
     )
-    token: str = _setting("", _text, "token of the commands that ask workers", secret=True)
+    token: str = _setting("", _token, "token of the commands that ask workers", secret=True)
     brokers_given: bool = False
     """Whether the user named brokers, so that none needs to be started here."""
 

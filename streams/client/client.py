@@ -143,6 +143,8 @@ class Client:
     async def send_events(self, events: Iterable[Mapping[str, Any]]) -> int:
         """Send events as `POST /v1/events` takes them, in few requests; returns how many.
 
+        A message without an id gets one here, so that it counts once if it is sent again.
+
         Raises:
             Refused: one of them is wrong; of its request nothing was sent.
             Unavailable: not all were confirmed in time.
@@ -150,6 +152,8 @@ class Client:
         lines: list[bytes] = []
         size = count = 0
         for event in events:
+            if event.get("type") == "message" and event.get("id") is None:
+                event = {**event, "id": str(uuid.uuid4())}
             line = json.dumps(event).encode()
             if lines and (len(lines) == EVENTS_AT_ONCE or size + len(line) > EVENT_BYTES_AT_ONCE):
                 await self.requests.ask("POST", "/v1/events", b"\n".join(lines))

@@ -20,7 +20,16 @@ from streams.client.errors import ClientClosed, Unavailable
 from streams.client.messages import Draft, Published, milliseconds
 from streams.errors import TooLarge
 from streams.events.codec import encode
-from streams.events.records import MAX_BODY, MAX_RECORD, NORMAL_PRIORITY, Bind, Message, Unbind
+from streams.events.records import (
+    MAX_BODY,
+    MAX_MESSAGE,
+    MAX_PRIORITY,
+    MAX_RECORD,
+    NORMAL_PRIORITY,
+    Bind,
+    Message,
+    Unbind,
+)
 from streams.ids import check_group, check_id, direct_group
 
 CONFIRM_SECONDS = 30.0
@@ -125,6 +134,8 @@ class DirectProducer:
             raise TooLarge(f"a body of {len(body)} bytes is over the limit of {MAX_BODY}")
         expires = None if draft.expires_at is None else milliseconds(draft.expires_at)
         priority = NORMAL_PRIORITY if draft.priority is None else draft.priority
+        if not 0 <= priority <= MAX_PRIORITY:
+            raise ValueError(f"priority must be from 0 to {MAX_PRIORITY}, not {priority}")
         message = Message(
             id=draft.id,
             group=group,
@@ -139,7 +150,10 @@ class DirectProducer:
             receipt=draft.receipt,
             priority=priority,
         )
-        return self._send(key, encode(message), "Message")
+        value = encode(message)
+        if len(value) > MAX_MESSAGE:
+            raise TooLarge(f"a message of {len(value)} bytes is over the limit of {MAX_MESSAGE}")
+        return self._send(key, value, "Message")
 
     def _send(self, key: bytes, value: bytes, kind: str) -> asyncio.Future[tuple[int, int]]:
         if self._producer is None:

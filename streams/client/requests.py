@@ -166,6 +166,8 @@ def _away(error: Exception) -> str:
     """Say in what way a worker is away."""
     if isinstance(error, TimeoutError):
         return "does not answer in time"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"cannot be trusted: {error.certificate_error}"
     if isinstance(error, aiohttp.ClientConnectorError):
         cause = error.os_error
         number = cause.errno or 0
@@ -179,8 +181,15 @@ def bearer(token: str | None) -> dict[str, str]:
 
 
 def path(*segments: str) -> str:
-    """Return a path of segments, ids percent-encoded: `path("v1", "groups", "a/b")`."""
-    return "".join("/" + quote(segment, safe="") for segment in segments)
+    """Return a path of segments, ids percent-encoded: `path("v1", "groups", "a/b")`.
+
+    Raises:
+        Refused: one of them cannot be written as UTF-8.
+    """
+    try:
+        return "".join("/" + quote(segment, safe="") for segment in segments)
+    except UnicodeEncodeError:
+        raise Refused("bad_id", "an id is not valid UTF-8", 400) from None
 
 
 def refused(status: int, content: bytes) -> Refused:

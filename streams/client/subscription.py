@@ -8,6 +8,7 @@ says that somebody has given it back.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -36,7 +37,18 @@ _RETRY = ("unavailable", "busy")
 class _Queue:
     """How far one queue has come."""
 
-    __slots__ = ("acking", "last", "link", "name", "prefetch", "taken", "waiting")
+    __slots__ = (
+        "acking",
+        "begun",
+        "last",
+        "leaving",
+        "link",
+        "name",
+        "prefetch",
+        "ref",
+        "taken",
+        "waiting",
+    )
 
     def __init__(self, name: str, after: int, prefetch: int) -> None:
         self.name = name
@@ -47,6 +59,12 @@ class _Queue:
         self.taken = 0
         """Deliveries taken since the worker was last given credit."""
         self.link: Link | None = None
+        self.ref = ""
+        """Names the subscription at the link: there may have been one before of this queue."""
+        self.begun = False
+        """Whether the worker has answered to it; what comes before that is another's."""
+        self.leaving = False
+        """Whether it is to end there, so as to be made elsewhere."""
         self.acking = Acking()
 
 
@@ -73,6 +91,7 @@ class Subscription:
         self._ready: deque[Delivery] = deque()
         self._current: Delivery | None = None
         self._arrived = asyncio.Event()
+        self._refs = itertools.count()
         self._wanted = asyncio.Event()
         self._wanted.set()
         self._pauses = Pauses()
@@ -179,16 +198,19 @@ class Subscription:
         """Take a frame (for links)."""
         queue = self._queues.get(frame.get("queue", ""))
         match frame["type"]:
-            case "message" if queue is not None and queue.link is link:
+            case "message" if queue is not None and queue.link is link and queue.begun:
                 self._received_message(queue, frame)
             case "subscribed":
                 self._pauses.reset()
+                if queue is not None and frame.get("ref") == queue.ref:
+                    queue.begun = True
             case "acked" if queue is not None:
                 queue.acking.confirm(frame.get("upto"), frame.get("seqs", ()))
             case "moved" if queue is not None and queue.link is link:
                 if self._client.follow_owners and frame["owner"] != link.url:
+                    queue.leaving = True
                     link.send("unsubscribe", queue=queue.name, ref="unsubscribe")
-            case "unsubscribed" if queue is not None and queue.link is link:
+            case "unsubscribed" if queue is not None and queue.link is link and queue.leaving:
                 link.queues.discard(queue.name)
                 self._seek([queue.name])
             case "error":
@@ -232,7 +254,7 @@ class Subscription:
                 asyncio.get_running_loop().call_later(pause, self._ack_again, queue)
             else:
                 queue.acking.fail(upto, seqs, Refused(code, message))
-        elif frame.get("ref") in ("subscribe", None):  # None: the queue is no longer allowed
+        elif frame.get("ref") in (queue.ref, None):  # None: the queue is no longer allowed
             link.queues.discard(queue.name)
             if again:
                 self._seek_later([queue.name], self._pauses.next(pause))
@@ -312,6 +334,8 @@ class Subscription:
 
     def _subscribe(self, queue: _Queue, link: Link) -> None:
         queue.link = link
+        queue.ref = f"subscribe {next(self._refs)}"
+        queue.begun = queue.leaving = False
         link.queues.add(queue.name)
         queue.taken = 0
         link.send(
@@ -319,7 +343,7 @@ class Subscription:
             queue=queue.name,
             after=queue.last,
             credit=max(0, queue.prefetch - queue.waiting),
-            ref="subscribe",
+            ref=queue.ref,
         )
         self._ack_again(queue)
 

@@ -142,8 +142,15 @@ def no_worker(url: str, error: BaseException) -> str:
 
 
 def path(*segments: str | int) -> str:
-    """Return a path of segments, ids percent-encoded: `path("v1", "groups", "a/b")`."""
-    return "".join("/" + quote(str(segment), safe="") for segment in segments)
+    """Return a path of segments, ids percent-encoded: `path("v1", "groups", "a/b")`.
+
+    Raises:
+        StreamsError: one of them cannot be written as UTF-8.
+    """
+    try:
+        return "".join("/" + quote(str(segment), safe="") for segment in segments)
+    except UnicodeEncodeError:
+        raise StreamsError("an id is not valid UTF-8") from None
 
 
 def _reason(status: int, content: bytes) -> str:

@@ -129,6 +129,8 @@ def workers(
 ) -> Iterator[Workers]:
     """Run `count` workers with their data below `data`; stop them when the body is done."""
     started = Workers()
+    if count > 1 and {**os.environ, **settings}.get("STREAMS_HTTP_ADVERTISED_URL"):
+        raise StreamsError("STREAMS_HTTP_ADVERTISED_URL names one worker, and there are to be more")
     try:
         for number, port in zip(range(1, count + 1), ports, strict=True):
             name = f"worker-{number}"
@@ -140,9 +142,8 @@ def workers(
                 "STREAMS_HTTP_PORT": str(port),
             }
             scheme = "https" if environment.get("STREAMS_HTTP_TLS_CERTFILE") else "http"
-            worker = WorkerProcess(
-                name, environment, data / "logs" / f"{name}.log", f"{scheme}://{host}:{port}", app
-            )
+            url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+            worker = WorkerProcess(name, environment, data / "logs" / f"{name}.log", url, app)
             started.processes.append(worker)
             worker.start()
         yield started
@@ -156,7 +157,7 @@ def free_ports(host: str, first: int, count: int) -> list[int]:
     for port in range(first, 65536):
         if len(found) == count:
             break
-        with socket.socket() as probe:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((host, port))

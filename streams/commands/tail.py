@@ -122,12 +122,16 @@ def _row(table: str, key: bytes, value: bytes | None) -> dict[str, Any]:
     """Say what a record of a changelog does to its table."""
     from streams.commands import describe
     from streams.engine.changelog import MARKER, unpack_marker
+    from streams.folds.views import split_row_key
 
     if key == MARKER:
         return {"type": "marker", "value": {"source_offset": unpack_marker(value)}}
     if value is None:
-        named = describe.row(table, key, b"")
-        return {"type": f"delete {named['row']}", "value": None}
+        try:
+            kind: str = split_row_key(table, key).kind
+        except ValueError:
+            kind = "unknown"
+        return {"type": f"delete {kind}", "value": None}
     row = describe.row(table, key, value)
     return {"type": row.pop("row"), "value": row}
 

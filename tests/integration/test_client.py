@@ -127,6 +127,13 @@ async def test_queues_come_and_go_while_it_iterates(client: Client) -> None:
         await client.send("later", "1")
         await client.send("later", "2")
         assert [one.text for one in await waiting] == ["1", "2"]
+        # Left and wanted again at once, on the same connection
+        waiting = asyncio.create_task(take(deliveries, 1))
+        deliveries.remove("later")
+        deliveries.add("later")
+        await client.send("later", "3")
+        while (await waiting)[0].text != "3":  # what was not acked yet may come first
+            waiting = asyncio.create_task(take(deliveries, 1))
         deliveries.remove("later")
         await client.send("later", "3")
         with pytest.raises(TimeoutError):

@@ -100,6 +100,18 @@ async def test_the_past_is_read_and_replayed(client: Client) -> None:
     assert (await asyncio.wait_for(anext(following), 20))["body"] == "three"
 
 
+async def test_a_replay_of_a_queues_own_past_ends(client: Client) -> None:
+    for text in ("one", "two", "three"):
+        await client.send("own", text)
+    # Each page of it puts something behind what is still to be read
+    assert await client.replay("@own", "own") == 3
+    assert await client.replay("@own", "own") == 3  # within the publish window: the same again
+    async with asyncio.timeout(60):
+        while len(found := await client.inbox("own", wait=1)) < 6:
+            assert len(found) <= 6
+    assert sorted(one.text for one in found) == sorted(("one", "two", "three") * 2)
+
+
 async def test_jobs_are_done_by_whoever_takes_them(client: Client) -> None:
     # Given two jobs, and a consumer who fails at each of them once
     tag = uuid.uuid4()

@@ -269,6 +269,12 @@ def test_nobody_listens_in_public_without_authentication(tmp_path: Path) -> None
         Settings().check_public(host)
 
 
+def test_a_token_may_come_of_a_file_with_a_newline() -> None:
+    assert Settings.from_env({"STREAMS_TOKEN": " a.b.c\n"}).token == "a.b.c"
+    with pytest.raises(SettingsError, match="STREAMS_TOKEN must be a token"):
+        Settings.from_env({"STREAMS_TOKEN": "a\nb"})
+
+
 def test_a_token_is_a_secret() -> None:
     settings = Settings.from_env({"STREAMS_TOKEN": "hush-hush"})
     assert "hush" not in repr(settings)

@@ -66,6 +66,8 @@ async def replay(call: Call) -> web.StreamResponse:
         records = [
             intake.replayed(queue, span.partition, offset, at, message)
             for offset, at, message in span.messages
+            # Not what a replay of a queue's own past into itself has made: it would never end.
+            if message.headers.get("replay-group") != message.group
         ]
         if records:
             await call.parts.publishing.publish_many(records)

@@ -331,8 +331,10 @@ class Connection:
             _named(wish.terms),
         )
         self.subscriptions[wish.queue] = subscription
-        self._reply(frames.frame("subscribed", frame.ref, queue=wish.queue, after=wish.after))
         self._placing.place(subscription)
+        if subscription.open:  # and not given up: it is another worker's, which serves itself
+            text = frames.frame("subscribed", frame.ref, queue=wish.queue, after=wish.after)
+            self._reply(text)
 
     def _unsubscribe(self, frame: Frame) -> None:
         queue = frames.unsubscribe(frame.fields)

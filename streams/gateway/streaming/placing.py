@@ -115,17 +115,27 @@ class Placing:
             await upstream.room()
 
     async def run(self) -> None:
-        """Find places for what has none, for as long as the connection lives."""
+        """Find places for what has none, for as long as the connection lives.
+
+        A place at another worker may be lost as soon as it is asked for: so what is lost soon
+        after all had one is paused for, too.
+        """
+        pause, placed_at = FIRST_PAUSE_SECONDS, -NEVER
         while True:
             await self._needed.wait()
             self._needed.clear()
-            pause = FIRST_PAUSE_SECONDS
+            soon = _now() - placed_at < 2 * LONGEST_PAUSE_SECONDS
+            if not soon:
+                pause = FIRST_PAUSE_SECONDS
             while self._unplaced:
-                await self._try_all()
+                if not soon:
+                    await self._try_all()
+                soon = False
                 if self._unplaced:
                     self._tell()
                     await asyncio.sleep(pause * random.uniform(0.8, 1.2))
                     pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
+            placed_at = _now()
 
     def close(self) -> None:
         """Leave all places: the connection has ended."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -130,3 +131,26 @@ def test_a_draft_says_what_is_not_as_usual() -> None:
         "receipt": True,
         "priority": 0,
     }
+
+
+async def test_an_event_that_may_be_sent_again_has_an_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Client("http://127.0.0.1:1")
+    sent: list[dict[str, Any]] = []
+
+    async def ask(method: str, where: str, body: bytes) -> None:
+        sent.extend(map(json.loads, body.splitlines()))
+
+    monkeypatch.setattr(client.requests, "ask", ask)
+    events = [
+        {"type": "message", "group": "g", "body": "1"},
+        {"type": "message", "group": "g", "body": "2", "id": "mine"},
+        {"type": "bind", "group": "g", "queue": "q"},
+    ]
+    assert await client.send_events(events) == 3
+    assert len(sent[0].pop("id")) > 20
+    assert sent == [{"type": "message", "group": "g", "body": "1"}, *events[1:]]
+
+
+def test_an_id_that_is_no_text_is_refused() -> None:
+    with pytest.raises(Refused, match="not valid UTF-8"):
+        path("v1", "queues", "\udcff")

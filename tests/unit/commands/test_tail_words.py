@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streams.commands import describe
-from streams.commands.tail import full_name, parse_since
+from streams.commands.tail import _row, full_name, parse_since
 from streams.errors import StreamsError
 from streams.events.codec import encode
 from streams.events.records import Message, Routed
@@ -106,3 +106,16 @@ def test_rows_in_words(table: str, key: bytes, value: bytes, shown: dict[str, ob
 def test_times_that_are_none() -> None:
     assert describe.iso(-1) == "-"
     assert describe.iso(1 << 62) == "-"
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        (b"iq\0" + bytes(8), "delete delivery"),
+        (b"o\0q", "delete options"),
+        (b"sq\0t", "delete session terms"),
+        (b"?", "delete unknown"),
+    ],
+)
+def test_a_deleted_row_says_what_it_was(key: bytes, kind: str) -> None:
+    assert _row("queues", key, None) == {"type": kind, "value": None}

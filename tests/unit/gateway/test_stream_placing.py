@@ -214,6 +214,45 @@ async def test_what_is_elsewhere_is_relayed_from_its_owner(world: World) -> None
     assert world.upstreams == 0
 
 
+async def test_an_owner_that_is_away_is_not_asked_without_a_pause(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a queue of another worker, which cannot be reached
+    monkeypatch.setattr(placing_module, "TELL_SECONDS", 0.2)
+    monkeypatch.setattr(placing_module, "LONGEST_PAUSE_SECONDS", 0.1)
+    asked = 0
+    told, back = asyncio.Event(), asyncio.Event()
+    connect, say = world.connect, world.say
+
+    async def count(url: str) -> Any:
+        nonlocal asked
+        asked += 1
+        socket = await connect(url)
+        back.set()
+        return socket
+
+    def hear(kind: str, **fields: Any) -> None:
+        say(kind, **fields)
+        told.set()
+
+    monkeypatch.setattr(world, "connect", count)
+    monkeypatch.setattr(world, "say", hear)
+    world.who = THERE
+    world.away.add(THERE)
+    subscription = world.subscription()
+    world.placing.place(subscription)
+    # When it is asked again and again, until the client is told
+    async with asyncio.timeout(60):
+        await told.wait()
+    # Then that was seldom, and goes on until it is back
+    assert [frame["type"] for frame in world.said] == ["unavailable"]
+    assert asked < 30
+    world.away.clear()
+    async with asyncio.timeout(60):
+        await back.wait()
+    world.placing.remove(subscription)
+
+
 async def test_it_goes_on_after_the_last_seq_when_the_owner_is_lost(world: World) -> None:
     world.who = THERE
     subscription = world.subscription()
