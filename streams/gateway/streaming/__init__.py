@@ -1,7 +1,7 @@
 """Many queues over one connection: the WebSocket `/v1/stream`.
 
 Frames are JSON objects with a `type`.  A client may give each of its frames a `ref`, which
-comes back in what answers it.
+comes back in what answers it (not of an ack: those of a queue are gathered).
 
 ===============================  =====================================================
 client                           answered, in time, with
