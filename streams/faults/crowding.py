@@ -10,8 +10,12 @@ from __future__ import annotations
 import asyncio
 import signal
 
+from confluent_kafka import Producer
+
 from streams.commands.client import path
 from streams.commands.topiclog import TopicLog
+from streams.events.codec import encode
+from streams.events.records import Close
 from streams.faults.catalogue import fault
 from streams.faults.load import Plan
 from streams.faults.scene import Scene
@@ -23,7 +27,9 @@ KILLS = 3
 SESSIONS = 2_500
 GROUPS_EACH = 6
 AT_ONCE = 50
-CLEARING_SECONDS = 120.0
+KILLED_AT = (0.0, 0.3, 0.6)
+"""Shares of the Unbinds that are in the log."""
+LOOK_SECONDS = 0.02
 
 
 @fault(
@@ -53,28 +59,43 @@ async def all_close(scene: Scene) -> None:
     groups = scene.load.plan.groups
     names = [f"w{number}" for number in range(SESSIONS)]
 
-    async def each(method: str) -> None:
-        turns = asyncio.Semaphore(AT_ONCE)
+    turns = asyncio.Semaphore(AT_ONCE)
 
-        async def one(number: int) -> None:
-            wanted = [f"g{(number + 7 * n) % groups}" for n in range(GROUPS_EACH)]
-            target = path("v1", "queues", names[number], "sessions", "wave")
-            body = {"groups": wanted} if method == "PUT" else None
-            async with turns:
-                known = await scene.load.until_confirmed(method, target, body)
-            scene.expect(known, f"{method} {target} was not confirmed")
+    async def begin(number: int) -> None:
+        some = [f"g{(number + 7 * n) % groups}" for n in range(GROUPS_EACH)]
+        target = path("v1", "queues", names[number], "sessions", "wave")
+        async with turns:
+            known = await scene.load.until_confirmed("PUT", target, {"groups": some})
+        scene.expect(known, f"PUT {target} was not confirmed")
 
-        await asyncio.gather(*map(one, range(SESSIONS)))
-
-    await each("PUT")
-    bound = len(names) * GROUPS_EACH
+    await asyncio.gather(*map(begin, range(SESSIONS)))
     before = await asyncio.to_thread(_length, scene)
-    await each("DELETE")
-    for worker in scene.workers:
-        worker.signal(signal.SIGKILL)
-    done = await asyncio.to_thread(_length, scene) - before
-    scene.notes.append(f"{done:,} group events in the log of about {bound:,} when it was killed")
-    await scene.until_ready(1.0)
+    await asyncio.to_thread(_close, scene, names)
+    wanted = len(names) * GROUPS_EACH
+    for share in KILLED_AT:
+        while (asked := await asyncio.to_thread(_length, scene) - before) < share * wanted:
+            await asyncio.sleep(LOOK_SECONDS)
+        for worker in scene.workers:
+            worker.signal(signal.SIGKILL)
+        scene.notes.append(f"killed with {asked:,} events asked for, of {wanted:,}")
+        await scene.until_ready(1.0)
+
+
+def _close(scene: Scene, names: list[str]) -> None:
+    """Close all sessions in the log, so that many have the same time there."""
+    producer = Producer(
+        {
+            **scene.settings.librdkafka(),
+            "partitioner": "murmur2_random",
+            "linger.ms": 50,
+            "log_level": 0,
+        }
+    )
+    for name in names:
+        value = encode(Close(name, "wave"))
+        producer.produce(scene.settings.queue_events, value, name.encode())
+    left = producer.flush(60.0)
+    scene.expect(not left, f"{left} closes were not confirmed")
 
 
 def _length(scene: Scene) -> int:
