@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 
 from confluent_kafka import Producer
 
@@ -30,6 +31,7 @@ AT_ONCE = 50
 KILLED_AT = (0.0, 0.3, 0.6)
 """Shares of the Unbinds that are in the log."""
 LOOK_SECONDS = 0.02
+CLEARING_SECONDS = 120.0
 
 
 @fault(
@@ -73,8 +75,7 @@ async def all_close(scene: Scene) -> None:
     await asyncio.to_thread(_close, scene, names)
     wanted = len(names) * GROUPS_EACH
     for share in KILLED_AT:
-        while (asked := await asyncio.to_thread(_length, scene) - before) < share * wanted:
-            await asyncio.sleep(LOOK_SECONDS)
+        asked = await asyncio.to_thread(_until_long, scene, before + share * wanted) - before
         for worker in scene.workers:
             worker.signal(signal.SIGKILL)
         scene.notes.append(f"killed with {asked:,} events asked for, of {wanted:,}")
@@ -96,6 +97,15 @@ def _close(scene: Scene, names: list[str]) -> None:
         producer.produce(scene.settings.queue_events, value, name.encode())
     left = producer.flush(60.0)
     scene.expect(not left, f"{left} closes were not confirmed")
+
+
+def _until_long(scene: Scene, length: float) -> int:
+    """Wait until group-events have so many records; return how many there are. Blocks."""
+    deadline = time.monotonic() + CLEARING_SECONDS
+    while (found := _length(scene)) < length and time.monotonic() < deadline:
+        time.sleep(LOOK_SECONDS)
+    scene.expect(found >= length, f"only {found:,} group events came")
+    return found
 
 
 def _length(scene: Scene) -> int:
