@@ -21,6 +21,7 @@ import logging
 import time
 import zlib
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -386,10 +387,10 @@ class Partition:
             self._stopped,
             context.turn,
         )
-        self.queued = True
-        await context.restoring(self._begin_opening, self._writer)
+        await self._in_turn(self._writer.open)
+        await self._in_turn(self._open_database)
         self.state = State.RESTORING
-        await context.restoring(self._restore)
+        await self._in_turn(self._restore)
         database = self._database
         assert database is not None
         marker = await context.blocking(database.get, MARKER)
@@ -408,11 +409,15 @@ class Partition:
         self._reread()
         self._moved()
 
-    def _begin_opening(self, writer: ChangelogWriter) -> None:
-        """Fence the former writer and open the database; runs in a thread, in its turn."""
-        self.queued = False
-        writer.open()
-        self._open_database()
+    async def _in_turn(self, call: Callable[[], None]) -> None:
+        """Run a step of opening in a thread; until there is one for it, it is `queued`."""
+
+        def begun() -> None:
+            self.queued = False
+            call()
+
+        self.queued = True
+        await self._context.restoring(begun)
 
     def _open_database(self) -> None:
         context = self._context
@@ -483,6 +488,9 @@ class Partition:
                 self.restored_to = database.next_offset
         finally:
             reader.close()
+        # All there is: however old its last record, it is of now.
+        topic_id = context.topic_id(self.changelog_topic)
+        database.write((), database.next_offset, int(time.time() * 1000), topic_id)
 
     def _reread(self) -> None:
         """Have the source read again from behind the last chunk that was accepted."""

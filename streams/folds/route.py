@@ -27,9 +27,8 @@ Each is read in a time that does not depend on the size of any group.
 A Bind may be late: within a session that another has followed by now.  Only the deliver fold
 knows, and it asks for a Bind that gives the binding back, or for an Unbind.  Until then the
 binding of the session before is covered, not lost: the Unbind uncovers it, in one step, so
-that the queue is never out of the group.
-What is uncovered is told to the deliver fold as bound, which answers that, too, if its
-session is over.
+that the queue is never out of the group.  What is uncovered is told to the deliver fold as
+bound, which answers that, too, if its session is over.
 
 A message to a large group is work for later, step by step, while other records are folded:
 the receivers are those of its moment, since a scan sees the rows as they were.  What comes

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from streams.engine.partition import State
+from streams.engine.partition import Partition, State
 from streams.engine.watchdog import EXIT_CODE, Duty, Patience, Progress
 
 
@@ -185,3 +191,25 @@ def test_what_does_not_end_by_itself_is_ended() -> None:
     ended = run("guard.end_within(0.3); await asyncio.sleep(30)")
     assert ended.returncode == EXIT_CODE
     assert "does not end by itself" in ended.stderr
+
+
+async def test_every_step_of_opening_waits_for_its_turn() -> None:
+    # Given a worker whose only thread for restores is busy
+    pool = ThreadPoolExecutor(1)
+    free = threading.Event()
+    pool.submit(free.wait)
+    partition: Any = SimpleNamespace(queued=False)
+
+    async def restoring(call: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(pool, call)
+
+    partition._context = SimpleNamespace(restoring=restoring)
+    seen: list[bool] = []
+    # When a partition is to be opened, Then it is queued until the thread is its own
+    step = asyncio.create_task(Partition._in_turn(partition, lambda: seen.append(partition.queued)))
+    await asyncio.sleep(0)
+    assert partition.queued
+    free.set()
+    await step
+    assert seen == [False]
+    pool.shutdown()
