@@ -62,7 +62,7 @@ bench: install ## measure the published figures (NAME=all WORKERS=1), into .stre
 		--json .streams/figures/$(call given,NAME,all).json --plot .streams/figures
 
 console: install ## read a topic by Kafka's own console consumer (TOPIC=group-events)
-	@$(BIN)/python -m streams.broker.console $(call given,TOPIC,group-events)
+	@$(BIN)/python -m streams.kafka.embedded.console $(call given,TOPIC,group-events)
 
 clean: ## remove .venv, caches and the data of make run
 	rm -rf $(VENV) .streams .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

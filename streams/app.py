@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import streams.commands  # noqa: F401 - so that `faust -A streams.app` knows our commands
+import streams.cli  # noqa: F401 - so that `faust -A streams.app` knows our commands
 from streams.engine.application import App
 from streams.engine.partition import Partition
 from streams.errors import SettingsError
@@ -15,7 +15,7 @@ from streams.fold import Fold, Rows
 from streams.folds.counts import CountsByPartition
 from streams.folds.deliver import Deliver
 from streams.folds.route import Route
-from streams.gateway.server import Gateway
+from streams.gateway.http.server import Gateway
 from streams.settings import MEMBERS, QUEUES, Settings
 from streams.ticking import Ticking
 

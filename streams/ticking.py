@@ -20,7 +20,7 @@ from streams.errors import StreamsError
 from streams.events.codec import encode
 from streams.events.records import Tick
 from streams.folds.deliver import Deliver
-from streams.partitioner import partition_of
+from streams.kafka.partitioner import partition_of
 from streams.settings import QUEUES, Settings
 
 logger = logging.getLogger(__name__)

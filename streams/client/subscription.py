@@ -20,7 +20,7 @@ from streams.client.errors import ClientClosed, ClientError, Refused, Unavailabl
 from streams.client.link import Link
 from streams.client.messages import Delivery, delivery
 from streams.client.requests import Pauses
-from streams.partitioner import partition_of
+from streams.kafka.partitioner import partition_of
 
 if TYPE_CHECKING:
     from streams.client.client import Client

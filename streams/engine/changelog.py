@@ -22,8 +22,8 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from streams.engine.clients import logger as kafka_logger
 from streams.engine.database import Database
+from streams.kafka.clients import logger as kafka_logger
 
 MARKER = b"\0marker"
 """Key of the marker row; keys that begin with NUL are the engine's own."""

@@ -25,7 +25,6 @@ from faust.types import TP
 from mode import Service
 
 from streams.engine.checkpoint import Checkpoint
-from streams.engine.clients import logger as kafka_logger
 from streams.engine.database import Resources
 from streams.engine.output import Headers, Ledger, OutputProducer, Publisher
 from streams.engine.pacing import Pacer
@@ -35,7 +34,8 @@ from streams.engine.standby import StandbyFollower
 from streams.engine.watchdog import Duty, Progress, Watchdog
 from streams.errors import StreamsError, Unavailable
 from streams.fold import Fold, FoldFactory, Record
-from streams.topics import ensure_topics, topic_ids
+from streams.kafka.clients import logger as kafka_logger
+from streams.kafka.topics import ensure_topics, topic_ids
 
 if TYPE_CHECKING:
     from streams.engine.application import App

@@ -16,9 +16,9 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from streams.engine.clients import logger as kafka_logger
 from streams.errors import TooLarge, Unavailable
 from streams.fold import Output
+from streams.kafka.clients import logger as kafka_logger
 
 logger = logging.getLogger(__name__)
 

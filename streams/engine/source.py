@@ -19,8 +19,8 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from streams.engine.clients import logger as kafka_logger
 from streams.fold import Record
+from streams.kafka.clients import logger as kafka_logger
 
 logger = logging.getLogger(__name__)
 

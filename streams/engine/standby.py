@@ -17,9 +17,9 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from streams.engine.clients import logger as kafka_logger
 from streams.engine.database import Damaged, Database, Resources, UnknownFormat, wipe
 from streams.errors import Unavailable
+from streams.kafka.clients import logger as kafka_logger
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from streams.events.codec import encode_change, encode_message, read
 from streams.events.records import NORMAL_PRIORITY
 from streams.fold import Output, Record
 from streams.ids import DIRECT, is_id
-from streams.partitioner import partition_of
+from streams.kafka.partitioner import partition_of
 
 PRESENCE_PREFIX: Final = "presence:"
 DEAD_LETTER_REASON: Final = "dead-letter-reason"

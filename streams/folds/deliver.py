@@ -50,7 +50,7 @@ from streams.folds.packing import SEQS_PER_RECORD, SLOW_LANE
 from streams.folds.sessions import BINDINGS, Sessions
 from streams.folds.timers import CLOSING, EXPIRY, HEARTBEAT, RELEASE, RETURN, UNUSED, Timers
 from streams.ids import DIRECT, are_ids, is_id
-from streams.partitioner import partition_of
+from streams.kafka.partitioner import partition_of
 
 _WATERMARKS: Final = b"w"
 

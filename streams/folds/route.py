@@ -59,7 +59,7 @@ from streams.folds.counts import Counts
 from streams.folds.fans import LARGEST, Fan, Fans
 from streams.folds.packing import BOUND, QUEUES_PER_ENTRY, SLOW_LANE, UNBOUND, Packer
 from streams.ids import DIRECT, is_destination, is_id
-from streams.partitioner import partition_of
+from streams.kafka.partitioner import partition_of
 
 PUBLISH_WINDOW_MS: Final = 600_000
 """For so long, in log time, a message id of a group is remembered."""

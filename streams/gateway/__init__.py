@@ -6,6 +6,6 @@ gateway knows groups, queues and their records; it does not import the engine, a
 of it only what `ports` says.
 """
 
-from streams.gateway.server import Gateway
+from streams.gateway.http.server import Gateway
 
 __all__ = ["Gateway"]

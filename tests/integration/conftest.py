@@ -11,8 +11,8 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from two_workers import Cluster
 
-from streams.broker.embedded import EmbeddedKafka
-from streams.commands.processes import Workers
+from streams.kafka.embedded.cluster import EmbeddedKafka
+from streams.operate.processes import Workers
 from streams.settings import Settings
 
 

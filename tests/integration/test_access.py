@@ -26,13 +26,13 @@ import trustme
 from yarl import URL
 
 import streams.client
-from streams.broker.embedded import EmbeddedKafka
-from streams.commands.processes import Workers, free_ports, workers
-from streams.gateway.access import ACCESS, any_token, anybody, token_later
-from streams.gateway.connection import HANDSHAKE_SECONDS
-from streams.gateway.intake import EVENT_TYPES
+from streams.gateway.auth.access import ACCESS, any_token, anybody, token_later
+from streams.gateway.http.connection import HANDSHAKE_SECONDS
 from streams.gateway.routes import ROUTES
-from streams.partitioner import partition_of
+from streams.gateway.writes.intake import EVENT_TYPES
+from streams.kafka.embedded.cluster import EmbeddedKafka
+from streams.kafka.partitioner import partition_of
+from streams.operate.processes import Workers, free_ports, workers
 from streams.security.signing import make_key, sign
 from streams.settings import is_loopback
 

@@ -19,11 +19,11 @@ from click.testing import CliRunner
 from faust.cli.faust import cli
 from two_workers import two_workers, wait_until_ready
 
-import streams.commands  # noqa: F401 - registers them
-from streams.broker.embedded import EmbeddedKafka
-from streams.commands.processes import Workers
+import streams.cli  # noqa: F401 - registers them
+from streams.kafka.embedded.cluster import EmbeddedKafka
+from streams.operate.processes import Workers
 
-MAIN = "from streams.commands import main; main()"
+MAIN = "from streams.cli import main; main()"
 
 
 @pytest.fixture(scope="module")

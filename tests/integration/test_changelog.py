@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from streams.broker.embedded import EmbeddedKafka
 from streams.engine.changelog import (
     MARKER,
     ChangelogReader,
@@ -25,8 +24,9 @@ from streams.engine.changelog import (
 )
 from streams.engine.database import Database, Resources
 from streams.events.records import MAX_MESSAGE
+from streams.kafka.embedded.cluster import EmbeddedKafka
+from streams.kafka.topics import ensure_topics
 from streams.settings import Settings
-from streams.topics import ensure_topics
 
 TOPIC_ID = b"t" * 16
 Restore = Callable[[str], dict[bytes, bytes]]

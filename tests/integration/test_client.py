@@ -10,10 +10,10 @@ from datetime import datetime
 import pytest
 from two_workers import Cluster, two_workers
 
-from streams.broker.embedded import EmbeddedKafka
 from streams.client import Client, ClientClosed, Delivery, Draft, Refused, Subscription, Unavailable
 from streams.client.direct import DirectProducer
-from streams.commands.processes import Workers
+from streams.kafka.embedded.cluster import EmbeddedKafka
+from streams.operate.processes import Workers
 
 
 @pytest.fixture(scope="module")

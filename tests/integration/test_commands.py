@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from streams.broker.embedded import EmbeddedKafka
-from streams.commands.processes import free_ports, workers
-from streams.commands.system import System, wait_until_ready
+from streams.kafka.embedded.cluster import EmbeddedKafka
+from streams.operate.processes import free_ports, workers
+from streams.operate.system import System, wait_until_ready
 from streams.settings import Settings
 
 pytestmark = pytest.mark.timeout(240)
 
-MAIN = "from streams.commands import main; main()"
+MAIN = "from streams.cli import main; main()"
 
 
 def environment(settings: Settings) -> dict[str, str]:

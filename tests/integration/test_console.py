@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from streams.broker.console import console_command
-from streams.broker.jars import BrokerError
-from streams.broker.tools import kafka_tool
+from streams.kafka.embedded.console import console_command
+from streams.kafka.embedded.jars import BrokerError
+from streams.kafka.embedded.tools import kafka_tool
+from streams.kafka.topics import ensure_topics
 from streams.settings import Settings
-from streams.topics import ensure_topics
 
 
 def _run(command: list[str]) -> str:

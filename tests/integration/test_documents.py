@@ -17,12 +17,12 @@ from click.testing import CliRunner
 from faust.cli.faust import cli
 from two_workers import two_workers, wait_until_ready
 
-import streams.commands  # noqa: F401 - registers them
-from streams.broker.embedded import EmbeddedKafka
+import streams.cli  # noqa: F401 - registers them
 from streams.client import Client
-from streams.commands.processes import Workers
-from streams.gateway.intake import EVENT_TYPES
 from streams.gateway.routes import ROUTES
+from streams.gateway.writes.intake import EVENT_TYPES
+from streams.kafka.embedded.cluster import EmbeddedKafka
+from streams.operate.processes import Workers
 
 ROOT = Path(__file__).parents[2]
 API = (ROOT / "docs/http-api.md").read_text()
@@ -113,7 +113,7 @@ def test_all_that_http_can_do_is_shown() -> None:
 def test_all_commands_are_named() -> None:
     ours = {
         name for name, command in cli.commands.items() if command.callback is not None
-        and (command.callback.__module__.startswith("streams.commands") or name == "worker")
+        and (command.callback.__module__.startswith("streams.cli") or name == "worker")
     }  # fmt: skip
     text = README[README.index("\n## By command line") :]
     for name in ours - {"run", "token"}:

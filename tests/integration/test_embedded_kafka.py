@@ -15,8 +15,8 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from streams.broker.embedded import EmbeddedKafka
-from streams.broker.jars import BrokerError
+from streams.kafka.embedded.cluster import EmbeddedKafka
+from streams.kafka.embedded.jars import BrokerError
 
 
 def _create(kafka: EmbeddedKafka, topic: str, replicas: int) -> None:
@@ -101,7 +101,7 @@ def test_without_the_extra_it_says_what_to_install(
 def test_it_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     # Given a Kafka of another process
     program = (
-        "import sys, time, pathlib; from streams.broker.embedded import EmbeddedKafka\n"
+        "import sys, time, pathlib; from streams.kafka.embedded.cluster import EmbeddedKafka\n"
         f"kafka = EmbeddedKafka(pathlib.Path({str(tmp_path)!r})); kafka.start()\n"
         "print(kafka.nodes[0].pid, flush=True); time.sleep(60)"
     )

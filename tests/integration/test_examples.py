@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from two_workers import two_workers, wait_until_ready
 
-from streams.broker.embedded import EmbeddedKafka
-from streams.commands.processes import Workers
+from streams.kafka.embedded.cluster import EmbeddedKafka
+from streams.operate.processes import Workers
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
 NAMESPACE = "examples"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from streams.faults.choosing import choose
-from streams.faults.suite import Suite
-from streams.faults.table import details, line
+from streams.lab.faults.choosing import choose
+from streams.lab.faults.suite import Suite
+from streams.lab.faults.table import details, line
 
 SEED = 4
 

@@ -20,8 +20,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 from two_workers import START_SECONDS
 
-from streams.broker.embedded import EmbeddedKafka
-from streams.commands.processes import Workers, free_ports, workers
+from streams.kafka.embedded.cluster import EmbeddedKafka
+from streams.operate.processes import Workers, free_ports, workers
 
 DOCKER = Path(__file__).parents[2] / "docker"
 PARTITIONS = 4

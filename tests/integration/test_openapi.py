@@ -23,8 +23,8 @@ from schemathesis.specs.openapi.checks import (
 )
 from two_workers import START_SECONDS, two_workers
 
-from streams.broker.embedded import EmbeddedKafka
 from streams.gateway.openapi.document import document
+from streams.kafka.embedded.cluster import EmbeddedKafka
 
 ENDLESS = "/v1/queues/{queue}/events"
 CHECKS = [

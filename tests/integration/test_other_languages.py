@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from two_workers import two_workers, wait_until_ready
 
-from streams.broker.embedded import EmbeddedKafka
-from streams.commands.processes import Workers
+from streams.kafka.embedded.cluster import EmbeddedKafka
+from streams.operate.processes import Workers
 
 ROOT = Path(__file__).parents[2]
 NAMESPACE = "languages"

@@ -15,8 +15,8 @@ from streams.engine.output import Ledger, OutputProducer
 from streams.engine.pacing import BURST, Pacer
 from streams.errors import Unavailable
 from streams.fold import Output
+from streams.kafka.topics import ensure_topics
 from streams.settings import Settings
-from streams.topics import ensure_topics
 
 MANY = 4 * BURST
 PATIENCE = 60.0

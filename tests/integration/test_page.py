@@ -20,8 +20,8 @@ from chromium import Chromium, Tab, chromium, found
 from two_workers import PARTITIONS, START_SECONDS, Cluster, two_workers
 from yarl import URL
 
-from streams.broker.embedded import EmbeddedKafka
-from streams.commands.processes import Workers, free_ports, workers
+from streams.kafka.embedded.cluster import EmbeddedKafka
+from streams.operate.processes import Workers, free_ports, workers
 from streams.security.signing import make_key, sign
 
 needs_chromium = pytest.mark.skipif(found() is None, reason="no chromium is installed")

@@ -11,8 +11,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from streams.broker.embedded import EmbeddedKafka
-from streams.commands.processes import Workers, free_ports, workers
+from streams.kafka.embedded.cluster import EmbeddedKafka
+from streams.operate.processes import Workers, free_ports, workers
 
 START_SECONDS = 60.0
 

@@ -20,10 +20,10 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from cryptography.hazmat.primitives import serialization
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
-from streams.broker.embedded import EmbeddedKafka
 from streams.errors import Unavailable
+from streams.kafka.embedded.cluster import EmbeddedKafka
+from streams.kafka.topics import check_topics, ensure_topics
 from streams.settings import Settings
-from streams.topics import check_topics, ensure_topics
 
 MECHANISM = "SCRAM-SHA-512"
 
@@ -123,7 +123,7 @@ async def test_both_clients_get_in(settings: Settings) -> None:
 def test_neither_side_takes_the_other_on_trust(
     settings: Settings, wrong: dict[str, Any], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streams.topics._ANSWER_SECONDS", 2)
+    monkeypatch.setattr("streams.kafka.topics._ANSWER_SECONDS", 2)
 
     with pytest.raises(Unavailable, match=f"^Kafka does not answer: .*{says}"):
         check_topics(replace(settings, **wrong))

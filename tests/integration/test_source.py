@@ -9,8 +9,8 @@ from collections.abc import Callable
 from streams.engine.output import Ledger, OutputProducer
 from streams.engine.source import Chunk, SourceReader
 from streams.fold import Output
+from streams.kafka.topics import ensure_topics
 from streams.settings import Settings
-from streams.topics import ensure_topics
 
 RECORDS = 500
 PATIENCE = 60.0

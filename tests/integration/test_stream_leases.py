@@ -12,8 +12,8 @@ import aiohttp
 import pytest
 from two_workers import Cluster, two_workers
 
-from streams.broker.embedded import EmbeddedKafka
-from streams.commands.processes import Workers
+from streams.kafka.embedded.cluster import EmbeddedKafka
+from streams.operate.processes import Workers
 
 
 @pytest.fixture(scope="module")

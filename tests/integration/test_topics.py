@@ -10,8 +10,8 @@ from confluent_kafka import Consumer, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from streams.errors import Unavailable
+from streams.kafka.topics import TopicsError, check_topics, ensure_topics, topic_ids, wanted
 from streams.settings import Settings
-from streams.topics import TopicsError, check_topics, ensure_topics, topic_ids, wanted
 
 
 def test_they_are_created_once_and_then_left_alone(settings: Settings) -> None:
@@ -81,7 +81,7 @@ def test_more_replicas_than_brokers_are_refused(settings: Settings) -> None:
 def test_a_kafka_that_is_away_is_said_to_be(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streams.topics._ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr("streams.kafka.topics._ANSWER_SECONDS", 0.5)
 
     with pytest.raises(Unavailable, match=r"Kafka does not answer: .*Connection refused"):
         check_topics(replace(settings, brokers="127.0.0.1:1"))

@@ -14,9 +14,9 @@ from typing import Any
 
 import aiohttp
 
-from streams.broker.embedded import EmbeddedKafka
-from streams.commands.processes import Workers, free_ports, workers
-from streams.partitioner import partition_of
+from streams.kafka.embedded.cluster import EmbeddedKafka
+from streams.kafka.partitioner import partition_of
+from streams.operate.processes import Workers, free_ports, workers
 
 PARTITIONS = 4
 START_SECONDS = 60.0

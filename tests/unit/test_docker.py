@@ -20,7 +20,7 @@ import yaml
 from compose_spec import PyCompose
 
 from streams import __version__
-from streams.broker.jars import KAFKA_VERSION
+from streams.kafka.embedded.jars import KAFKA_VERSION
 from streams.settings import Settings
 
 ROOT = Path(__file__).parents[2]

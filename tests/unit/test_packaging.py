@@ -52,7 +52,7 @@ def test_faust_finds_our_plug_ins_and_the_shell_our_command() -> None:
 
     assert value("faust.transports") == "streams.engine.transport:Transport"
     assert value("faust.stores") == "streams.engine.store:Store"
-    assert value("console_scripts") == "streams.commands:main"
+    assert value("console_scripts") == "streams.cli:main"
 
 
 def test_a_bare_make_lists_its_targets() -> None:

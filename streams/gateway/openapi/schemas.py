@@ -10,7 +10,7 @@ from typing import Any
 from streams.events.records import MAX_PRIORITY
 from streams.folds.jobs import MAX_DELAY_MS, MAX_LEASED, MAX_NACKED, OUTCOMES
 from streams.folds.options import MAX_TRIES, MAX_TTL_MS, MAX_VISIBILITY_MS, OVERFLOWS
-from streams.gateway.fields import MAX_LONG
+from streams.gateway.http.fields import MAX_LONG
 from streams.ids import MAX_ID_BYTES
 
 Schema = dict[str, Any]

@@ -3,8 +3,8 @@
 A handler reads its parameters, calls one part, and answers; it holds no state.
 """
 
-from streams.gateway.call import Handler
-from streams.gateway.paths import Route
+from streams.gateway.http.call import Handler
+from streams.gateway.http.paths import Route
 from streams.gateway.routes import (
     cluster,
     events,

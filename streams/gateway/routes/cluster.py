@@ -7,10 +7,10 @@ from typing import Any
 from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 
-from streams.gateway.answers import json_answer, unavailable
-from streams.gateway.call import Call, Handler
-from streams.gateway.forward import FORWARDED
-from streams.gateway.paths import Route, integer
+from streams.gateway.cluster.forward import FORWARDED
+from streams.gateway.http.answers import json_answer, unavailable
+from streams.gateway.http.call import Call, Handler
+from streams.gateway.http.paths import Route, integer
 
 
 async def cluster(call: Call) -> web.StreamResponse:

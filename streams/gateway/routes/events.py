@@ -7,12 +7,12 @@ import asyncio
 from aiohttp import web
 
 from streams.errors import StreamsError, Unavailable
-from streams.gateway.admission import FLAT_BYTES, Share
-from streams.gateway.answers import Refusal, json_answer, refusal_of, unavailable
-from streams.gateway.bodies import json_object, lines_of
-from streams.gateway.call import Call, Handler
-from streams.gateway.paths import Route
+from streams.gateway.http.answers import Refusal, json_answer, refusal_of, unavailable
+from streams.gateway.http.bodies import json_object, lines_of
+from streams.gateway.http.call import Call, Handler
+from streams.gateway.http.paths import Route
 from streams.gateway.ports import RecordToSend
+from streams.gateway.writes.admission import FLAT_BYTES, Share
 
 MAX_BYTES = 16 * 1024 * 1024
 MAX_EVENTS = 100_000

@@ -5,10 +5,10 @@ from __future__ import annotations
 from aiohttp import web
 
 from streams.folds import views
-from streams.gateway.answers import json_answer
-from streams.gateway.call import Call, Handler
-from streams.gateway.fields import Fields, id_of
-from streams.gateway.paths import Route, integer
+from streams.gateway.http.answers import json_answer
+from streams.gateway.http.call import Call, Handler
+from streams.gateway.http.fields import Fields, id_of
+from streams.gateway.http.paths import Route, integer
 from streams.gateway.ports import Partition, RecordToSend
 from streams.gateway.routes.publish import publish_bare, publish_parsed
 from streams.settings import MEMBERS

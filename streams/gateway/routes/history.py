@@ -10,17 +10,17 @@ from typing import Any
 from aiohttp import web
 
 from streams.events.records import Message
-from streams.gateway import fields as f
-from streams.gateway.admission import Share
-from streams.gateway.answers import bad, json_answer
-from streams.gateway.bodies import json_object, read_body
-from streams.gateway.call import Call, Handler
-from streams.gateway.deliveries import message_fields
-from streams.gateway.history import Moment
-from streams.gateway.paths import Route, integer, seconds
+from streams.gateway.http import fields as f
+from streams.gateway.http.answers import bad, json_answer
+from streams.gateway.http.bodies import json_object, read_body
+from streams.gateway.http.call import Call, Handler
+from streams.gateway.http.paths import Route, integer, seconds
+from streams.gateway.reads.deliveries import message_fields
+from streams.gateway.reads.history import Moment
 from streams.gateway.routes.groups import DEFAULT_PAGE, MAX_PAGE, send
 from streams.gateway.routes.publish import SMALL_BODY_BYTES
 from streams.gateway.routes.queues import MAX_WAIT_SECONDS
+from streams.gateway.writes.admission import Share
 
 LOOK_AGAIN_SECONDS = 0.3
 FIRST = Moment(0)

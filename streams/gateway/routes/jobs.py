@@ -7,16 +7,16 @@ import asyncio
 from aiohttp import web
 
 from streams.folds import views
-from streams.gateway.admission import Share
-from streams.gateway.answers import done, messages_answer, unavailable
-from streams.gateway.bodies import json_object, read_body
-from streams.gateway.call import Call, Handler
-from streams.gateway.deliveries import Shown, some
-from streams.gateway.fields import Fields
-from streams.gateway.paths import Route, seconds
+from streams.gateway.http.answers import done, messages_answer, unavailable
+from streams.gateway.http.bodies import json_object, read_body
+from streams.gateway.http.call import Call, Handler
+from streams.gateway.http.fields import Fields
+from streams.gateway.http.paths import Route, seconds
 from streams.gateway.ports import Partition, RecordToSend
+from streams.gateway.reads.deliveries import Shown, some
 from streams.gateway.routes.publish import LIST_BODY_BYTES, SMALL_BODY_BYTES, publish_parsed
 from streams.gateway.routes.queues import MAX_WAIT_SECONDS
+from streams.gateway.writes.admission import Share
 from streams.settings import QUEUES
 
 FOLD_SECONDS = 10.0

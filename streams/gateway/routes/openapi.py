@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from streams.gateway.answers import json_answer
-from streams.gateway.call import Call, Handler
+from streams.gateway.http.answers import json_answer
+from streams.gateway.http.call import Call, Handler
+from streams.gateway.http.paths import Route
 from streams.gateway.openapi.document import document
-from streams.gateway.paths import Route
 
 
 async def openapi(call: Call) -> web.StreamResponse:

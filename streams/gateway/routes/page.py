@@ -12,9 +12,9 @@ from importlib.resources import files
 
 from aiohttp import hdrs, web
 
-from streams.gateway.answers import Refusal
-from streams.gateway.call import Call, Handler
-from streams.gateway.paths import Route
+from streams.gateway.http.answers import Refusal
+from streams.gateway.http.call import Call, Handler
+from streams.gateway.http.paths import Route
 
 INDEX = "index.html"
 _TYPES = {

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from streams.gateway.admission import Share
-from streams.gateway.answers import done
-from streams.gateway.bodies import json_object, read_body
-from streams.gateway.call import Call
-from streams.gateway.fields import Fields
+from streams.gateway.http.answers import done
+from streams.gateway.http.bodies import json_object, read_body
+from streams.gateway.http.call import Call
+from streams.gateway.http.fields import Fields
 from streams.gateway.ports import Place, RecordToSend
+from streams.gateway.writes.admission import Share
 
 SMALL_BODY_BYTES = 64 * 1024
 """Limit of a body that need not be there."""

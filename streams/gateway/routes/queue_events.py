@@ -11,14 +11,14 @@ import asyncio
 from aiohttp import hdrs, web
 
 from streams.errors import Unavailable
-from streams.gateway.answers import Refusal, unavailable
-from streams.gateway.call import Call, Handler
-from streams.gateway.connection import COMMON_HEADERS
-from streams.gateway.deliveries import Shown, page
-from streams.gateway.fields import MAX_LONG
-from streams.gateway.forward import LAST_EVENT_ID, WRITE_SECONDS
-from streams.gateway.paths import Route, integer
+from streams.gateway.cluster.forward import LAST_EVENT_ID, WRITE_SECONDS
+from streams.gateway.http.answers import Refusal, unavailable
+from streams.gateway.http.call import Call, Handler
+from streams.gateway.http.connection import COMMON_HEADERS
+from streams.gateway.http.fields import MAX_LONG
+from streams.gateway.http.paths import Route, integer
 from streams.gateway.ports import Partition
+from streams.gateway.reads.deliveries import Shown, page
 from streams.settings import QUEUES
 
 HEARTBEAT_SECONDS = 10.0

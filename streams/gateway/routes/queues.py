@@ -7,12 +7,12 @@ import asyncio
 from aiohttp import web
 
 from streams.folds import views
-from streams.gateway.answers import done, json_answer, messages_answer
-from streams.gateway.call import Call, Handler
-from streams.gateway.deliveries import page
-from streams.gateway.fields import MAX_LONG
-from streams.gateway.paths import Route, integer, seconds
+from streams.gateway.http.answers import done, json_answer, messages_answer
+from streams.gateway.http.call import Call, Handler
+from streams.gateway.http.fields import MAX_LONG
+from streams.gateway.http.paths import Route, integer, seconds
 from streams.gateway.ports import Partition
+from streams.gateway.reads.deliveries import page
 from streams.gateway.routes.groups import DEFAULT_PAGE, MAX_PAGE, page_of, send_to
 from streams.gateway.routes.publish import LIST_BODY_BYTES, publish_parsed
 from streams.ids import direct_group

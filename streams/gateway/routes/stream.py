@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from aiohttp import hdrs, web
 
-from streams.gateway.answers import Refusal, bad
-from streams.gateway.call import Call, Handler
-from streams.gateway.connection import COMMON_HEADERS
-from streams.gateway.forward import FORWARDED
-from streams.gateway.guard import PROTOCOL
-from streams.gateway.paths import Route, integer
-from streams.gateway.site import is_same_origin
+from streams.gateway.auth.guard import PROTOCOL
+from streams.gateway.auth.site import is_same_origin
+from streams.gateway.cluster.forward import FORWARDED
+from streams.gateway.http.answers import Refusal, bad
+from streams.gateway.http.call import Call, Handler
+from streams.gateway.http.connection import COMMON_HEADERS
+from streams.gateway.http.paths import Route, integer
 from streams.gateway.streaming.service import FAREWELL_SECONDS, HEARTBEAT_SECONDS, PATH
 from streams.gateway.streaming.wire import Socket
 

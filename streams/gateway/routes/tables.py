@@ -17,9 +17,9 @@ from typing import Any
 
 from aiohttp import web
 
-from streams.gateway.answers import Refusal, bad, json_answer
-from streams.gateway.call import Call, Handler
-from streams.gateway.paths import Route, integer
+from streams.gateway.http.answers import Refusal, bad, json_answer
+from streams.gateway.http.call import Call, Handler
+from streams.gateway.http.paths import Route, integer
 from streams.gateway.ports import Partition
 from streams.settings import TABLES
 

@@ -20,12 +20,11 @@ from aiohttp import web
 
 from streams.errors import BadToken, Forbidden, StreamsError
 from streams.folds.jobs import EXTEND, MAX_NACKED
-from streams.gateway import fields as f
-from streams.gateway.answers import Refusal, bad, busy, refusal_of
-from streams.gateway.bearer import NOBODY, REVOKED
-from streams.gateway.deliveries import page, some
-from streams.gateway.intake import EVENT_TYPES, Intake, new_message_id
+from streams.gateway.auth.bearer import NOBODY, REVOKED
+from streams.gateway.http import fields as f
+from streams.gateway.http.answers import Refusal, bad, busy, refusal_of
 from streams.gateway.ports import Partition, Place, RecordToSend
+from streams.gateway.reads.deliveries import page, some
 from streams.gateway.streaming import frames
 from streams.gateway.streaming.acks import AckBatch
 from streams.gateway.streaming.frames import Frame, Ref, Terms
@@ -33,10 +32,11 @@ from streams.gateway.streaming.outbox import Outbox
 from streams.gateway.streaming.placing import Placing
 from streams.gateway.streaming.subscription import Subscription
 from streams.gateway.streaming.wire import Wire
+from streams.gateway.writes.intake import EVENT_TYPES, Intake, new_message_id
 from streams.ids import direct_group
 
 if TYPE_CHECKING:
-    from streams.gateway.call import Call
+    from streams.gateway.http.call import Call
     from streams.gateway.streaming.service import Streaming
 
 logger = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ import orjson
 
 from streams.errors import StreamsError, Unavailable
 from streams.folds.options import MAX_VISIBILITY_MS
-from streams.gateway import fields as f
-from streams.gateway.answers import bad, refusal_of
+from streams.gateway.http import fields as f
+from streams.gateway.http.answers import bad, refusal_of
 
 MAX_CREDIT = 1_000_000
 MAX_REF_LENGTH = 255

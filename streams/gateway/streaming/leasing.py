@@ -14,8 +14,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
 from streams.errors import StreamsError, Unavailable
-from streams.gateway.lease_book import LeaseBook
 from streams.gateway.ports import Partition, Place, RecordToSend
+from streams.gateway.reads.lease_book import LeaseBook
 from streams.gateway.streaming.subscription import Subscription
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Callable
 
 from streams.errors import StreamsError, Unavailable
-from streams.gateway.admission import FLAT_BYTES, Admission
 from streams.gateway.ports import Place, RecordToSend
-from streams.gateway.publishing import Publishing
+from streams.gateway.writes.admission import FLAT_BYTES, Admission
+from streams.gateway.writes.publishing import Publishing
 
 MAX_RECORDS = 2000
 MAX_BYTES = 4 * 1024 * 1024

@@ -15,20 +15,20 @@ from aiohttp import web
 from prometheus_client import Counter, Gauge
 
 from streams.errors import Unavailable
-from streams.gateway.forward import Forwarding
-from streams.gateway.lease_book import LeaseBook
-from streams.gateway.metrics import Metrics
-from streams.gateway.owners import Owners
+from streams.gateway.cluster.forward import Forwarding
+from streams.gateway.cluster.owners import Owners
+from streams.gateway.metrics.registry import Metrics
 from streams.gateway.ports import Engine, Partition
-from streams.gateway.publishing import Publishing
+from streams.gateway.reads.lease_book import LeaseBook
 from streams.gateway.streaming.connection import Connection
 from streams.gateway.streaming.leasing import Leasing
 from streams.gateway.streaming.watching import Watching
-from streams.partitioner import partition_of
+from streams.gateway.writes.publishing import Publishing
+from streams.kafka.partitioner import partition_of
 from streams.settings import QUEUES, Settings
 
 if TYPE_CHECKING:
-    from streams.gateway.call import Call
+    from streams.gateway.http.call import Call
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from typing import Final
 import aiohttp
 from aiohttp import web
 
-from streams.gateway.connection import Connection
-from streams.gateway.forward import WRITE_SECONDS
+from streams.gateway.cluster.forward import WRITE_SECONDS
+from streams.gateway.http.connection import Connection
 
 ARRAY_BYTES: Final = 256 * 1024
 """An array of frames ends with the one that brings it over this."""

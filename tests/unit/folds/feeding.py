@@ -10,7 +10,7 @@ from streams.fold import Fold, Output, Record
 from streams.folds.deliver import Deliver
 from streams.folds.route import Route
 from streams.folds.rows import MemoryRows
-from streams.partitioner import partition_of
+from streams.kafka.partitioner import partition_of
 
 TICK_KEY = b"tick"
 """Key of a Tick, where there is one partition."""

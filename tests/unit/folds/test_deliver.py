@@ -22,7 +22,7 @@ from streams.events.records import (
 from streams.fold import BadRecord
 from streams.folds import views
 from streams.folds.deliver import Deliver
-from streams.partitioner import partition_of
+from streams.kafka.partitioner import partition_of
 
 
 def bound(offset: int, group: str, queue: str, session: str = "", kind: bytes = b"\1") -> Routed:

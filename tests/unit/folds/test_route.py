@@ -20,7 +20,7 @@ from streams.events.records import (
 from streams.fold import BadRecord
 from streams.folds import views
 from streams.folds.route import Route
-from streams.partitioner import partition_of
+from streams.kafka.partitioner import partition_of
 
 WINDOW = 600_000
 

@@ -8,7 +8,7 @@ from test_deliver import bound, sent
 
 from streams.events.records import Bind, Message, Open, Origin
 from streams.folds import views
-from streams.partitioner import partition_of
+from streams.kafka.partitioner import partition_of
 
 
 def test_members_come_in_pages() -> None:

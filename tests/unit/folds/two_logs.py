@@ -20,7 +20,7 @@ from streams.fold import BadRecord, Fold, Output, Record
 from streams.folds.deliver import Deliver
 from streams.folds.route import Route
 from streams.folds.rows import MemoryRows
-from streams.partitioner import partition_of
+from streams.kafka.partitioner import partition_of
 
 Table = Literal["members", "queues"]
 TABLES: tuple[Table, ...] = ("members", "queues")

@@ -3,11 +3,11 @@ import json
 import pytest
 
 from streams.errors import InvalidId, SettingsError, TooLarge, Unavailable
-from streams.gateway.admission import FLAT_BYTES, Admission, Share
-from streams.gateway.answers import Refusal, busy, error_answer, refusal_of
-from streams.gateway.connection import _FULL
-from streams.gateway.deliveries import text_of
+from streams.gateway.http.answers import Refusal, busy, error_answer, refusal_of
+from streams.gateway.http.connection import _FULL
+from streams.gateway.reads.deliveries import text_of
 from streams.gateway.routes.cluster import _not_ready
+from streams.gateway.writes.admission import FLAT_BYTES, Admission, Share
 
 
 @pytest.mark.parametrize(

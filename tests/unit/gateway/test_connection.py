@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
-from streams.gateway import bodies
-from streams.gateway.admission import Admission, Share
-from streams.gateway.answers import Refusal, error_answer
-from streams.gateway.bodies import read_body
-from streams.gateway.connection import MAX_HEAD_LINE, Server, listen
+from streams.gateway.http import bodies
+from streams.gateway.http.answers import Refusal, error_answer
+from streams.gateway.http.bodies import read_body
+from streams.gateway.http.connection import MAX_HEAD_LINE, Server, listen
+from streams.gateway.writes.admission import Admission, Share
 
 IDLE_SECONDS = 0.5
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"

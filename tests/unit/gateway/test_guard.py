@@ -18,12 +18,12 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from streams.errors import BadToken, SettingsError, Unavailable
-from streams.gateway import guard as guards
-from streams.gateway import keyring as keyrings
-from streams.gateway.access import ACCESS, Rule, any_token, anybody, token_later
-from streams.gateway.answers import Refusal
-from streams.gateway.bearer import EVERYBODY, NOBODY
-from streams.gateway.guard import Guard
+from streams.gateway.auth import guard as guards
+from streams.gateway.auth import keyring as keyrings
+from streams.gateway.auth.access import ACCESS, Rule, any_token, anybody, token_later
+from streams.gateway.auth.bearer import EVERYBODY, NOBODY
+from streams.gateway.auth.guard import Guard
+from streams.gateway.http.answers import Refusal
 from streams.gateway.routes import ROUTES
 from streams.settings import Settings
 

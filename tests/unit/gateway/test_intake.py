@@ -26,10 +26,10 @@ from streams.fold import Fold, Record
 from streams.folds.deliver import Deliver
 from streams.folds.route import Route
 from streams.folds.rows import MemoryRows
-from streams.gateway.answers import Refusal, refusal_of
-from streams.gateway.fields import MAX_HEADER_BYTES
-from streams.gateway.intake import EVENT_TYPES, Intake, new_message_id
+from streams.gateway.http.answers import Refusal, refusal_of
+from streams.gateway.http.fields import MAX_HEADER_BYTES
 from streams.gateway.ports import RecordToSend
+from streams.gateway.writes.intake import EVENT_TYPES, Intake, new_message_id
 from streams.security.grants import ALL, Grant
 from streams.security.patterns import Patterns
 from streams.settings import Settings

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from streams.gateway.fields import MAX_LONG
+from streams.gateway.http.fields import MAX_LONG
 from streams.gateway.openapi.document import document
 from streams.gateway.openapi.operations import FOR_BROWSERS, OPERATIONS, PATH_PARAMETERS
 from streams.gateway.routes import ROUTES

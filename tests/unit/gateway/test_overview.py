@@ -8,10 +8,10 @@ from typing import Any, cast
 import pytest
 
 from streams.errors import Unavailable
-from streams.gateway.activity import Activity
-from streams.gateway.forward import Forwarding
-from streams.gateway.overview import Overview
+from streams.gateway.cluster.forward import Forwarding
+from streams.gateway.cluster.overview import Overview
 from streams.gateway.ports import Engine
+from streams.gateway.reads.activity import Activity
 
 A, B, C = "http://a:1", "http://b:1", "http://c:1"
 

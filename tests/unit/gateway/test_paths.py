@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.gateway.answers import Refusal
-from streams.gateway.paths import (
+from streams.gateway.http.answers import Refusal
+from streams.gateway.http.paths import (
     Route,
     Router,
     decode_query,

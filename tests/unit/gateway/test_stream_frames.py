@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from streams.errors import TooLarge, Unavailable
-from streams.gateway.answers import Refusal, busy
+from streams.gateway.http.answers import Refusal, busy
 from streams.gateway.streaming import frames
 from streams.gateway.streaming.frames import Frame, Subscribe
 

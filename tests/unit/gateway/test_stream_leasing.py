@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from streams.errors import Unavailable
-from streams.gateway.lease_book import LeaseBook
+from streams.gateway.reads.lease_book import LeaseBook
 from streams.gateway.streaming import leasing as leasing_module
 from streams.gateway.streaming.connection import Connection
 from streams.gateway.streaming.frames import Terms

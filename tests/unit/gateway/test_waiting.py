@@ -9,11 +9,11 @@ import pytest
 
 from streams.errors import Unavailable
 from streams.folds.rows import MemoryRows
-from streams.gateway import counting
-from streams.gateway.chunk_ends import ChunkEnds
-from streams.gateway.counting import Counting
-from streams.gateway.inbox_wait import WAKE_AT_ONCE, InboxWaits
 from streams.gateway.ports import Partition
+from streams.gateway.reads import counting
+from streams.gateway.reads.chunk_ends import ChunkEnds
+from streams.gateway.reads.counting import Counting
+from streams.gateway.reads.inbox_wait import WAKE_AT_ONCE, InboxWaits
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streams.events.records import Bind, Message, Origin, Unbind
-from streams.workload.model import WINDOW_MS, Delivery, GroupEvent, Model, compare
+from streams.lab.workload.model import WINDOW_MS, Delivery, GroupEvent, Model, compare
 
 
 def fold(*events: GroupEvent, step_ms: int = 1, start: dict[str, list[str]] | None = None) -> Model:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 
-from streams.workload.population import MEASURED, Names, Population
+from streams.lab.workload.population import MEASURED, Names, Population
 
 
 def test_measured_world_has_the_measured_figures() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import takewhile
 
-from streams.workload.population import MEASURED, Population, World
-from streams.workload.traffic import Happening, Joined, Left, Said, Traffic
+from streams.lab.workload.population import MEASURED, Population, World
+from streams.lab.workload.traffic import Happening, Joined, Left, Said, Traffic
 
 
 def until(traffic: Traffic, seconds: float) -> Iterator[Happening]:

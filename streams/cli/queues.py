@@ -1,0 +1,139 @@
+"""`streams queue ...` and `streams erase`: how a queue is doing, its options, its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+from faust.cli.faust import cli
+
+from streams.cli.asking import Show, asks, printable
+from streams.cli.bindings import LIMIT, list_ids
+from streams.cli.moments import SECONDS
+
+if TYPE_CHECKING:
+    from streams.client import Client
+
+OVERFLOWS = ("drop_oldest", "drop_newest", "reject")
+
+
+@cli.group()
+def queue() -> None:
+    """Look at a queue, give it options, purge or delete it."""
+
+
+@asks(queue)
+@click.argument("queue")
+async def show(client: Client, show: Show, *, queue: str) -> None:
+    """Show how many messages and bindings a queue has, and its session."""
+    found = await client.queue(queue)
+    show(
+        {
+            "queue": printable(queue),
+            "depth": found.depth,
+            "groups": found.groups,
+            "session": found.session,
+        }
+    )
+
+
+@asks(queue)
+@click.argument("queue")
+@LIMIT
+async def groups(client: Client, show: Show, *, queue: str, limit: int | None) -> None:
+    """List the groups that a queue is bound to."""
+    await list_ids(show, "group", client.groups(queue), limit)
+
+
+@asks(queue)
+@click.argument("queue")
+async def options(client: Client, show: Show, *, queue: str) -> None:
+    """Show the options of a queue."""
+    show(await client.options(queue))
+
+
+_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    click.option("--max-length", type=click.IntRange(1), metavar="N", help="So many messages."),
+    click.option("--max-bytes", type=click.IntRange(1), metavar="N", help="So many bytes."),
+    click.option(
+        "--overflow",
+        type=click.Choice(OVERFLOWS),
+        help="What happens when there are more.",
+    ),
+    click.option("--max-tries", type=click.IntRange(1), metavar="N", help="Leases of a message."),
+    click.option("--dead-letter", metavar="QUEUE", help="Where goes what is given up."),
+    click.option(
+        "--visibility", "visibility_seconds", type=SECONDS, metavar="TIME", help="Of a lease."
+    ),
+    click.option(
+        "--ttl",
+        "ttl_seconds",
+        type=SECONDS,
+        metavar="TIME",
+        help="Delete it when nobody has used it for so long.",
+    ),
+    click.option("--unset", multiple=True, metavar="OPTION", help="Back to the usual: by name."),
+    click.option("--reset", is_flag=True, help="Back to the usual: all that is not given here."),
+)
+
+
+def _with_options(function: Any) -> Any:
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+@asks(queue, "set")
+@click.argument("queue")
+@_with_options
+async def set_options(
+    client: Client,
+    show: Show,
+    *,
+    queue: str,
+    unset: tuple[str, ...],
+    reset: bool,
+    **given: Any,
+) -> None:
+    """Give a queue options; those that are not named here stay, unless --reset."""
+    names = [name.replace("-", "_") for name in unset]
+    names = [f"{name}_seconds" if name in ("ttl", "visibility") else name for name in names]
+    unknown = [name for name in names if name not in given]
+    if unknown:
+        raise click.UsageError(f"--unset {unknown[0]}: no such option of a queue")
+    wanted = {} if reset else await client.options(queue)
+    wanted |= {name: value for name, value in given.items() if value is not None}
+    wanted = {name: value for name, value in wanted.items() if name not in names}
+    await client.configure(queue, **wanted)
+    show(await client.options(queue))
+
+
+@asks(queue)
+@click.argument("queue")
+async def purge(client: Client, show: Show, *, queue: str) -> None:
+    """Drop all messages of a queue."""
+    await client.purge(queue)
+    show({"queue": queue, "purged": True}, printable(f"{queue} purged"))
+
+
+@asks(queue)
+@click.argument("queue")
+async def delete(client: Client, show: Show, *, queue: str) -> None:
+    """Delete a queue: messages, bindings, session and options."""
+    await client.delete(queue)
+    show({"queue": queue, "deleted": True}, printable(f"{queue} deleted"))
+
+
+@asks()
+@click.argument("queue")
+async def erase(client: Client, show: Show, *, queue: str) -> None:
+    """Delete a queue as a user's, and say what the logs hold of it still, and how long."""
+    report = await client.delete(queue, erase=True) or {}
+    if show.as_json:
+        show(report)
+        return
+    kept = report["retained"]
+    show(report, printable(f"erased of {queue}: {', '.join(report['erased'])}"))
+    show(report, f"still there: {kept['what']}")
+    show(report, f"until: {kept['until']}")

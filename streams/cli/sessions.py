@@ -1,0 +1,88 @@
+"""`streams session ...`: bindings that end when their holder is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import TYPE_CHECKING
+
+import click
+from faust.cli.faust import cli
+
+from streams.cli.asking import Show, asks, printable
+from streams.cli.moments import SECONDS
+
+if TYPE_CHECKING:
+    from streams.client import Client
+
+_GROUPS = click.option("--group", "groups", multiple=True, help="Bound for as long; any number.")
+_HIDDEN = click.option(
+    "--no-presence", is_flag=True, help="Do not tell the group presence:QUEUE of it."
+)
+
+
+@cli.group()
+def session() -> None:
+    """Open a session of a queue, keep it open, close it."""
+
+
+@asks(session, "open")
+@click.argument("queue")
+@click.argument("session")
+@_GROUPS
+@click.option("--ttl", type=SECONDS, metavar="TIME", help="End it after so long a silence.")
+@_HIDDEN
+async def open_session(
+    client: Client,
+    show: Show,
+    *,
+    queue: str,
+    session: str,
+    groups: tuple[str, ...],
+    ttl: float | None,
+    no_presence: bool,
+) -> None:
+    """Open a session of a queue; any other of it ends."""
+    await client.open_session(queue, session, groups, ttl=ttl, presence=not no_presence)
+    show({"queue": queue, "session": session, "open": True}, printable(f"{session} is open"))
+
+
+@asks(session)
+@click.argument("queue")
+@click.argument("session")
+async def heartbeat(client: Client, show: Show, *, queue: str, session: str) -> None:
+    """Keep a session from being ended for its silence; exit code 1 when it is not open."""
+    await client.heartbeat(queue, session)
+    show({"queue": queue, "session": session, "open": True}, printable(f"{session} is open"))
+
+
+@asks(session)
+@click.argument("queue")
+@click.argument("session")
+async def close(client: Client, show: Show, *, queue: str, session: str) -> None:
+    """Close a session; what was bound within it ends."""
+    await client.close_session(queue, session)
+    show({"queue": queue, "session": session, "open": False}, printable(f"{session} is closed"))
+
+
+@asks(session)
+@click.argument("queue")
+@click.option("--session", "id", help="Its id; a new one by default.")
+@_GROUPS
+@click.option("--ttl", type=SECONDS, default=30.0, metavar="TIME", help="30 s by default.")
+@_HIDDEN
+async def hold(
+    client: Client,
+    show: Show,
+    *,
+    queue: str,
+    id: str | None,
+    groups: tuple[str, ...],
+    ttl: float,
+    no_presence: bool,
+) -> None:
+    """Hold a session open until Ctrl-C; exit code 1 when another takes over."""
+    name = id or str(uuid.uuid4())
+    async with client.session(queue, id=name, groups=groups, ttl=ttl, presence=not no_presence):
+        show({"queue": queue, "session": name, "open": True}, printable(f"{name} is open"))
+        await asyncio.Event().wait()

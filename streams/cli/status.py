@@ -1,0 +1,27 @@
+"""`streams cluster`: workers and partitions, as all workers see them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from streams.cli.asking import Show, asks
+
+if TYPE_CHECKING:
+    from streams.client import Client
+
+
+@asks()
+async def cluster(client: Client, show: Show) -> None:
+    """Show all partitions with their owner, state, lag, and position in the log."""
+    found = await client.cluster(all=True)
+    if not show.as_json:
+        click.echo(f"{'table':8} {'partition':>9} {'state':12} {'lag':>8} {'position':>12} owner")
+    for row in found["partitions"]:
+        lag, position = row.get("lag", "-"), row.get("position", "-")
+        place = f"{row['table']:8} {row['partition']:>9} {row['state']:12}"
+        show(row, f"{place} {lag:>8} {position:>12} {row['owner'] or '-'}")
+    for worker in found["workers"]:
+        if not worker["answers"]:
+            show(worker, f"{worker['url']} does not answer: {worker['error']}")

@@ -1,0 +1,210 @@
+"""`streams tail`: shows the records of a topic, decoded, as they come."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import click
+from confluent_kafka import Message
+from faust.cli.base import argument, option
+
+from streams.cli import moments
+from streams.cli.base import StreamsCommand
+from streams.errors import StreamsError
+from streams.operate.topiclog import TopicLog, as_bytes, headers
+from streams.settings import TABLES, Settings
+
+
+class tail(StreamsCommand):
+    """Show the records of TOPIC, decoded, as they come.
+
+    TOPIC is group-events, queue-events, dead-letters, members-changelog or
+    queues-changelog, or the full name of any other topic.
+    """
+
+    options = (
+        argument("topic"),
+        option("--key", help="Only records with this key (a group, or a queue)."),
+        option(
+            "--type",
+            "types",
+            multiple=True,
+            show_default=False,
+            help="Only records of this type, as in Bind or Routed; may be given more than once.",
+        ),
+        option(
+            "--since",
+            metavar="TIME",
+            help="Begin at a time: 90s, 15m, 2h or 1d ago, or as in 2026-08-20T18:00Z.",
+        ),
+        option("--from-beginning", is_flag=True, help="Begin with the oldest record there is."),
+        option(
+            "--follow/--no-follow",
+            default=True,
+            help="Wait for more, or end with the last record there is now.",
+        ),
+        option("--json", "as_json", is_flag=True, help="One JSON object a line."),
+    )
+
+    def execute_now(
+        self,
+        topic: str,
+        key: str | None,
+        types: tuple[str, ...],
+        since: str | None,
+        from_beginning: bool,
+        follow: bool,
+        as_json: bool,
+        **_: Any,
+    ) -> int:
+        """Print records until there are no more, or Ctrl-C."""
+        settings = Settings.from_env()
+        name = full_name(settings, topic)
+        show = _as_json if as_json or self.json else _as_text
+        with TopicLog(settings) as log:
+            start, end = _range(log, name, since, from_beginning)
+            messages = log.follow(name, start) if follow else log.read(name, start, end)
+            wanted_types = {kind.lower() for kind in types}
+            for message in _with_key(messages, key):
+                record = describe_record(settings, message)
+                if not wanted_types or str(record["type"]).lower() in wanted_types:
+                    click.echo(show(record))
+        return 0
+
+
+def full_name(settings: Settings, topic: str) -> str:
+    """Return the topic that a short name stands for; any other name stands for itself."""
+    short = {
+        "group-events": settings.group_events,
+        "queue-events": settings.queue_events,
+        "dead-letters": settings.dead_letters,
+        **{f"{table}-changelog": settings.changelog(table) for table in TABLES},
+    }
+    return short.get(topic, topic)
+
+
+def describe_record(settings: Settings, message: Message) -> dict[str, Any]:
+    """Return a record as plain JSON values: where, when, key, type, and what it holds.
+
+    That stands under `value`; what cannot be decoded stands under `raw` with `problem`.
+    """
+    from streams.events.codec import decode
+    from streams.fold import BadRecord
+    from streams.operate import describe
+
+    found = {name: describe.text(value) for name, value in headers(message).items()}
+    key, value = as_bytes(message.key()), as_bytes(message.value())
+    record: dict[str, Any] = {
+        "partition": message.partition(),
+        "offset": message.offset(),
+        "at": describe.iso(message.timestamp()[1]),
+        "key": describe.text(key),
+        "type": found.pop("type", None),
+    }
+    if found:
+        record["headers"] = found
+    for table in TABLES:
+        if message.topic() == settings.changelog(table):
+            return record | _row(table, key or b"", value)
+    if value is None:
+        return record | {"value": None}
+    try:
+        event = decode(value)
+    except BadRecord as problem:
+        return record | {"raw": describe.text(value), "problem": str(problem)}
+    return record | {"type": type(event).__name__, "value": describe.event(event)}
+
+
+def _row(table: str, key: bytes, value: bytes | None) -> dict[str, Any]:
+    """Say what a record of a changelog does to its table."""
+    from streams.engine.changelog import MARKER, unpack_marker
+    from streams.folds.views import split_row_key
+    from streams.operate import describe
+
+    if key == MARKER:
+        return {"type": "marker", "value": {"source_offset": unpack_marker(value)}}
+    if value is None:
+        try:
+            kind: str = split_row_key(table, key).kind
+        except ValueError:
+            kind = "unknown"
+        return {"type": f"delete {kind}", "value": None}
+    row = describe.row(table, key, value)
+    return {"type": row.pop("row"), "value": row}
+
+
+def parse_since(text: str, now: float) -> int:
+    """Return the time that `text` means, in milliseconds; `now` is in seconds.
+
+    Raises:
+        StreamsError: it is neither a span of time nor a date.
+    """
+    ago = moments.span(text)
+    if ago is not None:
+        return int((now - ago) * 1000)
+    at = moments.date(text)
+    if at is None:
+        raise StreamsError(
+            f"--since {text!r}: give 90s, 15m, 2h or 1d, or a time as in 2026-08-20T18:00Z"
+        )
+    return int(at.timestamp() * 1000)
+
+
+def _range(
+    log: TopicLog, topic: str, since: str | None, from_beginning: bool
+) -> tuple[dict[int, int], dict[int, int]]:
+    if since is not None and from_beginning:
+        raise click.UsageError("give --since or --from-beginning, not both")
+    bounds = {number: log.bounds(topic, number) for number in log.partitions(topic)}
+    end = {number: bound.high for number, bound in bounds.items()}
+    if from_beginning:
+        return {number: bound.low for number, bound in bounds.items()}, end
+    if since is not None:
+        return log.offsets_at(topic, parse_since(since, time.time())), end
+    return dict(end), end
+
+
+def _with_key(
+    messages: Iterator[Message] | Iterator[Message | None], key: str | None
+) -> Iterator[Message]:
+    wanted = None if key is None else key.encode()
+    for message in messages:
+        if message is not None and (wanted is None or as_bytes(message.key()) == wanted):
+            yield message
+
+
+def _as_json(record: dict[str, Any]) -> str:
+    return json.dumps(record, ensure_ascii=False)
+
+
+_KEYS = ("group", "queue")
+"""Fields that are not shown a second time when they are the key."""
+
+
+def _as_text(record: dict[str, Any]) -> str:
+    place = f"{record['at']} {record['partition']}@{record['offset']}"
+    words = [place, str(record["type"] or "-"), str(record["key"])]
+    value = record.get("value")
+    if isinstance(value, dict):
+        words += [
+            f"{name}[{len(item)}]={_short(item)}"
+            if isinstance(item, list)
+            else f"{name}={_short(item)}"
+            for name, item in value.items()
+            if item not in (None, "", [], {}) and (name not in _KEYS or item != record["key"])
+        ]
+    elif "raw" in record:
+        words += [f"({record['problem']})", _short(record["raw"])]
+    else:
+        words.append("(no value)")
+    words += [f"{name}:{_short(item)}" for name, item in record.get("headers", {}).items()]
+    return " ".join(words)
+
+
+def _short(value: Any, limit: int = 300) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = text if text.isprintable() and " " not in text else json.dumps(text, ensure_ascii=False)
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"

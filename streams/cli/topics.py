@@ -1,0 +1,40 @@
+"""`streams topics`: creates the topics, or checks those that are there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from faust.cli.base import option
+
+from streams.cli.base import StreamsCommand
+from streams.settings import Settings
+
+
+class topics(StreamsCommand):
+    """Create the topics that are missing, and check partitions, replication and retention."""
+
+    options = (option("--check", is_flag=True, help="Create nothing, only check."),)
+
+    def execute_now(self, check: bool, **_: Any) -> int:
+        """Create and check, and list what there is."""
+        from streams.kafka.topics import TopicsError, check_topics, ensure_topics, wanted
+
+        settings = Settings.from_env()
+        created: list[str] = []
+        try:
+            if check:
+                check_topics(settings)
+            else:
+                created = ensure_topics(settings).created
+        except TopicsError as error:
+            for line in str(error).splitlines():
+                click.echo(f"streams: {line}", err=True)
+            return 1
+        for topic in wanted(settings):
+            state = "created" if topic.name in created else "is as it should be"
+            click.echo(
+                f"{topic.name} {state}: {topic.partitions} partitions,"
+                f" replication {topic.replication}"
+            )
+        return 0

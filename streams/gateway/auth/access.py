@@ -1,0 +1,102 @@
+"""What each path and method needs: one table, and nothing goes without an entry in it.
+
+What is in a path is checked here, before its handler runs.  What is in a body is checked
+where events are made of it (`intake`), for each of them, however they came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from streams.gateway.http.call import Call
+
+Rule: TypeAlias = Callable[["Call"], None]
+"""Raises `Forbidden` when the bearer of the call may not do this."""
+
+
+def anybody(call: Call) -> None:
+    """No token is asked for: probes, and what is public knowledge."""
+
+
+def token_later(call: Call) -> None:
+    """A token may come later, on the stream; until then nothing is granted there."""
+
+
+def any_token(call: Call) -> None:
+    """A valid token; what it must grant depends on each event of the body."""
+
+
+def _bind(call: Call) -> None:
+    call.bearer.grant.check_binding(call.id("group"), call.id("queue"))
+
+
+def _publish_to_group(call: Call) -> None:
+    call.bearer.grant.check_publish(call.destination("group"))
+
+
+def _publish_to_queue(call: Call) -> None:
+    call.bearer.grant.check_publish("@" + call.id("queue"))
+
+
+def _read_group(call: Call) -> None:
+    call.bearer.grant.check_read(call.destination("group"))
+
+
+def _own_queue(call: Call) -> None:
+    call.bearer.grant.check_queue(call.id("queue"))
+
+
+def _observe(call: Call) -> None:
+    call.bearer.grant.check_observe()
+
+
+def _admin(call: Call) -> None:
+    call.bearer.grant.check_admin()
+
+
+ACCESS: Final[dict[tuple[str, str], Rule]] = {
+    ("PUT", "/v1/groups/{group}/queues/{queue}"): _bind,
+    ("DELETE", "/v1/groups/{group}/queues/{queue}"): _bind,
+    ("GET", "/v1/groups/{group}/queues"): _read_group,
+    ("POST", "/v1/groups/{group}/messages"): _publish_to_group,
+    ("GET", "/v1/groups/{group}/messages"): _read_group,
+    ("POST", "/v1/groups/{group}/replays"): _read_group,
+    ("GET", "/v1/queues/{queue}"): _own_queue,
+    ("GET", "/v1/queues/{queue}/messages"): _own_queue,
+    ("POST", "/v1/queues/{queue}/messages"): _publish_to_queue,
+    ("POST", "/v1/queues/{queue}/acks"): _own_queue,
+    ("GET", "/v1/queues/{queue}/groups"): _own_queue,
+    ("GET", "/v1/queues/{queue}/events"): _own_queue,
+    ("PUT", "/v1/queues/{queue}/sessions/{session}"): _own_queue,
+    ("DELETE", "/v1/queues/{queue}/sessions/{session}"): _own_queue,
+    ("POST", "/v1/queues/{queue}/sessions/{session}/heartbeats"): _own_queue,
+    ("DELETE", "/v1/queues/{queue}"): _own_queue,
+    ("GET", "/v1/queues/{queue}/options"): _own_queue,
+    ("PUT", "/v1/queues/{queue}/options"): _own_queue,
+    ("POST", "/v1/queues/{queue}/leases"): _own_queue,
+    ("POST", "/v1/queues/{queue}/nacks"): _own_queue,
+    ("POST", "/v1/queues/{queue}/purge"): _own_queue,
+    ("POST", "/v1/events"): any_token,
+    ("GET", "/v1/stream"): token_later,
+    ("GET", "/v1/tables/{table}/{partition}/rows"): _admin,
+    ("GET", "/v1/cluster"): _observe,
+    ("GET", "/metrics"): _observe,
+    ("GET", "/healthz"): anybody,
+    ("GET", "/readyz"): anybody,
+    ("GET", "/v1/openapi.json"): anybody,
+    ("GET", "/"): anybody,
+    ("GET", "/page/{file}"): anybody,
+}
+"""By method (GET is HEAD too) and the template of the route."""
+
+
+def check_access(call: Call, method: str, template: str) -> None:
+    """See that the bearer may have what the path names.
+
+    Raises:
+        Forbidden: no.
+        Refusal: 400, an id in the path is none.
+    """
+    ACCESS[method, template](call)

@@ -1,0 +1,59 @@
+"""Whether a request can come from a page of another site, through somebody's browser.
+
+A browser lets any page send simple requests and open WebSockets to anywhere, and by DNS
+rebinding a page may even pass for one of this machine's.  Knows header values, no tokens.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from streams.gateway.http.answers import Refusal
+from streams.settings import is_loopback
+
+_HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(?::\d*)?", re.ASCII)
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+MAX_KNOWN_HOSTS: Final = 100
+
+
+class Site:
+    """The names under which this worker may be asked, where no token protects it."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = {name.lower() for name in names}
+        self._known: set[str] = set()
+
+    def check(self, request: web.BaseRequest) -> None:
+        """See that the request is meant for this machine, and changes nothing for another site.
+
+        Raises:
+            Refusal: 403.
+        """
+        for host in request.headers.getall(hdrs.HOST, ()):
+            if host not in self._known:
+                self._check_host(host)
+        if request.method not in _SAFE_METHODS and not is_same_origin(request.headers):
+            raise Refusal(403, "bad_origin", "a page of another site may change nothing here")
+
+    def _check_host(self, host: str) -> None:
+        match = _HOST.fullmatch(host)
+        if match is None or not (is_loopback(match[1]) or match[1].lower() in self._names):
+            raise Refusal(
+                403, "bad_host", "the Host header does not name this worker (DNS rebinding?)"
+            )
+        if len(self._known) < MAX_KNOWN_HOSTS:
+            self._known.add(host)
+
+
+def is_same_origin(headers: Mapping[str, str]) -> bool:
+    """Tell whether a request comes from no page, or from one that this worker serves."""
+    origin = headers.get(hdrs.ORIGIN)
+    if origin is None:
+        return True
+    # Both as browsers write them: without a port that is the scheme's own (RFC 6454).
+    scheme, _, authority = origin.lower().partition("://")
+    return scheme in ("http", "https") and authority == headers.get(hdrs.HOST, "").lower() != ""

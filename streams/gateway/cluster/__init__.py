@@ -1,0 +1,1 @@
+"""Which worker owns a partition, and requests on their way to it."""

@@ -1,0 +1,1 @@
+"""HTTP itself: the server, its connections, paths, bodies and answers."""

@@ -1,0 +1,110 @@
+"""Reading request bodies, bounded in size and time, and parsing them as JSON.
+
+Knows nothing of what the fields mean; that is `fields`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+from aiohttp import hdrs, web
+
+from streams.gateway.http.answers import Refusal, bad
+from streams.gateway.writes.admission import Share
+
+BODY_SECONDS = 30.0
+"""A body that takes longer than this to arrive is given up."""
+
+
+async def chunks_of(request: web.BaseRequest, limit: int, share: Share) -> AsyncIterator[bytes]:
+    """Yield the body as it arrives, never more than `limit` bytes in all.
+
+    Raises:
+        Refusal: 413 over the limit, 415 compressed, 408 too slow, 429 no room, 400 broken off.
+    """
+    encoding = request.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise Refusal(415, "compressed", "send the body as it is, without Content-Encoding")
+    if request.content_length is not None and request.content_length > limit:
+        raise _too_large(limit)
+    if request.headers.get(hdrs.EXPECT, "").strip().lower() == "100-continue":
+        # The low-level server leaves this to the handler; without it curl waits a second.
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
+    total = 0
+    deadline = asyncio.get_running_loop().time() + BODY_SECONDS
+    while chunk := await _next_chunk(request, deadline):
+        total += len(chunk)
+        if total > limit:
+            raise _too_large(limit)
+        share.take(len(chunk))
+        yield chunk
+
+
+async def _next_chunk(request: web.BaseRequest, deadline: float) -> bytes:
+    content = request.content
+    if content.is_eof() and content.exception() is None:  # all of it is here, as nearly always
+        return content.read_nowait()
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await request.content.readany()
+    except TimeoutError:
+        raise Refusal(
+            408, "too_slow", f"the body did not arrive within {BODY_SECONDS:g} seconds"
+        ) from None
+    except web.RequestPayloadError:
+        raise bad("bad_body", "the body broke off or is not well-formed HTTP") from None
+
+
+async def read_body(request: web.BaseRequest, limit: int, share: Share) -> bytes:
+    """Return the whole body; raises as `chunks_of`."""
+    return b"".join([chunk async for chunk in chunks_of(request, limit, share)])
+
+
+async def lines_of(
+    request: web.BaseRequest, limit: int, line_limit: int, share: Share
+) -> AsyncIterator[tuple[int, bytes]]:
+    """Yield (number from 1, line) of every line that is not blank, as the body arrives.
+
+    Raises:
+        Refusal: as `chunks_of`; 413 also when one line is over `line_limit` bytes.
+    """
+    number = 0
+    rest = bytearray()
+    async for chunk in chunks_of(request, limit, share):
+        first, *others = chunk.split(b"\n")
+        rest += first
+        for following in others:
+            number += 1
+            line = bytes(rest)
+            rest[:] = following
+            if len(line) > line_limit:
+                raise _too_large(line_limit, f"line {number}: ")
+            if line.strip():
+                yield number, line
+        if len(rest) > line_limit:
+            raise _too_large(line_limit, f"line {number + 1}: ")
+    if rest.strip():
+        yield number + 1, bytes(rest)
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """Parse a body that must be one JSON object.
+
+    Raises:
+        Refusal: 400, it is not.
+    """
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise bad("bad_json", f"not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise bad("bad_json", "must be a JSON object")
+    return content
+
+
+def _too_large(limit: int, where: str = "") -> Refusal:
+    return Refusal(413, "too_large", f"{where}over the limit of {limit} bytes")

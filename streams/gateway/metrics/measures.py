@@ -1,0 +1,190 @@
+"""What `/metrics` reads at each scrape: the engine, the folds' counts, the inboxes.
+
+Nothing is added up while records are folded; a scrape reads plain numbers that are there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from streams.folds.counts import CountsByPartition
+from streams.gateway.metrics.inbox_sampling import InboxSampling
+from streams.gateway.ports import Engine
+from streams.settings import MEMBERS, QUEUES
+
+_Names: TypeAlias = dict[str, tuple[str, str]]
+"""Name of a number where it comes from; name and help here."""
+
+_STATUS_GAUGES: _Names = {
+    "ready": ("partition_ready", "1 when the partition answers reads."),
+    "position": ("partition_position", "Next offset of the source topic to be folded."),
+    "end": ("partition_end", "End of the source topic's partition."),
+    "lag": ("partition_lag_records", "Records of the source topic not folded yet."),
+    "lag_seconds": ("partition_lag_seconds", "For how long such records have been waiting."),
+    "checkpointed": ("partition_checkpointed", "Source offset of the last checkpoint."),
+    "restored": ("partition_recovery_ratio", "Share of the changelog read back: 1 when done."),
+}
+_STATUS_COUNTERS: _Names = {
+    "folded": ("partition_folded_records", "Records folded."),
+    "dead_letters": ("dead_letters", "Records that could not be folded."),
+    "failures": ("partition_failures", "Times that the partition had to be opened afresh."),
+    "restored_rows": ("partition_restored_rows", "Changelog records read back."),
+}
+_SIZE_GAUGES: _Names = {
+    "overlay_rows": ("overlay_rows", "Changed rows that no checkpoint has taken yet."),
+    "overlay_bytes": ("overlay_bytes", "Their keys and values."),
+    "rows": ("rocksdb_rows", "Rows, by RocksDB's estimate."),
+    "sst_bytes": ("rocksdb_sst_bytes", "Size of the SST files on disk."),
+    "memtable_bytes": ("rocksdb_memtable_bytes", "Memtables in memory."),
+    "pending_compaction_bytes": (
+        "rocksdb_pending_compaction_bytes",
+        "Bytes that compaction has before it, by RocksDB's estimate.",
+    ),
+    "level0_files": ("rocksdb_level0_files", "Files that no compaction has merged yet."),
+}
+_SIZE_COUNTERS: _Names = {
+    "checkpoints": ("checkpoints", "Checkpoints written."),
+    "failed_checkpoints": ("checkpoints_failed", "Checkpoints that failed."),
+    "chunks": ("partition_chunks", "Chunks folded."),
+}
+_WORKER_GAUGES: _Names = {
+    "publisher_queued": (
+        "publisher_queued_records",
+        "Events of clients that wait to be sent to Kafka or confirmed by it.",
+    ),
+    "outputs_queued": (
+        "outputs_queued_records",
+        "Outputs of folds that wait to be sent to Kafka or confirmed by it.",
+    ),
+    "standbys": ("standby_partitions", "Partitions that this worker follows as a standby."),
+    "cache_bytes": ("rocksdb_block_cache_bytes", "The block cache that all tables share."),
+    "cache_limit_bytes": ("rocksdb_block_cache_limit_bytes", "What it may grow to."),
+    "write_buffer_limit_bytes": (
+        "rocksdb_memtable_limit_bytes",
+        "What all memtables together may grow to.",
+    ),
+}
+_WORKER_COUNTERS: _Names = {
+    "standby_rows": ("standby_rows", "Changelog records followed as a standby."),
+}
+_ROUTE_COUNTS: _Names = {
+    "binds": ("binds", "Bindings made."),
+    "unbinds": ("unbinds", "Bindings dropped."),
+    "messages": ("messages", "Messages accepted for groups and queues."),
+    "duplicates": ("messages_duplicate", "Messages dropped: their id was seen before."),
+    "deliveries": ("deliveries", "Queues that messages were sent on to."),
+}
+_DELIVER_COUNTS: _Names = {
+    "delivered": ("inbox_messages_added", "Messages put into inboxes."),
+    "removed": ("inbox_messages_removed", "Messages taken out of inboxes."),
+    "acks": ("acks", "Acks taken."),
+}
+
+_OF_PARTITION = ("table", "partition")
+
+
+class _Scraped(Collector):
+    def describe(self) -> list[Metric]:
+        """Keep the registry from scraping while it registers."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the families of this moment."""
+        raise NotImplementedError
+
+
+class EngineCollector(_Scraped):
+    """Partitions, their sizes, and the queues to Kafka."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the families of this moment."""
+        status, measures = self._engine.status(), self._engine.measures()
+        own = [row for row in status["partitions"] if "state" in row]
+        yield from _families(GaugeMetricFamily, _STATUS_GAUGES, own)
+        yield from _families(CounterMetricFamily, _STATUS_COUNTERS, own)
+        yield from _families(GaugeMetricFamily, _SIZE_GAUGES, measures["partitions"])
+        yield from _families(CounterMetricFamily, _SIZE_COUNTERS, measures["partitions"])
+        for kind, names in (
+            (GaugeMetricFamily, _WORKER_GAUGES),
+            (CounterMetricFamily, _WORKER_COUNTERS),
+        ):
+            for key, (name, text) in names.items():
+                yield kind(f"streams_{name}", text, value=measures[key])
+        ready = status["ready"] and not status["rebalancing"] and status["failure"] is None
+        yield GaugeMetricFamily(
+            "streams_ready", "1 when the worker answers all of its reads.", value=int(ready)
+        )
+        yield GaugeMetricFamily(
+            "streams_start_time_seconds",
+            "When the worker started, in seconds since the epoch.",
+            value=status["started_at"] / 1000,
+        )
+
+
+class FoldCollector(_Scraped):
+    """What the folds have counted since the worker started."""
+
+    def __init__(self, counts: CountsByPartition) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the families of this moment."""
+        for table, names in ((MEMBERS, _ROUTE_COUNTS), (QUEUES, _DELIVER_COUNTS)):
+            rows = [
+                {"partition": number, **{key: getattr(counts, key) for key in names}}
+                for of_table, number, counts in self._counts.all()
+                if of_table == table
+            ]
+            yield from _families(CounterMetricFamily, names, rows, ("partition",))
+
+
+class InboxCollector(_Scraped):
+    """How deep and how old inboxes are, by the last sample of each partition."""
+
+    def __init__(self, inboxes: InboxSampling) -> None:
+        self._inboxes = inboxes
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the families of this moment."""
+        depth = GaugeMetricFamily(
+            "streams_inbox_messages", "Messages that wait in inboxes.", labels=("partition",)
+        )
+        queues = GaugeMetricFamily(
+            "streams_inboxes", "Queues that have a message waiting.", labels=("partition",)
+        )
+        age = GaugeMetricFamily(
+            "streams_inbox_oldest_seconds",
+            "Age of the oldest message that waits.",
+            labels=("partition",),
+        )
+        now = time.time()
+        for sample in self._inboxes.read():
+            label = [str(sample.partition)]
+            depth.add_metric(label, sample.depth)
+            queues.add_metric(label, sample.inboxes)
+            oldest = sample.oldest_at
+            age.add_metric(label, 0.0 if oldest is None else max(0.0, now - oldest / 1000))
+        yield from (depth, queues, age)
+
+
+def _families(
+    kind: type[GaugeMetricFamily] | type[CounterMetricFamily],
+    names: _Names,
+    rows: list[dict[str, Any]],
+    labels: tuple[str, ...] = _OF_PARTITION,
+) -> Iterator[Metric]:
+    """Yield one family for each name, with the rows that have its number."""
+    for key, (name, text) in names.items():
+        family = kind(f"streams_{name}", text, labels=labels)
+        for row in rows:
+            if row.get(key) is not None:
+                family.add_metric([str(row[label]) for label in labels], row[key])
+        yield family

@@ -1,0 +1,120 @@
+"""What `/metrics` shows, in Prometheus' conventions.
+
+The gateway's own counters and histograms; what is read at each scrape is in `measures`.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
+
+from streams.gateway.reads.inbox_wait import InboxWaits
+from streams.settings import TABLES
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+
+
+class Metrics:
+    """The metrics of one worker, in a registry of its own."""
+
+    def __init__(self, waits: InboxWaits) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+        self.requests = Counter(
+            "streams_http_requests",
+            "HTTP requests answered.",
+            ("method", "route", "status"),
+            registry=registry,
+        )
+        self._answered: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
+        self.request_seconds = Histogram(
+            "streams_http_request_seconds",
+            "Time from the head of a request to the end of its answer, waiting included.",
+            ("route",),
+            registry=registry,
+            buckets=_SECONDS,
+        )
+        self.forwarded = Counter(
+            "streams_http_forwarded",
+            "Requests handed on to the worker that owns the partition.",
+            ("outcome",),
+            registry=registry,
+        )
+        self.publishes = Counter(
+            "streams_publishes",
+            "Events that HTTP clients published and Kafka confirmed.",
+            ("type",),
+            registry=registry,
+        )
+        self.publishes_failed = Counter(
+            "streams_publishes_failed",
+            "Events that Kafka did not confirm in time.",
+            registry=registry,
+        )
+        self.publish_seconds = Histogram(
+            "streams_publish_seconds",
+            "Time until Kafka confirmed what one request published.",
+            registry=registry,
+            buckets=_SECONDS,
+        )
+        Gauge(
+            "streams_long_polls", "Requests that wait for a message.", registry=registry
+        ).set_function(lambda: len(waits))
+        self.checkpoint_seconds = Histogram(
+            "streams_checkpoint_seconds",
+            "How long a checkpoint took, from the outputs' confirmation to the database.",
+            ("table",),
+            registry=registry,
+            buckets=_SECONDS,
+        )
+        self.checkpoint_rows = Counter(
+            "streams_checkpoint_rows",
+            "Rows that checkpoints wrote.",
+            ("table",),
+            registry=registry,
+        )
+        self.loop_lag_seconds = Histogram(
+            "streams_event_loop_lag_seconds",
+            "By how much the event loop was late, looked at ten times a second.",
+            registry=registry,
+            buckets=_SECONDS,
+        )
+
+        # There from the beginning, so that a rate of them is 0 and not nothing.
+        for table in TABLES:
+            self.checkpoint_seconds.labels(table)
+            self.checkpoint_rows.labels(table)
+        for outcome in ("answered", "failed"):
+            self.forwarded.labels(outcome)
+        for kind in ("Ack", "Bind", "Close", "Message", "Open", "Unbind"):
+            self.publishes.labels(kind)
+
+    def answered(self, method: str, route: str, status: str, seconds: float) -> None:
+        """Count an answered request."""
+        found = self._answered.get((method, route, status))
+        if found is None:
+            found = self._answered[method, route, status] = (
+                self.requests.labels(method, route, status),
+                self.request_seconds.labels(route),
+            )
+        count, histogram = found
+        count.inc()
+        histogram.observe(seconds)
+
+    def publish_buckets(self) -> list[tuple[float, int]]:
+        """Return upper limits in seconds, and how many publications took no longer."""
+        return [
+            (float(sample.labels["le"]), int(sample.value))
+            for metric in self.publish_seconds.collect()
+            for sample in metric.samples
+            if sample.name.endswith("_bucket")
+        ]

@@ -1,0 +1,1 @@
+"""Reading: deliveries, history, long polls, and moments at which rows are consistent."""

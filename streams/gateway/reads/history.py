@@ -1,0 +1,202 @@
+"""The past of a group, read from the log: a few consumers, and a bound on each reading.
+
+Messages of a group lie among those of all groups of its partition.  A reading goes through
+so many records, or for so long, and says where to go on.  Knows Kafka and the records;
+knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from streams.errors import Unavailable
+from streams.events.codec import decode
+from streams.events.records import Message
+from streams.fold import BadRecord
+from streams.gateway.http.answers import busy
+from streams.kafka.clients import logger as kafka_logger
+from streams.kafka.partitioner import partition_of
+from streams.settings import Settings
+
+T = TypeVar("T")
+
+READERS: Final = 2
+MOST_WAITING: Final = 50
+READ_SECONDS: Final = 2.0
+READ_RECORDS: Final = 200_000
+READ_BYTES: Final = 4 * 1024 * 1024
+KAFKA_SECONDS: Final = 5.0
+_BATCH: Final = 1000
+_COLLECT_SECONDS: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A place in the log: an offset, or a time in milliseconds since the epoch."""
+
+    value: int
+    is_time: bool = False
+
+
+@dataclass(slots=True)
+class Span:
+    """What one reading found."""
+
+    partition: int
+    next: int
+    """Offset to go on from."""
+    end: bool = False
+    """Whether there was nothing more."""
+    messages: list[tuple[int, int, Message]] = field(default_factory=list)
+    """Offset, time and message, in the order of the log."""
+
+
+class History:
+    """Reads the log of group-events for the requests of one worker."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._threads: ThreadPoolExecutor | None = None
+        self._idle: list[Consumer] = []
+        self._waiting = 0
+
+    async def close(self) -> None:
+        """Close all consumers, once their readings have ended."""
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            await asyncio.get_running_loop().run_in_executor(None, threads.shutdown)
+            for consumer in self._idle:
+                consumer.close()
+            self._idle.clear()
+
+    async def read(self, group: str, start: Moment, stop: Moment | None, limit: int) -> Span:
+        """Return up to `limit` messages of a group from `start` up to, not including, `stop`.
+
+        What was sent again, has expired, or is transient is left out.
+
+        Raises:
+            Unavailable: Kafka does not answer.
+            Refusal: 429, too many read already.
+        """
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="history")
+        if self._waiting >= MOST_WAITING:
+            raise busy("this worker reads enough of the past already; try again")
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._threads, self._read, group, start, stop, limit
+            )
+        finally:
+            self._waiting -= 1
+
+    # In a thread ----------------------------------------------------------------------
+
+    def _read(self, group: str, start: Moment, stop: Moment | None, limit: int) -> Span:
+        consumer = self._idle.pop() if self._idle else self._consumer()
+        try:
+            key = group.encode()
+            partition = partition_of(key, self._settings.partitions)
+            place = TopicPartition(self._settings.group_events, partition)
+            low, high = _asked(lambda: consumer.get_watermark_offsets(place, KAFKA_SECONDS))
+            first = max(low, self._offset(consumer, partition, start, high))
+            last = high if stop is None else self._offset(consumer, partition, stop, high)
+            span = Span(partition, min(first, high), end=first >= min(last, high))
+            if not span.end:
+                self._go_through(consumer, key, span, min(last, high), limit)
+        except BaseException:
+            consumer.close()
+            raise
+        self._idle.append(consumer)
+        return span
+
+    def _offset(self, consumer: Consumer, partition: int, moment: Moment, high: int) -> int:
+        if not moment.is_time:
+            return moment.value
+        wanted = [TopicPartition(self._settings.group_events, partition, moment.value)]
+        (found,) = _asked(lambda: consumer.offsets_for_times(wanted, KAFKA_SECONDS))
+        return high if found.offset < 0 else int(found.offset)
+
+    def _go_through(
+        self, consumer: Consumer, key: bytes, span: Span, last: int, limit: int
+    ) -> None:
+        topic = self._settings.group_events
+        _asked(lambda: consumer.assign([TopicPartition(topic, span.partition, span.next)]))
+        seen: set[str] = set()
+        deadline = time.monotonic() + READ_SECONDS
+        records = size = 0
+        now = time.time_ns() // 1_000_000
+        try:
+            while True:
+                for record in consumer.consume(_BATCH, _COLLECT_SECONDS):
+                    error = record.error()
+                    if error is not None:
+                        if error.code() == KafkaError._PARTITION_EOF:
+                            span.next, span.end = max(span.next, last), True
+                            return
+                        raise Unavailable(f"the log cannot be read: {error.str()}")
+                    offset, value = record.offset(), record.value()
+                    assert offset is not None
+                    if offset >= last:
+                        span.end = True
+                        return
+                    records += 1
+                    span.next = offset + 1
+                    if record.key() != key:
+                        continue
+                    message = _message(value, record.timestamp()[1], now)
+                    if message is None or message.id in seen:
+                        continue
+                    seen.add(message.id)
+                    span.messages.append((offset, record.timestamp()[1], message))
+                    size += len(value or b"")
+                    if len(span.messages) == limit or size > READ_BYTES:
+                        span.end = span.next >= last
+                        return
+                if span.next >= last:
+                    span.end = True
+                    return
+                if records >= READ_RECORDS or time.monotonic() > deadline:
+                    return
+        finally:
+            consumer.unassign()
+
+    def _consumer(self) -> Consumer:
+        config: dict[str, Any] = {
+            **self._settings.librdkafka(),
+            "group.id": f"{self._settings.app_id}-history",  # required, never joined
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+            "fetch.wait.max.ms": 100,
+            "queued.max.messages.kbytes": 8 * 1024,
+        }
+        return Consumer(config, logger=kafka_logger)
+
+
+def _message(value: bytes | None, timestamp: int, now: int) -> Message | None:
+    """Return a message that readers may still see."""
+    try:
+        message = decode(value)
+    except BadRecord:
+        return None
+    if not isinstance(message, Message) or not message.persistent:
+        return None
+    if message.expires_at is not None and message.expires_at <= max(timestamp, now):
+        return None
+    return message
+
+
+def _asked(question: Callable[[], T]) -> T:
+    try:
+        answer = question()
+    except KafkaException as error:
+        raise Unavailable(f"Kafka does not answer: {error.args[0].str()}") from error
+    return answer

@@ -1,0 +1,1 @@
+"""Writing: from what a client sends to events that are confirmed."""

@@ -1,0 +1,82 @@
+"""Publishing for HTTP clients: confirmed, and remembered so that they read what they wrote.
+
+Knows topics and offsets, not what the records mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+
+from streams.errors import Unavailable
+from streams.gateway.metrics.registry import Metrics
+from streams.gateway.ports import Engine, Place, RecordToSend
+
+
+class Publishing:
+    """Sends records through the engine's publisher and keeps their highest offsets."""
+
+    def __init__(self, engine: Engine, metrics: Metrics) -> None:
+        self._engine = engine
+        self._metrics = metrics
+        self._confirmed: dict[tuple[str, int], int] = {}
+
+    async def publish(self, topic: str, key: bytes, value: bytes, kind: str) -> Place:
+        """Append one record; returns once Kafka has confirmed it.
+
+        A client that goes away meanwhile does not call the record back: it is shielded.
+
+        Raises:
+            Unavailable: not confirmed.
+            TooLarge: not sent.
+        """
+        return await asyncio.shield(self.start(topic, key, value, kind))
+
+    async def publish_many(self, records: list[RecordToSend]) -> list[Place]:
+        """Append records; returns their places once Kafka has confirmed all, raises as above."""
+        if len(records) == 1:
+            return [await self.publish(*records[0])]
+        began = time.perf_counter()
+        try:
+            places = await asyncio.shield(self._send(records))
+        except Unavailable:
+            self._metrics.publishes_failed.inc(len(records))
+            raise
+        self._metrics.publish_seconds.observe(time.perf_counter() - began)
+        for kind, count in Counter(record[3] for record in records).items():
+            self._metrics.publishes.labels(kind).inc(count)
+        return places
+
+    def start(self, topic: str, key: bytes, value: bytes, kind: str) -> asyncio.Future[Place]:
+        """Append one record, before any that is started later; the future tells its place.
+
+        Raises at once, or from the future, as `publish`.
+        """
+        began = time.perf_counter()
+
+        def ended(future: asyncio.Future[Place]) -> None:
+            if future.cancelled() or future.exception() is not None:
+                self._metrics.publishes_failed.inc()
+                return
+            self._note(topic, *future.result())
+            self._metrics.publish_seconds.observe(time.perf_counter() - began)
+            self._metrics.publishes.labels(kind).inc()
+
+        future = asyncio.ensure_future(self._engine.publisher.publish(topic, key, value, kind))
+        future.add_done_callback(ended)
+        return future
+
+    async def _send(self, records: list[RecordToSend]) -> list[Place]:
+        places = await self._engine.publisher.publish_many(records)
+        for (topic, _, _, _), (partition, offset) in zip(records, places, strict=True):
+            self._note(topic, partition, offset)
+        return places
+
+    def _note(self, topic: str, partition: int, offset: int) -> None:
+        if offset > self._confirmed.get((topic, partition), -1):
+            self._confirmed[topic, partition] = offset
+
+    def confirmed(self, topic: str, partition: int) -> int:
+        """Return the highest offset confirmed to this gateway, -1 when there is none."""
+        return self._confirmed.get((topic, partition), -1)

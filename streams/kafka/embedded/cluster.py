@@ -1,0 +1,173 @@
+"""The embedded Kafka: one node, or a cluster of a few, under one folder.
+
+For a first run, for tests and for debugging.  A real Kafka in every respect but one: its
+nodes share a machine, and so it survives the loss of a process, not of the machine.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import time
+import uuid
+from base64 import urlsafe_b64encode
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from streams.kafka.embedded.jars import BrokerError, Progress, jars
+from streams.kafka.embedded.node import STOP_SECONDS, Member, Node, is_free
+
+START_SECONDS: Final = 60.0
+"""How long a start may take; on an idle machine it takes three."""
+
+_LOCK_SECONDS: Final = 3.0
+"""How long the nodes of a parent that was killed may take to end."""
+
+# Below the ports that the kernel gives to outgoing connections: a node that is down for a
+# while finds its port still free.
+_PORTS: Final = range(20_000, 32_000)
+
+
+class EmbeddedKafka:
+    """A Kafka of one's own; a context manager that starts it and stops it.
+
+    Args:
+        data: folder of the logs, made if need be; used again, it is the same Kafka again.
+        port: port of the first node for clients, or 0 for free ones.
+        nodes: how many nodes.  With three, topics can have three replicas, two in sync.
+        heap_mib: Java heap of each node.
+    """
+
+    def __init__(self, data: Path, port: int = 0, *, nodes: int = 1, heap_mib: int = 512) -> None:
+        self.data = data.absolute()
+        ports = _free_ports(2 * nodes)
+        if port:
+            ports[0] = port
+        members = [
+            Member(id=i + 1, port=ports[i], controller_port=ports[nodes + i]) for i in range(nodes)
+        ]
+        self.properties: dict[str, str] = {}
+        """Broker properties that `start` gives every node over those that it has by itself."""
+        self.nodes = [Node(m, members, self.data / f"node-{m.id}", heap_mib) for m in members]
+        self._lock: int | None = None
+
+    @property
+    def brokers(self) -> str:
+        """All nodes as `host:port,...`, for STREAMS_BROKERS."""
+        return ",".join(node.address for node in self.nodes)
+
+    def start(self, progress: Progress | None = None) -> None:
+        """Start the nodes that do not run, and return once all of them answer.
+
+        Raises:
+            BrokerError: there is no Java or no Kafka, the folder or a port is taken, a node
+                ended, or not all answered in time.  Nothing that this call started runs on.
+        """
+        jars(progress)
+        self.data.mkdir(parents=True, exist_ok=True)
+        lock = self._take_lock()
+        try:
+            cluster_id = self._cluster_id()
+            for node in self.nodes:
+                node.start(cluster_id, lock, self.properties)
+            self.wait()
+        except BaseException:
+            self.stop()
+            raise
+
+    def wait(self, seconds: float = START_SECONDS) -> None:
+        """Return once all nodes know each other and answer.
+
+        Raises:
+            BrokerError: a node ended, or the cluster was not whole within `seconds`.
+        """
+        deadline = time.monotonic() + seconds
+        for node in self.nodes:
+            while is_free(node.port):
+                self._check(deadline)
+                time.sleep(0.05)
+        admin = AdminClient({"bootstrap.servers": self.brokers, "log_level": 0})
+        while True:
+            try:
+                if len(admin.list_topics(timeout=1).brokers) == len(self.nodes):
+                    return
+            except KafkaException:
+                pass  # not yet
+            self._check(deadline)
+            time.sleep(0.05)
+
+    def check(self) -> None:
+        """Raise what ended a node, if one has ended.
+
+        Raises:
+            BrokerError: a node is not running.
+        """
+        for node in self.nodes:
+            node.check()
+
+    def stop(self) -> None:
+        """Stop all nodes at once; returns when none runs."""
+        for node in self.nodes:
+            node.ask_to_stop()
+        deadline = time.monotonic() + STOP_SECONDS
+        for node in self.nodes:
+            node.stop(max(0.0, deadline - time.monotonic()))
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _check(self, deadline: float) -> None:
+        self.check()
+        if time.monotonic() > deadline:
+            raise BrokerError(f"Kafka does not answer: see {self.nodes[0].log}")
+
+    def _take_lock(self) -> int:
+        """Keep others out of the folder: as long as a node runs, even one whose parent died."""
+        if self._lock is not None:
+            return self._lock
+        lock = os.open(self.data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    os.close(lock)
+                    raise BrokerError(
+                        f"another Kafka uses {self.data}: stop it, or set STREAMS_DATA"
+                    ) from None
+                time.sleep(0.05)
+            else:
+                self._lock = lock
+                return lock
+
+    def _cluster_id(self) -> str:
+        path = self.data / "cluster-id"
+        if not path.exists():
+            made = "-"
+            while made.startswith("-"):  # Kafka's tool would take it for an option
+                made = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            path.write_text(made)
+        return path.read_text().strip()
+
+
+def _free_ports(count: int) -> list[int]:
+    ports = [p for p in random.sample(_PORTS, 50 + count) if is_free(p)]
+    return ports[:count]

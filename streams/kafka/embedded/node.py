@@ -1,0 +1,228 @@
+"""One Kafka node as a child process: its properties, its start, its end.
+
+A node is broker and controller at once (KRaft's combined mode).  It knows nothing of
+Streams' topics, and is stopped with this process: cleanly where it can be, and by the
+kernel where this process is killed (on Linux).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from streams.kafka.embedded.jars import BrokerError, jars, java
+
+HOST: Final = "127.0.0.1"
+STOP_SECONDS: Final = 20.0
+"""How long a node may take to stop by itself before it is killed."""
+
+_QUICK: Final = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx256m")
+"""For what runs a second or two: compiling it well would take longer than running it."""
+
+_COMMON: Final = (
+    "-XX:-UsePerfData",
+    "--enable-native-access=ALL-UNNAMED",
+    "--sun-misc-unsafe-memory-access=allow",
+    "-Djava.awt.headless=true",
+    "-Dlog4j2.statusLoggerLevel=OFF",
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSS",
+)
+
+# Asks the kernel for a SIGTERM when the parent dies (PR_SET_PDEATHSIG is 1), then becomes
+# Java.  A program of its own, since code between fork and exec is unsafe beside threads.
+_LEASH: Final = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 15, 0, 0, 0)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit(1)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A node as the others know it."""
+
+    id: int
+    port: int
+    controller_port: int
+
+
+def java_command(
+    main_class: str, *arguments: str, options: Sequence[str] = _QUICK, level: str = "warn"
+) -> list[str]:
+    """Return the command that runs a main class of Kafka's jars.
+
+    Raises:
+        BrokerError: there is no Java, or no jars.
+    """
+    classpath = os.pathsep.join(str(jar) for jar in jars())
+    logging = f"-Dorg.slf4j.simpleLogger.defaultLogLevel={level}"
+    return [str(java()), *options, *_COMMON, logging, "-cp", classpath, main_class, *arguments]
+
+
+class Node:
+    """One node of an embedded Kafka; `start` and `stop` may be called again and again."""
+
+    def __init__(self, me: Member, members: Sequence[Member], folder: Path, heap_mib: int) -> None:
+        self.id = me.id
+        self.port = me.port
+        self.controller_port = me.controller_port
+        self.folder = folder
+        self.log = folder / "kafka.log"
+        self._me = me
+        self._members = members
+        self._heap_mib = heap_mib
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
+
+    @property
+    def address(self) -> str:
+        """The node's `host:port` for clients."""
+        return f"{HOST}:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        """Id of the running process, or None."""
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    def start(self, cluster_id: str, lock: int, properties: Mapping[str, str]) -> None:
+        """Start the process, without waiting until it answers.
+
+        On Linux it ends with the *thread* that started it, at the latest.  It inherits the
+        file `lock`, and so holds that lock as long as it runs.
+
+        Raises:
+            BrokerError: a port is taken, or the folder cannot be made ready.
+        """
+        if self.pid is not None:
+            return
+        for port in (self.port, self.controller_port):
+            if not is_free(port):
+                raise BrokerError(
+                    f"port {port} is taken: is a Kafka running already? Then name it in "
+                    "STREAMS_BROKERS, or stop it"
+                )
+        path = self._write_properties(properties)
+        self._log_start = self.log.stat().st_size if self.log.exists() else 0
+        if not (self.folder / "log" / "meta.properties").exists():
+            self._format(path, cluster_id)
+        options = ("-XX:+UseSerialGC", "-Xms128m", f"-Xmx{self._heap_mib}m")
+        command = java_command("kafka.Kafka", str(path), options=options)
+        if sys.platform == "linux":
+            command = [sys.executable, "-I", "-S", "-c", _LEASH, str(os.getpid()), *command]
+        with self.log.open("ab") as log:
+            # In a session of its own: Ctrl-C stops this process, which then stops the node.
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=[lock],
+            )
+
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """Stop the process, by force if it takes longer than `seconds`."""
+        self.ask_to_stop()
+        if self._process:
+            try:
+                self._process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM, if the process runs."""
+        self.signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill the process, as a crash would."""
+        self.signal(signal.SIGKILL)
+        if self._process:
+            self._process.wait()
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process, if it runs; SIGSTOP makes it hang, SIGCONT go on."""
+        if self._process and self._process.poll() is None:
+            self._process.send_signal(number)
+
+    def check(self) -> None:
+        """Raise what ended the process, if it has ended.
+
+        Raises:
+            BrokerError: the process is not running.
+        """
+        if self._process and self._process.poll() is None:
+            return
+        with self.log.open("rb") as log:
+            log.seek(self._log_start)
+            text = log.read().decode(errors="replace")
+        if "Address already in use" in text:
+            raise BrokerError(f"port {self.port} or {self.controller_port} is taken")
+        raise BrokerError(f"Kafka node {self.id} has ended: see {self.log}")
+
+    def _format(self, properties: Path, cluster_id: str) -> None:
+        command = java_command(
+            "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties)
+        )
+        with self.log.open("ab") as log:
+            ended = subprocess.run(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False
+            )
+        if ended.returncode:
+            raise BrokerError(f"{self.folder} could not be made ready: see {self.log}")
+
+    def _write_properties(self, more: Mapping[str, str]) -> Path:
+        """Write the node's properties; voters are static, so that ports may change."""
+        me, replicas = self._me, min(3, len(self._members))
+        voters = (f"{m.id}@{HOST}:{m.controller_port}" for m in self._members)
+        properties = {
+            "process.roles": "broker,controller",
+            "node.id": me.id,
+            "controller.quorum.voters": ",".join(voters),
+            "controller.listener.names": "CONTROLLER",
+            "listeners": f"PLAINTEXT://{HOST}:{me.port},CONTROLLER://{HOST}:{me.controller_port}",
+            "advertised.listeners": f"PLAINTEXT://{HOST}:{me.port}",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "log.dirs": self.folder / "log",
+            "auto.create.topics.enable": "false",
+            "default.replication.factor": replicas,
+            "min.insync.replicas": max(1, replicas - 1),
+            "offsets.topic.replication.factor": replicas,
+            "offsets.topic.num.partitions": 4,
+            "transaction.state.log.replication.factor": replicas,
+            "transaction.state.log.min.isr": max(1, replicas - 1),
+            "transaction.state.log.num.partitions": 4,
+            "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1000,
+            "group.initial.rebalance.delay.ms": 0,
+            "group.min.session.timeout.ms": 1000,
+            "log.cleaner.dedupe.buffer.size": 32 * 1024 * 1024,
+            "num.network.threads": 2,
+            "num.io.threads": 4,
+            **more,
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "server.properties"
+        # A .properties file takes a backslash for an escape.
+        lines = (f"{name}={value}".replace("\\", "\\\\") for name, value in properties.items())
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return path
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on the port of the loopback address now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True

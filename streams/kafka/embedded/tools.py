@@ -1,0 +1,25 @@
+"""Kafka's own command line tools, run from the embedded Kafka's jars."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from streams.kafka.embedded.node import java_command
+
+TOOLS: Final = {
+    "console-consumer": "org.apache.kafka.tools.consumer.ConsoleConsumer",
+    "console-producer": "org.apache.kafka.tools.ConsoleProducer",
+    "consumer-groups": "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+    "get-offsets": "org.apache.kafka.tools.GetOffsetShell",
+    "topics": "org.apache.kafka.tools.TopicCommand",
+}
+"""Each tool's name without `kafka-` and `.sh`, and the class that it is."""
+
+
+def kafka_tool(name: str, *arguments: str) -> list[str]:
+    """Return the command that runs a tool of `TOOLS`, for subprocess or exec.
+
+    Raises:
+        BrokerError: there is no Java, or no jars.
+    """
+    return java_command(TOOLS[name], *arguments)

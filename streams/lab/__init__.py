@@ -1,0 +1,1 @@
+"""Benches, the demo, the fault suite and the workload that they play."""

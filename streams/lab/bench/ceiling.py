@@ -1,0 +1,115 @@
+"""What the broker and a bare librdkafka client reach, with nothing in between."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from confluent_kafka import Consumer, TopicPartition
+
+from streams.errors import Unavailable
+from streams.lab.bench.feeding import Event, Feeder, changes
+from streams.lab.bench.figures import Sample
+from streams.lab.bench.stage import Stage
+from streams.lab.bench.usage import Meter
+from streams.settings import Settings
+
+WHAT = (
+    "No Streams at all: one process puts encoded binds into a topic of the same kind until Kafka "
+    "has confirmed them, reads them, and copies them from one topic to another; and the same "
+    "with records of 64 KiB. No stage of any system on this machine can be faster."
+)
+BATCH: Final = 5_000
+LARGE: Final = 64 * 1024
+PATIENCE_SECONDS: Final = 20.0
+
+
+def measure(stage: Stage) -> list[Sample]:
+    """Measure one run."""
+    size = stage.options.size
+    small = list(changes("Bind", [(f"g{n}", f"r{n}") for n in range(size(1_000_000, 50_000))]))
+    value = b"x" * LARGE
+    large = [Event(b"%d" % number, value, "Message") for number in range(size(8_000, 500))]
+    samples: list[Sample] = []
+    with stage.topics() as settings:
+        meter = stage.meter([])
+        Feeder(settings).feed(settings.group_events, small[:10_000])  # warms the broker up
+        samples += _produce_and_consume(settings, settings.queue_events, small, meter)
+    with stage.topics() as settings:
+        meter = stage.meter([])
+        megabytes = len(large) * LARGE / 2**20
+        seconds = _timed(lambda: Feeder(settings).feed(settings.queue_events, large))
+        samples.append(Sample("produced, 64 KiB a record", megabytes / seconds, "MiB/s"))
+        seconds = _timed(lambda: _consume(settings, settings.queue_events, len(large)))
+        samples.append(Sample("consumed, 64 KiB a record", megabytes / seconds, "MiB/s"))
+    return samples
+
+
+def _produce_and_consume(
+    settings: Settings, topic: str, events: list[Event], meter: Meter
+) -> list[Sample]:
+    count = len(events)
+    feeder = Feeder(settings)
+    meter.start()
+    produced = _timed(lambda: feeder.feed(topic, events))
+    producing = meter.read()
+    meter.start()
+    consumed = _timed(lambda: _consume(settings, topic, count))
+    consuming = meter.read()
+
+    def copy(key: bytes, value: bytes) -> None:
+        feeder.send(settings.dead_letters, Event(key, value, "Bind"))
+
+    def copy_all() -> None:
+        _consume(settings, topic, count, copy)
+        feeder.flush()
+
+    copied = _timed(copy_all)
+    return [
+        Sample("binds produced", count / produced, "/s"),
+        Sample("binds consumed", count / consumed, "/s"),
+        Sample("binds copied", count / copied, "/s"),
+        *producing.samples("producing: "),
+        *consuming.samples("consuming: "),
+    ]
+
+
+def _consume(
+    settings: Settings,
+    topic: str,
+    count: int,
+    take: Callable[[bytes, bytes], None] | None = None,
+) -> None:
+    """Read so many records, look at key and value of each, and give them to `take`."""
+    consumer = Consumer(
+        {
+            **settings.librdkafka(),
+            "group.id": f"{settings.app_id}-ceiling",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "log_level": 0,
+        }
+    )
+    try:
+        consumer.assign([TopicPartition(topic, n, 0) for n in range(settings.partitions)])
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while count > 0:
+            for message in consumer.consume(BATCH, 0.1):
+                if message.error() is not None:
+                    continue
+                key, value = message.key(), message.value()
+                if take is not None and isinstance(key, bytes) and isinstance(value, bytes):
+                    take(key, value)
+                count -= 1
+                deadline = time.monotonic() + PATIENCE_SECONDS
+            if time.monotonic() > deadline:
+                raise Unavailable(f"{count:,} records do not come")
+    finally:
+        consumer.close()
+
+
+def _timed(call: Callable[[], object]) -> float:
+    began = time.monotonic()
+    call()
+    return time.monotonic() - began

@@ -1,0 +1,190 @@
+"""How far the workers are, by their own word: asked often, so asked cheaply.
+
+Knows `/v1/cluster` and the ends of topics, and from them when everything that was sent has
+become a readable row of the last table.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import orjson
+
+from streams.errors import Unavailable
+from streams.operate.topiclog import TopicLog
+from streams.settings import MEMBERS, QUEUES, Settings
+
+LOOK_SECONDS: Final = 0.02
+"""Time between two looks: what the moments found here are exact to."""
+PATIENCE_SECONDS: Final = 60.0
+"""Without any progress for so long, a system counts as stuck."""
+REQUEST_SECONDS: Final = 30.0
+
+Ends = Mapping[int, int]
+"""Offsets by partition: the next one to come, or to fold."""
+
+
+class Asker:
+    """Asks one worker over a connection that stays open."""
+
+    def __init__(self, url: str) -> None:
+        self._place = urlsplit(url)
+        self._connection: HTTPConnection | None = None
+
+    def get(self, path: str) -> Any:
+        """Return the JSON of an answer; raises OSError, HTTPException or Unavailable."""
+        if self._connection is None:
+            host, port = self._place.hostname, self._place.port
+            self._connection = HTTPConnection(host or "", port, timeout=REQUEST_SECONDS)
+        try:
+            self._connection.request("GET", path)
+            answer = self._connection.getresponse()
+            content = answer.read()
+        except (OSError, HTTPException):
+            self.close()
+            raise
+        if answer.status != 200:
+            raise Unavailable(f"{path} answered {answer.status}: {content[:200]!r}")
+        return orjson.loads(content)
+
+    def close(self) -> None:
+        """Close the connection; the next question opens another."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What all workers together said at one moment."""
+
+    positions: Mapping[tuple[str, int], int]
+    """Next source offset to fold, by table and partition."""
+    checkpointed: Mapping[tuple[str, int], int]
+    owners: Mapping[tuple[str, int], str]
+    ready: bool
+    outputs_queued: int
+    """Outputs of folds that Kafka has not confirmed yet."""
+    restored_rows: int
+
+    def has_folded(self, table: str, ends: Ends) -> bool:
+        """Tell whether a table's partitions have folded their source up to `ends`."""
+        return all(self.positions.get((table, p), 0) >= end for p, end in ends.items())
+
+    @property
+    def is_checkpointed(self) -> bool:
+        """Whether everything that was folded is in a checkpoint."""
+        return all(self.checkpointed[key] >= at for key, at in self.positions.items())
+
+
+class Positions:
+    """The workers of one system and the topics they fold; a context manager."""
+
+    def __init__(self, settings: Settings, urls: Sequence[str]) -> None:
+        self._settings = settings
+        self._askers = {url: Asker(url) for url in urls}
+        self._log = TopicLog(settings)
+
+    def __enter__(self) -> Positions:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close all connections."""
+        for asker in self._askers.values():
+            asker.close()
+        self._log.__exit__()
+
+    def look(self) -> Look:
+        """Ask all workers once; one that does not answer owns nothing."""
+        positions: dict[tuple[str, int], int] = {}
+        checkpointed: dict[tuple[str, int], int] = {}
+        owners: dict[tuple[str, int], str] = {}
+        ready, queued, restored = True, 0, 0
+        for url, asker in self._askers.items():
+            try:
+                status = asker.get("/v1/cluster")
+            except (OSError, HTTPException, Unavailable):
+                ready = False
+                continue
+            queued += status["outputs_queued"]
+            for row in status["partitions"]:
+                if "state" not in row:
+                    continue
+                key = row["table"], row["partition"]
+                positions[key] = row["position"]
+                checkpointed[key] = row["checkpointed"]
+                owners[key] = url
+                restored += row["restored_rows"]
+                ready = ready and row["ready"]
+        ready = ready and len(positions) == 2 * self._settings.partitions
+        return Look(positions, checkpointed, owners, ready, queued, restored)
+
+    def ends(self, topic: str) -> dict[int, int]:
+        """Return where a topic ends now."""
+        return self._log.ends(topic)
+
+    def until_readable(self, group_ends: Ends | None = None) -> float:
+        """Wait until all group events up to `group_ends` are rows of the last table.
+
+        That is: `members` has folded them, Kafka has confirmed what came of it, and `queues`
+        has folded up to the end of queue-events as it was after that.
+
+        Returns:
+            the moment, on the monotonic clock.
+
+        Raises:
+            Unavailable: nothing moved for `PATIENCE_SECONDS`.
+        """
+        topic = self._settings.group_events
+        wanted = self.ends(topic) if group_ends is None else group_ends
+        self.until(lambda look: look.has_folded(MEMBERS, wanted) and not look.outputs_queued)
+        queue_ends = self.ends(self._settings.queue_events)
+        self.until(lambda look: look.has_folded(QUEUES, queue_ends))
+        return time.monotonic()
+
+    def until_folded(self, table: str, ends: Ends) -> float:
+        """Wait until a table has folded its source up to `ends`; return when that was.
+
+        Raises:
+            Unavailable: nothing moved for `PATIENCE_SECONDS`.
+        """
+        self.until(lambda look: look.has_folded(table, ends))
+        return time.monotonic()
+
+    def until_quiet(self) -> None:
+        """Wait until nothing is left to do, checkpoints included; raises as `until`."""
+        while True:
+            before = self._both_ends()
+            self.until_readable()
+            self.until(lambda look: look.is_checkpointed)
+            if self._both_ends() == before:
+                return
+
+    def until(self, condition: Any) -> Look:
+        """Look again and again until `condition`, a function of a `Look`, holds.
+
+        Raises:
+            Unavailable: nothing moved for `PATIENCE_SECONDS`.
+        """
+        latest: Any = None
+        patience = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            look = self.look()
+            if condition(look):
+                return look
+            state = look.positions, look.checkpointed, look.outputs_queued, look.restored_rows
+            if state != latest:
+                latest, patience = state, time.monotonic() + PATIENCE_SECONDS
+            elif time.monotonic() > patience:
+                raise Unavailable(f"nothing moved for {PATIENCE_SECONDS:g} s; see the logs")
+            time.sleep(LOOK_SECONDS)
+
+    def _both_ends(self) -> tuple[dict[int, int], dict[int, int]]:
+        settings = self._settings
+        return self.ends(settings.group_events), self.ends(settings.queue_events)

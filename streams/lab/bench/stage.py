@@ -1,0 +1,258 @@
+"""Where benches run: a broker of their own, and for each run a system in a fresh namespace.
+
+`Stage` owns the broker and starts systems; a `Running` system can be fed while it stands
+still, so that what is measured is the workers alone and never the producer beside them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final, Literal
+from urllib.parse import quote
+
+from confluent_kafka.admin import AdminClient
+
+from streams.errors import StreamsError
+from streams.kafka.embedded.cluster import EmbeddedKafka
+from streams.kafka.topics import ensure_topics, wanted
+from streams.lab.bench.feeding import Event, Feeder
+from streams.lab.bench.figures import Sample
+from streams.lab.bench.positions import Asker, Positions
+from streams.lab.bench.usage import BROKER, WORKER, Meter, Usage
+from streams.operate.processes import WorkerProcess, Workers, free_ports, workers
+from streams.operate.system import System, show_download, wait_until_ready
+from streams.settings import Settings
+
+PATIENT_SECONDS: Final = 600
+"""Session timeout of the workers: a stopped one must keep its partitions."""
+SPOT_READS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user asked for."""
+
+    workers: int = 1
+    runs: int = 3
+    quick: bool = False
+    baseline: bool = True
+    queues: int = 10_000_000
+    """How many queues the bench `scale` goes up to."""
+    bindings: int = 2
+    """How many groups each of them is bound to."""
+
+    def size(self, full: int, quick: int) -> int:
+        """Return the size of something for this run."""
+        return quick if self.quick else full
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """How long it took to drain what was fed to a system that stood still."""
+
+    events: int
+    seconds: float
+    """Until everything was readable."""
+    usage: Usage
+    """Until then."""
+    total: Usage
+    """Until the checkpoints were written too: they are part of the cost."""
+
+    @property
+    def worker_micros(self) -> float:
+        """CPU time of the workers per event, in microseconds."""
+        return self.total.cpu[WORKER] * 1e6 / self.events
+
+    def micros(self, of: str, each: int = 1) -> list[Sample]:
+        """Return the workers' CPU time in parts, per event or per `each` that comes of one."""
+        return self.total.micros(of, self.events * each)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A system that runs: its settings, its workers, and how far they are."""
+
+    settings: Settings
+    processes: list[WorkerProcess]
+    positions: Positions
+    feeder: Feeder
+    meter: Meter
+    data: Path
+
+    @property
+    def urls(self) -> list[str]:
+        """Base URLs of the workers."""
+        return [worker.url for worker in self.processes]
+
+    def feed(self, events: Iterable[Event]) -> int:
+        """Send group events; returns how many, once Kafka has them."""
+        return self.feeder.feed(self.settings.group_events, events)
+
+    def settle(self, events: Iterable[Event]) -> int:
+        """Send group events and wait until nothing is left to do; returns how many."""
+        count = self.feed(events)
+        self.positions.until_quiet()
+        return count
+
+    def drain(self, events: Iterable[Event]) -> Drained:
+        """Feed events while the workers stand still, then time how long they take.
+
+        The clock starts when the workers may go on, and stops when the last row that comes
+        of the events can be read from the last table.
+        """
+        self.positions.until_quiet()
+        with self.standstill():
+            count = self.feed(events)
+            ends = self.positions.ends(self.settings.group_events)
+            self.meter.start()
+            began = time.monotonic()
+        seconds = self.positions.until_readable(ends) - began
+        usage = self.meter.read()
+        self.positions.until_quiet()
+        return Drained(count, seconds, usage, self.meter.read())
+
+    def expect(self, wanted: Mapping[str, int], of: Literal["groups", "depth"]) -> None:
+        """Read some queues over HTTP: do they hold as much as they must?
+
+        Raises:
+            StreamsError: one does not; what was measured is not what was to be done.
+        """
+        asker = Asker(self.urls[0])
+        queues = sorted(wanted)
+        for queue in random.Random(1).sample(queues, min(SPOT_READS, len(queues))):
+            found = asker.get(f"/v1/queues/{quote(queue, safe='')}")[of]
+            if found != wanted[queue]:
+                raise StreamsError(f"{of} of {queue}: {found}, not {wanted[queue]}")
+        asker.close()
+
+    @contextmanager
+    def standstill(self) -> Iterator[None]:
+        """Let all workers stand still while the body runs."""
+        with standstill(self.processes):
+            yield
+
+
+@contextmanager
+def standstill(processes: Iterable[WorkerProcess]) -> Iterator[None]:
+    """Stop processes by SIGSTOP, and let them go on after the body."""
+    running = [worker.process for worker in processes if worker.process is not None]
+    try:
+        for process in running:
+            process.send_signal(signal.SIGSTOP)
+        yield
+    finally:
+        for process in running:
+            process.send_signal(signal.SIGCONT)
+
+
+@dataclass(slots=True)
+class Stage:
+    """One Kafka, and systems on it one after the other."""
+
+    settings: Settings
+    options: Options
+    folder: Path
+    broker: EmbeddedKafka | None
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    @contextmanager
+    def system(self, environment: Mapping[str, str] | None = None) -> Iterator[Running]:
+        """Run a system of as many workers as the options say, in a namespace of its own.
+
+        `environment` is set for the workers over what they get anyway.
+        """
+        with self._fresh(environment or {}, self.options.workers, "streams.app") as started:
+            settings, running, data = started
+            wait_until_ready(System(settings, running, self.broker))
+            with Positions(settings, running.urls) as positions:
+                positions.until(lambda look: look.ready)
+                meter = self.meter(running.processes)
+                feeder = Feeder(settings)
+                yield Running(settings, running.processes, positions, feeder, meter, data)
+                running.check()
+
+    @contextmanager
+    def stock(self) -> Iterator[tuple[Settings, WorkerProcess, Meter]]:
+        """Run one worker of the baseline in a namespace of its own."""
+        with self._fresh({}, 1, "streams.lab.bench.stock") as (settings, running, _):
+            (worker,) = running.processes
+            yield settings, worker, self.meter([worker])
+            running.check()
+
+    @contextmanager
+    def topics(self) -> Iterator[Settings]:
+        """Make topics in a namespace of their own, with no workers."""
+        settings = replace(self.settings, namespace=self._namespace())
+        ensure_topics(settings)
+        try:
+            yield settings
+        finally:
+            delete_topics(settings)
+
+    def meter(self, processes: Iterable[WorkerProcess]) -> Meter:
+        """Return a meter of workers and broker."""
+        pids = [w.process.pid for w in processes if w.process is not None]
+        brokers = self.broker.nodes if self.broker is not None else []
+        return Meter({WORKER: pids, BROKER: [n.pid for n in brokers if n.pid is not None]})
+
+    @contextmanager
+    def _fresh(
+        self, more: Mapping[str, str], count: int, app: str
+    ) -> Iterator[tuple[Settings, Workers, Path]]:
+        with self.topics() as settings:
+            data = self.folder / settings.namespace
+            environment = {
+                "STREAMS_BROKERS": settings.brokers,
+                "STREAMS_NAMESPACE": settings.namespace,
+                "STREAMS_PARTITIONS": str(settings.partitions),
+                "STREAMS_REPLICATION": str(settings.replication),
+                "STREAMS_SESSION_TIMEOUT_SECONDS": str(PATIENT_SECONDS),
+                **more,
+            }
+            ports = free_ports(settings.http_host, settings.http_port, count)
+            try:
+                with workers(count, data, settings.http_host, ports, environment, app) as running:
+                    yield settings, running, data
+            finally:
+                for number in range(1, count + 1):  # The logs stay, until all has gone well.
+                    shutil.rmtree(data / f"worker-{number}", ignore_errors=True)
+
+    def _namespace(self) -> str:
+        return f"bench-{os.getpid()}-{next(self._numbers)}"
+
+
+@contextmanager
+def stage(settings: Settings, options: Options) -> Iterator[Stage]:
+    """Start a broker (unless one was named), and stop it and clean up after the body.
+
+    What failed leaves its logs, in a folder of this process.
+    """
+    folder = settings.data / "bench" / str(os.getpid())
+    with ExitStack() as stack:
+        broker = None
+        if not settings.brokers_given:
+            broker = EmbeddedKafka(folder / "broker")
+            broker.start(show_download)
+            for node in broker.nodes:
+                stack.callback(shutil.rmtree, node.folder / "log", ignore_errors=True)
+            stack.callback(broker.stop)
+            settings = replace(settings, brokers=broker.brokers, brokers_given=True)
+        yield Stage(settings, options, folder, broker)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def delete_topics(settings: Settings) -> None:
+    """Delete all topics of a namespace, as far as they are there."""
+    names = [topic.name for topic in wanted(settings)]
+    admin = AdminClient(dict(settings.librdkafka()) | {"log_level": 0})
+    for future in admin.delete_topics(names).values():
+        future.exception(30.0)

@@ -1,0 +1,132 @@
+"""All benches by name, and how they are run: a stage each, several runs, figures of all runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from streams.lab.bench import (
+    acks,
+    ceiling,
+    churn,
+    fanout,
+    hotgroup,
+    latency,
+    matrix,
+    recovery,
+    scale,
+    storm,
+)
+from streams.lab.bench.figures import Sample, collect
+from streams.lab.bench.machine import describe_machine, describe_settings, describe_versions
+from streams.lab.bench.report import Outcome
+from streams.lab.bench.stage import PATIENT_SECONDS, Options, Stage, stage
+from streams.operate.progress import say
+from streams.settings import Settings
+
+Measure = Callable[[Stage], list[Sample]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """One bench: what it measures, and how one run of it is done."""
+
+    what: str
+    measure: Measure
+    measure_stock: Measure | None = None
+    """The same for the baseline, where there is such a thing."""
+    most_runs: int = 1000
+
+
+BENCHES: Final[dict[str, Bench]] = {
+    "churn": Bench(churn.WHAT, churn.measure, churn.measure_stock),
+    "fanout": Bench(fanout.WHAT.format(body=fanout.BODY), fanout.measure, fanout.measure_stock),
+    "latency": Bench(
+        latency.WHAT.format(readers=latency.READERS, share=latency.STOCK_SHARE),
+        latency.measure,
+        latency.measure_stock,
+    ),
+    "scale": Bench(scale.WHAT, scale.measure, most_runs=1),
+    "recovery": Bench(recovery.WHAT, recovery.measure, recovery.measure_stock),
+    "storm": Bench(
+        storm.WHAT.format(sessions=storm.SESSIONS, bindings=storm.BINDINGS, rate=storm.RATE),
+        storm.measure,
+    ),
+    "hotgroup": Bench(
+        hotgroup.WHAT.format(members=hotgroup.MEMBERS, rate=hotgroup.RATE), hotgroup.measure
+    ),
+    "acks": Bench(
+        acks.WHAT.format(connections=acks.CONNECTIONS, sockets=acks.SOCKETS, window=acks.WINDOW),
+        acks.measure,
+    ),
+    "matrix": Bench(
+        matrix.WHAT.format(rate=matrix.RATE, large_rate=matrix.LARGE_RATE),
+        matrix.measure,
+        matrix.measure_stock,
+    ),
+    "ceiling": Bench(ceiling.WHAT, ceiling.measure),
+}
+
+
+def measure_baseline(stage: Stage) -> list[Sample]:
+    """Measure the baseline alone, at all that it can be held against."""
+    return [
+        replace(sample, name=f"{name}: {sample.name}")
+        for name, bench in BENCHES.items()
+        if bench.measure_stock is not None
+        for sample in bench.measure_stock(stage)
+    ]
+
+
+ALL: Final = tuple(BENCHES)
+"""What `all` runs: each compares itself with the baseline, which needs no run of its own."""
+BENCHES["baseline"] = Bench(
+    "Stock Faust alone, at all that the other benches compare it with; `all` leaves this out.",
+    measure_baseline,
+)
+
+
+def run(name: str, settings: Settings, options: Options) -> Outcome:
+    """Run a bench; what it measures and each run's progress go to stderr.
+
+    Raises:
+        StreamsError: something could not be started, or the system stood still.
+    """
+    bench = BENCHES[name]
+    began = time.monotonic()
+    runs = min(options.runs, bench.most_runs)
+    ours, stock = [], []
+    say(f"{name}: {bench.what}")
+    with stage(settings, options) as running:
+        for number in range(1, runs + 1):
+            say(f"{name}: run {number} of {runs}")
+            ours.append(bench.measure(running))
+            if options.baseline and bench.measure_stock is not None:
+                say(f"{name}: the baseline")
+                stock.append(bench.measure_stock(running))
+    seconds = time.monotonic() - began
+    return Outcome(name, bench.what, runs, seconds, collect(ours), collect(stock))
+
+
+def conditions(settings: Settings, options: Options) -> dict[str, Any]:
+    """Return what the figures were taken with: machine, versions, settings, options."""
+    return {
+        "taken_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": describe_machine(),
+        "versions": describe_versions(),
+        "settings": describe_settings(
+            replace(settings, session_timeout_seconds=float(PATIENT_SECONDS))
+        ),
+        "options": asdict(options),
+    }
+
+
+def draw(outcome: Outcome, folder: Path) -> list[Path]:
+    """Draw what a bench has to draw, if anything; return the files."""
+    from streams.lab.bench.plots import draw_lines
+
+    return draw_lines(outcome, folder)

@@ -1,0 +1,366 @@
+"""The demo from its first bind to its verdict.
+
+Load the population, wait until both tables have it, play the traffic in real time while
+residents read, wait until everything is folded, and check every row against the model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from streams.errors import Unavailable
+from streams.events.records import Bind, Message, Unbind
+from streams.lab.demo.checking import Check, Report
+from streams.lab.demo.figures import Board, Figures, Rates
+from streams.lab.demo.journal import Journal, digest
+from streams.lab.demo.producing import BIND, UNBIND, ChangeProducer
+from streams.lab.demo.readers import Readers, choose_online
+from streams.lab.workload.model import Model
+from streams.lab.workload.population import MEASURED, Names, Population
+from streams.lab.workload.traffic import Happening, Joined, Said, Traffic
+from streams.operate.cluster import Cluster
+from streams.operate.gateway import Gateway, path
+from streams.operate.progress import progress, say
+from streams.operate.topiclog import TopicLog
+from streams.settings import MEMBERS, QUEUES, Settings
+
+ONLINE = 500
+"""Residents whose clients wait for messages; the inboxes of all others fill."""
+TICK_SECONDS = 0.02
+PAUSE_SECONDS = 0.1
+LOOK_SECONDS = 1.0
+LATE_SECONDS = 10.0
+"""A delivery that its reader should have got so long ago counts as lost, until it comes."""
+PATIENCE_SECONDS = 60.0
+QUIET_SECONDS = 1.0
+SETTLE_ROUNDS = 20
+SECOND_LOOK_SECONDS = 5.0
+
+Between = Callable[[], None]
+"""Called about once a second while the demo runs; may raise to end it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be played."""
+
+    seconds: float
+    """How long to play; 0 until Ctrl-C."""
+    scale: float
+    """How many times the measured world."""
+    seed: int = 1
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of it."""
+
+    plan: Plan
+    population: Population
+    report: Report
+    figures: Figures
+    workers: int = 0
+    load_seconds: float = 0.0
+    play_seconds: float = 0.0
+    cpu_share: float = 0.0
+    """CPU seconds of all workers per second of play."""
+    behind_seconds: float = 0.0
+    """How far the player itself fell behind its schedule, at worst."""
+    contradictions: list[str] = field(default_factory=list)
+    """Confirmations that the log contradicts, and seqs that did not grow."""
+
+    @property
+    def lost(self) -> int:
+        """Deliveries and confirmed events that are nowhere."""
+        return self.report.verdict.missing + len(self.contradictions)
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether everything arrived exactly once, in order, and nothing else."""
+        return self.report.ok and not self.contradictions
+
+
+async def play(
+    settings: Settings, urls: list[str], plan: Plan, between: Between = lambda: None
+) -> Outcome:
+    """Play `plan` through the system that the workers at `urls` belong to.
+
+    Raises:
+        StreamsError: no worker or no Kafka answers, or the system stands still.
+    """
+    async with Gateway(urls, settings) as gateway:
+        return await _Run(settings, gateway, plan, between).play()
+
+
+class _Run:
+    def __init__(self, settings: Settings, gateway: Gateway, plan: Plan, between: Between) -> None:
+        self._settings = settings
+        self._gateway = gateway
+        self._plan = plan
+        self._between = between
+        self._cluster = Cluster(gateway)
+        self._world = MEASURED.times(plan.scale)
+        # The tag keeps this run's ids apart from those of every other on the same system.
+        self._names = Names(f"{int(time.time()):x}")
+        self._figures = Figures()
+        self._sent_at: dict[str, float] = {}
+        self._posts: set[asyncio.Task[None]] = set()
+        self._behind = 0.0
+
+    async def play(self) -> Outcome:
+        world, seed = self._world, self._plan.seed
+        say(f"drawing a world of {world.residents:,} residents in {world.groups:,} groups")
+        population = await asyncio.to_thread(Population.generate, world, seed)
+        await self._cluster.find_workers()
+        began = time.monotonic()
+        await self._load(population)
+        load_seconds = time.monotonic() - began
+
+        names, figures = self._names, self._figures
+        model = Model(self._members_at_start(population))
+        journal = Journal(self._settings, model, names.tag + "-")
+        online = choose_online(population, names, min(ONLINE, population.residents), seed)
+        readers = Readers(self._gateway, online, figures, self._sent_at)
+        await asyncio.to_thread(journal.start)
+        readers.start()
+        try:
+            figures.began = time.monotonic()
+            cpu = figures.worker_cpu_seconds = await self._cluster.cpu_seconds()
+            await self._traffic(population, journal, readers, model)
+            play_seconds = time.monotonic() - figures.began
+            cpu = await self._cluster.cpu_seconds() - cpu
+            await self._finish(journal, readers, model)
+        finally:
+            await readers.stop()
+            await asyncio.to_thread(journal.stop)
+        report = await self._check(population, model, readers)
+        wrong = [text for reader in readers.by_queue.values() for text in reader.wrong]
+        return Outcome(
+            plan=self._plan,
+            population=population,
+            report=report,
+            figures=figures,
+            workers=len(self._gateway.urls),
+            load_seconds=load_seconds,
+            play_seconds=play_seconds,
+            cpu_share=cpu / play_seconds,
+            behind_seconds=self._behind,
+            contradictions=journal.close_books() + wrong,
+        )
+
+    def _members_at_start(self, population: Population) -> Callable[[str], Iterator[str]]:
+        names = self._names
+
+        def members(group: str) -> Iterator[str]:
+            number = names.group_number(group)
+            if number is not None:
+                for resident in population.members(number):
+                    yield names.queue(resident)
+
+        return members
+
+    async def _load(self, population: Population) -> None:
+        total = population.memberships
+        with progress("binding everybody", total) as report:
+            given_up = threading.Event()
+            try:
+                await asyncio.to_thread(self._bind_all, population, report, given_up)
+            finally:
+                given_up.set()
+        groups, _ = await self._ends()
+        with progress("routing the binds", total) as report:
+            await self._cluster.folded(
+                MEMBERS, groups, PATIENCE_SECONDS, lambda left: report(max(0, total - left))
+            )
+        _, queues = await self._ends()
+        with progress("delivering them to the queues") as report:
+            await self._cluster.folded(QUEUES, queues, PATIENCE_SECONDS)
+            await self._settle()
+
+    def _bind_all(
+        self, population: Population, report: Callable[[int], None], given_up: threading.Event
+    ) -> None:
+        """Send a Bind for every membership, and wait until Kafka has them all."""
+        producer = ChangeProducer(self._settings)
+        names = self._names
+        for group in range(population.groups):
+            name = names.group(group)
+            for resident in population.members(group):
+                producer.change(BIND, name, names.queue(resident))
+            if group % 256 == 0:
+                if given_up.is_set():
+                    return
+                producer.poll()
+                report(producer.confirmed)
+        producer.flush()
+        report(producer.confirmed)
+
+    async def _traffic(
+        self, population: Population, journal: Journal, readers: Readers, model: Model
+    ) -> None:
+        """Play the traffic in real time."""
+        traffic = Traffic(population, self._world, self._plan.seed).happenings()
+        producer = ChangeProducer(self._settings)
+        online = list(readers.by_queue)
+        looking = asyncio.create_task(self._look(journal, model, online))
+        began = time.monotonic()
+        following = next(traffic)
+        try:
+            with _interrupted() as stopped:
+                while not stopped():
+                    now = time.monotonic() - began
+                    if self._plan.seconds and now >= self._plan.seconds:
+                        break
+                    while following.at <= now:
+                        self._behind = max(self._behind, now - following.at)
+                        self._do(following, producer, journal)
+                        following = next(traffic)
+                    producer.poll()
+                    self._figures.deliveries = journal.deliveries
+                    readers.check()
+                    if looking.done():
+                        looking.result()
+                    await asyncio.sleep(min(TICK_SECONDS, max(0.0, following.at - now)))
+        finally:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+        with progress("waiting for the last confirmations"):
+            await asyncio.to_thread(producer.flush)
+            for result in await asyncio.gather(*self._posts, return_exceptions=True):
+                if isinstance(result, Exception):
+                    raise result
+
+    def _do(self, happening: Happening, producer: ChangeProducer, journal: Journal) -> None:
+        group = self._names.group(happening.group)
+        queue = self._names.queue(happening.resident)
+        if isinstance(happening, Said):
+            task = asyncio.create_task(self._publish(group, queue, journal))
+            self._posts.add(task)
+            task.add_done_callback(self._posts.discard)
+            return
+        joined = isinstance(happening, Joined)
+        event = Bind(group, queue) if joined else Unbind(group, queue)
+        producer.change(
+            BIND if joined else UNBIND,
+            group,
+            queue,
+            lambda partition, offset: journal.confirmed(partition, offset, digest(event)),
+        )
+        self._figures.changes += 1
+
+    async def _publish(self, group: str, sender: str, journal: Journal) -> None:
+        number = len(self._sent_at) + 1
+        message = Message(f"{self._names.tag}-m{number}", group, sender)
+        self._sent_at[message.id] = time.monotonic()
+        content = {
+            "id": message.id,
+            "sender": sender,
+            "body": f"This is what number {number} has to say to everybody in {group}.",
+        }
+        try:
+            answer = await self._gateway.ask(
+                "POST", path("v1", "groups", group, "messages"), content
+            )
+        except Unavailable:
+            self._figures.unanswered += 1  # It may have landed: the log will tell.
+            return
+        journal.confirmed(answer["partition"], answer["offset"], digest(message))
+        self._figures.messages += 1
+
+    async def _look(self, journal: Journal, model: Model, online: list[str]) -> None:
+        """Keep the figures up to date and show them."""
+        figures = self._figures
+        rates = Rates(figures)
+        expected: deque[tuple[float, int]] = deque()
+        title = f"{self._plan.scale:g} times the measured world, {len(self._gateway.urls)} workers"
+        with Board(title) as board:
+            while True:
+                await asyncio.sleep(LOOK_SECONDS)
+                self._between()
+                with journal.lock:
+                    due = sum(len(model.received.get(queue, ())) for queue in online)
+                expected.append((time.monotonic(), due))
+                while expected[0][0] < time.monotonic() - LATE_SECONDS:
+                    figures.late = max(0, expected.popleft()[1] - figures.read)
+                places = await self._cluster.places()
+                figures.lag = sum(place.lag for place in places.values())
+                figures.worst_lag = max(figures.worst_lag, figures.lag)
+                figures.worker_cpu_seconds = await self._cluster.cpu_seconds()
+                figures.deliveries = journal.deliveries
+                rates.update()
+                board.show(rates.rows())
+
+    async def _finish(self, journal: Journal, readers: Readers, model: Model) -> None:
+        """Wait until all is folded and the online residents have read all that is theirs."""
+        with progress("letting everything arrive"):
+            groups, _ = await self._ends()
+            await asyncio.to_thread(journal.reach, groups)
+            await self._settle()
+            for _ in range(round(LATE_SECONDS / PAUSE_SECONDS)):
+                if readers.have_all(model.received):
+                    break
+                await asyncio.sleep(PAUSE_SECONDS)
+            await readers.stop()
+            await self._settle()  # The last acks too.
+
+    async def _check(self, population: Population, model: Model, readers: Readers) -> Report:
+        """Judge; what seems to be missing gets a second chance to arrive."""
+        for last in (False, True):
+            check = Check(self._gateway, self._settings.partitions, population, self._names, model)
+            with progress("checking every row of both tables") as show:
+                report = await check.run(readers.by_queue, show)
+            if report.ok or last:
+                break
+            await asyncio.sleep(SECOND_LOOK_SECONDS)
+            await self._settle()
+        return report
+
+    async def _settle(self) -> None:
+        """Wait until both tables have folded all there is, and nothing more comes of it."""
+        for _ in range(SETTLE_ROUNDS):
+            groups, _ = await self._ends()
+            await self._cluster.folded(MEMBERS, groups, PATIENCE_SECONDS)
+            _, queues = await self._ends()
+            await self._cluster.folded(QUEUES, queues, PATIENCE_SECONDS)
+            await asyncio.sleep(QUIET_SECONDS)
+            if await self._ends() == (groups, queues):
+                return
+
+    async def _ends(self) -> tuple[dict[int, int], dict[int, int]]:
+        """Return where `group-events` and `queue-events` end now."""
+
+        def ask() -> tuple[dict[int, int], dict[int, int]]:
+            with TopicLog(self._settings) as log:
+                return log.ends(self._settings.group_events), log.ends(self._settings.queue_events)
+
+        return await asyncio.to_thread(ask)
+
+
+@contextmanager
+def _interrupted() -> Iterator[Callable[[], bool]]:
+    """Let the first Ctrl-C (or SIGTERM) end the traffic instead of the program."""
+    seen = False
+
+    def note(number: int, frame: object) -> None:
+        nonlocal seen
+        seen = True
+        restore()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield lambda: seen
+    finally:
+        restore()

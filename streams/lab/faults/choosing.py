@@ -1,0 +1,26 @@
+"""Which faults a run does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from streams.errors import StreamsError
+from streams.lab.faults import crowding, disks, hanging, hostility, killing, outages, pressure
+from streams.lab.faults.catalogue import FAULTS, Fault
+
+_MODULES = (killing, outages, disks, hostility, pressure, hanging, crowding)
+"""Importing them fills the catalogue."""
+
+
+def choose(names: Sequence[str], *, short: bool) -> list[Fault]:
+    """Return the faults that were asked for.
+
+    Raises:
+        StreamsError: there is no fault of that name.
+    """
+    unknown = [name for name in names if name not in FAULTS]
+    if unknown:
+        raise StreamsError(f"there is no fault {unknown[0]}; there are {', '.join(FAULTS)}")
+    if names:
+        return [FAULTS[name] for name in names]
+    return [fault for fault in FAULTS.values() if fault.short or not short]

@@ -1,0 +1,139 @@
+"""Local state that is lost, damaged, or has no room."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from streams.lab.faults.catalogue import fault
+from streams.lab.faults.scene import Scene, Worker
+
+REBUILT = "rebuilding from the changelog"
+"""What a worker logs when it gives up local state."""
+TMPFS_MIB = 48
+FULL_SECONDS = 6.0
+
+
+def _databases(worker: Worker) -> list[Path]:
+    return sorted(worker.folder.glob("tables/*/*.db"))
+
+
+@fault("data-deleted", "data folder deleted under a running worker, which is then killed")
+async def data_deleted(scene: Scene) -> None:
+    """What it holds open is gone with it."""
+    worker = scene.workers[0]
+    scene.touch(worker)
+    shutil.rmtree(worker.folder, ignore_errors=True)
+    await asyncio.sleep(2)
+    worker.signal(signal.SIGKILL)
+    await scene.until_ready(1.0)
+
+
+KINDS = ("*.sst", "*.log", "MANIFEST-*", "CURRENT")
+"""Which file of a database is damaged: another kind in each."""
+
+
+def _victims(worker: Worker) -> Iterator[Path]:
+    """Choose one file of each database, the largest of a kind."""
+    for number, database in enumerate(_databases(worker)):
+        for kind in (KINDS[number % len(KINDS)], "MANIFEST-*"):
+            files = sorted(database.glob(kind), key=lambda file: file.stat().st_size)
+            if files and files[-1].stat().st_size:
+                yield files[-1]
+                break
+
+
+def _truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 0x10
+    path.write_bytes(content)
+
+
+async def _damage(scene: Scene, how: object) -> None:
+    """Damage a file of every database of one worker: once after a clean stop, once after none."""
+    assert callable(how)
+    worker = scene.workers[0]
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        scene.touch(worker)
+        before = scene.log_text(worker).count(REBUILT)
+        await scene.end(worker, number)
+        victims = list(_victims(worker))
+        for victim in victims:
+            how(victim)
+        scene.begin(worker)
+        await scene.until_ready(0.5)
+        await asyncio.sleep(3)
+        rebuilt = scene.log_text(worker).count(REBUILT) - before
+        names = ", ".join(victim.name for victim in victims)
+        scene.notes.append(f"{number.name}: {names} damaged, {rebuilt} rebuilt")
+
+
+@fault("file-truncated", "one RocksDB file of each database truncated", mix=False)
+async def file_truncated(scene: Scene) -> None:
+    """As after a full disk or a bad file system."""
+    await _damage(scene, _truncate)
+
+
+@fault("byte-flipped", "one byte flipped in a RocksDB file of each database", short=True, mix=False)
+async def byte_flipped(scene: Scene) -> None:
+    """As after a bad disk."""
+    await _damage(scene, _flip)
+
+
+def _cannot_mount() -> str | None:
+    with tempfile.TemporaryDirectory() as folder:
+        tried = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder],
+            capture_output=True,
+            check=False,
+        )
+        if tried.returncode:
+            return "mount is not permitted"
+        subprocess.run(["umount", folder], check=True)
+    return None
+
+
+@fault("disk-full", "the disk of one worker is full for a while", needs=_cannot_mount, mix=False)
+async def disk_full(scene: Scene) -> None:
+    """On a small file system of its own, filled by a file of somebody else's."""
+    worker = scene.workers[0]
+    scene.touch(worker)
+    await scene.end(worker, signal.SIGTERM)
+    shutil.rmtree(worker.folder)
+    worker.folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={TMPFS_MIB}m", "tmpfs", str(worker.folder)]
+    await asyncio.to_thread(subprocess.run, mount, check=True)
+    try:
+        scene.begin(worker)
+        await scene.until_ready(0.5)
+        ballast = worker.folder / "ballast"
+        with ballast.open("wb") as file:
+            try:
+                while True:
+                    file.write(bytes(64 * 1024))
+                    file.flush()
+            except OSError:
+                pass
+        await asyncio.sleep(FULL_SECONDS)
+        ballast.unlink()
+        await scene.until_ready(0.5)
+        await asyncio.sleep(2)
+        await scene.end(worker, signal.SIGTERM)
+    finally:
+        worker.held = True
+        worker.signal(signal.SIGKILL)
+        await asyncio.sleep(0.5)
+        unmount = ["umount", "-l", str(worker.folder)]
+        await asyncio.to_thread(subprocess.run, unmount, check=False)
+    scene.begin(worker)
+    await scene.until_ready(0.5)

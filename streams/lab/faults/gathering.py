@@ -1,0 +1,207 @@
+"""Gathers the evidence of one scene once it has come to rest: logs, tables, dead letters."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+import unicodedata
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from streams.errors import StreamsError
+from streams.events.codec import decode
+from streams.events.records import MAX_BODY, Ack, Bind, Message, Unbind
+from streams.fold import BadRecord, Record
+from streams.folds.delivery import unpack
+from streams.folds.views import split_row_key
+from streams.kafka.partitioner import partition_of
+from streams.lab.faults.evidence import Evidence, Logged, Row, TablePartition
+from streams.lab.faults.scene import Scene
+from streams.lab.workload.model import Delivery
+from streams.operate.gateway import Gateway
+from streams.operate.rebuild import open_rebuilt, resources, source_topic
+from streams.operate.tablerows import pages
+from streams.operate.topiclog import TopicLog, as_record, header
+from streams.settings import TABLES, Settings
+
+SETTLE_SECONDS = 120.0
+QUIET_SECONDS = 1.0
+PAUSE_SECONDS = 0.1
+
+
+async def settle(scene: Scene, seconds: float = SETTLE_SECONDS) -> str | None:
+    """Wait until all that is in the logs is folded and checkpointed, and nothing more comes.
+
+    Returns:
+        None, or what is not done after so many seconds without any progress.
+    """
+    deadline = time.monotonic() + seconds
+    best = None
+    while True:
+        ends = await asyncio.to_thread(_ends, scene.settings)
+        left = _left(scene, ends)
+        if left == 0:
+            await asyncio.sleep(QUIET_SECONDS)
+            if await asyncio.to_thread(_ends, scene.settings) == ends and not _left(scene, ends):
+                return None
+        if best is None or left < best:
+            best, deadline = left, time.monotonic() + seconds
+        if time.monotonic() > deadline:
+            return f"{left} records are not folded and checkpointed: {scene.watch.describe()}"
+        await asyncio.sleep(PAUSE_SECONDS)
+
+
+def _ends(settings: Settings) -> dict[TablePartition, int]:
+    with TopicLog(settings) as log:
+        return {
+            (table, number): end
+            for table in TABLES
+            for number, end in log.ends(source_topic(settings, table)).items()
+        }
+
+
+def _left(scene: Scene, ends: dict[TablePartition, int]) -> int:
+    """Count the records that are not folded, or not part of a checkpoint."""
+    owners, sights = scene.watch.owners(), scene.watch.sights
+    left = 0
+    for key, end in ends.items():
+        owner = owners.get(key)
+        if owner is None:
+            left += end + 1
+            continue
+        row = sights[owner].rows[key]
+        left += max(0, end - row["position"]) + max(0, row["position"] - row["checkpointed"])
+    return left
+
+
+async def gather(scene: Scene) -> Evidence:
+    """Read everything there is of a scene at rest."""
+    evidence = Evidence(answers=scene.answers, untouched=scene.untouched, poison=scene.poison)
+    await asyncio.to_thread(_read_logs, scene.settings, evidence)
+    async with Gateway(scene.urls) as gateway:
+        for table in TABLES:
+            for number in range(scene.settings.partitions):
+                rows: list[Row] = []
+                async for page in pages(gateway, table, number):
+                    rows += page.rows
+                evidence.tables.live[table, number] = rows
+                shared = {
+                    name.detail: value
+                    for key, value in rows
+                    if (name := split_row_key(table, key)).kind == "shared message"
+                }
+                for row in rows:
+                    _take(evidence, table, *row, shared)
+    await asyncio.to_thread(_rebuild, scene.settings, evidence)
+    return evidence
+
+
+def _take(
+    evidence: Evidence, table: str, key: bytes, value: bytes, shared: Mapping[str | int, bytes]
+) -> None:
+    row = split_row_key(table, key)
+    tables = evidence.tables
+    match row.kind:
+        case "member":
+            tables.members[row.owner, str(row.detail)] = value[2:].decode() or None
+        case "binding":
+            tables.bindings[str(row.detail), row.owner] = value.decode() or None
+        case "session":
+            tables.sessions[row.owner] = value.decode()
+        case "delivery":
+            content = unpack(value)
+            named = int.from_bytes(content.shared, "big")
+            message = decode(shared[named] if content.shared else content.message)
+            assert isinstance(message, Message)
+            delivery = Delivery(int(row.detail), message.group, message.id)
+            tables.inboxes.setdefault(row.owner, []).append(delivery)
+
+
+def _read_logs(settings: Settings, evidence: Evidence) -> None:
+    with TopicLog(settings) as log:
+        for record in _records(log, settings.group_events):
+            event = _event(record)
+            if (
+                isinstance(event, Bind | Unbind | Message)
+                and _belongs(record, event.group, settings.partitions)
+                and _means_something(event)
+            ):
+                evidence.log.append(
+                    Logged(record.partition, record.offset, record.timestamp, event)
+                )
+        for record in _records(log, settings.queue_events):
+            event = _event(record)
+            if isinstance(event, Ack) and _belongs(record, event.queue, settings.partitions):
+                evidence.acks.append(event)
+        topic = settings.dead_letters
+        ends = log.ends(topic)
+        for message in log.read(topic, dict.fromkeys(ends, 0), ends):
+            evidence.dead_letters.append(header(message, "reason") or "")
+
+
+def _records(log: TopicLog, topic: str) -> Iterator[Record]:
+    ends = log.ends(topic)
+    return (as_record(m) for m in log.read(topic, dict.fromkeys(ends, 0), ends))
+
+
+def _event(record: Record) -> object:
+    try:
+        return decode(record.value)
+    except BadRecord:
+        return None
+
+
+def _belongs(record: Record, key: str, partitions: int) -> bool:
+    return record.key == key.encode() and partition_of(record.key, partitions) == record.partition
+
+
+def _means_something(event: Bind | Unbind | Message) -> bool:
+    """Tell whether the ids of an event are ids, by DESIGN.md section 2."""
+    if isinstance(event, Message):
+        group = event.group.removeprefix("@")
+        return _is_id(group) and _is_id(event.id) and len(event.body) <= MAX_BODY
+    return (
+        _is_id(event.group)
+        and not event.group.startswith("@")
+        and _is_id(event.queue)
+        and (event.session is None or _is_id(event.session))
+    )
+
+
+def _is_id(text: str) -> bool:
+    no_control = all(unicodedata.category(character) != "Cc" for character in text)
+    return 1 <= len(text.encode()) <= 255 and no_control
+
+
+def _rebuild(settings: Settings, evidence: Evidence) -> None:
+    """Build every table partition again: from its source topic, and from its changelog."""
+    shared = resources()
+    with TopicLog(settings) as log, tempfile.TemporaryDirectory(prefix="streams-") as folder:
+        for table, number in evidence.tables.live:
+            end = log.bounds(source_topic(settings, table), number).high
+            rebuilt = open_rebuilt(log, settings, table, number, Path(folder), shared)
+            try:
+                rebuilt.roll(end)
+                evidence.tables.refolded[table, number] = list(rebuilt.items())
+            finally:
+                rebuilt.close()
+            evidence.tables.restored[table, number] = read_changelog(log, settings, table, number)
+
+
+def read_changelog(log: TopicLog, settings: Settings, table: str, number: int) -> list[Row]:
+    """Return the rows that a changelog partition leaves when all of it is read."""
+    topic = settings.changelog(table)
+    bounds = log.bounds(topic, number)
+    latest: dict[bytes, bytes] = {}
+    for message in log.read(topic, {number: bounds.low}, {number: bounds.high}):
+        record = as_record(message)
+        if record.key is None:
+            raise StreamsError(f"{topic}/{number} has a record without a key")
+        if record.key.startswith(b"\0"):
+            continue
+        if record.value is None:
+            latest.pop(record.key, None)
+        else:
+            latest[record.key] = record.value
+    return sorted(latest.items())

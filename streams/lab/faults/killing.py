@@ -1,0 +1,158 @@
+"""Workers that end: killed in each step of a checkpoint, stopped, rolled, joined, removed."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+
+from streams.lab.faults.catalogue import FAULTS, Act, Fault, fault
+from streams.lab.faults.scene import SESSION_SECONDS, Scene
+from streams.settings import MEMBERS, QUEUES
+
+FOR_THREE = {"STREAMS_PARTITIONS": "6"}
+"""So many that Faust's assignor, which moves no more than it must, has some for a third worker."""
+
+STEPS = ("outputs", "changelog", "marker", "database", "commit")
+"""The steps of a checkpoint in which a worker is made to fail; see `streams.lab.faults.worker`."""
+
+
+def _kill_at(step: str) -> Act:
+    async def act(scene: Scene) -> None:
+        worker = scene.workers[0]
+        for table in (MEMBERS, QUEUES):
+            scene.touch(worker)
+            worker.set_trap(f"{table}/*", step, "kill")
+            await scene.until_sprung(worker)
+            await scene.until_ready(1.0)
+            scene.expect(worker.exit_codes[-1:] == [-9], "it was not killed")
+
+    return act
+
+
+for _step in STEPS:
+    FAULTS[f"kill-at-{_step}"] = Fault(
+        f"kill-at-{_step}",
+        f"worker SIGKILL as a checkpoint begins '{_step}', once per table",
+        _kill_at(_step),
+        short=_step == "database",
+    )
+
+
+@fault("terminate", "worker SIGTERM, started again")
+async def terminate(scene: Scene) -> None:
+    """One clean stop."""
+    worker = scene.workers[1]
+    scene.touch(worker)
+    await scene.end(worker, signal.SIGTERM)
+    await asyncio.sleep(1)
+    scene.begin(worker)
+    await scene.until_ready(0.5)
+    scene.expect(worker.exit_codes[-1] == 0, f"SIGTERM ended it with {scene.say_ends(worker)}")
+
+
+@fault("rolling-restart", "all workers restarted one after the other, twice")
+async def rolling_restart(scene: Scene) -> None:
+    """As in a deployment."""
+    for worker in scene.workers * 2:
+        await scene.end(worker, signal.SIGTERM)
+        scene.begin(worker)
+        await scene.until_ready(0.5)
+
+
+@fault("kill-all", "all workers SIGKILLed at once", settings={"STREAMS_STANDBYS": "0"})
+async def kill_all(scene: Scene) -> None:
+    """As when the power of all of them fails, but not the broker's."""
+    for worker in scene.workers:
+        worker.signal(signal.SIGKILL)
+    await scene.until_ready(1.0)
+
+
+@fault(
+    "kill-cold",
+    "worker killed, its data folder lost, no standbys",
+    settings={"STREAMS_STANDBYS": "0"},
+)
+async def kill_cold(scene: Scene) -> None:
+    """A machine that is gone, and a new one."""
+    worker = scene.workers[0]
+    scene.touch(worker)
+    await scene.end(worker)
+    shutil.rmtree(worker.folder)
+    scene.begin(worker)
+    await scene.until_ready(0.5)
+
+
+@fault("kill-standby", "worker killed for good for a while: its standbys take over")
+async def kill_standby(scene: Scene) -> None:
+    """Promotion of standbys, and back."""
+    worker = scene.workers[1]
+    scene.touch(worker)
+    await scene.end(worker)
+    await scene.until_ready(0.0)
+    await asyncio.sleep(2)
+    scene.begin(worker)
+    await scene.until_ready(0.5)
+
+
+@fault("join-leave", "another worker joins, later leaves", settings=FOR_THREE)
+async def join_leave(scene: Scene) -> None:
+    """Partitions move to it and back."""
+    worker = scene.add_worker()
+    await scene.until(lambda: worker.url in scene.watch.owners().values(), 60, "it gets nothing")
+    await scene.until_ready(0.5)
+    await asyncio.sleep(2)
+    await scene.remove_worker(worker)
+    await scene.until_ready(0.5)
+
+
+def _taken_over(scene: Scene, url: str) -> bool:
+    others = [worker.url for worker in scene.running if worker.url != url]
+    return scene.watch.is_ready(others)
+
+
+def _stop_at(step: str) -> Act:
+    async def act(scene: Scene) -> None:
+        worker = scene.workers[0]
+        scene.touch(worker)
+        worker.set_trap("*/*", step, "stop")
+        await scene.until_sprung(worker)
+        took = await scene.until(
+            lambda: _taken_over(scene, worker.url), 60, "the others do not take over"
+        )
+        scene.notes.append(f"taken over in {took:.1f} s")
+        await asyncio.sleep(2)
+        worker.signal(signal.SIGCONT)
+        await scene.until_ready(1.0)
+
+    return act
+
+
+for _step in STEPS:
+    FAULTS[f"zombie-at-{_step}"] = Fault(
+        f"zombie-at-{_step}",
+        f"SIGSTOP in '{_step}', the other worker takes over, SIGCONT",
+        _stop_at(_step),
+        short=_step == "marker",
+    )
+
+
+@fault("pause", "worker SIGSTOPped for less than its session timeout")
+async def pause(scene: Scene) -> None:
+    """A hiccup of the machine: nobody takes over."""
+    worker = scene.workers[0]
+    scene.touch(worker)
+    worker.signal(signal.SIGSTOP)
+    await asyncio.sleep(SESSION_SECONDS / 2)
+    worker.signal(signal.SIGCONT)
+    await scene.until_ready(0.5)
+
+
+@fault("killed-before-reply", "gateway killed after Kafka has an event, before its reply")
+async def killed_before_reply(scene: Scene) -> None:
+    """The client must repeat, and nothing may be there twice."""
+    for topic in (scene.settings.group_events, scene.settings.queue_events):
+        for worker in scene.workers:
+            worker.set_trap(topic, "reply", "kill")
+            await scene.until_sprung(worker)
+            await scene.until_ready(1.0)

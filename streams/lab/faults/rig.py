@@ -1,0 +1,94 @@
+"""The brokers that a suite runs on: one node with links to it, or three nodes.
+
+Nodes are started and stopped in one thread that lives as long as the suite: the kernel ends
+a node with the thread that started it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from streams.kafka.embedded.cluster import EmbeddedKafka
+from streams.lab.faults.link import Link
+from streams.operate.processes import free_ports
+
+T = TypeVar("T")
+
+HOST = "127.0.0.1"
+LINKS = 2
+FIRST_PORT = 18_000
+QUICK = {
+    "log.cleaner.backoff.ms": "500",
+    "log.initial.task.delay.ms": "500",
+    "log.retention.check.interval.ms": "1000",
+    "broker.heartbeat.interval.ms": "500",
+    "broker.session.timeout.ms": "3000",
+}
+"""What a broker otherwise does once in a while, it does here at once."""
+
+
+class Rig:
+    """A Kafka of its own; with one node, each of the first workers may have a link to it."""
+
+    def __init__(self, folder: Path, nodes: int, seed: int) -> None:
+        self.nodes = nodes
+        self.kafka = EmbeddedKafka(folder, nodes=nodes, heap_mib=320 if nodes > 1 else 512)
+        self.kafka.properties.update(QUICK)
+        self.links: list[Link] = []
+        if nodes == 1:
+            self._add_links(seed)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="rig")
+
+    def _add_links(self, seed: int) -> None:
+        """Give the node a listener behind each link: clients are told the link's address."""
+        node = self.kafka.nodes[0]
+        ports = free_ports(HOST, FIRST_PORT, 2 * LINKS)
+        listeners = [f"PLAINTEXT://{HOST}:{node.port}"]
+        advertised = [f"PLAINTEXT://{HOST}:{node.port}"]
+        names = ["PLAINTEXT:PLAINTEXT", "CONTROLLER:PLAINTEXT"]
+        for number in range(LINKS):
+            behind, front = ports[2 * number : 2 * number + 2]
+            listeners.append(f"LINK{number}://{HOST}:{behind}")
+            advertised.append(f"LINK{number}://{HOST}:{front}")
+            names.append(f"LINK{number}:PLAINTEXT")
+            self.links.append(Link(front, behind, seed))
+        listeners.append(f"CONTROLLER://{HOST}:{node.controller_port}")
+        self.kafka.properties.update(
+            {
+                "listeners": ",".join(listeners),
+                "advertised.listeners": ",".join(advertised),
+                "listener.security.protocol.map": ",".join(names),
+            }
+        )
+
+    @property
+    def replication(self) -> int:
+        """Replicas that topics of this rig have."""
+        return self.nodes
+
+    def brokers(self, link: int | None = None) -> str:
+        """What STREAMS_BROKERS is for a worker: behind a link, or directly."""
+        return self.kafka.brokers if link is None else f"{HOST}:{self.links[link].port}"
+
+    async def call(self, act: Callable[[], T]) -> T:
+        """Do something with the nodes in their thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, act)
+
+    async def start(self) -> None:
+        """Start what does not run; return once all nodes answer."""
+        await self.call(self.kafka.start)
+        for link in self.links:
+            if not link.started:
+                link.start()
+
+    async def stop(self) -> None:
+        """Stop everything."""
+        await self.call(self.kafka.stop)
+        for link in self.links:
+            if link.started:
+                link.close()
+        self._thread.shutdown()

@@ -1,0 +1,302 @@
+"""One system on a rig: its workers, who restarts them, and what a fault may do to them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from streams.errors import StreamsError
+from streams.lab.faults.client import Client
+from streams.lab.faults.evidence import Answers, TablePartition
+from streams.lab.faults.load import Load
+from streams.lab.faults.rig import FIRST_PORT, HOST, Rig
+from streams.lab.faults.watching import Watch
+from streams.lab.faults.worker import SPRUNG
+from streams.operate.processes import WorkerProcess, ended, free_ports
+from streams.settings import PREFIX, TABLES, Settings
+
+SESSION_SECONDS = 6.0
+READY_SECONDS = 90.0
+PAUSE_SECONDS = 0.05
+RESTART_SECONDS = 0.3
+
+
+@dataclass(slots=True)
+class Worker(WorkerProcess):
+    """One worker of a scene."""
+
+    folder: Path = Path()
+    held: bool = False
+    """Whether it is not to be started again when it has ended."""
+    exit_codes: list[int] = field(default_factory=list)
+
+    @property
+    def pid(self) -> int:
+        """Id of the process."""
+        assert self.process is not None
+        return self.process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a process."""
+        return self.process is not None and self.process.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal, if there is a process."""
+        if self.running:
+            assert self.process is not None
+            self.process.send_signal(number)
+
+    @property
+    def _trap(self) -> Path:
+        return Path(self.environment["FAULTS_TRAP"])
+
+    def set_trap(self, pattern: str, step: str, action: str) -> None:
+        """Have the worker fail at the next such step; see `streams.lab.faults.worker`."""
+        self._trap.with_suffix(SPRUNG).unlink(missing_ok=True)
+        made = self._trap.with_suffix(".new")
+        made.write_text(f"{pattern} {step} {action}")
+        made.rename(self._trap)
+
+    @property
+    def sprung(self) -> bool:
+        """Whether the trap has sprung."""
+        return self._trap.with_suffix(SPRUNG).exists()
+
+    def clear_trap(self) -> None:
+        """Take the trap away."""
+        self._trap.unlink(missing_ok=True)
+
+    def step_clock(self, seconds: int) -> None:
+        """Put the worker's clock forward (or back) from the true time by so much."""
+        Path(self.environment["FAULTS_CLOCK"]).write_text(str(seconds))
+
+
+class Scene:
+    """See the module's docstring.  A fault's `act` gets it, and nothing else."""
+
+    def __init__(
+        self,
+        rig: Rig,
+        folder: Path,
+        name: str,
+        *,
+        workers: int,
+        partitions: int,
+        linked: bool,
+        more: dict[str, str],
+    ) -> None:
+        self.rig = rig
+        self.folder = folder
+        self.notes: list[str] = []
+        """What the table should say besides its numbers."""
+        self.broken: list[str] = []
+        """What the fault itself found not to be as it should."""
+        self.poison = 0
+        self.untouched: set[TablePartition] = set()
+        self._touched = False
+        self.answers = Answers()
+        self.load: Load
+        self.watch: Watch
+        self.ready_seconds = 0.0
+        self._environment = {
+            "STREAMS_BROKERS": rig.brokers(),
+            "STREAMS_NAMESPACE": name,
+            "STREAMS_PARTITIONS": str(partitions),
+            "STREAMS_REPLICATION": str(rig.replication),
+            "STREAMS_SESSION_TIMEOUT_SECONDS": f"{SESSION_SECONDS:g}",
+            "STREAMS_CHECKPOINT_SECONDS": "0.5",
+            "STREAMS_CACHE_BYTES": "32MiB",
+            "STREAMS_WRITE_BUFFER_BYTES": "16MiB",
+            **more,
+        }
+        known = {key: value for key, value in self._environment.items() if key.startswith(PREFIX)}
+        self.settings = Settings.from_env({**known, "STREAMS_DATA": str(folder)})
+        self._linked = linked
+        self.urls: list[str] = []
+        """Gateways that clients know; a list that they share."""
+        self.workers: list[Worker] = []
+        self._made = 0
+        self._base = self._worker_environment()
+        for _ in range(workers):
+            self._prepare_worker()
+        self._supervisor: asyncio.Task[None] | None = None
+
+    @staticmethod
+    def _worker_environment() -> dict[str, str]:
+        return {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
+
+    def _prepare_worker(self) -> Worker:
+        number, self._made = self._made, self._made + 1
+        used = {int(worker.url.rpartition(":")[2]) for worker in self.workers}
+        (port,) = [p for p in free_ports(HOST, FIRST_PORT + 100, number + 1) if p not in used][:1]
+        folder = self.folder / f"worker-{number + 1}"
+        folder.mkdir(parents=True, exist_ok=True)
+        environment = {
+            **self._base,
+            **self._environment,
+            "STREAMS_DATA": str(folder / "data"),
+            "STREAMS_HTTP_PORT": str(port),
+            "FAULTS_TRAP": str(folder / "trap"),
+            "FAULTS_CLOCK": str(folder / "clock"),
+        }
+        if self._linked:
+            link = number if number < len(self.rig.links) else None
+            environment["STREAMS_BROKERS"] = self.rig.brokers(link)
+        worker = Worker(
+            f"worker-{number + 1}",
+            environment,
+            folder / "worker.log",
+            f"http://{HOST}:{port}",
+            app="streams.lab.faults.worker",
+            folder=folder / "data",
+        )
+        self.workers.append(worker)
+        self.urls.append(worker.url)
+        return worker
+
+    # For the suite ------------------------------------------------------------------
+
+    async def start(self, client: Client) -> None:
+        """Start all workers and wait until they are ready."""
+        self.watch = Watch(client, TABLES, self.settings.partitions)
+        for worker in self.workers:
+            worker.start()
+            self.watch.add(worker.url)
+        self._supervisor = asyncio.create_task(self._supervise())
+        await self.until(self.is_ready, READY_SECONDS, "the workers do not come up")
+
+    async def stop(self) -> None:
+        """Stop all workers."""
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            await asyncio.gather(self._supervisor, return_exceptions=True)
+        if hasattr(self, "watch"):
+            await self.watch.close()
+        for worker in self.workers:
+            worker.clear_trap()
+            worker.signal(signal.SIGCONT)
+            worker.signal(signal.SIGTERM)
+        deadline = time.monotonic() + 20
+        for worker in self.workers:
+            if worker.process is None:
+                continue
+            try:
+                await asyncio.to_thread(worker.process.wait, max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                self.notes.append(f"{worker.name} did not stop, killed")
+            worker.signal(signal.SIGKILL)
+
+    async def _supervise(self) -> None:
+        """Start again what has ended, as a service supervisor would."""
+        while True:
+            await asyncio.sleep(PAUSE_SECONDS)
+            for worker in self.workers:
+                if worker.process is None or worker.held:
+                    continue
+                code = worker.process.poll()
+                if code is not None:
+                    worker.exit_codes.append(code)
+                    await asyncio.sleep(RESTART_SECONDS)
+                    if not worker.held:
+                        worker.start()
+
+    # For faults ---------------------------------------------------------------------
+
+    @property
+    def running(self) -> list[Worker]:
+        """The workers that are meant to run."""
+        return [worker for worker in self.workers if not worker.held]
+
+    def is_ready(self) -> bool:
+        """Tell whether all workers that are meant to run are ready, and no partition misses."""
+        running = self.running
+        return all(w.running for w in running) and self.watch.is_ready([w.url for w in running])
+
+    async def until(self, condition: Callable[[], bool], seconds: float, otherwise: str) -> float:
+        """Wait for a condition; return how long it took.
+
+        Raises:
+            StreamsError: it did not come true in time.
+        """
+        began = time.monotonic()
+        while not condition():
+            if time.monotonic() - began > seconds:
+                raise StreamsError(f"{otherwise} within {seconds:g} s: {self.watch.describe()}")
+            if hasattr(self, "load"):
+                self.load.check()
+            await asyncio.sleep(PAUSE_SECONDS)
+        return time.monotonic() - began
+
+    async def until_ready(self, at_least: float = 0.0) -> None:
+        """Wait until everything is ready again, and note how long that took from here.
+
+        The first look is only after `at_least` seconds: what was just killed is not known
+        to be dead at once.
+        """
+        await asyncio.sleep(at_least)
+        took = at_least + await self.until(self.is_ready, READY_SECONDS, "not ready again")
+        self.ready_seconds = max(self.ready_seconds, took)
+
+    async def until_sprung(self, worker: Worker, seconds: float = 30.0) -> None:
+        """Wait until the worker's trap has sprung."""
+        await self.until(lambda: worker.sprung, seconds, f"{worker.name} comes to no such step")
+
+    def touch(self, *workers: Worker) -> None:
+        """Declare whose partitions a fault is about to touch: all others must go on.
+
+        Said again, it leaves those that neither time were touched.
+        """
+        urls = {worker.url for worker in workers}
+        owners = self.watch.owners()
+        others = {key for key, url in owners.items() if url not in urls}
+        self.untouched = self.untouched & others if self._touched else others
+        self._touched = True
+
+    async def end(self, worker: Worker, number: signal.Signals = signal.SIGKILL) -> None:
+        """Have a worker end, and stay away."""
+        worker.held = True
+        worker.signal(number)
+        await self.until(lambda: not worker.running, 30, f"{worker.name} does not end")
+        assert worker.process is not None
+        worker.exit_codes.append(worker.process.returncode)
+        self.watch.sights[worker.url].ready = False
+
+    def begin(self, worker: Worker) -> None:
+        """Start a worker that was ended."""
+        worker.held = False
+        worker.start()
+
+    def add_worker(self) -> Worker:
+        """Start one more worker."""
+        worker = self._prepare_worker()
+        worker.start()
+        self.watch.add(worker.url)
+        return worker
+
+    async def remove_worker(self, worker: Worker) -> None:
+        """End an added worker for good."""
+        self.urls.remove(worker.url)
+        await self.end(worker, signal.SIGTERM)
+        self.watch.forget(worker.url)
+        self.workers.remove(worker)
+        self.notes.append(f"{worker.name} ended: {self.say_ends(worker)}")
+
+    def expect(self, condition: bool, otherwise: str) -> None:
+        """Note what is not as it should be."""
+        if not condition:
+            self.broken.append(otherwise)
+
+    def log_text(self, worker: Worker) -> str:
+        """Return the worker's log so far."""
+        return worker.log.read_text(errors="replace") if worker.log.exists() else ""
+
+    def say_ends(self, worker: Worker) -> str:
+        """Say how the worker has ended so far."""
+        return ", ".join(ended(code) for code in worker.exit_codes)

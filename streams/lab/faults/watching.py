@@ -1,0 +1,159 @@
+"""Watches a system while it suffers: who owns what, how far it is, how long it stood still."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from streams.lab.faults.client import Client
+from streams.lab.faults.evidence import TablePartition
+
+LOOK_SECONDS = 0.1
+ANSWER_SECONDS = 2.0
+STALE_SECONDS = 3.0
+"""What a worker said so long ago does not count any more."""
+
+
+@dataclass(slots=True)
+class Sight:
+    """The last that one worker said of itself."""
+
+    at: float = 0.0
+    ready: bool = False
+    rows: dict[TablePartition, dict[str, Any]] = field(default_factory=dict)
+    """Its own partitions, as /v1/cluster describes them."""
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it is not too old to be believed."""
+        return time.monotonic() - self.at < STALE_SECONDS
+
+
+class Watch:
+    """Asks all workers again and again."""
+
+    def __init__(self, client: Client, tables: tuple[str, ...], partitions: int) -> None:
+        self.every = [(table, number) for table in tables for number in range(partitions)]
+        self.sights: dict[str, Sight] = {}
+        self.most_rss = 0
+        """Largest resident set of any worker while it was watched, in bytes."""
+        self._client = client
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._moved: dict[TablePartition, tuple[int, float]] = {}
+        self._stalls: dict[TablePartition, float] = {}
+        self._measuring = False
+        self._generation = 0
+        self._began_at = 0
+
+    @property
+    def rebalances(self) -> int:
+        """How often the group rebalanced since `measure`."""
+        return self._generation - self._began_at
+
+    def add(self, url: str) -> None:
+        """Watch one more worker."""
+        if url not in self._tasks:
+            self.sights[url] = Sight()
+            self._tasks[url] = asyncio.create_task(self._look(url))
+
+    def forget(self, url: str) -> None:
+        """Watch a worker no longer."""
+        task = self._tasks.pop(url, None)
+        if task is not None:
+            task.cancel()
+        self.sights.pop(url, None)
+
+    async def close(self) -> None:
+        """Stop watching."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def measure(self) -> None:
+        """Begin to measure how long partitions stand still: from here on all have work."""
+        now = time.monotonic()
+        self._moved = {key: (self._moved.get(key, (0, 0.0))[0], now) for key in self.every}
+        self._stalls = dict.fromkeys(self.every, 0.0)
+        self._measuring = True
+        self._began_at = self._generation
+
+    def measured(self) -> dict[TablePartition, float]:
+        """End measuring; return the longest time without progress of each partition."""
+        now = time.monotonic()
+        if self._measuring:
+            for key, (_, moved) in self._moved.items():
+                self._stalls[key] = max(self._stalls.get(key, 0.0), now - moved)
+        self._measuring = False
+        return dict(self._stalls)
+
+    def owners(self) -> dict[TablePartition, str]:
+        """Return who answers for each partition now."""
+        return {
+            key: url
+            for url, sight in self.sights.items()
+            if sight.fresh
+            for key, row in sight.rows.items()
+            if row["ready"]
+        }
+
+    def is_ready(self, urls: list[str]) -> bool:
+        """Tell whether these workers are ready, and every partition is with one of them."""
+        if not all(self.sights[url].ready and self.sights[url].fresh for url in urls):
+            return False
+        owners = self.owners()
+        return all(owners.get(key) in urls for key in self.every)
+
+    def describe(self) -> str:
+        """Say in one line what is not ready."""
+        owners = self.owners()
+        missing = [
+            f"{table}/{number}" for table, number in self.every if (table, number) not in owners
+        ]
+        silent = [url for url, sight in self.sights.items() if not (sight.fresh and sight.ready)]
+        return f"partitions without an owner: {missing}; workers not ready: {silent}"
+
+    def positions(self) -> dict[TablePartition, int]:
+        """Return how far each partition is."""
+        return {key: position for key, (position, _) in self._moved.items()}
+
+    async def _look(self, url: str) -> None:
+        sight = self.sights[url]
+        while True:
+            began = time.monotonic()
+            status = await self._client.ask("GET", "/v1/cluster", url=url, seconds=ANSWER_SECONDS)
+            ready = await self._client.ask("GET", "/readyz", url=url, seconds=ANSWER_SECONDS)
+            if status.good and isinstance(status.content, dict):
+                sight.at = began
+                self._generation = max(self._generation, status.content.get("generation") or 0)
+                sight.ready = ready.good
+                sight.rows = {
+                    (row["table"], row["partition"]): row
+                    for row in status.content["partitions"]
+                    if "state" in row
+                }
+                self._take(sight)
+                self._weigh(status.content.get("pid"))
+            else:
+                sight.ready = False
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _take(self, sight: Sight) -> None:
+        now = time.monotonic()
+        for key, row in sight.rows.items():
+            position, moved = self._moved.get(key, (-1, now))
+            if row["position"] > position:
+                if self._measuring:
+                    self._stalls[key] = max(self._stalls.get(key, 0.0), now - moved)
+                self._moved[key] = (row["position"], now)
+
+    def _weigh(self, pid: int | None) -> None:
+        try:
+            text = Path(f"/proc/{pid}/status").read_text()
+        except OSError:
+            return
+        for line in text.splitlines():
+            if line.startswith("VmRSS:"):
+                self.most_rss = max(self.most_rss, int(line.split()[1]) * 1024)

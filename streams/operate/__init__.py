@@ -1,0 +1,1 @@
+"""Shared by commands, demo and fault suite: systems, logs, tables and how to compare them."""

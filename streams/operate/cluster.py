@@ -1,0 +1,137 @@
+"""What the workers of a system say of themselves: who they are, and how far they are."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from streams.errors import Unavailable
+from streams.operate.gateway import Gateway
+
+PAUSE_SECONDS = 0.1
+FIRST_SECONDS = 2.0
+"""How long the first answer may take: nobody waits for a worker that is not there."""
+_CPU = "process_cpu_seconds_total"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One table partition as its owner describes it."""
+
+    table: str
+    partition: int
+    owner: str
+    state: str
+    position: int
+    end: int
+    checkpointed: int
+
+    @property
+    def lag(self) -> int:
+        """Records of the source topic that are not folded yet."""
+        return max(0, self.end - self.position)
+
+
+class Cluster:
+    """All workers, found from those that are known at first."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        """Ask through `gateway`, whose list of workers grows by those that are found."""
+        self._gateway = gateway
+        self._cpu: dict[str, float] = {}
+        self._cpu_used = 0.0
+
+    async def find_workers(self) -> None:
+        """Learn the URLs of all workers that own something."""
+        answer = await self._gateway.ask("GET", "/v1/cluster", retry_for=FIRST_SECONDS)
+        owners = {row.get("owner") for row in answer["partitions"]}
+        for owner in sorted(filter(None, owners)):
+            if owner not in self._gateway.urls:
+                self._gateway.urls.append(owner)
+
+    async def places(self) -> dict[tuple[str, int], Place]:
+        """Return every table partition that some worker owns now, by table and number."""
+        answers = await asyncio.gather(*(self._status(url) for url in self._gateway.urls))
+        found: dict[tuple[str, int], Place] = {}
+        for url, answer in zip(self._gateway.urls, answers, strict=True):
+            for row in answer.get("partitions", ()):
+                if "state" in row:
+                    place = _place(url, row)
+                    found[place.table, place.partition] = place
+        return found
+
+    async def cpu_seconds(self) -> float:
+        """Return how much CPU time all workers have used since the first time of asking.
+
+        A worker that was killed takes what it used since the last time with it.
+        """
+        for url in self._gateway.urls:
+            try:
+                text = await self._gateway.text("/metrics", url=url, retry_for=0)
+            except Unavailable:
+                continue
+            for line in text.splitlines():
+                if line.startswith(_CPU):
+                    now = float(line.split()[1])
+                    before = self._cpu.get(url, now)
+                    self._cpu_used += now - before if now >= before else now
+                    self._cpu[url] = now
+        return self._cpu_used
+
+    async def folded(
+        self,
+        table: str,
+        ends: Mapping[int, int],
+        timeout: float,
+        report: Callable[[int], None] = lambda left: None,
+    ) -> None:
+        """Wait until a table's partitions have folded their source up to `ends`.
+
+        `report` is told how many records are left.
+
+        Raises:
+            Unavailable: they have not, `timeout` seconds after the last step forward.
+        """
+        best = None
+        patience = time.monotonic() + timeout
+        while True:
+            places = await self.places()
+            left = 0
+            for number, end in ends.items():
+                place = places.get((table, number))
+                left += end if place is None else max(0, end - place.position)
+            report(left)
+            if left == 0:
+                return
+            if best is None or left < best:
+                best, patience = left, time.monotonic() + timeout
+            if time.monotonic() > patience:
+                raise Unavailable(
+                    f"{left:,} records of the source of {table} are still not folded after"
+                    f" {timeout:g} s without progress; see /v1/cluster and the workers' logs"
+                )
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _status(self, url: str) -> dict[str, Any]:
+        try:
+            answer: dict[str, Any] = await self._gateway.ask(
+                "GET", "/v1/cluster", url=url, retry_for=0
+            )
+        except Unavailable:
+            return {}  # It is down or starting: its partitions are nobody's for the moment.
+        return answer
+
+
+def _place(url: str, row: Mapping[str, Any]) -> Place:
+    return Place(
+        table=row["table"],
+        partition=row["partition"],
+        owner=row.get("owner") or url,
+        state=row["state"],
+        position=row.get("position") or 0,
+        end=row.get("end") or 0,
+        checkpointed=row.get("checkpointed") or 0,
+    )

@@ -1,0 +1,306 @@
+"""Compares live tables with what their logs say, while the system goes on.
+
+A page of live rows is of one position of the fold; the rebuilt partition is rolled forward
+to just that position before the two are compared, so nothing has to stand still.
+
+Whether the tables are inverses is asked of the rebuilt ones: `members` rolled to some
+position N, then `queues` to where `queue-events` ended after everything before N had been
+routed.  What differs then must be a change from N on; those are looked at again in a later
+round, until none is left.
+
+Nothing else happens in the process meanwhile, so what reads logs and tables may block.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import takewhile
+from pathlib import Path
+
+from streams.errors import Unavailable
+from streams.events.codec import decode
+from streams.events.records import Bind, Unbind
+from streams.fold import BadRecord
+from streams.folds.views import bindings_bucket, members_bucket
+from streams.kafka.partitioner import partition_of
+from streams.operate import describe
+from streams.operate.cluster import Cluster
+from streams.operate.gateway import Gateway
+from streams.operate.progress import progress
+from streams.operate.rebuild import Rebuilt, open_rebuilt, resources, source_topic
+from streams.operate.tablerows import page
+from streams.operate.topiclog import TopicLog, as_record
+from streams.settings import MEMBERS, QUEUES, TABLES, Settings
+
+SHOWN = 20
+"""Differences that are spelled out."""
+PATIENCE_SECONDS = 60.0
+ROUNDS = 30
+PAUSE_SECONDS = 0.5
+
+Pair = tuple[str, str]
+"""Group and queue."""
+Row = tuple[bytes, bytes]
+"""Raw key and value."""
+Tables = dict[str, list[Rebuilt]]
+"""Rebuilt partitions of each table, by number."""
+
+
+@dataclass(slots=True)
+class Result:
+    """What a comparison found."""
+
+    partitions: int = 0
+    rows: int = 0
+    bindings: int = 0
+    count: int = 0
+    """Differences, of whatever kind."""
+    differences: list[str] = field(default_factory=list)
+    """The first of them, in words."""
+    from_changelog: list[str] = field(default_factory=list)
+    """Table partitions whose log no longer has its beginning."""
+
+    def differ(self, text: str) -> None:
+        """Note a difference."""
+        self.count += 1
+        if len(self.differences) < SHOWN:
+            self.differences.append(text)
+
+
+async def verify_all(settings: Settings, url: str, folder: Path) -> Result:
+    """Compare all live tables of the system with their logs, and with each other.
+
+    `folder` takes the rebuilt tables.
+
+    Raises:
+        StreamsError: a worker or Kafka does not answer, or a table cannot be rebuilt.
+    """
+    result = Result()
+    async with Gateway([url], settings) as gateway:
+        cluster = Cluster(gateway)
+        await cluster.find_workers()
+        with ExitStack() as stack:
+            log = stack.enter_context(TopicLog(settings))
+            tables: Tables = {table: [] for table in TABLES}
+            shared = resources()
+            for table in TABLES:
+                for number in log.partitions(source_topic(settings, table)):
+                    rebuilt = open_rebuilt(log, settings, table, number, folder, shared)
+                    stack.callback(rebuilt.close)
+                    tables[table].append(rebuilt)
+            every = [rebuilt for table in TABLES for rebuilt in tables[table]]
+            result.partitions = len(every)
+            result.from_changelog = [
+                f"{rebuilt.table} {rebuilt.partition}"
+                for rebuilt in every
+                if rebuilt.from_changelog
+            ]
+            _fold_all(log, settings, every)
+            with progress("comparing live rows with the log") as report:
+                for rebuilt in every:
+                    await _compare(gateway, rebuilt, result, report)
+            inverse = Inverse(log, settings, cluster, tables, result)
+            with progress("comparing bindings with their inverse") as report:
+                await inverse.check(report)
+    return result
+
+
+def _fold_all(log: TopicLog, settings: Settings, every: list[Rebuilt]) -> None:
+    """Fold what the logs have now; what comes later is folded page by page."""
+    ends = {table: log.ends(source_topic(settings, table)) for table in TABLES}
+    left = sum(max(0, ends[r.table][r.partition] - r.position) for r in every)
+    done = 0
+    with progress("folding the logs anew", left) as report:
+
+        def count(records: int) -> None:
+            nonlocal done
+            done += records
+            report(done)
+
+        for rebuilt in every:
+            rebuilt.roll(ends[rebuilt.table][rebuilt.partition], count)
+
+
+async def _compare(
+    gateway: Gateway, rebuilt: Rebuilt, result: Result, report: Callable[[int], None]
+) -> None:
+    """Compare all rows of one table partition, page by page."""
+    after: bytes | None = None
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        found = await page(gateway, rebuilt.table, rebuilt.partition, after)
+        if found.position < rebuilt.position:
+            # The fold is behind the log, or a new owner starts again from its checkpoint.
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"{rebuilt.table} {rebuilt.partition} is still at {found.position},"
+                    f" its log at {rebuilt.position}; see /v1/cluster and the workers' logs"
+                )
+            await asyncio.sleep(PAUSE_SECONDS)
+            continue
+        rebuilt.roll(found.position)
+        until = None if found.last or not found.rows else found.rows[-1][0]
+        compare_rows(rebuilt.table, found.rows, _up_to(rebuilt.items(after), until), result)
+        report(result.rows)
+        if until is None:
+            return
+        after = until
+        deadline = time.monotonic() + PATIENCE_SECONDS
+
+
+def _up_to(rows: Iterator[Row], last: bytes | None) -> Iterator[Row]:
+    return rows if last is None else takewhile(lambda row: row[0] <= last, rows)
+
+
+def compare_rows(table: str, live: Iterable[Row], rebuilt: Iterable[Row], result: Result) -> None:
+    """Compare two runs of rows, both ascending by key, and note what differs."""
+    ours, theirs = iter(live), iter(rebuilt)
+    mine, other = next(ours, None), next(theirs, None)
+    while mine is not None or other is not None:
+        result.rows += 1
+        if mine == other:
+            mine, other = next(ours, None), next(theirs, None)
+        elif other is None or (mine is not None and mine[0] < other[0]):
+            assert mine is not None
+            result.differ(
+                f"{table}: a live row that the log does not lead to: {_shown(table, mine)}"
+            )
+            mine = next(ours, None)
+        elif mine is None or other[0] < mine[0]:
+            result.differ(f"{table}: the live table lacks {_shown(table, other)}")
+            other = next(theirs, None)
+        else:
+            result.differ(f"{table}: live {_shown(table, mine)}, by the log {_shown(table, other)}")
+            mine, other = next(ours, None), next(theirs, None)
+
+
+def _shown(table: str, row: Row) -> str:
+    return json.dumps(describe.row(table, *row), ensure_ascii=False)
+
+
+class Inverse:
+    """Whether the bindings in `members` and in `queues` are the same (I4)."""
+
+    def __init__(
+        self,
+        log: TopicLog,
+        settings: Settings,
+        cluster: Cluster,
+        tables: Tables,
+        result: Result,
+    ) -> None:
+        self._log = log
+        self._settings = settings
+        self._cluster = cluster
+        self._members = tables[MEMBERS]
+        self._queues = tables[QUEUES]
+        self._result = result
+
+    async def check(self, report: Callable[[int], None]) -> None:
+        """Compare all bindings; then those that were changing, until none is left."""
+        changing = await self._round(lambda: self._all_differences(report))
+        for _ in range(ROUNDS):
+            if not changing:
+                return
+            await asyncio.sleep(PAUSE_SECONDS)
+            again = sorted(changing)
+            changing = await self._round(lambda: filter(self._differs, again))  # noqa: B023
+        raise Unavailable(
+            f"{len(changing):,} bindings change so often that they cannot be compared"
+        )
+
+    async def _round(self, differences: Callable[[], Iterable[Pair]]) -> set[Pair]:
+        """Look for differences; return those that may be changes on their way."""
+        groups = self._log.ends(self._settings.group_events)
+        await self._routed(groups)
+        queues = self._log.ends(self._settings.queue_events)
+        latest = self._log.ends(self._settings.group_events)
+        self._roll(self._members, groups)
+        self._roll(self._queues, queues)
+        touched = self._touched(groups, latest)
+        changing = set()
+        for pair in differences():
+            if pair in touched:
+                changing.add(pair)
+            else:
+                self._result.differ(self._words(*pair))
+        return changing
+
+    async def _routed(self, ends: Mapping[int, int]) -> None:
+        """Wait until all before `ends` is folded, and what came of it stands in the log."""
+        await self._cluster.folded(MEMBERS, ends, PATIENCE_SECONDS)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            places = await self._cluster.places()
+            if all(
+                (place := places.get((MEMBERS, number))) is not None and place.checkpointed >= end
+                for number, end in ends.items()
+            ):
+                return
+            await asyncio.sleep(PAUSE_SECONDS)
+        raise Unavailable("members takes no checkpoint; see /v1/cluster and the workers' logs")
+
+    def _roll(self, partitions: Iterable[Rebuilt], ends: Mapping[int, int]) -> None:
+        for rebuilt in partitions:
+            rebuilt.roll(ends[rebuilt.partition])
+
+    def _touched(self, start: Mapping[int, int], end: Mapping[int, int]) -> set[Pair]:
+        """Return the bindings that group-events changes between two positions."""
+        touched = set()
+        for message in self._log.read(self._settings.group_events, start, end):
+            try:
+                event = decode(as_record(message).value)
+            except BadRecord:
+                continue
+            if isinstance(event, Bind | Unbind):
+                touched.add((event.group, event.queue))
+        return touched
+
+    def _all_differences(self, report: Callable[[int], None]) -> Iterator[Pair]:
+        """Yield every pair that is not bound alike in both tables."""
+        for rebuilt in self._members:
+            for key, value in rebuilt.items(b"m"):
+                bucket, _, suffix = key.partition(b"\0")
+                if not bucket.startswith(b"m"):
+                    break
+                group, queue = bucket[1:].decode(), suffix.decode()
+                self._result.bindings += 1
+                if self._result.bindings % 1000 == 0:
+                    report(self._result.bindings)
+                if self._of_queue(group, queue) != value[2:]:
+                    yield group, queue
+        for rebuilt in self._queues:
+            for key, _ in rebuilt.items(b"b"):
+                bucket, _, suffix = key.partition(b"\0")
+                if not bucket.startswith(b"b"):
+                    break
+                group, queue = suffix.decode(), bucket[1:].decode()
+                if self._of_group(group, queue) is None:
+                    yield group, queue
+
+    def _differs(self, pair: Pair) -> bool:
+        return self._of_group(*pair) != self._of_queue(*pair)
+
+    def _of_group(self, group: str, queue: str) -> bytes | None:
+        """Return the session of a binding as `members` has it, None without a binding."""
+        number = partition_of(group.encode(), self._settings.partitions)
+        row = self._members[number].get(members_bucket(group), queue.encode())
+        return None if row is None else row[2:]
+
+    def _of_queue(self, group: str, queue: str) -> bytes | None:
+        """Return the session of a binding as `queues` has it, None without a binding."""
+        number = partition_of(queue.encode(), self._settings.partitions)
+        return self._queues[number].get(bindings_bucket(queue), group.encode())
+
+    def _words(self, group: str, queue: str) -> str:
+        states = (self._of_group(group, queue), self._of_queue(group, queue))
+        members, queues = (
+            "not bound" if s is None else f"bound in session {s.decode()}" if s else "bound"
+            for s in states
+        )
+        return f"queue {queue} and group {group}: {members} in members, {queues} in queues"

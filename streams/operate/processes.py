@@ -1,0 +1,185 @@
+"""Workers as processes of their own, for commands that start a whole system.
+
+Each worker has its data folder and its port, and a session of its own: Ctrl-C reaches only
+the command, which then stops workers and broker in the right order.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from streams.errors import StreamsError
+from streams.operate.progress import say
+
+STOP_SECONDS = 30.0
+"""How long a worker may take to write its last checkpoint and leave."""
+HOPELESS_RESTARTS = 5
+"""So many deaths in a row, each within `HOPELESS_SECONDS` of the start, are a fault to report."""
+HOPELESS_SECONDS = 20.0
+LOG_LINES = 15
+
+
+@dataclass(slots=True)
+class WorkerProcess:
+    """One worker: its own environment, its log file, and the process that runs it now."""
+
+    name: str
+    environment: dict[str, str]
+    log: Path
+    url: str
+    app: str = "streams.app"
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    quick_deaths: int = 0
+
+    def start(self) -> None:
+        """Start the worker; its output is appended to the log file."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "faust", "-A", self.app, "worker"],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.started = time.monotonic()
+
+    def exit_code(self) -> int | None:
+        """Return the exit code of a worker that has ended, None while it runs."""
+        return None if self.process is None else self.process.poll()
+
+    def last_lines(self) -> str:
+        """Return the end of the log."""
+        with self.log.open("rb") as log:
+            log.seek(0, os.SEEK_END)
+            log.seek(max(0, log.tell() - 8192))
+            lines = log.read().decode(errors="replace").splitlines()
+        return "\n".join(lines[-LOG_LINES:])
+
+
+@dataclass(slots=True)
+class Workers:
+    """The workers that one command has started."""
+
+    processes: list[WorkerProcess] = field(default_factory=list)
+
+    @property
+    def urls(self) -> list[str]:
+        """Base URLs of the workers' gateways."""
+        return [worker.url for worker in self.processes]
+
+    def restart_dead(self) -> None:
+        """Start workers again that have ended by themselves.
+
+        Raises:
+            StreamsError: one of them does not stay up.
+        """
+        for worker in self.processes:
+            code = worker.exit_code()
+            if code is None:
+                continue
+            quick = time.monotonic() - worker.started < HOPELESS_SECONDS
+            worker.quick_deaths = worker.quick_deaths + 1 if quick else 1
+            if worker.quick_deaths >= HOPELESS_RESTARTS:
+                raise gave_up(worker, code)
+            say(f"{worker.name} ended ({ended(code)}), starting it again; log: {worker.log}")
+            worker.start()
+
+    def check(self) -> None:
+        """Raise StreamsError if a worker has ended."""
+        for worker in self.processes:
+            code = worker.exit_code()
+            if code is not None:
+                raise gave_up(worker, code)
+
+    def stop(self) -> None:
+        """Stop all workers, and wait until they have left."""
+        running = [worker.process for worker in self.processes if worker.process is not None]
+        for process in running:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + STOP_SECONDS
+        for process in running:
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@contextmanager
+def workers(
+    count: int,
+    data: Path,
+    host: str,
+    ports: Sequence[int],
+    settings: dict[str, str],
+    app: str = "streams.app",
+) -> Iterator[Workers]:
+    """Run `count` workers with their data below `data`; stop them when the body is done."""
+    started = Workers()
+    if count > 1 and {**os.environ, **settings}.get("STREAMS_HTTP_ADVERTISED_URL"):
+        raise StreamsError("STREAMS_HTTP_ADVERTISED_URL names one worker, and there are to be more")
+    try:
+        for number, port in zip(range(1, count + 1), ports, strict=True):
+            name = f"worker-{number}"
+            environment = {
+                **os.environ,
+                **settings,
+                "STREAMS_DATA": str(data / name),
+                "STREAMS_HTTP_HOST": host,
+                "STREAMS_HTTP_PORT": str(port),
+            }
+            scheme = "https" if environment.get("STREAMS_HTTP_TLS_CERTFILE") else "http"
+            url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+            worker = WorkerProcess(name, environment, data / "logs" / f"{name}.log", url, app)
+            started.processes.append(worker)
+            worker.start()
+        yield started
+    finally:
+        started.stop()
+
+
+def free_ports(host: str, first: int, count: int) -> list[int]:
+    """Return `count` ports from `first` upwards, leaving out those in use."""
+    found: list[int] = []
+    for port in range(first, 65536):
+        if len(found) == count:
+            break
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            found.append(port)
+    if len(found) < count:
+        raise StreamsError(f"no {count} free ports from {first} upwards; set STREAMS_HTTP_PORT")
+    return found
+
+
+def ended(code: int) -> str:
+    """Say how a process ended."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
+
+
+def gave_up(worker: WorkerProcess, code: int) -> StreamsError:
+    """Make the error of a worker that does not stay up; its last words go to stderr."""
+    say(worker.last_lines())
+    return StreamsError(f"{worker.name} ended ({ended(code)}); its log: {worker.log}")

@@ -1,0 +1,158 @@
+"""Builds a table partition again from its log, with the folds and without a worker.
+
+The rows go to a RocksDB database in a folder of the caller's, so memory does not depend on
+the size of the table.  A rebuilt partition can be rolled forward to any later position.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from streams.engine.changelog import MARKER, unpack_marker
+from streams.engine.database import Database, Resources
+from streams.engine.overlay import OverlayRows, raw_rows
+from streams.errors import StreamsError
+from streams.fold import BadRecord, Fold, FoldFactory, Record
+from streams.folds.deliver import Deliver
+from streams.folds.route import Route
+from streams.operate.topiclog import TopicLog, as_record
+from streams.settings import MEMBERS, MIB, Settings
+
+ROWS_IN_MEMORY: Final = 50_000
+RECORDS_PER_CHUNK: Final = 2_000
+CACHE_BYTES: Final = 64 * MIB
+WRITE_BUFFER_BYTES: Final = 64 * MIB
+
+Report = Callable[[int], None]
+"""Takes the number of records that were folded since the last call."""
+
+
+def source_topic(settings: Settings, table: str) -> str:
+    """Return the topic that a table is folded from."""
+    return settings.group_events if table == MEMBERS else settings.queue_events
+
+
+def fold_factory(settings: Settings, table: str) -> FoldFactory:
+    """Return what makes the folds of a table."""
+    if table == MEMBERS:
+        return lambda rows, number: Route(rows, number, settings.partitions, settings.queue_events)
+    return lambda rows, number: Deliver(rows, number, settings.partitions, settings.group_events)
+
+
+def resources() -> Resources:
+    """Return the caches that all rebuilt partitions of a command share."""
+    return Resources(CACHE_BYTES, WRITE_BUFFER_BYTES)
+
+
+class Rebuilt:
+    """One table partition, built from its log up to `position`."""
+
+    def __init__(
+        self, log: TopicLog, settings: Settings, table: str, partition: int, database: Database
+    ) -> None:
+        """Begin empty, or from the changelog if the log's beginning is gone.
+
+        Raises:
+            StreamsError: neither leads to a state: the log goes on later than the changelog
+                ends.
+        """
+        self.table = table
+        self.partition = partition
+        self.from_changelog = False
+        """Whether retention has deleted the beginning of the log."""
+        self._database = database
+        self._rows = OverlayRows(database)
+        topic = source_topic(settings, table)
+        low = log.bounds(topic, partition).low
+        start = 0
+        if low > 0:
+            self.from_changelog = True
+            start = self._restore(log, settings.changelog(table))
+            if start < low:
+                raise StreamsError(
+                    f"{table} {partition} cannot be rebuilt: {topic} begins at offset {low},"
+                    f" its changelog ends at {start}; retention has deleted what lies between"
+                )
+        self._source = log.reader(topic, partition, start)
+        self._fold: Fold = fold_factory(settings, table)(self._rows, partition)
+
+    @property
+    def position(self) -> int:
+        """Next offset of the source to be folded."""
+        return self._source.position
+
+    def roll(self, to: int, report: Report = lambda records: None) -> None:
+        """Fold the source up to, not including, the offset `to`.
+
+        Raises:
+            Unavailable: the log does not have it.
+        """
+        records = self._source.read_to(to)
+        while chunk := list(itertools.islice(records, RECORDS_PER_CHUNK)):
+            for record in chunk:
+                self._apply(record)
+            self._fold.flush()
+            self._fold.ready.clear()  # Its outputs have long been written, by the workers.
+            if self._rows.pending >= ROWS_IN_MEMORY:
+                self._write()
+            report(len(chunk))
+
+    def get(self, bucket: bytes, suffix: bytes) -> bytes | None:
+        """Return the value of a row, None when there is no such row."""
+        return self._rows.get(bucket, suffix)
+
+    def items(self, after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Yield (raw key, value) in ascending order, strictly after `after`."""
+        return self._rows.items(after)
+
+    def close(self) -> None:
+        """Close log and database."""
+        self._source.close()
+        self._database.close()
+
+    def _apply(self, record: Record) -> None:
+        try:
+            steps = self._fold.apply(record)
+        except BadRecord:
+            return  # For the workers it went to the dead letters: it changed nothing.
+        if steps is not None:
+            for _ in steps:
+                pass
+        self._fold.work.clear()  # it changes no row
+
+    def _restore(self, log: TopicLog, changelog: str) -> int:
+        """Read the rows that the changelog has; return the source offset they stand for."""
+        bounds = log.bounds(changelog, self.partition)
+        position = 0
+        for message in log.read(
+            changelog, {self.partition: bounds.low}, {self.partition: bounds.high}
+        ):
+            record = as_record(message)
+            assert record.key is not None
+            if record.key == MARKER:
+                position = unpack_marker(record.value) or 0
+                continue
+            bucket, _, suffix = record.key.partition(b"\0")
+            if record.value is None:
+                self._rows.delete(bucket, suffix)
+            else:
+                self._rows.put(bucket, suffix, record.value)
+            if self._rows.pending >= ROWS_IN_MEMORY:
+                self._write()
+        return position
+
+    def _write(self) -> None:
+        layer = self._rows.freeze()
+        self._database.write(raw_rows(layer), 0, 0, bytes(16))
+        self._rows.thaw()
+
+
+def open_rebuilt(
+    log: TopicLog, settings: Settings, table: str, partition: int, folder: Path, shared: Resources
+) -> Rebuilt:
+    """Begin to build a table partition below `folder`; raises as `Rebuilt`."""
+    database = Database(folder / f"{table}-{partition}", shared)
+    return Rebuilt(log, settings, table, partition, database)

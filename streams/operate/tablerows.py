@@ -1,0 +1,54 @@
+"""The raw rows of live tables, page by page, through the gateway."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from streams.operate.gateway import Gateway, path
+
+PAGE_ROWS = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Consecutive rows of one table partition, as they were at one position of its fold."""
+
+    position: int
+    """Next source offset that the fold had not folded yet."""
+    rows: list[tuple[bytes, bytes]]
+    """Raw key and value, ascending by key."""
+    last: bool
+    """Whether no rows follow."""
+
+
+async def page(gateway: Gateway, table: str, partition: int, after: bytes | None) -> Page:
+    """Return the rows that follow `after`.
+
+    Raises:
+        Unavailable: the partition has no owner that can answer.
+    """
+    query = f"?limit={PAGE_ROWS}" + (f"&after={_text(after)}" if after is not None else "")
+    answer = await gateway.ask("GET", path("v1", "tables", table, partition, "rows") + query)
+    rows = [(_raw(key), _raw(value)) for key, value in answer["rows"]]
+    return Page(answer["position"], rows, answer["next"] is None)
+
+
+async def pages(gateway: Gateway, table: str, partition: int) -> AsyncIterator[Page]:
+    """Yield all rows of a table partition; each page may be of a later position."""
+    after: bytes | None = None
+    while True:
+        found = await page(gateway, table, partition, after)
+        yield found
+        if found.last or not found.rows:
+            return
+        after = found.rows[-1][0]
+
+
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def _raw(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
