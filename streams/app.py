@@ -14,6 +14,7 @@ from streams.errors import SettingsError
 from streams.fold import Fold, Rows
 from streams.folds.counts import CountsByPartition
 from streams.folds.deliver import Deliver
+from streams.folds.notices import Notices
 from streams.folds.route import Route
 from streams.gateway.http.server import Gateway
 from streams.settings import MEMBERS, QUEUES, Settings
@@ -41,15 +42,14 @@ def _route(rows: Rows, partition: int) -> Fold:
 
 
 def _deliver(rows: Rows, partition: int) -> Fold:
-    fold = Deliver(
+    return Deliver(
         rows,
         partition,
         settings.partitions,
         settings.group_events,
         counts.of(QUEUES, partition),
+        Notices(collect=True),
     )
-    fold.leased, fold.released = {}, []
-    return fold
 
 
 members = app.folded_table(
@@ -87,17 +87,14 @@ def _folded(partition: Partition, fold: Fold) -> None:
     """Wake the long polls that a chunk has something for."""
     gateway.on_chunk_end(partition)
     if isinstance(fold, Deliver):
-        if fold.leased:
-            gateway.on_leased(partition, fold.leased)
-            fold.leased = {}
-        if fold.released:
-            gateway.on_released(fold.released)
-            fold.released = []
+        notices = fold.notices.drain()
+        if notices.leased:
+            gateway.on_leased(partition, notices.leased)
+        if notices.released:
+            gateway.on_released(notices.released)
         if gateway.waiting:
-            gateway.on_delivered(fold.delivered)
-            fold.delivered = set()
-        else:
-            fold.delivered = None
+            gateway.on_delivered(notices.delivered)
+        fold.notices.collect_delivered = gateway.waiting
 
 
 app.engine.on_chunk_folded = _folded

@@ -46,6 +46,7 @@ from streams.folds.counts import Counts
 from streams.folds.delivery import SHARED_FROM, Delivery, arriving
 from streams.folds.inbox import INBOX, SESSION, Inboxes, pack_seq
 from streams.folds.lifetime import Lifetimes
+from streams.folds.notices import Notices
 from streams.folds.packing import SEQS_PER_RECORD, SLOW_LANE
 from streams.folds.sessions import BINDINGS, Sessions
 from streams.folds.timers import CLOSING, EXPIRY, HEARTBEAT, RELEASE, RETURN, UNUSED, Timers
@@ -74,10 +75,12 @@ class Deliver:
         partitions: int,
         group_topic: str,
         counts: Counts | None = None,
+        notices: Notices | None = None,
     ) -> None:
         self.ready: list[Output] = []
         self.work: deque[Iterator[None]] = deque()
         self.may_wait = True
+        self.notices = notices or Notices()
         self._counts = counts or Counts()
         self._served = 0
         self._rows = rows
@@ -86,39 +89,16 @@ class Deliver:
         self._asking = Asking(self.ready, partition, partitions, group_topic)
         self._timers = Timers(rows)
         self._queues = options.Queues(rows)
-        self._inboxes = Inboxes(rows, self._timers, self._queues, self._asking, self._counts)
+        self._inboxes = Inboxes(
+            rows, self._timers, self._queues, self._asking, self._counts, self.notices
+        )
         self._sessions = Sessions(rows, self._timers, self._inboxes, self._asking)
-        self._jobs = jobs.Jobs(self._timers, self._queues, self._inboxes, self._asking)
+        self._jobs = jobs.Jobs(
+            self._timers, self._queues, self._inboxes, self._asking, self.notices
+        )
         self._lifetimes = Lifetimes(
             self._timers, self._queues, self._inboxes, self._sessions, self._asking
         )
-
-    @property
-    def delivered(self) -> set[bytes] | None:
-        """When it is a set: each queue that got something to read is added to it."""
-        return self._inboxes.delivered
-
-    @delivered.setter
-    def delivered(self, queues: set[bytes] | None) -> None:
-        self._inboxes.delivered = queues
-
-    @property
-    def released(self) -> list[tuple[bytes, int]] | None:
-        """When it is a list: what may be had again under its old seq is added, with its queue."""
-        return self._inboxes.released
-
-    @released.setter
-    def released(self, deliveries: list[tuple[bytes, int]] | None) -> None:
-        self._inboxes.released = deliveries
-
-    @property
-    def leased(self) -> dict[int, list[int]] | None:
-        """When it is a dict: the seqs that each Lease got are added, under its offset."""
-        return self._jobs.leased
-
-    @leased.setter
-    def leased(self, results: dict[int, list[int]] | None) -> None:
-        self._jobs.leased = results
 
     @property
     def next_due(self) -> int | None:
@@ -282,7 +262,8 @@ class Deliver:
     def _deliver(
         self, offset: int, values: dict[str, Any], arriving: list[Delivery], first: int
     ) -> Iterator[None]:
-        put_many, arrive, delivered = self._rows.put_many, self._inboxes.arrive, self.delivered
+        put_many, arrive = self._rows.put_many, self._inboxes.arrive
+        delivered_many = self.notices.delivered_many
         columns = values["delivery_queues"]
         any_options = self._queues.any
         seq = offset * SEQS_PER_RECORD + _count(columns[:first]) + 1
@@ -306,8 +287,7 @@ class Deliver:
                 if delivery.shared:
                     self._inboxes.share(delivery, len(queues))
                 self._counts.delivered += len(queues)
-                if delivered is not None:
-                    delivered.update(queues)
+                delivered_many(queues)
             until_turn -= len(queues)
             if until_turn <= 0:
                 until_turn = _STEP

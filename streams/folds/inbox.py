@@ -31,6 +31,7 @@ from streams.folds.asking import Asking
 from streams.folds.counts import Counts
 from streams.folds.delivery import MESSAGES, Delivery, is_plain, unpack, whole
 from streams.folds.front import Front
+from streams.folds.notices import Notices
 from streams.folds.options import DROP_OLDEST, REJECT, Queue, Queues
 from streams.folds.timers import EXPIRY, RELEASE, RETURN, Timer, Timers
 
@@ -51,17 +52,20 @@ class Inboxes:
     """All that is known of deliveries; each method concerns one queue."""
 
     def __init__(
-        self, rows: Rows, timers: Timers, queues: Queues, asking: Asking, counts: Counts
+        self,
+        rows: Rows,
+        timers: Timers,
+        queues: Queues,
+        asking: Asking,
+        counts: Counts,
+        notices: Notices,
     ) -> None:
-        self.delivered: set[bytes] | None = None
-        """When it is a set: each queue that got something to read is added to it."""
-        self.released: list[tuple[bytes, int]] | None = None
-        """When it is a list: queue and seq of what is to be had again, in its old place."""
         self._rows = rows
         self._timers = timers
         self._queues = queues
         self._asking = asking
         self._counts = counts
+        self._notices = notices
         self._fronts: dict[bytes, Front] = {}
 
     # Messages that are shared ------------------------------------------------------------
@@ -154,9 +158,8 @@ class Inboxes:
         delivery.until, delivery.leased, delivery.consumer = 0, False, b""
         self.rewrite(queue, seq, delivery)
         self._front(AVAILABLE + queue).put(available_key(seq, delivery))
-        self._arrived(queue)
-        if self.released is not None:
-            self.released.append((queue, int.from_bytes(seq, "big")))
+        self._notices.delivered(queue)
+        self._notices.released(queue, int.from_bytes(seq, "big"))
 
     def index(self, queue: bytes) -> Iterator[None]:
         """Make all that the inbox holds available to competing consumers."""
@@ -326,7 +329,7 @@ class Inboxes:
             self._rows.put(TRANSIENT + queue, seq, b"")
         if state is not None and state.jobs:
             self._front(AVAILABLE + queue).put(available_key(seq, delivery))
-        self._arrived(queue)
+        self._notices.delivered(queue)
 
     def _leave(self, queue: bytes, seq: bytes, delivery: Delivery, state: Queue | None) -> None:
         self._counts.removed += 1
@@ -392,10 +395,6 @@ class Inboxes:
                 delivery.tries,
                 state.options.dead_letter,
             )
-
-    def _arrived(self, queue: bytes) -> None:
-        if self.delivered is not None:
-            self.delivered.add(queue)
 
     def _front(self, bucket: bytes) -> Front:
         front = self._fronts.get(bucket)

@@ -14,6 +14,7 @@ from streams.events.records import Configure
 from streams.folds.asking import Asking
 from streams.folds.delivery import Delivery
 from streams.folds.inbox import STEP, Inboxes, pack_seq
+from streams.folds.notices import Notices
 from streams.folds.options import DEFAULT_VISIBILITY_MS, Queue, Queues
 from streams.folds.packing import SEQS_PER_RECORD
 from streams.folds.timers import RELEASE, Timer, Timers
@@ -32,13 +33,19 @@ MAX_DELAY_MS: Final = 30 * 24 * 3600 * 1000
 class Jobs:
     """The queues of one partition, as consumers who compete for them see them."""
 
-    def __init__(self, timers: Timers, queues: Queues, inboxes: Inboxes, asking: Asking) -> None:
-        self.leased: dict[int, list[int]] | None = None
-        """When it is a dict: the seqs that each Lease got are added, under its offset."""
+    def __init__(
+        self,
+        timers: Timers,
+        queues: Queues,
+        inboxes: Inboxes,
+        asking: Asking,
+        notices: Notices,
+    ) -> None:
         self._timers = timers
         self._queues = queues
         self._inboxes = inboxes
         self._asking = asking
+        self._notices = notices
 
     def lease(
         self, queue: bytes, consumer: bytes, limit: int, visibility_ms: int | None
@@ -73,8 +80,7 @@ class Jobs:
             if not number % STEP:
                 yield
         self._queues.save(queue, state)
-        if self.leased is not None:
-            self.leased[self._asking.offset] = taken
+        self._notices.leased(self._asking.offset, taken)
 
     def nack(
         self, queue: bytes, seqs: list[int], outcome: str, delay_ms: int, consumer: bytes | None

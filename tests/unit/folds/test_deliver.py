@@ -146,9 +146,10 @@ class TestRouted:
     def test_who_got_something_is_told_if_asked(self) -> None:
         feed = deliver()
         feed(sent(1, "q"))
-        feed.fold.delivered = set()
+        feed.fold.notices.collect_delivered = True
         feed(bound(2, "g", "s"), sent(3, "q", "r"), sent(3, "x"))
-        assert feed.fold.delivered == {b"q", b"r"}
+        assert feed.fold.notices.drain().delivered == {b"q", b"r"}
+        assert feed.fold.notices.drain().delivered == set()
 
 
 class TestAcks:

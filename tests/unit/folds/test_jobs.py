@@ -30,9 +30,9 @@ from streams.folds.deliver import Deliver
 
 def leased(feed: Feed[Deliver], lease: Lease, at: int = 1000) -> list[str]:
     """Fold a Lease; return the ids of what it got."""
-    feed.fold.leased = {}
+    feed.fold.notices.collect = True
     feed(lease, at=at)
-    ((_, found),) = feed.fold.leased.items()
+    ((_, found),) = feed.fold.notices.drain().leased.items()
     deliveries = [views.delivery(feed.rows, lease.queue, seq) for seq in found]
     return [views.message_of(delivery).id for delivery in deliveries if delivery]
 
@@ -79,9 +79,9 @@ class TestLeases:
         assert leased(feed, Lease("q", limit=2, visibility_ms=100), at=1000) == ["m0", "m1"]
         feed(Ack("q", seqs=(seqs(feed)[1],)))
         assert feed.fold.next_due == 1100
-        feed.fold.delivered = set()
+        feed.fold.notices.collect_delivered = True
         feed(Tick(), at=1100)
-        assert feed.fold.delivered == {b"q"}
+        assert feed.fold.notices.drain().delivered == {b"q"}
         assert leased(feed, Lease("q", limit=2), at=1100) == ["m0"]
         found = views.delivery(feed.rows, "q", seqs(feed)[0])
         assert found is not None
