@@ -16,8 +16,9 @@ from streams.folds.counts import CountsByPartition
 from streams.folds.deliver import Deliver
 from streams.folds.notices import Notices
 from streams.folds.route import Route
+from streams.folds.tables import MEMBERS, QUEUES
 from streams.gateway.http.server import Gateway
-from streams.settings import MEMBERS, QUEUES, Settings
+from streams.settings import Settings
 from streams.ticking import Ticking
 
 try:

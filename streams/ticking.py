@@ -20,8 +20,9 @@ from streams.errors import StreamsError
 from streams.events.codec import encode
 from streams.events.records import Tick
 from streams.folds.deliver import Deliver
+from streams.folds.tables import QUEUES
 from streams.kafka.partitioner import partition_of
-from streams.settings import QUEUES, Settings
+from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
 

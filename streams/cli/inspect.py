@@ -10,7 +10,8 @@ import orjson
 from faust.cli.base import argument, option
 
 from streams.cli.base import StreamsCommand
-from streams.settings import MEMBERS, QUEUES, Settings
+from streams.folds.tables import MEMBERS, QUEUES
+from streams.settings import Settings
 
 GROUP = "group"
 QUEUE = "queue"

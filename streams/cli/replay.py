@@ -15,7 +15,8 @@ from streams.cli.asking import OPTIONS, Show, ask
 from streams.cli.base import StreamsCommand
 from streams.cli.moments import PLACE
 from streams.errors import StreamsError
-from streams.settings import TABLES, Settings
+from streams.folds.tables import TABLES
+from streams.settings import Settings
 
 if TYPE_CHECKING:
     from streams.client import Client

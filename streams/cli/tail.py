@@ -14,8 +14,9 @@ from faust.cli.base import argument, option
 from streams.cli import moments
 from streams.cli.base import StreamsCommand
 from streams.errors import StreamsError
+from streams.folds.tables import TABLES
 from streams.operate.topiclog import TopicLog, as_bytes, headers
-from streams.settings import TABLES, Settings
+from streams.settings import Settings
 
 
 class tail(StreamsCommand):

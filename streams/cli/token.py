@@ -63,7 +63,7 @@ class token(StreamsCommand):
         **given: Any,
     ) -> int:
         """Sign and print."""
-        from streams.security.grants import CLAIM, grant_of
+        from streams.security.permissions import CLAIM, permissions_of
         from streams.security.signing import make_key, sign
 
         settings = Settings.from_env()
@@ -89,7 +89,7 @@ class token(StreamsCommand):
             claims["sub"] = subject
         if settings.auth_issuer:
             claims["iss"] = settings.auth_issuer
-        grant_of(claims, settings.namespace)  # Workers would say the same, only later.
+        permissions_of(claims, settings.namespace)  # Workers would say the same, only later.
         try:
             content = key.read_bytes()
         except OSError as error:

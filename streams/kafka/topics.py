@@ -19,7 +19,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from streams.errors import StreamsError, Unavailable
-from streams.settings import MIB, TABLES, Settings
+from streams.folds.tables import TABLES
+from streams.settings import MIB, Settings
 
 _ANSWER_SECONDS: Final = 10.0
 _CHANGE_SECONDS: Final = 30.0

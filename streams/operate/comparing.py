@@ -26,6 +26,7 @@ from streams.errors import Unavailable
 from streams.events.codec import decode
 from streams.events.records import Bind, Unbind
 from streams.fold import BadRecord
+from streams.folds.tables import MEMBERS, QUEUES, TABLES
 from streams.folds.views import bindings_bucket, members_bucket
 from streams.kafka.partitioner import partition_of
 from streams.operate import describe
@@ -35,7 +36,7 @@ from streams.operate.progress import progress
 from streams.operate.rebuild import Rebuilt, open_rebuilt, resources, source_topic
 from streams.operate.tablerows import page
 from streams.operate.topiclog import TopicLog, as_record
-from streams.settings import MEMBERS, QUEUES, TABLES, Settings
+from streams.settings import Settings
 
 SHOWN = 20
 """Differences that are spelled out."""

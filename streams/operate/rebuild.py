@@ -18,8 +18,9 @@ from streams.errors import StreamsError
 from streams.fold import BadRecord, Fold, FoldFactory, Record
 from streams.folds.deliver import Deliver
 from streams.folds.route import Route
+from streams.folds.tables import MEMBERS
 from streams.operate.topiclog import TopicLog, as_record
-from streams.settings import MEMBERS, MIB, Settings
+from streams.settings import MIB, Settings
 
 ROWS_IN_MEMORY: Final = 50_000
 RECORDS_PER_CHUNK: Final = 2_000

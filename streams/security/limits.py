@@ -26,7 +26,7 @@ class Limits:
     def __len__(self) -> int:
         return len(self._buckets)
 
-    def charge(self, bearer: str, now: float, events: float, rate: float | None = None) -> float:
+    def charge(self, principal: str, now: float, events: float, rate: float | None = None) -> float:
         """Take `events`, if there are so many; return 0, or the seconds until there are.
 
         `rate` is the bearer's own, instead of everybody's.
@@ -34,27 +34,29 @@ class Limits:
         rate = self.rate if rate is None else rate
         if not rate:
             return 0.0
-        left = self._left(bearer, now, rate)
+        left = self._left(principal, now, rate)
         missing = min(events, max(self.burst, 1.0)) - left
         if missing > 1e-9:
-            self._keep(bearer, left, now)
+            self._keep(principal, left, now)
             return missing / rate
-        self._keep(bearer, left - events, now)
+        self._keep(principal, left - events, now)
         return 0.0
 
-    def add_debt(self, bearer: str, now: float, events: float, rate: float | None = None) -> None:
+    def add_debt(
+        self, principal: str, now: float, events: float, rate: float | None = None
+    ) -> None:
         """Take `events` in any case: they are done already."""
         rate = self.rate if rate is None else rate
         if rate:
-            self._keep(bearer, self._left(bearer, now, rate) - events, now)
+            self._keep(principal, self._left(principal, now, rate) - events, now)
 
-    def _left(self, bearer: str, now: float, rate: float) -> float:
+    def _left(self, principal: str, now: float, rate: float) -> float:
         burst = max(self.burst, 1.0)
-        left, before = self._buckets.get(bearer, (burst, now))
+        left, before = self._buckets.get(principal, (burst, now))
         return min(burst, left + max(0.0, now - before) * rate)
 
-    def _keep(self, bearer: str, left: float, now: float) -> None:
-        self._buckets[bearer] = (left, now)
-        self._buckets.move_to_end(bearer)
+    def _keep(self, principal: str, left: float, now: float) -> None:
+        self._buckets[principal] = (left, now)
+        self._buckets.move_to_end(principal)
         if len(self._buckets) > MAX_BEARERS:
             self._buckets.popitem(last=False)

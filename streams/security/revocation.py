@@ -21,7 +21,7 @@ from typing import Final
 import orjson
 
 from streams.errors import SettingsError
-from streams.security.grants import Grant
+from streams.security.permissions import Permissions
 
 MAX_ENTRIES: Final = 1_000_000
 
@@ -33,14 +33,16 @@ class Revoked:
     tokens: frozenset[str] = frozenset()
     subjects: Mapping[str, float] = field(default_factory=dict)
 
-    def revokes(self, grant: Grant) -> bool:
+    def revokes(self, permissions: Permissions) -> bool:
         """Tell whether the token of a grant is taken back."""
-        if grant.token_id is not None and grant.token_id in self.tokens:
+        if permissions.token_id is not None and permissions.token_id in self.tokens:
             return True
-        if grant.subject is None:
+        if permissions.subject is None:
             return False
-        since = self.subjects.get(grant.subject)
-        return since is not None and (grant.issued_at is None or grant.issued_at < since)
+        since = self.subjects.get(permissions.subject)
+        return since is not None and (
+            permissions.issued_at is None or permissions.issued_at < since
+        )
 
 
 def read_revoked(content: bytes) -> Revoked:

@@ -12,8 +12,8 @@ import jwt
 import orjson
 
 from streams.errors import BadToken, UnknownKey
-from streams.security.grants import LEEWAY_SECONDS, Grant, grant_of
 from streams.security.keys import Key
+from streams.security.permissions import LEEWAY_SECONDS, Permissions, permissions_of
 
 MAX_TOKEN_CHARACTERS: Final = 4096
 
@@ -31,7 +31,7 @@ class Rules:
     namespace: str = ""
 
 
-def verify(token: str, keys: Iterable[Key], rules: Rules) -> Grant:
+def verify(token: str, keys: Iterable[Key], rules: Rules) -> Permissions:
     """Check signature, times, audience, issuer and namespace; return what the token grants.
 
     Raises:
@@ -61,7 +61,7 @@ def verify(token: str, keys: Iterable[Key], rules: Rules) -> Grant:
             continue
         except _UNREADABLE as error:
             raise BadToken(_reason(error)) from None
-        return grant_of(claims, rules.namespace)
+        return permissions_of(claims, rules.namespace)
     raise BadToken("the signature is wrong")
 
 

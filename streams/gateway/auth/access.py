@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from streams.gateway.http.call import Call
 
 Rule: TypeAlias = Callable[["Call"], None]
-"""Raises `Forbidden` when the bearer of the call may not do this."""
+"""Raises `Forbidden` when the principal of the call may not do this."""
 
 
 def anybody(call: Call) -> None:
@@ -29,31 +29,31 @@ def any_token(call: Call) -> None:
 
 
 def _bind(call: Call) -> None:
-    call.bearer.grant.check_binding(call.id("group"), call.id("queue"))
+    call.principal.permissions.check_binding(call.id("group"), call.id("queue"))
 
 
 def _publish_to_group(call: Call) -> None:
-    call.bearer.grant.check_publish(call.destination("group"))
+    call.principal.permissions.check_publish(call.destination("group"))
 
 
 def _publish_to_queue(call: Call) -> None:
-    call.bearer.grant.check_publish("@" + call.id("queue"))
+    call.principal.permissions.check_publish("@" + call.id("queue"))
 
 
 def _read_group(call: Call) -> None:
-    call.bearer.grant.check_read(call.destination("group"))
+    call.principal.permissions.check_read(call.destination("group"))
 
 
 def _own_queue(call: Call) -> None:
-    call.bearer.grant.check_queue(call.id("queue"))
+    call.principal.permissions.check_queue(call.id("queue"))
 
 
 def _observe(call: Call) -> None:
-    call.bearer.grant.check_observe()
+    call.principal.permissions.check_observe()
 
 
 def _admin(call: Call) -> None:
-    call.bearer.grant.check_admin()
+    call.principal.permissions.check_admin()
 
 
 ACCESS: Final[dict[tuple[str, str], Rule]] = {
@@ -93,7 +93,7 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
 
 
 def check_access(call: Call, method: str, template: str) -> None:
-    """See that the bearer may have what the path names.
+    """See that the principal may have what the path names.
 
     Raises:
         Forbidden: no.

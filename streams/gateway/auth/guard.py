@@ -17,8 +17,8 @@ from yarl import URL
 
 from streams.errors import BadToken, UnknownKey
 from streams.gateway.auth.access import ACCESS, anybody, token_later
-from streams.gateway.auth.bearer import EVERYBODY, NOBODY, Bearer
 from streams.gateway.auth.keyring import Keyring
+from streams.gateway.auth.principal import EVERYBODY, NOBODY, Principal
 from streams.gateway.auth.revocations import Revocations
 from streams.gateway.auth.site import Site
 from streams.gateway.http.answers import Refusal, limited
@@ -50,7 +50,7 @@ class Guard:
         self._keyring = Keyring(settings) if settings.authenticates else None
         self.revocations = Revocations(settings.auth_revoked)
         self._rules = Rules(settings.auth_audience, settings.auth_issuer, settings.namespace)
-        self._remembered: OrderedDict[bytes, Bearer] = OrderedDict()
+        self._remembered: OrderedDict[bytes, Principal] = OrderedDict()
         self._keys: tuple[object, ...] = ()
         self._limits = Limits(settings.rate_limit_per_second, settings.rate_limit_burst)
         self._notes = Limits(NOTES_PER_SECOND, NOTES_PER_SECOND)
@@ -79,12 +79,12 @@ class Guard:
 
     # Requests -------------------------------------------------------------------------
 
-    async def bearer(self, request: web.BaseRequest, method: str, template: str) -> Bearer:
+    async def authenticate(self, request: web.BaseRequest, method: str, template: str) -> Principal:
         """Return who a request is from, as far as its path asks for that.
 
         Raises:
             Refusal: 401 no token; 403 another site's page, or a path that nobody may have;
-                429 the bearer's rate is used up.
+                429 the principal's rate is used up.
             BadToken: the token is not right.
             Unavailable: tokens cannot be checked yet.
         """
@@ -101,14 +101,14 @@ class Guard:
             if rule is token_later:
                 return NOBODY
             raise Refusal(401, "unauthorized", "send Authorization: Bearer TOKEN", _challenge())
-        bearer = await self.check(token)
-        wait = self.charge(bearer)
+        principal = await self.check(token)
+        wait = self.charge(principal)
         if wait:
             raise limited("the rate limit of this token is used up", wait)
-        return bearer
+        return principal
 
-    async def check(self, token: str) -> Bearer:
-        """Return the bearer of a token that is right.
+    async def check(self, token: str) -> Principal:
+        """Return the principal of a token that is right.
 
         Raises:
             BadToken: it is not.
@@ -126,48 +126,56 @@ class Guard:
             self._remembered.clear()
         digest = hashlib.sha256(token.encode()).digest()
         found = self._remembered.get(digest)
-        if found is not None and found.grant.expires_at > time.time():
+        if found is not None and found.permissions.expires_at > time.time():
             self._remembered.move_to_end(digest)
             found.check()
             return found
         keyring.check()
         try:
-            grant = verify(token, keyring.keys, self._rules)
+            permissions = verify(token, keyring.keys, self._rules)
         except UnknownKey:
             if not await keyring.look_again():
                 raise
-            grant = verify(token, keyring.keys, self._rules)
-        name = f"sub {grant.subject}" if grant.subject is not None else f"token {digest.hex()}"
-        bearer = Bearer(grant, name, token, self.revocations)
-        bearer.check()
+            permissions = verify(token, keyring.keys, self._rules)
+        name = (
+            f"sub {permissions.subject}"
+            if permissions.subject is not None
+            else f"token {digest.hex()}"
+        )
+        principal = Principal(permissions, name, token, self.revocations)
+        principal.check()
         if self._keys is keyring.keys:
-            self._remembered[digest] = bearer
+            self._remembered[digest] = principal
             if len(self._remembered) > MAX_REMEMBERED:
                 self._remembered.popitem(last=False)
-        return bearer
+        return principal
 
-    def charge(self, bearer: Bearer, events: float = 1.0) -> float:
-        """Take events from the bearer's rate; return 0, or after how many seconds to try again."""
-        if not bearer.name:
+    def charge(self, principal: Principal, events: float = 1.0) -> float:
+        """Take events from the rate limit; return 0, or the seconds to wait before retrying."""
+        if not principal.name:
             return 0.0
-        return self._limits.charge(bearer.name, time.monotonic(), events, bearer.grant.rate)
+        return self._limits.charge(
+            principal.name, time.monotonic(), events, principal.permissions.rate
+        )
 
-    def add_debt(self, bearer: Bearer, events: int) -> None:
-        """Take events from the bearer's rate that came with one request."""
-        if bearer.name and events > 0:
-            self._limits.add_debt(bearer.name, time.monotonic(), events, bearer.grant.rate)
+    def add_debt(self, principal: Principal, events: int) -> None:
+        """Take events from the principal's rate that came with one request."""
+        if principal.name and events > 0:
+            self._limits.add_debt(
+                principal.name, time.monotonic(), events, principal.permissions.rate
+            )
 
-    async def paced(self, bearer: Bearer) -> None:
-        """Take one event from the bearer's rate; first wait for it, but not without end."""
-        wait = self.charge(bearer)
+    async def paced(self, principal: Principal) -> None:
+        """Take one event from the principal's rate; first wait for it, but not without end."""
+        wait = self.charge(principal)
         if wait:
             await asyncio.sleep(min(wait, LONGEST_PAUSE_SECONDS))
-            self.add_debt(bearer, 1)
+            self.add_debt(principal, 1)
 
     # The log --------------------------------------------------------------------------
 
     def note(
-        self, refusal: Refusal, request: web.BaseRequest, template: str, bearer: Bearer
+        self, refusal: Refusal, request: web.BaseRequest, template: str, principal: Principal
     ) -> None:
         """Write to the log that somebody was refused; never the token, nor the whole path."""
         if self._notes.charge("", time.monotonic(), 1.0):
@@ -183,7 +191,7 @@ class Guard:
             request.method if request.method.isalpha() else "?",
             template,
             request.remote,
-            _subject(bearer),
+            _subject(principal),
             refusal,
         )
 
@@ -218,7 +226,7 @@ def _challenge() -> dict[str, str]:
     return {hdrs.WWW_AUTHENTICATE: 'Bearer realm="streams"'}
 
 
-def _subject(bearer: Bearer) -> str:
-    if bearer.grant.subject is not None:
-        return f"subject {bearer.grant.subject!r}"
-    return "a token without a subject" if bearer.name else "no token"
+def _subject(principal: Principal) -> str:
+    if principal.permissions.subject is not None:
+        return f"subject {principal.permissions.subject!r}"
+    return "a token without a subject" if principal.name else "no token"

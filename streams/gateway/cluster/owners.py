@@ -9,13 +9,14 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from streams.folds.tables import MEMBERS, QUEUES
 from streams.gateway.cluster.forward import FORWARDED, READ_AFTER, Forwarding
 from streams.gateway.http.answers import bad, unavailable
 from streams.gateway.http.call import Call
 from streams.gateway.ports import Engine, Partition
 from streams.gateway.writes.publishing import Publishing
 from streams.kafka.partitioner import partition_of
-from streams.settings import MEMBERS, QUEUES, Settings
+from streams.settings import Settings
 
 CATCH_UP_SECONDS = 1.0
 """How long a read waits for the fold to reach what the same worker has published."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from aiohttp import web
 
-from streams.gateway.auth.bearer import NOBODY, Bearer
+from streams.gateway.auth.principal import NOBODY, Principal
 from streams.gateway.http import fields, paths
 from streams.gateway.writes.intake import Intake
 from streams.settings import Settings
@@ -61,12 +61,12 @@ class Call:
     raw_query: str
     segments: dict[str, str]
     parts: Parts
-    bearer: Bearer = NOBODY
+    principal: Principal = NOBODY
 
     @property
     def intake(self) -> Intake:
         """What makes events for this client: those that it may send, and no others."""
-        return Intake(self.parts.settings, self.bearer.grant)
+        return Intake(self.parts.settings, self.principal.permissions)
 
     def id(self, name: str) -> str:
         """Return the id that stands for `name` in the path.

@@ -17,8 +17,8 @@ from yarl import URL
 from streams.errors import SettingsError, StreamsError
 from streams.folds.counts import CountsByPartition
 from streams.gateway.auth.access import check_access
-from streams.gateway.auth.bearer import EVERYBODY, NOBODY
 from streams.gateway.auth.guard import Guard
+from streams.gateway.auth.principal import EVERYBODY, NOBODY
 from streams.gateway.cluster.forward import WRITE_SECONDS, Forwarding
 from streams.gateway.cluster.overview import Overview
 from streams.gateway.cluster.owners import Owners
@@ -248,7 +248,7 @@ class Gateway(Service):
 
     async def _answer(self, request: web.BaseRequest) -> tuple[str, web.StreamResponse]:
         """Return the template of the route, for the metrics, and the answer."""
-        template, bearer = "unknown", NOBODY
+        template, principal = "unknown", NOBODY
         try:
             raw_path, raw_query = split_target(request.raw_path)
             if raw_path == "*" and request.method == "OPTIONS":
@@ -258,9 +258,9 @@ class Gateway(Service):
             if request.method == "OPTIONS":
                 return template, web.Response(status=204, headers={"Allow": route.allow})
             method, handler = _handler(route, request.method)
-            bearer = await self._guard.bearer(request, method, template)
-            call = Call(request, raw_path, raw_query, segments, self._parts, bearer)
-            if bearer is not EVERYBODY:
+            principal = await self._guard.authenticate(request, method, template)
+            call = Call(request, raw_path, raw_query, segments, self._parts, principal)
+            if principal is not EVERYBODY:
                 check_access(call, method, template)
             return template, await handler(call)
         except StreamsError as error:
@@ -268,7 +268,7 @@ class Gateway(Service):
             if refusal.status == 500:
                 logger.exception("%s %s failed", request.method, template)
             elif refusal.status in (401, 403) or refusal.code == "rate_limited":
-                self._guard.note(refusal, request, template, bearer)
+                self._guard.note(refusal, request, template, principal)
             return template, error_answer(refusal)
         except ConnectionError:
             raise

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from streams.errors import Unavailable
 from streams.folds import views
 from streams.folds.counts import Counts, CountsByPartition
+from streams.folds.tables import QUEUES
 from streams.gateway.ports import Partition
-from streams.settings import QUEUES
 
 PAUSE_SECONDS = 0.25
 SLICE_SECONDS = 0.002

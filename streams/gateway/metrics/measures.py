@@ -13,9 +13,9 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from streams.folds.counts import CountsByPartition
+from streams.folds.tables import MEMBERS, QUEUES
 from streams.gateway.metrics.inbox_sampling import InboxSampling
 from streams.gateway.ports import Engine
-from streams.settings import MEMBERS, QUEUES
 
 _Names: TypeAlias = dict[str, tuple[str, str]]
 """Name of a number where it comes from; name and help here."""

@@ -15,8 +15,8 @@ from prometheus_client import (
     ProcessCollector,
 )
 
+from streams.folds.tables import TABLES
 from streams.gateway.reads.inbox_wait import InboxWaits
-from streams.settings import TABLES
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 

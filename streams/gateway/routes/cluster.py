@@ -23,7 +23,7 @@ async def cluster(call: Call) -> web.StreamResponse:
     overview = call.parts.overview
     if FORWARDED in call.request.headers:
         return json_answer(overview.own())
-    return json_answer(await overview.all(call.bearer.token))
+    return json_answer(await overview.all(call.principal.token))
 
 
 async def healthy(call: Call) -> web.StreamResponse:

@@ -27,8 +27,8 @@ async def publish(call: Call) -> web.StreamResponse:
     call.parameters()
     with Share(call.parts.admission) as share:
         records = await _checked(call, share)
-        call.bearer.check()
-        call.parts.guard.add_debt(call.bearer, len(records) - 1)
+        call.principal.check()
+        call.parts.guard.add_debt(call.principal, len(records) - 1)
         await _send(call, records)
     return json_answer({"events": len(records)})
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from aiohttp import web
 
 from streams.folds import views
+from streams.folds.tables import MEMBERS
 from streams.gateway.http.answers import json_answer
 from streams.gateway.http.call import Call, Handler
 from streams.gateway.http.fields import Fields, id_of
 from streams.gateway.http.paths import Route, integer
 from streams.gateway.ports import Partition, RecordToSend
 from streams.gateway.routes.publish import publish_bare, publish_parsed
-from streams.settings import MEMBERS
 
 MAX_PAGE = 1000
 DEFAULT_PAGE = 100

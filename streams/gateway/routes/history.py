@@ -34,7 +34,7 @@ async def read(call: Call) -> web.StreamResponse:
     stop = _moment("to", parameters.get("to"), "bad_parameter")
     limit = integer(parameters, "limit", DEFAULT_PAGE, 1, MAX_PAGE)
     now = asyncio.get_running_loop().time
-    wait = min(seconds(parameters, "wait", MAX_WAIT_SECONDS), call.bearer.seconds_left)
+    wait = min(seconds(parameters, "wait", MAX_WAIT_SECONDS), call.principal.seconds_left)
     deadline = now() + wait
     while True:
         span = await call.parts.history.read(group, start, stop, limit)
@@ -43,7 +43,7 @@ async def read(call: Call) -> web.StreamResponse:
             return json_answer({"messages": messages, "next": span.next, "end": span.end})
         start = Moment(span.next)
         await asyncio.sleep(LOOK_AGAIN_SECONDS)
-        call.bearer.check()
+        call.principal.check()
 
 
 async def replay(call: Call) -> web.StreamResponse:

@@ -7,6 +7,7 @@ import asyncio
 from aiohttp import web
 
 from streams.folds import views
+from streams.folds.tables import QUEUES
 from streams.gateway.http.answers import done, messages_answer, unavailable
 from streams.gateway.http.bodies import json_object, read_body
 from streams.gateway.http.call import Call, Handler
@@ -17,7 +18,6 @@ from streams.gateway.reads.deliveries import Shown, some
 from streams.gateway.routes.publish import LIST_BODY_BYTES, SMALL_BODY_BYTES, publish_parsed
 from streams.gateway.routes.queues import MAX_WAIT_SECONDS
 from streams.gateway.writes.admission import Share
-from streams.settings import QUEUES
 
 FOLD_SECONDS = 10.0
 """How long the fold may take to come to a Lease that Kafka has."""
@@ -38,7 +38,7 @@ async def lease(call: Call) -> web.StreamResponse:
         content = json_object(body) if body.strip() else {}
         intake.lease(queue, dict(content))  # wrong ones are not waited for
         now = asyncio.get_running_loop().time
-        deadline = now() + min(wait, call.bearer.seconds_left)
+        deadline = now() + min(wait, call.principal.seconds_left)
         while True:
             owners.check(partition)
             left = deadline - now()
@@ -50,7 +50,7 @@ async def lease(call: Call) -> web.StreamResponse:
             owners.check(partition)
             if not views.may_lease(partition.rows, queue):
                 await waits.wait(queue.encode(), partition, left)
-                call.bearer.check()
+                call.principal.check()
 
     return await owners.read(call, QUEUES, queue, answer, wait)
 

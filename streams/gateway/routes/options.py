@@ -9,13 +9,13 @@ from aiohttp import web
 from streams.events.records import Configure
 from streams.folds import views
 from streams.folds.options import Queue
+from streams.folds.tables import QUEUES
 from streams.gateway.http.answers import bad, done, json_answer
 from streams.gateway.http.call import Call, Handler
 from streams.gateway.http.paths import Route
 from streams.gateway.ports import Partition
 from streams.gateway.routes.publish import SMALL_BODY_BYTES, publish_bare, publish_parsed
 from streams.gateway.routes.queues import summary
-from streams.settings import QUEUES
 
 
 async def configure(call: Call) -> web.StreamResponse:

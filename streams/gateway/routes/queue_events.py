@@ -11,6 +11,7 @@ import asyncio
 from aiohttp import hdrs, web
 
 from streams.errors import Unavailable
+from streams.folds.tables import QUEUES
 from streams.gateway.cluster.forward import LAST_EVENT_ID, WRITE_SECONDS
 from streams.gateway.http.answers import Refusal, unavailable
 from streams.gateway.http.call import Call, Handler
@@ -19,7 +20,6 @@ from streams.gateway.http.fields import MAX_LONG
 from streams.gateway.http.paths import Route, integer
 from streams.gateway.ports import Partition
 from streams.gateway.reads.deliveries import Shown, page
-from streams.settings import QUEUES
 
 HEARTBEAT_SECONDS = 10.0
 RETRY_MILLISECONDS = 1000
@@ -68,7 +68,7 @@ async def _send_all(
     await response.prepare(call.request)
     await _write(call, response, f"retry: {RETRY_MILLISECONDS}\n\n".encode())
     try:
-        while call.bearer.seconds_left:
+        while call.principal.seconds_left:
             parts.owners.check(partition)
             found, more = page(partition.rows, queue, after, PAGE_MESSAGES, PAGE_BYTES)
             if found:

@@ -7,6 +7,7 @@ import asyncio
 from aiohttp import web
 
 from streams.folds import views
+from streams.folds.tables import QUEUES
 from streams.gateway.http.answers import done, json_answer, messages_answer
 from streams.gateway.http.call import Call, Handler
 from streams.gateway.http.fields import MAX_LONG
@@ -16,7 +17,6 @@ from streams.gateway.reads.deliveries import page
 from streams.gateway.routes.groups import DEFAULT_PAGE, MAX_PAGE, page_of, send_to
 from streams.gateway.routes.publish import LIST_BODY_BYTES, publish_parsed
 from streams.ids import direct_group
-from streams.settings import QUEUES
 
 MAX_WAIT_SECONDS = 60.0
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
@@ -34,7 +34,7 @@ async def inbox(call: Call) -> web.StreamResponse:
 
     async def answer(partition: Partition) -> web.StreamResponse:
         now = asyncio.get_running_loop().time
-        deadline = now() + min(wait, call.bearer.seconds_left)
+        deadline = now() + min(wait, call.principal.seconds_left)
         while True:
             owners.check(partition)
             messages, _ = page(partition.rows, queue, after, limit, MAX_ANSWER_BYTES)
@@ -42,7 +42,7 @@ async def inbox(call: Call) -> web.StreamResponse:
             if messages or left <= 0:
                 return messages_answer(messages)
             await waits.wait(queue.encode(), partition, left)
-            call.bearer.check()
+            call.principal.check()
 
     return await owners.read(call, QUEUES, queue, answer, wait)
 

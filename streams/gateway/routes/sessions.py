@@ -5,12 +5,12 @@ from __future__ import annotations
 from aiohttp import web
 
 from streams.folds import views
+from streams.folds.tables import QUEUES
 from streams.gateway.http.answers import Refusal, done
 from streams.gateway.http.call import Call, Handler
 from streams.gateway.http.paths import Route
 from streams.gateway.ports import Partition
 from streams.gateway.routes.publish import LIST_BODY_BYTES, publish_bare, publish_parsed
-from streams.settings import QUEUES
 
 
 async def open_session(call: Call) -> web.StreamResponse:

@@ -17,11 +17,11 @@ from typing import Any
 
 from aiohttp import web
 
+from streams.folds.tables import TABLES
 from streams.gateway.http.answers import Refusal, bad, json_answer
 from streams.gateway.http.call import Call, Handler
 from streams.gateway.http.paths import Route, integer
 from streams.gateway.ports import Partition
-from streams.settings import TABLES
 
 MAX_ROWS = 10_000
 DEFAULT_ROWS = 1000

@@ -20,7 +20,7 @@ from aiohttp import web
 
 from streams.errors import BadToken, Forbidden, StreamsError
 from streams.folds.jobs import EXTEND, MAX_NACKED
-from streams.gateway.auth.bearer import NOBODY, REVOKED
+from streams.gateway.auth.principal import NOBODY, REVOKED
 from streams.gateway.http import fields as f
 from streams.gateway.http.answers import Refusal, bad, busy, refusal_of
 from streams.gateway.ports import Partition, Place, RecordToSend
@@ -76,7 +76,7 @@ class Connection:
         self._streaming = streaming
         self._request = call.request
         self._parts = call.parts
-        self._bearer = call.bearer
+        self._principal = call.principal
         self._intake = call.intake
         self._good_until: asyncio.TimerHandle | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -211,7 +211,7 @@ class Connection:
 
     async def connect(self, url: str) -> aiohttp.ClientWebSocketResponse:
         """Open a stream to another worker on behalf of the client."""
-        return await self._streaming.connect(self._bearer.token, url)
+        return await self._streaming.connect(self._principal.token, url)
 
     # Reading --------------------------------------------------------------------------
 
@@ -232,8 +232,8 @@ class Connection:
                 if not count % FRAMES_PER_TURN:
                     await asyncio.sleep(0)
                 await self._do(content)
-                if self._bearer.name:
-                    await self._parts.guard.paced(self._bearer)
+                if self._principal.name:
+                    await self._parts.guard.paced(self._principal)
                 await self._ready_for_more()
 
     async def _ready_for_more(self) -> None:
@@ -265,16 +265,19 @@ class Connection:
     async def _authenticate(self, frame: Frame) -> None:
         """Take a token: the first, or a fresh one of the same subject before the old one ends."""
         token = frames.auth(frame.fields)
-        bearer = await self._parts.guard.check(token)
-        if self._bearer.name and bearer.grant.subject != self._bearer.grant.subject:
+        principal = await self._parts.guard.check(token)
+        if (
+            self._principal.name
+            and principal.permissions.subject != self._principal.permissions.subject
+        ):
             raise Forbidden("a stream stays with its subject; open another one")
-        self._bearer = bearer
-        self._intake = Intake(self._parts.settings, bearer.grant)
+        self._principal = principal
+        self._intake = Intake(self._parts.settings, principal.permissions)
         self._watch_the_time()
         self._reply(frames.frame("authenticated", frame.ref))
         for subscription in list(self.subscriptions.values()):
             try:
-                bearer.grant.check_queue(subscription.queue)
+                principal.permissions.check_queue(subscription.queue)
             except Forbidden as error:
                 self._drop(subscription)
                 self._reply(frames.error_frame(error, queue=subscription.queue))
@@ -284,8 +287,8 @@ class Connection:
         if self._good_until is not None:
             self._good_until.cancel()
             self._good_until = None
-        left = self._bearer.seconds_left
-        if self._bearer is NOBODY:
+        left = self._principal.seconds_left
+        if self._principal is NOBODY:
             left = TOKEN_SECONDS
         if left != math.inf:
             loop = asyncio.get_running_loop()
@@ -293,15 +296,15 @@ class Connection:
             self._good_until = loop.call_later(min(left, 3600.0), self._time_is_up)
 
     def _time_is_up(self) -> None:
-        if self._bearer is not NOBODY and self._bearer.seconds_left > 0:
+        if self._principal is not NOBODY and self._principal.seconds_left > 0:
             self._watch_the_time()
             return
-        reason = "no token came" if self._bearer is NOBODY else "the token has expired"
-        self._refuse(REVOKED if self._bearer.is_revoked else reason)
+        reason = "no token came" if self._principal is NOBODY else "the token has expired"
+        self._refuse(REVOKED if self._principal.is_revoked else reason)
 
     def check_token(self) -> None:
         """End the connection if its token has been taken back."""
-        if self._bearer.is_revoked:
+        if self._principal.is_revoked:
             self._refuse(REVOKED)
 
     def _refuse(self, reason: str) -> None:
@@ -311,11 +314,11 @@ class Connection:
     def _note(self, error: StreamsError) -> None:
         if isinstance(error, (BadToken, Forbidden)):
             refusal = refusal_of(error)
-            self._parts.guard.note(refusal, self._request, "/v1/stream", self._bearer)
+            self._parts.guard.note(refusal, self._request, "/v1/stream", self._principal)
 
     def _subscribe(self, frame: Frame) -> None:
         wish = frames.subscribe(frame.fields)
-        self._bearer.grant.check_queue(wish.queue)
+        self._principal.permissions.check_queue(wish.queue)
         if wish.queue in self.subscriptions:
             raise Refusal(409, "subscribed", "this connection is subscribed to the queue already")
         if len(self.subscriptions) >= MAX_SUBSCRIPTIONS:
@@ -417,7 +420,7 @@ class Connection:
 
     def _ack(self, frame: Frame) -> None:
         queue, upto, seqs = frames.ack(frame.fields)
-        self._bearer.grant.check_queue(queue)
+        self._principal.permissions.check_queue(queue)
         subscription = self.subscriptions.get(queue)
         if subscription is not None and subscription.held:
             subscription.done(upto, seqs)

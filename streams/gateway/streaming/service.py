@@ -15,6 +15,7 @@ from aiohttp import web
 from prometheus_client import Counter, Gauge
 
 from streams.errors import Unavailable
+from streams.folds.tables import QUEUES
 from streams.gateway.cluster.forward import Forwarding
 from streams.gateway.cluster.owners import Owners
 from streams.gateway.metrics.registry import Metrics
@@ -25,7 +26,7 @@ from streams.gateway.streaming.leasing import Leasing
 from streams.gateway.streaming.watching import Watching
 from streams.gateway.writes.publishing import Publishing
 from streams.kafka.partitioner import partition_of
-from streams.settings import QUEUES, Settings
+from streams.settings import Settings
 
 if TYPE_CHECKING:
     from streams.gateway.http.call import Call

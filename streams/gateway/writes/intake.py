@@ -47,7 +47,7 @@ from streams.gateway.http import fields as f
 from streams.gateway.http.answers import bad
 from streams.gateway.ports import RecordToSend
 from streams.ids import DIRECT, direct_group
-from streams.security.grants import Grant
+from streams.security.permissions import Permissions
 from streams.settings import Settings
 
 MAX_VALUE = MAX_RECORD - 4096
@@ -59,7 +59,7 @@ class Intake:
     """Makes records out of checked fields, all with the same idea of topics and limits."""
 
     settings: Settings
-    grant: Grant
+    permissions: Permissions
     """What the client may do: each event is checked against it, however it came."""
 
     @property
@@ -70,13 +70,13 @@ class Intake:
     def bind(self, group: str, queue: str, session: str | None = None) -> RecordToSend:
         """Make a Bind."""
         _check_bindable(group)
-        self.grant.check_binding(group, queue)
+        self.permissions.check_binding(group, queue)
         return self._of_group(group, Bind(group, queue, session, at=_now()))
 
     def unbind(self, group: str, queue: str, session: str | None = None) -> RecordToSend:
         """Make an Unbind."""
         _check_bindable(group)
-        self.grant.check_binding(group, queue)
+        self.permissions.check_binding(group, queue)
         return self._of_group(group, Unbind(group, queue, session, at=_now()))
 
     def message(self, group: str, content: f.Fields) -> tuple[str, RecordToSend]:
@@ -85,12 +85,12 @@ class Intake:
         Raises:
             Refusal: 400 or 413, a field is wrong, missing or unknown.
         """
-        self.grant.check_publish(group)
+        self.permissions.check_publish(group)
         body = f.take_body(content, self.settings.max_body_bytes)
         message = Message(
             id=f.take_optional_id(content, "id") or new_message_id(),
             group=group,
-            sender=self.grant.sender(f.take_optional_id(content, "sender")),
+            sender=self.permissions.sender(f.take_optional_id(content, "sender")),
             kind=f.take_optional_id(content, "kind") or "text",
             headers=f.take_headers(content),
             body=body,
@@ -112,7 +112,7 @@ class Intake:
         Raises:
             Forbidden: no.
         """
-        self.grant.check_queue(queue)
+        self.permissions.check_queue(queue)
 
     def replayed(
         self, queue: str, partition: int, offset: int, at: int, message: Message
@@ -167,7 +167,7 @@ class Intake:
         f.refuse_rest(content)
         for group in groups:
             _check_bindable(group)
-            self.grant.check_group(group)
+            self.permissions.check_group(group)
         return self._of_queue(queue, Open(queue, session, tuple(groups), _now(), ttl_ms, presence))
 
     def touch(self, queue: str, session: str) -> RecordToSend:
@@ -257,10 +257,10 @@ class Intake:
         return _record(self.settings.group_events, group, event)
 
     def _of_queue(self, queue: str, event: QueueEvent) -> RecordToSend:
-        self.grant.check_queue(queue)
+        self.permissions.check_queue(queue)
         if isinstance(event, Configure) and event.dead_letter is not None:
             # What a consumer rejects goes there: as good as sending it.
-            self.grant.check_publish(direct_group(event.dead_letter))
+            self.permissions.check_publish(direct_group(event.dead_letter))
         return _record(self.settings.queue_events, queue, event)
 
 

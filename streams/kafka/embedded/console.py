@@ -14,9 +14,10 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from streams.errors import StreamsError
+from streams.folds.tables import TABLES
 from streams.kafka.embedded.jars import BrokerError
 from streams.kafka.embedded.tools import kafka_tool
-from streams.settings import TABLES, Settings
+from streams.settings import Settings
 
 _SHOWN: Final = ("timestamp", "partition", "offset", "headers", "key")
 

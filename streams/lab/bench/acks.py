@@ -14,6 +14,7 @@ import orjson
 from aiohttp import ClientSession
 
 from streams.errors import StreamsError
+from streams.folds.tables import QUEUES
 from streams.kafka.partitioner import partition_of
 from streams.lab.bench.fanout import bindings
 from streams.lab.bench.feeding import changes, messages
@@ -21,7 +22,6 @@ from streams.lab.bench.figures import Sample
 from streams.lab.bench.http import Connection
 from streams.lab.bench.stage import Running, Stage
 from streams.lab.bench.usage import Usage
-from streams.settings import QUEUES
 
 WHAT = (
     "From full inboxes to empty ones. By HTTP: {connections} connections of one client go through "

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
+from streams.folds.tables import QUEUES
 from streams.kafka.partitioner import partition_of
 from streams.lab.bench.feeding import changes
 from streams.lab.bench.figures import Sample
@@ -15,7 +16,6 @@ from streams.lab.bench.routed import delivered, until_routed
 from streams.lab.bench.stage import Running, Stage
 from streams.lab.bench.talking import OverHttp, Pace, Talk
 from streams.lab.bench.usage import WORKER
-from streams.settings import QUEUES
 
 WHAT = (
     "Binds of new queues to one group of {members:,}, and the same number of binds to groups of "

@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 import orjson
 
 from streams.errors import Unavailable
+from streams.folds.tables import MEMBERS, QUEUES
 from streams.operate.topiclog import TopicLog
-from streams.settings import MEMBERS, QUEUES, Settings
+from streams.settings import Settings
 
 LOOK_SECONDS: Final = 0.02
 """Time between two looks: what the moments found here are exact to."""

@@ -21,8 +21,9 @@ from faust.web import Request, Response, View
 from rocksdict import ReadOptions
 
 from streams.events.codec import read
+from streams.folds.tables import MEMBERS, QUEUES
 from streams.kafka.topics import ensure_topics
-from streams.settings import MEMBERS, QUEUES, Settings
+from streams.settings import Settings
 
 settings = Settings.from_env()
 ensure_topics(settings)

@@ -9,12 +9,12 @@ from typing import Final
 
 from streams.events.codec import encode
 from streams.events.records import Close, Open
+from streams.folds.tables import QUEUES
 from streams.lab.bench.feeding import Event, Feeder, changes
 from streams.lab.bench.figures import Sample
 from streams.lab.bench.routed import unbound, until_routed
 from streams.lab.bench.stage import Running, Stage
 from streams.lab.bench.talking import OverHttp, Pace, Talk
-from streams.settings import QUEUES
 
 WHAT = (
     "{sessions:,} sessions with {bindings} bindings each are closed at once, by events in "

@@ -16,10 +16,10 @@ from urllib.parse import quote
 import orjson
 
 from streams.errors import StreamsError
+from streams.folds.tables import QUEUES
 from streams.kafka.partitioner import partition_of
 from streams.lab.bench.figures import Sample, latencies
 from streams.lab.bench.http import Connection, Pool
-from streams.settings import QUEUES
 
 WAIT_SECONDS: Final = 25
 LIMIT: Final = 500

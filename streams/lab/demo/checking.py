@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 
 from streams.events.codec import decode
 from streams.events.records import Message
+from streams.folds.tables import MEMBERS, QUEUES
 from streams.folds.views import split_row_key
 from streams.lab.demo.readers import Reader
 from streams.lab.workload.model import EXAMPLES, Delivery, Model, Verdict, compare
 from streams.lab.workload.population import Names, Population
 from streams.operate.gateway import Gateway
 from streams.operate.tablerows import pages
-from streams.settings import MEMBERS, QUEUES
 
 AT_ONCE = 3
 """Table partitions read at the same time: while one page is judged, others are on the way."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from streams.errors import Unavailable
 from streams.events.records import Bind, Message, Unbind
+from streams.folds.tables import MEMBERS, QUEUES
 from streams.lab.demo.checking import Check, Report
 from streams.lab.demo.figures import Board, Figures, Rates
 from streams.lab.demo.journal import Journal, digest
@@ -29,7 +30,7 @@ from streams.operate.cluster import Cluster
 from streams.operate.gateway import Gateway, path
 from streams.operate.progress import progress, say
 from streams.operate.topiclog import TopicLog
-from streams.settings import MEMBERS, QUEUES, Settings
+from streams.settings import Settings
 
 ONLINE = 500
 """Residents whose clients wait for messages; the inboxes of all others fill."""

@@ -14,6 +14,7 @@ from streams.events.codec import decode
 from streams.events.records import MAX_BODY, Ack, Bind, Message, Unbind
 from streams.fold import BadRecord, Record
 from streams.folds.delivery import unpack
+from streams.folds.tables import TABLES
 from streams.folds.views import split_row_key
 from streams.kafka.partitioner import partition_of
 from streams.lab.faults.evidence import Evidence, Logged, Row, TablePartition
@@ -23,7 +24,7 @@ from streams.operate.gateway import Gateway
 from streams.operate.rebuild import open_rebuilt, resources, source_topic
 from streams.operate.tablerows import pages
 from streams.operate.topiclog import TopicLog, as_record, header
-from streams.settings import TABLES, Settings
+from streams.settings import Settings
 
 SETTLE_SECONDS = 120.0
 QUIET_SECONDS = 1.0

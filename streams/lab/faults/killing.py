@@ -6,9 +6,9 @@ import asyncio
 import shutil
 import signal
 
+from streams.folds.tables import MEMBERS, QUEUES
 from streams.lab.faults.catalogue import FAULTS, Act, Fault, fault
 from streams.lab.faults.scene import SESSION_SECONDS, Scene
-from streams.settings import MEMBERS, QUEUES
 
 FOR_THREE = {"STREAMS_PARTITIONS": "6"}
 """So many that Faust's assignor, which moves no more than it must, has some for a third worker."""

@@ -18,11 +18,12 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from streams.engine.changelog import MARKER
 from streams.events.codec import encode
 from streams.events.records import Message
+from streams.folds.tables import TABLES
 from streams.lab.faults.catalogue import fault
 from streams.lab.faults.load import Plan
 from streams.lab.faults.scene import Scene
 from streams.operate.topiclog import TopicLog, as_record
-from streams.settings import MIB, TABLES, Settings
+from streams.settings import MIB, Settings
 
 BURST_SECONDS = 3.0
 SLOW_SECONDS = 20.0

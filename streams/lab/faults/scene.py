@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from streams.errors import StreamsError
+from streams.folds.tables import TABLES
 from streams.lab.faults.client import Client
 from streams.lab.faults.evidence import Answers, TablePartition
 from streams.lab.faults.load import Load
@@ -19,7 +20,7 @@ from streams.lab.faults.rig import FIRST_PORT, HOST, Rig
 from streams.lab.faults.watching import Watch
 from streams.lab.faults.worker import SPRUNG
 from streams.operate.processes import WorkerProcess, ended, free_ports
-from streams.settings import PREFIX, TABLES, Settings
+from streams.settings import PREFIX, Settings
 
 SESSION_SECONDS = 6.0
 READY_SECONDS = 90.0

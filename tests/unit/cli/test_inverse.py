@@ -12,9 +12,10 @@ from streams.errors import Unavailable
 from streams.events.codec import encode
 from streams.events.records import Bind
 from streams.folds.rows import MemoryRows
+from streams.folds.tables import MEMBERS, QUEUES
 from streams.operate.comparing import Inverse, Result
 from streams.operate.rebuild import Rebuilt
-from streams.settings import MEMBERS, QUEUES, Settings
+from streams.settings import Settings
 
 SETTINGS = Settings.from_env({"STREAMS_PARTITIONS": "1"})
 

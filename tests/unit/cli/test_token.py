@@ -40,15 +40,15 @@ def test_a_key_is_made_and_signs_what_workers_take(tmp_path: Path) -> None:
 
     keys = read_keys((tmp_path / "public.pem").read_bytes())
     rules = Rules("messages", "https://id.example.org", "village")
-    grant = verify(signed.stdout.strip(), keys, rules)
+    permissions = verify(signed.stdout.strip(), keys, rules)
 
-    assert grant.subject == "bob"
-    grant.check_publish("chat.tavern")
-    grant.check_queue("bob.phone")
+    assert permissions.subject == "bob"
+    permissions.check_publish("chat.tavern")
+    permissions.check_queue("bob.phone")
     with pytest.raises(Forbidden):
-        grant.check_group("chat.tavern")
+        permissions.check_group("chat.tavern")
     with pytest.raises(Forbidden):
-        grant.check_observe()
+        permissions.check_observe()
 
 
 def test_what_is_wrong_is_said_in_one_line(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ from streams.errors import BadToken, SettingsError, Unavailable
 from streams.gateway.auth import guard as guards
 from streams.gateway.auth import keyring as keyrings
 from streams.gateway.auth.access import ACCESS, Rule, any_token, anybody, token_later
-from streams.gateway.auth.bearer import EVERYBODY, NOBODY
 from streams.gateway.auth.guard import Guard
+from streams.gateway.auth.principal import EVERYBODY, NOBODY
 from streams.gateway.http.answers import Refusal
 from streams.gateway.routes import ROUTES
 from streams.settings import Settings
@@ -96,7 +96,7 @@ def test_what_needs_no_token_or_any_is_named_here() -> None:
 async def test_a_path_without_a_rule_is_for_nobody(guard: Guard) -> None:
     for one in (guard, Guard(Settings())):
         with pytest.raises(Refusal) as refused:
-            await one.bearer(bearing(token(streams={"admin": True})), "GET", "/v1/new")
+            await one.authenticate(bearing(token(streams={"admin": True})), "GET", "/v1/new")
         assert refused.value.status == 403
 
 
@@ -108,8 +108,8 @@ async def test_a_token_is_checked_once_and_remembered_until_it_ends(
 ) -> None:
     # Given a token that was checked
     text = token(sub="bob")
-    first = await guard.bearer(bearing(text), *INBOX)
-    assert (first.grant.subject, first.token) == ("bob", text)
+    first = await guard.authenticate(bearing(text), *INBOX)
+    assert (first.permissions.subject, first.token) == ("bob", text)
 
     # When nothing can be checked any more
     checks: list[str] = []
@@ -121,14 +121,14 @@ async def test_a_token_is_checked_once_and_remembered_until_it_ends(
     monkeypatch.setattr(guards, "verify", no_more)
 
     # Then it is remembered; another is not, and nor is this one when it has ended
-    assert (await guard.bearer(bearing(text), *INBOX)).grant is first.grant
+    assert (await guard.authenticate(bearing(text), *INBOX)).permissions is first.permissions
     assert checks == []
     with pytest.raises(BadToken):
-        await guard.bearer(bearing(token(sub="ann")), *INBOX)
-    monkeypatch.setattr(time, "time", lambda: first.grant.expires_at + 0.1)
+        await guard.authenticate(bearing(token(sub="ann")), *INBOX)
+    monkeypatch.setattr(time, "time", lambda: first.permissions.expires_at + 0.1)
     assert first.seconds_left == 0
     with pytest.raises(BadToken, match="again"):
-        await guard.bearer(bearing(text), *INBOX)
+        await guard.authenticate(bearing(text), *INBOX)
 
 
 async def test_no_more_tokens_are_remembered_than_there_is_room_for(
@@ -146,27 +146,27 @@ async def test_no_more_tokens_are_remembered_than_there_is_room_for(
 )
 async def test_what_is_no_bearer_token(guard: Guard, header: str) -> None:
     with pytest.raises(Refusal) as refused:
-        await guard.bearer(request(Authorization=header), *INBOX)
+        await guard.authenticate(request(Authorization=header), *INBOX)
     assert refused.value.status == 401
     assert refused.value.headers["WWW-Authenticate"].startswith("Bearer")
 
 
 async def test_without_a_token(guard: Guard) -> None:
     with pytest.raises(Refusal) as refused:
-        await guard.bearer(request(), *INBOX)
+        await guard.authenticate(request(), *INBOX)
     assert refused.value.status == 401
-    assert await guard.bearer(request(), "GET", "/v1/stream") is NOBODY
-    assert await guard.bearer(request(), "GET", "/healthz") is NOBODY
+    assert await guard.authenticate(request(), "GET", "/v1/stream") is NOBODY
+    assert await guard.authenticate(request(), "GET", "/healthz") is NOBODY
     # A probe is not refused for a token that is wrong, either
-    assert await guard.bearer(bearing("x"), "GET", "/healthz") is NOBODY
+    assert await guard.authenticate(bearing("x"), "GET", "/healthz") is NOBODY
 
 
 async def test_a_browsers_token_comes_as_a_subprotocol_on_a_stream_alone(guard: Guard) -> None:
     offered = request(Sec_WebSocket_Protocol=f"streams.v1, streams.token.{token(sub='bob')}")
 
-    assert (await guard.bearer(offered, "GET", "/v1/stream")).grant.subject == "bob"
+    assert (await guard.authenticate(offered, "GET", "/v1/stream")).permissions.subject == "bob"
     with pytest.raises(Refusal):
-        await guard.bearer(offered, *INBOX)
+        await guard.authenticate(offered, *INBOX)
 
 
 async def test_a_token_of_any_bytes(guard: Guard) -> None:
@@ -189,17 +189,17 @@ async def test_a_bearer_is_held_to_the_rate_of_all_tokens_of_the_subject(tmp_pat
     )
     await guard.open()
     for number in range(4):
-        await guard.bearer(bearing(token(sub="bob", jti=str(number))), *INBOX)
+        await guard.authenticate(bearing(token(sub="bob", jti=str(number))), *INBOX)
 
     with pytest.raises(Refusal) as refused:
-        await guard.bearer(bearing(token(sub="bob")), *INBOX)
+        await guard.authenticate(bearing(token(sub="bob")), *INBOX)
 
     assert refused.value.status == 429
     assert int(refused.value.headers["Retry-After"]) >= 1
-    await guard.bearer(bearing(token(sub="ann")), *INBOX)
-    await guard.bearer(bearing(token()), *INBOX)
+    await guard.authenticate(bearing(token(sub="ann")), *INBOX)
+    await guard.authenticate(bearing(token()), *INBOX)
     for _ in range(20):
-        await guard.bearer(bearing(token(sub="busy", streams={"rate": 0})), *INBOX)
+        await guard.authenticate(bearing(token(sub="busy", streams={"rate": 0})), *INBOX)
     await guard.close()
 
 
@@ -208,15 +208,15 @@ async def test_what_is_noted_holds_no_token_and_is_not_endless(
 ) -> None:
     caplog.set_level(logging.INFO)
     text = token(sub="bob")
-    bearer = await guard.check(text)
+    principal = await guard.check(text)
     refusal, refused = Refusal(403, "forbidden", "no"), bearing(text)
     for _ in range(1000):
-        guard.note(refusal, refused, INBOX[1], bearer)
+        guard.note(refusal, refused, INBOX[1], principal)
 
     assert "refused with 403 forbidden: GET /v1/queues/{queue}/messages" in caplog.text
     assert "subject 'bob'" in caplog.text
-    assert text not in caplog.text + repr(bearer) + repr(guard)
-    assert text.rpartition(".")[2] not in caplog.text + repr(bearer)
+    assert text not in caplog.text + repr(principal) + repr(guard)
+    assert text.rpartition(".")[2] not in caplog.text + repr(principal)
     assert len(caplog.records) < 100
 
 
@@ -341,9 +341,9 @@ def unused_tcp_port_of() -> int:
 async def test_this_machine_may_ask_itself(host: str) -> None:
     guard = Guard(Settings())
     for method in ("GET", "POST"):
-        assert await guard.bearer(request(method, Host=host), *INBOX) is EVERYBODY
+        assert await guard.authenticate(request(method, Host=host), *INBOX) is EVERYBODY
         same = request(method, Host=host, Origin=f"http://{host}".lower())
-        assert await guard.bearer(same, *INBOX) is EVERYBODY
+        assert await guard.authenticate(same, *INBOX) is EVERYBODY
 
 
 @pytest.mark.parametrize(
@@ -364,7 +364,7 @@ async def test_this_machine_may_ask_itself(host: str) -> None:
 )
 async def test_a_name_that_was_rebound_to_this_machine_is_refused(host: str) -> None:
     with pytest.raises(Refusal) as refused:
-        await Guard(Settings()).bearer(request(Host=host), *INBOX)
+        await Guard(Settings()).authenticate(request(Host=host), *INBOX)
     assert (refused.value.status, refused.value.code) == (403, "bad_host")
 
 
@@ -375,7 +375,7 @@ async def test_another_sites_page_changes_nothing(origin: str) -> None:
     guard = Guard(Settings())
     for method in ("POST", "PUT", "DELETE"):
         with pytest.raises(Refusal) as refused:
-            await guard.bearer(request(method, Host="127.0.0.1:6066", Origin=origin), *INBOX)
+            await guard.authenticate(request(method, Host="127.0.0.1:6066", Origin=origin), *INBOX)
         assert (refused.value.status, refused.value.code) == (403, "bad_origin")
 
 
@@ -391,9 +391,9 @@ async def test_a_token_is_taken_back_while_it_is_remembered(
     guard = Guard(replace(settings, auth_revoked=file))
     await guard.open()
     text = token(jti="x", sub="bob")
-    bearer = await guard.check(text)
+    principal = await guard.check(text)
     changes: list[bool] = []
-    guard.revocations.on_change = lambda: changes.append(bearer.is_revoked)
+    guard.revocations.on_change = lambda: changes.append(principal.is_revoked)
 
     # When it is in the list
     file.write_text('{"tokens": ["x"]}')
@@ -403,7 +403,7 @@ async def test_a_token_is_taken_back_while_it_is_remembered(
     with pytest.raises(BadToken, match="revoked"):
         await guard.check(text)
     assert changes == [True]
-    assert bearer.seconds_left == 0
+    assert principal.seconds_left == 0
     await guard.check(token(jti="y", sub="bob"))
 
     # A list that is broken or gone leaves the one before in force

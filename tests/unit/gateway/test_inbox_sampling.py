@@ -9,10 +9,10 @@ import pytest
 from streams.events.codec import encode
 from streams.events.records import Message
 from streams.folds.counts import Counts, CountsByPartition
+from streams.folds.tables import QUEUES
 from streams.gateway.metrics import inbox_sampling
 from streams.gateway.metrics.inbox_sampling import InboxSampling, Sample
 from streams.gateway.ports import Partition
-from streams.settings import QUEUES
 
 
 class Stored:

@@ -30,8 +30,8 @@ from streams.gateway.http.answers import Refusal, refusal_of
 from streams.gateway.http.fields import MAX_HEADER_BYTES
 from streams.gateway.ports import RecordToSend
 from streams.gateway.writes.intake import EVENT_TYPES, Intake, new_message_id
-from streams.security.grants import ALL, Grant
 from streams.security.patterns import Patterns
+from streams.security.permissions import ALL, Permissions
 from streams.settings import Settings
 
 SETTINGS = Settings(max_body_bytes=1000, partitions=1)
@@ -300,7 +300,7 @@ def _fields(event: Any) -> dict[str, Any]:
 
 BOB = Intake(
     SETTINGS,
-    Grant(
+    Permissions(
         subject="bob",
         publish=Patterns(["chat.*"]),
         bind=Patterns(["chat.*"]),

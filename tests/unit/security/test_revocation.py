@@ -5,27 +5,27 @@ from __future__ import annotations
 import pytest
 
 from streams.errors import SettingsError
-from streams.security.grants import Grant
+from streams.security.permissions import Permissions
 from streams.security.revocation import Revoked, read_revoked
 
 
 def test_a_token_is_taken_back_by_its_id() -> None:
     revoked = read_revoked(b'{"tokens": ["a", "b"]}')
 
-    assert revoked.revokes(Grant(token_id="a"))
-    assert revoked.revokes(Grant(token_id="b", subject="bob", issued_at=9e9))
-    assert not revoked.revokes(Grant(token_id="c"))
-    assert not revoked.revokes(Grant())
+    assert revoked.revokes(Permissions(token_id="a"))
+    assert revoked.revokes(Permissions(token_id="b", subject="bob", issued_at=9e9))
+    assert not revoked.revokes(Permissions(token_id="c"))
+    assert not revoked.revokes(Permissions())
 
 
 def test_older_tokens_of_a_subject_are_taken_back() -> None:
     revoked = read_revoked(b'{"subjects": {"bob": 1000, "": 5.5}, "tokens": []}')
 
-    assert revoked.revokes(Grant(subject="bob", issued_at=999.9))
-    assert revoked.revokes(Grant(subject="bob"))
-    assert not revoked.revokes(Grant(subject="bob", issued_at=1000))
-    assert not revoked.revokes(Grant(subject="ann", issued_at=1))
-    assert not revoked.revokes(Grant(issued_at=1))
+    assert revoked.revokes(Permissions(subject="bob", issued_at=999.9))
+    assert revoked.revokes(Permissions(subject="bob"))
+    assert not revoked.revokes(Permissions(subject="bob", issued_at=1000))
+    assert not revoked.revokes(Permissions(subject="ann", issued_at=1))
+    assert not revoked.revokes(Permissions(issued_at=1))
 
 
 def test_an_empty_list_takes_back_nothing() -> None:

@@ -97,9 +97,9 @@ def raw(header: Any, payload: Any, signature: bytes = b"") -> str:
 )
 def test_each_kind_of_key(key: Any, algorithm: str, kid: str) -> None:
     for named in (kid, None):
-        grant = verify(token(key, algorithm, named), KEYS, RULES)
-        assert grant.subject == "bob"
-        grant.check_queue("bob")
+        permissions = verify(token(key, algorithm, named), KEYS, RULES)
+        assert permissions.subject == "bob"
+        permissions.check_queue("bob")
 
 
 @pytest.mark.parametrize("key", [RSA, EC, ED])

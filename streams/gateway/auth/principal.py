@@ -12,16 +12,16 @@ from typing import Final
 
 from streams.errors import BadToken
 from streams.gateway.auth.revocations import Revocations
-from streams.security.grants import ALL, NOTHING, Grant
+from streams.security.permissions import ALL, NOTHING, Permissions
 
 REVOKED: Final = "the token has been revoked"
 
 
 @dataclass(frozen=True, slots=True)
-class Bearer:
+class Principal:
     """One client."""
 
-    grant: Grant
+    permissions: Permissions
     name: str = ""
     """The same for all tokens of one subject; empty where nobody has a name."""
     token: str = field(default="", repr=False)
@@ -32,16 +32,16 @@ class Bearer:
     @property
     def is_revoked(self) -> bool:
         """Whether the token has been taken back."""
-        return self.revocations is not None and self.revocations.now.revokes(self.grant)
+        return self.revocations is not None and self.revocations.now.revokes(self.permissions)
 
     @property
     def seconds_left(self) -> float:
         """How long the token is good for, from now; 0 when no more."""
         if self.is_revoked:
             return 0.0
-        if self.grant.expires_at == math.inf:
+        if self.permissions.expires_at == math.inf:
             return math.inf
-        return max(0.0, self.grant.expires_at - time.time())
+        return max(0.0, self.permissions.expires_at - time.time())
 
     def check(self) -> None:
         """See that the token has not been taken back, as it may be while a request waits.
@@ -53,7 +53,7 @@ class Bearer:
             raise BadToken(REVOKED)
 
 
-EVERYBODY: Final = Bearer(ALL)
+EVERYBODY: Final = Principal(ALL)
 """Where no credentials are asked for."""
-NOBODY: Final = Bearer(NOTHING)
+NOBODY: Final = Principal(NOTHING)
 """Who has shown no token."""

@@ -37,7 +37,7 @@ NONE: Final = Patterns()
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class Permissions:
     """What the bearer of one token may do; by default nothing.
 
     Each `check_` raises `Forbidden`, with a text that says what is missing.
@@ -110,12 +110,12 @@ class Grant:
         return asked
 
 
-ALL: Final = Grant(admin=True)
+ALL: Final = Permissions(admin=True)
 """For everybody, where no credentials are asked for."""
-NOTHING: Final = Grant()
+NOTHING: Final = Permissions()
 
 
-def grant_of(claims: Mapping[str, Any], namespace: str) -> Grant:
+def permissions_of(claims: Mapping[str, Any], namespace: str) -> Permissions:
     """Return what the claims of a verified token grant on workers of `namespace`.
 
     Raises:
@@ -127,7 +127,7 @@ def grant_of(claims: Mapping[str, Any], namespace: str) -> Grant:
     asked = dict(given)
     if asked.pop("namespace", "") != namespace:
         raise BadToken("the token is for another namespace")
-    grant = Grant(
+    permissions = Permissions(
         subject=_subject(claims),
         publish=_patterns(asked, "publish"),
         bind=_patterns(asked, "bind"),
@@ -141,7 +141,7 @@ def grant_of(claims: Mapping[str, Any], namespace: str) -> Grant:
     )
     if asked:
         raise BadToken(f"the claim {CLAIM!r} has members that are not known")
-    return grant
+    return permissions
 
 
 def _subject(claims: Mapping[str, Any]) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from streams.errors import BadToken, Forbidden
-from streams.security.grants import ALL, NOTHING, Grant, grant_of
+from streams.security.permissions import ALL, NOTHING, Permissions, permissions_of
 
 BOB: dict[str, Any] = {
     "publish": ["chat.*", "@ann"],
@@ -16,11 +16,11 @@ BOB: dict[str, Any] = {
     "read": ["@bob", "@bob.*", "chat.tavern"],
 }
 
-Ask = Callable[[Grant], Any]
+Ask = Callable[[Permissions], Any]
 
 
-def granted(scopes: dict[str, Any], namespace: str = "", **claims: Any) -> Grant:
-    return grant_of({"exp": 2_000_000_000, "streams": scopes, **claims}, namespace)
+def granted(scopes: dict[str, Any], namespace: str = "", **claims: Any) -> Permissions:
+    return permissions_of({"exp": 2_000_000_000, "streams": scopes, **claims}, namespace)
 
 
 ALLOWED: list[Ask] = [
@@ -65,27 +65,27 @@ def test_what_is_not_granted_is_refused(ask: Ask) -> None:
 
 @pytest.mark.parametrize("ask", [*ALLOWED, *REFUSED])
 @pytest.mark.parametrize("nothing", [NOTHING, granted({}), granted({"admin": False})])
-def test_nothing_is_granted_by_default(ask: Ask, nothing: Grant) -> None:
+def test_nothing_is_granted_by_default(ask: Ask, nothing: Permissions) -> None:
     with pytest.raises(Forbidden):
         ask(nothing)
 
 
 def test_who_binds_for_others_need_not_read_their_queues() -> None:
-    grant = granted({"bind": ["chat.*", "@*"]})
+    permissions = granted({"bind": ["chat.*", "@*"]})
 
-    grant.check_binding("chat.a", "ann")
+    permissions.check_binding("chat.a", "ann")
     with pytest.raises(Forbidden):
-        grant.check_queue("ann")
+        permissions.check_queue("ann")
     with pytest.raises(Forbidden):
-        grant.check_binding("news", "ann")
+        permissions.check_binding("news", "ann")
 
 
 def test_an_observer_sees_and_does_nothing() -> None:
-    grant = granted({"observe": True})
+    permissions = granted({"observe": True})
 
-    grant.check_observe()
+    permissions.check_observe()
     with pytest.raises(Forbidden):
-        grant.check_admin()
+        permissions.check_admin()
 
 
 def test_a_subject_sends_under_its_own_name() -> None:
@@ -144,4 +144,4 @@ def test_a_token_is_for_one_namespace() -> None:
 )
 def test_claims_that_are_not_understood_make_the_token_invalid(claims: dict[str, Any]) -> None:
     with pytest.raises(BadToken):
-        grant_of({"exp": 2_000_000_000, "streams": BOB, **claims}, "")
+        permissions_of({"exp": 2_000_000_000, "streams": BOB, **claims}, "")
