@@ -13,7 +13,7 @@ from streams.fold import Rows
 RecordToSend: TypeAlias = tuple[str, bytes, bytes, str]
 """Topic, key, value, record type."""
 
-Place: TypeAlias = tuple[int, int]
+RecordMetadata: TypeAlias = tuple[int, int]
 """Partition and offset, as Kafka confirmed them."""
 
 
@@ -100,7 +100,9 @@ class Checkpoint(Protocol):
 class Publisher(Protocol):
     """Appends records to topics; what it returns, Kafka has."""
 
-    def publish(self, topic: str, key: bytes, value: bytes, kind: str, /) -> Awaitable[Place]:
+    def publish(
+        self, topic: str, key: bytes, value: bytes, kind: str, /
+    ) -> Awaitable[RecordMetadata]:
         """Append one record.
 
         Raises:
@@ -109,7 +111,7 @@ class Publisher(Protocol):
         """
         ...
 
-    def publish_many(self, records: list[RecordToSend]) -> Awaitable[list[Place]]:
+    def publish_many(self, records: list[RecordToSend]) -> Awaitable[list[RecordMetadata]]:
         """Append records; returns their places in the same order, raises as `publish`."""
         ...
 

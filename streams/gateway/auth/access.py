@@ -10,50 +10,50 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
-    from streams.gateway.http.call import Call
+    from streams.gateway.http.context import RequestContext
 
-Rule: TypeAlias = Callable[["Call"], None]
+Rule: TypeAlias = Callable[["RequestContext"], None]
 """Raises `Forbidden` when the principal of the call may not do this."""
 
 
-def anybody(call: Call) -> None:
+def anybody(context: RequestContext) -> None:
     """No token is asked for: probes, and what is public knowledge."""
 
 
-def token_later(call: Call) -> None:
+def token_later(context: RequestContext) -> None:
     """A token may come later, on the stream; until then nothing is granted there."""
 
 
-def any_token(call: Call) -> None:
+def any_token(context: RequestContext) -> None:
     """A valid token; what it must grant depends on each event of the body."""
 
 
-def _bind(call: Call) -> None:
-    call.principal.permissions.check_binding(call.id("group"), call.id("queue"))
+def _bind(context: RequestContext) -> None:
+    context.principal.permissions.check_binding(context.id("group"), context.id("queue"))
 
 
-def _publish_to_group(call: Call) -> None:
-    call.principal.permissions.check_publish(call.destination("group"))
+def _publish_to_group(context: RequestContext) -> None:
+    context.principal.permissions.check_publish(context.destination("group"))
 
 
-def _publish_to_queue(call: Call) -> None:
-    call.principal.permissions.check_publish("@" + call.id("queue"))
+def _publish_to_queue(context: RequestContext) -> None:
+    context.principal.permissions.check_publish("@" + context.id("queue"))
 
 
-def _read_group(call: Call) -> None:
-    call.principal.permissions.check_read(call.destination("group"))
+def _read_group(context: RequestContext) -> None:
+    context.principal.permissions.check_read(context.destination("group"))
 
 
-def _own_queue(call: Call) -> None:
-    call.principal.permissions.check_queue(call.id("queue"))
+def _own_queue(context: RequestContext) -> None:
+    context.principal.permissions.check_queue(context.id("queue"))
 
 
-def _observe(call: Call) -> None:
-    call.principal.permissions.check_observe()
+def _observe(context: RequestContext) -> None:
+    context.principal.permissions.check_observe()
 
 
-def _admin(call: Call) -> None:
-    call.principal.permissions.check_admin()
+def _admin(context: RequestContext) -> None:
+    context.principal.permissions.check_admin()
 
 
 ACCESS: Final[dict[tuple[str, str], Rule]] = {
@@ -92,11 +92,11 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
 """By method (GET is HEAD too) and the template of the route."""
 
 
-def check_access(call: Call, method: str, template: str) -> None:
+def check_access(context: RequestContext, method: str, template: str) -> None:
     """See that the principal may have what the path names.
 
     Raises:
         Forbidden: no.
-        Refusal: 400, an id in the path is none.
+        HTTPError: 400, an id in the path is none.
     """
-    ACCESS[method, template](call)
+    ACCESS[method, template](context)

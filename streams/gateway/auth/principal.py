@@ -53,7 +53,7 @@ class Principal:
             raise BadToken(REVOKED)
 
 
-EVERYBODY: Final = Principal(ALL)
+UNRESTRICTED: Final = Principal(ALL)
 """Where no credentials are asked for."""
-NOBODY: Final = Principal(NOTHING)
+ANONYMOUS: Final = Principal(NOTHING)
 """Who has shown no token."""

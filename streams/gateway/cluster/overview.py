@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from streams.errors import Unavailable
-from streams.gateway.cluster.forward import Forwarding
+from streams.gateway.cluster.proxy import Proxy
 from streams.gateway.ports import Engine
 from streams.gateway.reads.activity import Activity
 
@@ -34,7 +34,7 @@ _OF_WORKER = (
 class Overview:
     """Gathers what all workers say."""
 
-    def __init__(self, engine: Engine, forwarding: Forwarding, activity: Activity) -> None:
+    def __init__(self, engine: Engine, forwarding: Proxy, activity: Activity) -> None:
         self._engine = engine
         self._forwarding = forwarding
         self._activity = activity

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from aiohttp import hdrs, web
 
-from streams.gateway.http.answers import Refusal, bad
+from streams.gateway.http.errors import HTTPError, bad_request
 from streams.gateway.writes.admission import Share
 
 BODY_SECONDS = 30.0
@@ -23,11 +23,11 @@ async def chunks_of(request: web.BaseRequest, limit: int, share: Share) -> Async
     """Yield the body as it arrives, never more than `limit` bytes in all.
 
     Raises:
-        Refusal: 413 over the limit, 415 compressed, 408 too slow, 429 no room, 400 broken off.
+        HTTPError: 413 over the limit, 415 compressed, 408 too slow, 429 no room, 400 broken off.
     """
     encoding = request.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
     if encoding not in ("", "identity"):
-        raise Refusal(415, "compressed", "send the body as it is, without Content-Encoding")
+        raise HTTPError(415, "compressed", "send the body as it is, without Content-Encoding")
     if request.content_length is not None and request.content_length > limit:
         raise _too_large(limit)
     if request.headers.get(hdrs.EXPECT, "").strip().lower() == "100-continue":
@@ -52,11 +52,11 @@ async def _next_chunk(request: web.BaseRequest, deadline: float) -> bytes:
         async with asyncio.timeout_at(deadline):
             return await request.content.readany()
     except TimeoutError:
-        raise Refusal(
+        raise HTTPError(
             408, "too_slow", f"the body did not arrive within {BODY_SECONDS:g} seconds"
         ) from None
     except web.RequestPayloadError:
-        raise bad("bad_body", "the body broke off or is not well-formed HTTP") from None
+        raise bad_request("bad_body", "the body broke off or is not well-formed HTTP") from None
 
 
 async def read_body(request: web.BaseRequest, limit: int, share: Share) -> bytes:
@@ -70,7 +70,7 @@ async def lines_of(
     """Yield (number from 1, line) of every line that is not blank, as the body arrives.
 
     Raises:
-        Refusal: as `chunks_of`; 413 also when one line is over `line_limit` bytes.
+        HTTPError: as `chunks_of`; 413 also when one line is over `line_limit` bytes.
     """
     number = 0
     rest = bytearray()
@@ -95,16 +95,16 @@ def json_object(body: bytes) -> dict[str, Any]:
     """Parse a body that must be one JSON object.
 
     Raises:
-        Refusal: 400, it is not.
+        HTTPError: 400, it is not.
     """
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise bad("bad_json", f"not JSON: {error}") from None
+        raise bad_request("bad_json", f"not JSON: {error}") from None
     if not isinstance(content, dict):
-        raise bad("bad_json", "must be a JSON object")
+        raise bad_request("bad_json", "must be a JSON object")
     return content
 
 
-def _too_large(limit: int, where: str = "") -> Refusal:
-    return Refusal(413, "too_large", f"{where}over the limit of {limit} bytes")
+def _too_large(limit: int, where: str = "") -> HTTPError:
+    return HTTPError(413, "too_large", f"{where}over the limit of {limit} bytes")

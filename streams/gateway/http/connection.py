@@ -12,7 +12,8 @@ import ssl
 
 from aiohttp import web
 
-from streams.gateway.http.answers import Refusal, error_answer
+from streams.gateway.http.errors import HTTPError
+from streams.gateway.http.responses import error_response
 
 logger = logging.getLogger(__name__)
 
@@ -139,11 +140,11 @@ class Connection(web.RequestHandler):
         if status < 500:
             # Not its text: that has the line in it, which may be a token's.
             logger.debug("not HTTP, from %s: %s", request.remote, type(exc).__name__)
-            refusal = Refusal(status, "bad_request", "not a well-formed HTTP request")
+            refusal = HTTPError(status, "bad_request", "not a well-formed HTTP request")
         else:
             logger.error("a request from %s failed", request.remote, exc_info=exc)
-            refusal = Refusal(500, "internal", "internal error")
-        answer = error_answer(refusal)
+            refusal = HTTPError(500, "internal", "internal error")
+        answer = error_response(refusal)
         answer.headers["Server"] = SERVER
         answer.force_close()
         return answer

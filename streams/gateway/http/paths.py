@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar
 from urllib.parse import unquote_plus, unquote_to_bytes
 
-from streams.gateway.http.answers import Refusal, bad
+from streams.gateway.http.errors import HTTPError, bad_request
 
 H = TypeVar("H")
 
@@ -63,14 +63,14 @@ class Router(Generic[H]):
         """Return the route and the still encoded segments that stand for its names.
 
         Raises:
-            Refusal: 404, there is no such path.
+            HTTPError: 404, there is no such path.
         """
         segments = raw_path.split("/")
         for (places, names), routes in self._by_length.get(len(segments), {}).items():
             route = routes.get(tuple([segments[place] for place in places]))
             if route is not None:
                 return route, {name: segments[place] for place, name in names}
-        raise Refusal(404, "not_found", "there is no such path; the README lists all of them")
+        raise HTTPError(404, "not_found", "there is no such path; the README lists all of them")
 
 
 def split_target(target: str) -> tuple[str, str]:
@@ -93,30 +93,30 @@ def decode_segment(name: str, segment: str) -> str:
     """Return the text that a path segment stands for; `name` is for the error.
 
     Raises:
-        Refusal: 400, an escape is broken or the bytes are not UTF-8.
+        HTTPError: 400, an escape is broken or the bytes are not UTF-8.
     """
     if _BROKEN_ESCAPE.search(segment):
-        raise bad("bad_id", f"{name}: a '%' in a path must be followed by two hex digits")
+        raise bad_request("bad_id", f"{name}: a '%' in a path must be followed by two hex digits")
     # The server hands on bytes outside ASCII as lone surrogates.
     raw = segment.encode("utf-8", "surrogateescape")
     try:
         return unquote_to_bytes(raw).decode("utf-8")
     except UnicodeDecodeError:
-        raise bad("bad_id", f"{name}: must be percent-encoded UTF-8") from None
+        raise bad_request("bad_id", f"{name}: must be percent-encoded UTF-8") from None
 
 
 def decode_query(query: str, known: tuple[str, ...]) -> dict[str, str]:
     """Return the parameters of a raw query.
 
     Raises:
-        Refusal: 400, a parameter is unknown, given twice, or not UTF-8.
+        HTTPError: 400, a parameter is unknown, given twice, or not UTF-8.
     """
     parameters: dict[str, str] = {}
     if not query:
         return parameters
     pairs = query.split("&", _MAX_PARAMETERS)
     if len(pairs) > _MAX_PARAMETERS:
-        raise bad("bad_parameter", "too many parameters")
+        raise bad_request("bad_parameter", "too many parameters")
     for pair in pairs:
         if not pair:
             continue
@@ -128,12 +128,14 @@ def decode_query(query: str, known: tuple[str, ...]) -> dict[str, str]:
             value = unquote_plus(raw_value, errors="strict")
             value.encode()
         except ValueError:
-            raise bad("bad_parameter", "the query must be percent-encoded UTF-8") from None
+            raise bad_request("bad_parameter", "the query must be percent-encoded UTF-8") from None
         if name not in known:
             takes = "takes " + ", ".join(known) if known else "takes none"
-            raise bad("bad_parameter", f"unknown parameter {name[:40]!r}: this path {takes}")
+            raise bad_request(
+                "bad_parameter", f"unknown parameter {name[:40]!r}: this path {takes}"
+            )
         if name in parameters:
-            raise bad("bad_parameter", f"parameter {name!r} is given twice")
+            raise bad_request("bad_parameter", f"parameter {name!r} is given twice")
         parameters[name] = value
     return parameters
 
@@ -142,25 +144,25 @@ def integer(parameters: dict[str, str], name: str, default: int, low: int, high:
     """Return an integer parameter.
 
     Raises:
-        Refusal: 400, it is not an integer from `low` to `high`.
+        HTTPError: 400, it is not an integer from `low` to `high`.
     """
     text = parameters.get(name)
     if text is None:
         return default
     if re.fullmatch(r"[0-9]{1,19}", text, re.ASCII) and low <= int(text) <= high:
         return int(text)
-    raise bad("bad_parameter", f"{name} must be an integer from {low} to {high}")
+    raise bad_request("bad_parameter", f"{name} must be an integer from {low} to {high}")
 
 
 def seconds(parameters: dict[str, str], name: str, high: float) -> float:
     """Return a parameter in seconds, 0 when absent.
 
     Raises:
-        Refusal: 400, it is not a decimal number from 0 to `high`.
+        HTTPError: 400, it is not a decimal number from 0 to `high`.
     """
     text = parameters.get(name)
     if text is None:
         return 0.0
     if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,9})?", text, re.ASCII) and float(text) <= high:
         return float(text)
-    raise bad("bad_parameter", f"{name} must be a number of seconds from 0 to {high:g}")
+    raise bad_request("bad_parameter", f"{name} must be a number of seconds from 0 to {high:g}")

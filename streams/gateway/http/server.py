@@ -17,13 +17,11 @@ from yarl import URL
 from streams.errors import SettingsError, StreamsError
 from streams.folds.counts import CountsByPartition
 from streams.gateway.auth.access import check_access
-from streams.gateway.auth.guard import Guard
-from streams.gateway.auth.principal import EVERYBODY, NOBODY
-from streams.gateway.cluster.forward import WRITE_SECONDS, Forwarding
+from streams.gateway.auth.authenticator import Authenticator
+from streams.gateway.auth.principal import ANONYMOUS, UNRESTRICTED
 from streams.gateway.cluster.overview import Overview
-from streams.gateway.cluster.owners import Owners
-from streams.gateway.http.answers import Refusal, error_answer, refusal_of
-from streams.gateway.http.call import Call, Handler, Parts
+from streams.gateway.cluster.partition_router import PartitionRouter
+from streams.gateway.cluster.proxy import WRITE_SECONDS, Proxy
 from streams.gateway.http.connection import (
     COMMON_HEADERS,
     KEEP_ALIVE_SECONDS,
@@ -33,18 +31,21 @@ from streams.gateway.http.connection import (
     connection_limit,
     listen,
 )
+from streams.gateway.http.context import Handler, Parts, RequestContext
+from streams.gateway.http.errors import HTTPError, to_http_error
 from streams.gateway.http.paths import Route, Router, split_target
-from streams.gateway.metrics.inbox_sampling import InboxSampling
+from streams.gateway.http.responses import error_response
+from streams.gateway.metrics.collectors import EngineCollector, FoldCollector, InboxCollector
+from streams.gateway.metrics.inbox_sampler import InboxSampler
 from streams.gateway.metrics.loop_lag import watch_loop
-from streams.gateway.metrics.measures import EngineCollector, FoldCollector, InboxCollector
 from streams.gateway.metrics.registry import Metrics
 from streams.gateway.ports import Checkpoint, Engine, Partition
 from streams.gateway.reads.activity import Activity
-from streams.gateway.reads.chunk_ends import ChunkEnds
-from streams.gateway.reads.counting import Counting
+from streams.gateway.reads.barrier import Barrier
 from streams.gateway.reads.history import History
-from streams.gateway.reads.inbox_wait import InboxWaits
-from streams.gateway.reads.lease_book import LeaseBook
+from streams.gateway.reads.lease_results import LeaseResults
+from streams.gateway.reads.long_polls import LongPolls
+from streams.gateway.reads.row_counter import RowCounter
 from streams.gateway.routes import ROUTES
 from streams.gateway.streaming.service import Streaming
 from streams.gateway.writes.admission import Admission
@@ -78,8 +79,8 @@ class Gateway(Service):
         self.app = app
         engine: Engine = app.engine
         settings: Settings = app.settings
-        waits = InboxWaits()
-        self._inboxes = InboxSampling(engine.open_partitions, counts)
+        waits = LongPolls()
+        self._inboxes = InboxSampler(engine.open_partitions, counts)
         metrics = Metrics(waits)
         for collector in (
             EngineCollector(engine),
@@ -88,11 +89,11 @@ class Gateway(Service):
         ):
             metrics.registry.register(collector)
         self.metrics = metrics
-        self._forwarding = Forwarding(lambda: str(app.conf.canonical_url), metrics, settings)
-        self._guard = Guard(settings)
+        self._forwarding = Proxy(lambda: str(app.conf.canonical_url), metrics, settings)
+        self._guard = Authenticator(settings)
         publishing = Publishing(engine, metrics)
-        owners = Owners(engine, publishing, self._forwarding, settings)
-        leases = LeaseBook()
+        owners = PartitionRouter(engine, publishing, self._forwarding, settings)
+        leases = LeaseResults()
         self._parts = Parts(
             settings=settings,
             engine=engine,
@@ -101,10 +102,10 @@ class Gateway(Service):
             publishing=publishing,
             owners=owners,
             waits=waits,
-            counting=Counting(),
+            counting=RowCounter(),
             history=History(settings),
             leases=leases,
-            chunk_ends=ChunkEnds(),
+            chunk_ends=Barrier(),
             metrics=metrics,
             streaming=Streaming(
                 engine, publishing, owners, self._forwarding, settings, metrics, leases
@@ -248,7 +249,7 @@ class Gateway(Service):
 
     async def _answer(self, request: web.BaseRequest) -> tuple[str, web.StreamResponse]:
         """Return the template of the route, for the metrics, and the answer."""
-        template, principal = "unknown", NOBODY
+        template, principal = "unknown", ANONYMOUS
         try:
             raw_path, raw_query = split_target(request.raw_path)
             if raw_path == "*" and request.method == "OPTIONS":
@@ -259,22 +260,22 @@ class Gateway(Service):
                 return template, web.Response(status=204, headers={"Allow": route.allow})
             method, handler = _handler(route, request.method)
             principal = await self._guard.authenticate(request, method, template)
-            call = Call(request, raw_path, raw_query, segments, self._parts, principal)
-            if principal is not EVERYBODY:
-                check_access(call, method, template)
-            return template, await handler(call)
+            context = RequestContext(request, raw_path, raw_query, segments, self._parts, principal)
+            if principal is not UNRESTRICTED:
+                check_access(context, method, template)
+            return template, await handler(context)
         except StreamsError as error:
-            refusal = refusal_of(error)
+            refusal = to_http_error(error)
             if refusal.status == 500:
                 logger.exception("%s %s failed", request.method, template)
             elif refusal.status in (401, 403) or refusal.code == "rate_limited":
                 self._guard.note(refusal, request, template, principal)
-            return template, error_answer(refusal)
+            return template, error_response(refusal)
         except ConnectionError:
             raise
         except Exception:
             logger.exception("%s %s failed", request.method, template)
-            return template, error_answer(Refusal(500, "internal", "internal error"))
+            return template, error_response(HTTPError(500, "internal", "internal error"))
 
 
 def _is_short(answer: web.StreamResponse) -> bool:
@@ -302,7 +303,7 @@ def _handler(route: Route[Handler], method: str) -> tuple[str, Handler]:
     method = "GET" if method == "HEAD" else method
     handler = route.handlers.get(method)
     if handler is None:
-        raise Refusal(
+        raise HTTPError(
             405,
             "method_not_allowed",
             f"this path takes {route.allow}",

@@ -16,7 +16,7 @@ from prometheus_client import (
 )
 
 from streams.folds.tables import TABLES
-from streams.gateway.reads.inbox_wait import InboxWaits
+from streams.gateway.reads.long_polls import LongPolls
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 
@@ -24,7 +24,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 class Metrics:
     """The metrics of one worker, in a registry of its own."""
 
-    def __init__(self, waits: InboxWaits) -> None:
+    def __init__(self, waits: LongPolls) -> None:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)

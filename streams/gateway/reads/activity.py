@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from streams.folds.counts import CountsByPartition
-from streams.gateway.metrics.inbox_sampling import InboxSampling
+from streams.gateway.metrics.inbox_sampler import InboxSampler
 from streams.gateway.metrics.registry import Metrics
 
 _SUMS = (
@@ -27,7 +27,7 @@ _SUMS = (
 class Activity:
     """The numbers of one worker."""
 
-    def __init__(self, counts: CountsByPartition, inboxes: InboxSampling, metrics: Metrics) -> None:
+    def __init__(self, counts: CountsByPartition, inboxes: InboxSampler, metrics: Metrics) -> None:
         self._counts = counts
         self._inboxes = inboxes
         self._metrics = metrics

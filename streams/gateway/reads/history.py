@@ -20,7 +20,7 @@ from streams.errors import Unavailable
 from streams.events.codec import decode
 from streams.events.records import Message
 from streams.fold import BadRecord
-from streams.gateway.http.answers import busy
+from streams.gateway.http.errors import busy
 from streams.kafka.clients import logger as kafka_logger
 from streams.kafka.partitioner import partition_of
 from streams.settings import Settings
@@ -83,7 +83,7 @@ class History:
 
         Raises:
             Unavailable: Kafka does not answer.
-            Refusal: 429, too many read already.
+            HTTPError: 429, too many read already.
         """
         if self._threads is None:
             self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="history")

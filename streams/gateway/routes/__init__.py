@@ -3,7 +3,7 @@
 A handler reads its parameters, calls one part, and answers; it holds no state.
 """
 
-from streams.gateway.http.call import Handler
+from streams.gateway.http.context import Handler
 from streams.gateway.http.paths import Route
 from streams.gateway.routes import (
     cluster,

@@ -7,50 +7,51 @@ from typing import Any
 from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 
-from streams.gateway.cluster.forward import FORWARDED
-from streams.gateway.http.answers import json_answer, unavailable
-from streams.gateway.http.call import Call, Handler
+from streams.gateway.cluster.proxy import FORWARDED
+from streams.gateway.http.context import Handler, RequestContext
+from streams.gateway.http.errors import unavailable
 from streams.gateway.http.paths import Route, integer
+from streams.gateway.http.responses import json_response
 
 
-async def cluster(call: Call) -> web.StreamResponse:
+async def cluster(context: RequestContext) -> web.StreamResponse:
     """Return partitions, owners, lag and recovery, as this worker sees them.
 
     With `all=1`, what every worker says of itself: this one asks the others.
     """
-    if not integer(call.parameters("all"), "all", 0, 0, 1):
-        return json_answer(call.parts.engine.status())
-    overview = call.parts.overview
-    if FORWARDED in call.request.headers:
-        return json_answer(overview.own())
-    return json_answer(await overview.all(call.principal.token))
+    if not integer(context.parameters("all"), "all", 0, 0, 1):
+        return json_response(context.parts.engine.status())
+    overview = context.parts.overview
+    if FORWARDED in context.request.headers:
+        return json_response(overview.own())
+    return json_response(await overview.all(context.principal.token))
 
 
-async def healthy(call: Call) -> web.StreamResponse:
+async def healthy(context: RequestContext) -> web.StreamResponse:
     """Answer 200 as long as the process lives and need not be restarted."""
-    failure = call.parts.engine.status()["failure"]
+    failure = context.parts.engine.status()["failure"]
     if failure is not None:
         raise unavailable(f"this worker has failed and is about to end: {failure}")
-    return json_answer({"status": "ok"})
+    return json_response({"status": "ok"})
 
 
-async def ready(call: Call) -> web.StreamResponse:
+async def ready(context: RequestContext) -> web.StreamResponse:
     """Answer 200 once Kafka is there and every partition of this worker answers reads."""
-    status = call.parts.engine.status()
+    status = context.parts.engine.status()
     reason = _not_ready(status)
     if reason is not None:
         raise unavailable(reason)
-    return json_answer({"status": "ready"})
+    return json_response({"status": "ready"})
 
 
-async def metrics(call: Call) -> web.StreamResponse:
+async def metrics(context: RequestContext) -> web.StreamResponse:
     """Return the metrics in Prometheus' text format, or in OpenMetrics' when asked for it."""
     try:
-        encode, content_type = choose_encoder(call.request.headers.get("Accept", ""))
+        encode, content_type = choose_encoder(context.request.headers.get("Accept", ""))
     except (TypeError, ValueError):  # a version that is none
         encode, content_type = choose_encoder("")
     return web.Response(
-        body=encode(call.parts.metrics.registry), headers={"Content-Type": content_type}
+        body=encode(context.parts.metrics.registry), headers={"Content-Type": content_type}
     )
 
 

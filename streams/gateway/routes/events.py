@@ -7,10 +7,11 @@ import asyncio
 from aiohttp import web
 
 from streams.errors import StreamsError, Unavailable
-from streams.gateway.http.answers import Refusal, json_answer, refusal_of, unavailable
 from streams.gateway.http.bodies import json_object, lines_of
-from streams.gateway.http.call import Call, Handler
+from streams.gateway.http.context import Handler, RequestContext
+from streams.gateway.http.errors import HTTPError, to_http_error, unavailable
 from streams.gateway.http.paths import Route
+from streams.gateway.http.responses import json_response
 from streams.gateway.ports import RecordToSend
 from streams.gateway.writes.admission import FLAT_BYTES, Share
 
@@ -22,29 +23,29 @@ RECORDS_PER_TURN = 1000
 """Records handed to the producer at a time, in order: the next when these are confirmed."""
 
 
-async def publish(call: Call) -> web.StreamResponse:
+async def publish(context: RequestContext) -> web.StreamResponse:
     """Publish all events of the body; nothing is sent unless all of them are right."""
-    call.parameters()
-    with Share(call.parts.admission) as share:
-        records = await _checked(call, share)
-        call.principal.check()
-        call.parts.guard.add_debt(call.principal, len(records) - 1)
-        await _send(call, records)
-    return json_answer({"events": len(records)})
+    context.parameters()
+    with Share(context.parts.admission) as share:
+        records = await _checked(context, share)
+        context.principal.check()
+        context.parts.guard.add_debt(context.principal, len(records) - 1)
+        await _send(context, records)
+    return json_response({"events": len(records)})
 
 
-async def _checked(call: Call, share: Share) -> list[RecordToSend]:
-    intake = call.intake
+async def _checked(context: RequestContext, share: Share) -> list[RecordToSend]:
+    intake = context.intake
     records: list[RecordToSend] = []
-    lines = lines_of(call.request, MAX_BYTES, intake.request_limit, share)
+    lines = lines_of(context.request, MAX_BYTES, intake.request_limit, share)
     async for number, line in lines:
         if len(records) == MAX_EVENTS:
-            raise Refusal(413, "too_large", f"more than {MAX_EVENTS} events in one request")
+            raise HTTPError(413, "too_large", f"more than {MAX_EVENTS} events in one request")
         try:
             records.append(intake.line(json_object(line)))
         except StreamsError as error:
-            refusal = refusal_of(error)
-            raise Refusal(
+            refusal = to_http_error(error)
+            raise HTTPError(
                 refusal.status, refusal.code, f"line {number}: {refusal}", refusal.headers
             ) from None
         if not len(records) % LINES_PER_TURN:
@@ -53,10 +54,10 @@ async def _checked(call: Call, share: Share) -> list[RecordToSend]:
     return records
 
 
-async def _send(call: Call, records: list[RecordToSend]) -> None:
+async def _send(context: RequestContext, records: list[RecordToSend]) -> None:
     for start in range(0, len(records), RECORDS_PER_TURN):
         try:
-            await call.parts.publishing.publish_many(records[start : start + RECORDS_PER_TURN])
+            await context.parts.publishing.publish_many(records[start : start + RECORDS_PER_TURN])
         except Unavailable as error:
             raise unavailable(
                 f"not all events were confirmed, at least {start} of {len(records)} were; it is "

@@ -11,10 +11,11 @@ from aiohttp import web
 
 from streams.events.records import Message
 from streams.gateway.http import fields as f
-from streams.gateway.http.answers import bad, json_answer
 from streams.gateway.http.bodies import json_object, read_body
-from streams.gateway.http.call import Call, Handler
+from streams.gateway.http.context import Handler, RequestContext
+from streams.gateway.http.errors import bad_request
 from streams.gateway.http.paths import Route, integer, seconds
+from streams.gateway.http.responses import json_response
 from streams.gateway.reads.deliveries import message_fields
 from streams.gateway.reads.history import Moment
 from streams.gateway.routes.groups import DEFAULT_PAGE, MAX_PAGE, send
@@ -26,42 +27,42 @@ LOOK_AGAIN_SECONDS = 0.3
 FIRST = Moment(0)
 
 
-async def read(call: Call) -> web.StreamResponse:
+async def read(context: RequestContext) -> web.StreamResponse:
     """Return messages that were sent to a group, from an offset or a time on."""
-    group = call.destination("group")
-    parameters = call.parameters("from", "to", "limit", "wait")
+    group = context.destination("group")
+    parameters = context.parameters("from", "to", "limit", "wait")
     start = _moment("from", parameters.get("from"), "bad_parameter") or FIRST
     stop = _moment("to", parameters.get("to"), "bad_parameter")
     limit = integer(parameters, "limit", DEFAULT_PAGE, 1, MAX_PAGE)
     now = asyncio.get_running_loop().time
-    wait = min(seconds(parameters, "wait", MAX_WAIT_SECONDS), call.principal.seconds_left)
+    wait = min(seconds(parameters, "wait", MAX_WAIT_SECONDS), context.principal.seconds_left)
     deadline = now() + wait
     while True:
-        span = await call.parts.history.read(group, start, stop, limit)
+        span = await context.parts.history.read(group, start, stop, limit)
         if span.messages or not span.end or now() >= deadline:
             messages = [_shown(*found) for found in span.messages]
-            return json_answer({"messages": messages, "next": span.next, "end": span.end})
+            return json_response({"messages": messages, "next": span.next, "end": span.end})
         start = Moment(span.next)
         await asyncio.sleep(LOOK_AGAIN_SECONDS)
-        call.principal.check()
+        context.principal.check()
 
 
-async def replay(call: Call) -> web.StreamResponse:
+async def replay(context: RequestContext) -> web.StreamResponse:
     """Deliver a span of a group's past to a queue, for who came late.
 
     Sent again within the publish window, it delivers nothing twice.
     """
-    group, intake = call.destination("group"), call.intake
-    call.parameters()
-    with Share(call.parts.admission) as share:
-        content = json_object(await read_body(call.request, SMALL_BODY_BYTES, share))
+    group, intake = context.destination("group"), context.intake
+    context.parameters()
+    with Share(context.parts.admission) as share:
+        content = json_object(await read_body(context.request, SMALL_BODY_BYTES, share))
         queue = f.take_id(content, "queue")
         start = _moment("from", content.pop("from", None), "bad_field") or FIRST
         stop = _moment("to", content.pop("to", None), "bad_field")
         limit = f.take_optional_count(content, "limit", 1, MAX_PAGE) or MAX_PAGE
         f.refuse_rest(content)
         intake.check_replay(queue)
-        span = await call.parts.history.read(group, start, stop, limit)
+        span = await context.parts.history.read(group, start, stop, limit)
         share.take(sum(len(message.body) for _, _, message in span.messages))
         records = [
             intake.replayed(queue, span.partition, offset, at, message)
@@ -70,8 +71,8 @@ async def replay(call: Call) -> web.StreamResponse:
             if message.headers.get("replay-group") != message.group
         ]
         if records:
-            await call.parts.publishing.publish_many(records)
-    return json_answer({"replayed": len(records), "next": span.next, "end": span.end})
+            await context.parts.publishing.publish_many(records)
+    return json_response({"replayed": len(records), "next": span.next, "end": span.end})
 
 
 def _shown(offset: int, at: int, message: Message) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def _moment(name: str, value: Any, code: str) -> Moment | None:
             return Moment(max(0, int(at.timestamp() * 1000)), is_time=True)
         except (ValueError, OverflowError):
             pass
-    raise bad(code, f"{name} must be an offset, or a time as 2030-01-31T12:00:00Z")
+    raise bad_request(code, f"{name} must be an offset, or a time as 2030-01-31T12:00:00Z")
 
 
 ROUTES: list[Route[Handler]] = [

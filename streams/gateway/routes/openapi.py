@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from streams.gateway.http.answers import json_answer
-from streams.gateway.http.call import Call, Handler
+from streams.gateway.http.context import Handler, RequestContext
 from streams.gateway.http.paths import Route
+from streams.gateway.http.responses import json_response
 from streams.gateway.openapi.document import document
 
 
-async def openapi(call: Call) -> web.StreamResponse:
+async def openapi(context: RequestContext) -> web.StreamResponse:
     """Return the OpenAPI document."""
-    call.parameters()
-    return json_answer(document())
+    context.parameters()
+    return json_response(document())
 
 
 ROUTES: list[Route[Handler]] = [Route("/v1/openapi.json", {"GET": openapi})]

@@ -10,52 +10,53 @@ from streams.events.records import Configure
 from streams.folds import views
 from streams.folds.options import Queue
 from streams.folds.tables import QUEUES
-from streams.gateway.http.answers import bad, done, json_answer
-from streams.gateway.http.call import Call, Handler
+from streams.gateway.http.context import Handler, RequestContext
+from streams.gateway.http.errors import bad_request
 from streams.gateway.http.paths import Route
+from streams.gateway.http.responses import json_response, no_content
 from streams.gateway.ports import Partition
 from streams.gateway.routes.publish import SMALL_BODY_BYTES, publish_bare, publish_parsed
 from streams.gateway.routes.queues import summary
 
 
-async def configure(call: Call) -> web.StreamResponse:
+async def configure(context: RequestContext) -> web.StreamResponse:
     """Give a queue options, in place of all that it has."""
-    call.parameters()
-    queue, intake = call.id("queue"), call.intake
+    context.parameters()
+    queue, intake = context.id("queue"), context.intake
     await publish_parsed(
-        call, SMALL_BODY_BYTES, lambda content: intake.configure(queue, content), optional=True
+        context, SMALL_BODY_BYTES, lambda content: intake.configure(queue, content), optional=True
     )
-    return done()
+    return no_content()
 
 
-async def options(call: Call) -> web.StreamResponse:
+async def options(context: RequestContext) -> web.StreamResponse:
     """Return the options of a queue; one that has none has the usual ones."""
-    queue = call.id("queue")
-    call.parameters()
+    queue = context.id("queue")
+    context.parameters()
 
     async def answer(partition: Partition) -> web.StreamResponse:
         state = views.options(partition.rows, queue) or Queue(Configure(queue))
-        return json_answer(_shown(state.options))
+        return json_response(_shown(state.options))
 
-    return await call.parts.owners.read(call, QUEUES, queue, answer)
+    return await context.parts.owners.read(context, QUEUES, queue, answer)
 
 
-async def purge(call: Call) -> web.StreamResponse:
+async def purge(context: RequestContext) -> web.StreamResponse:
     """Drop all messages of a queue."""
-    call.parameters()
-    return await publish_bare(call, call.intake.purge(call.id("queue")))
+    context.parameters()
+    return await publish_bare(context, context.intake.purge(context.id("queue")))
 
 
-async def delete(call: Call) -> web.StreamResponse:
+async def delete(context: RequestContext) -> web.StreamResponse:
     """End a queue; with erase=true, say what the logs hold of it still, and for how long."""
-    queue = call.id("queue")
-    erase = call.parameters("erase").get("erase", "false")
+    queue = context.id("queue")
+    erase = context.parameters("erase").get("erase", "false")
     if erase not in ("true", "false"):
-        raise bad("bad_parameter", "erase must be true or false")
-    await publish_bare(call, call.intake.delete(queue))
+        raise bad_request("bad_parameter", "erase must be true or false")
+    await publish_bare(context, context.intake.delete(queue))
     if erase == "false":
-        return done()
-    hours = call.parts.settings.retention_hours
+        return no_content()
+    hours = context.parts.settings.retention_hours
     ends = "never" if hours == -1 else f"{hours} hours after it was written"
     content = {
         "queue": queue,
@@ -69,7 +70,7 @@ async def delete(call: Call) -> web.StreamResponse:
             "group can read it there",
         },
     }
-    return json_answer(content)
+    return json_response(content)
 
 
 def _shown(options: Configure) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from importlib.resources import files
 
 from aiohttp import hdrs, web
 
-from streams.gateway.http.answers import Refusal
-from streams.gateway.http.call import Call, Handler
+from streams.gateway.http.context import Handler, RequestContext
+from streams.gateway.http.errors import HTTPError
 from streams.gateway.http.paths import Route
 
 INDEX = "index.html"
@@ -60,22 +60,22 @@ def _pages() -> dict[str, _File]:
     return found
 
 
-async def index(call: Call) -> web.StreamResponse:
+async def index(context: RequestContext) -> web.StreamResponse:
     """Return the page."""
-    return _answer(call, INDEX)
+    return _answer(context, INDEX)
 
 
-async def part(call: Call) -> web.StreamResponse:
+async def part(context: RequestContext) -> web.StreamResponse:
     """Return a file that belongs to the page."""
-    return _answer(call, call.segments["file"])
+    return _answer(context, context.segments["file"])
 
 
-def _answer(call: Call, name: str) -> web.StreamResponse:
+def _answer(context: RequestContext, name: str) -> web.StreamResponse:
     file = _pages().get(name)
     if file is None:
-        raise Refusal(404, "not_found", "the page has no such file")
+        raise HTTPError(404, "not_found", "the page has no such file")
     headers = {**HEADERS, hdrs.ETAG: file.tag}
-    if call.request.headers.get(hdrs.IF_NONE_MATCH) == file.tag:
+    if context.request.headers.get(hdrs.IF_NONE_MATCH) == file.tag:
         return web.Response(status=304, headers=headers)
     return web.Response(body=file.body, headers={**headers, hdrs.CONTENT_TYPE: file.content_type})
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from streams.gateway.http.answers import done
 from streams.gateway.http.bodies import json_object, read_body
-from streams.gateway.http.call import Call
+from streams.gateway.http.context import RequestContext
 from streams.gateway.http.fields import Fields
-from streams.gateway.ports import Place, RecordToSend
+from streams.gateway.http.responses import no_content
+from streams.gateway.ports import RecordMetadata, RecordToSend
 from streams.gateway.writes.admission import Share
 
 SMALL_BODY_BYTES = 64 * 1024
@@ -19,21 +19,25 @@ LIST_BODY_BYTES = 1024 * 1024
 """Limit of a body that is a list of ids or seqs."""
 
 
-async def publish_bare(call: Call, record: RecordToSend) -> web.Response:
+async def publish_bare(context: RequestContext, record: RecordToSend) -> web.Response:
     """Publish a record that the path alone describes; a body, if any, means nothing."""
-    with Share(call.parts.admission):
-        await call.parts.publishing.publish(*record)
-    return done()
+    with Share(context.parts.admission):
+        await context.parts.publishing.publish(*record)
+    return no_content()
 
 
 async def publish_parsed(
-    call: Call, limit: int, make: Callable[[Fields], RecordToSend], *, optional: bool = False
-) -> Place:
+    context: RequestContext,
+    limit: int,
+    make: Callable[[Fields], RecordToSend],
+    *,
+    optional: bool = False,
+) -> RecordMetadata:
     """Publish the record that `make` makes of the body, a JSON object.
 
     With `optional`, no body is as good as an empty object.
     """
-    with Share(call.parts.admission) as share:
-        body = await read_body(call.request, limit, share)
+    with Share(context.parts.admission) as share:
+        body = await read_body(context.request, limit, share)
         content = {} if optional and not body.strip() else json_object(body)
-        return await call.parts.publishing.publish(*make(content))
+        return await context.parts.publishing.publish(*make(content))

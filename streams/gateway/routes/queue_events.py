@@ -12,10 +12,10 @@ from aiohttp import hdrs, web
 
 from streams.errors import Unavailable
 from streams.folds.tables import QUEUES
-from streams.gateway.cluster.forward import LAST_EVENT_ID, WRITE_SECONDS
-from streams.gateway.http.answers import Refusal, unavailable
-from streams.gateway.http.call import Call, Handler
+from streams.gateway.cluster.proxy import LAST_EVENT_ID, WRITE_SECONDS
 from streams.gateway.http.connection import COMMON_HEADERS
+from streams.gateway.http.context import Handler, RequestContext
+from streams.gateway.http.errors import HTTPError, unavailable
 from streams.gateway.http.fields import MAX_LONG
 from streams.gateway.http.paths import Route, integer
 from streams.gateway.ports import Partition
@@ -33,47 +33,51 @@ _HEADERS = {
 }
 
 
-async def events(call: Call) -> web.StreamResponse:
+async def events(context: RequestContext) -> web.StreamResponse:
     """Send what is in the queue after a seq, and go on with what comes into it."""
-    queue = call.id("queue")
-    after = _start(call)
+    queue = context.id("queue")
+    after = _start(context)
 
     async def answer(partition: Partition) -> web.StreamResponse:
         response = web.StreamResponse(headers=_HEADERS)
-        if call.request.method != hdrs.METH_HEAD:
-            await _send_all(call, partition, response, queue, after)
+        if context.request.method != hdrs.METH_HEAD:
+            await _send_all(context, partition, response, queue, after)
         return response
 
-    return await call.parts.owners.read(call, QUEUES, queue, answer)
+    return await context.parts.owners.read(context, QUEUES, queue, answer)
 
 
-def _start(call: Call) -> int:
+def _start(context: RequestContext) -> int:
     """Return the seq to begin after: the last event's when the client comes back."""
-    parameters = call.parameters("after")
-    last = call.request.headers.get(LAST_EVENT_ID)
+    parameters = context.parameters("after")
+    last = context.request.headers.get(LAST_EVENT_ID)
     if not last:
         return integer(parameters, "after", 0, 0, MAX_LONG)
     try:
         return integer({"id": last.strip()}, "id", 0, 0, MAX_LONG)
-    except Refusal:
-        raise Refusal(400, "bad_header", f"{LAST_EVENT_ID} must be a seq") from None
+    except HTTPError:
+        raise HTTPError(400, "bad_header", f"{LAST_EVENT_ID} must be a seq") from None
 
 
 async def _send_all(
-    call: Call, partition: Partition, response: web.StreamResponse, queue: str, after: int
+    context: RequestContext,
+    partition: Partition,
+    response: web.StreamResponse,
+    queue: str,
+    after: int,
 ) -> None:
-    parts, key = call.parts, queue.encode()
-    if call.request.transport is None:
+    parts, key = context.parts, queue.encode()
+    if context.request.transport is None:
         raise unavailable("the client is gone")
-    await response.prepare(call.request)
-    await _write(call, response, f"retry: {RETRY_MILLISECONDS}\n\n".encode())
+    await response.prepare(context.request)
+    await _write(context, response, f"retry: {RETRY_MILLISECONDS}\n\n".encode())
     try:
-        while call.principal.seconds_left:
+        while context.principal.seconds_left:
             parts.owners.check(partition)
             found, more = page(partition.rows, queue, after, PAGE_MESSAGES, PAGE_BYTES)
             if found:
                 after = found[-1].seq
-                await _write(call, response, b"".join(map(_event, found)))
+                await _write(context, response, b"".join(map(_event, found)))
             if more:
                 # A turn for the others: a client that reads fast is never waited for.
                 await asyncio.sleep(0)
@@ -83,10 +87,10 @@ async def _send_all(
             if not found:
                 await parts.waits.wait(key, partition, HEARTBEAT_SECONDS)
                 if asyncio.get_running_loop().time() - began >= HEARTBEAT_SECONDS:
-                    await _write(call, response, b":\n\n")
+                    await _write(context, response, b":\n\n")
     except Unavailable:
         pass
-    except Refusal as refusal:
+    except HTTPError as refusal:
         if refusal.status != 503:
             raise
 
@@ -95,13 +99,13 @@ def _event(delivery: Shown) -> bytes:
     return b"id: %d\nevent: message\ndata: {%b}\n\n" % delivery
 
 
-async def _write(call: Call, response: web.StreamResponse, content: bytes) -> None:
+async def _write(context: RequestContext, response: web.StreamResponse, content: bytes) -> None:
     try:
         async with asyncio.timeout(WRITE_SECONDS):
             await response.write(content)
     except TimeoutError:
-        if call.request.transport is not None:
-            call.request.transport.abort()
+        if context.request.transport is not None:
+            context.request.transport.abort()
         raise ConnectionResetError("a client does not take its events") from None
 
 

@@ -6,44 +6,47 @@ from aiohttp import web
 
 from streams.folds import views
 from streams.folds.tables import QUEUES
-from streams.gateway.http.answers import Refusal, done
-from streams.gateway.http.call import Call, Handler
+from streams.gateway.http.context import Handler, RequestContext
+from streams.gateway.http.errors import HTTPError
 from streams.gateway.http.paths import Route
+from streams.gateway.http.responses import no_content
 from streams.gateway.ports import Partition
 from streams.gateway.routes.publish import LIST_BODY_BYTES, publish_bare, publish_parsed
 
 
-async def open_session(call: Call) -> web.StreamResponse:
+async def open_session(context: RequestContext) -> web.StreamResponse:
     """Open a session, or take over from another."""
-    call.parameters()
-    queue, session, intake = call.id("queue"), call.id("session"), call.intake
+    context.parameters()
+    queue, session, intake = context.id("queue"), context.id("session"), context.intake
     await publish_parsed(
-        call,
+        context,
         LIST_BODY_BYTES,
         lambda content: intake.open(queue, session, content),
         optional=True,
     )
-    return done()
+    return no_content()
 
 
-async def close_session(call: Call) -> web.StreamResponse:
+async def close_session(context: RequestContext) -> web.StreamResponse:
     """Close a session; its bindings end."""
-    call.parameters()
-    return await publish_bare(call, call.intake.close(call.id("queue"), call.id("session")))
+    context.parameters()
+    return await publish_bare(
+        context, context.intake.close(context.id("queue"), context.id("session"))
+    )
 
 
-async def heartbeat(call: Call) -> web.StreamResponse:
+async def heartbeat(context: RequestContext) -> web.StreamResponse:
     """Keep a session from being closed for its silence; 404 when it is not open."""
-    call.parameters()
-    queue, session = call.id("queue"), call.id("session")
-    record = call.intake.touch(queue, session)
+    context.parameters()
+    queue, session = context.id("queue"), context.id("session")
+    record = context.intake.touch(queue, session)
 
     async def answer(partition: Partition) -> web.StreamResponse:
         if views.session(partition.rows, queue) != session:
-            raise Refusal(404, "no_session", "this session is not open")
-        return await publish_bare(call, record)
+            raise HTTPError(404, "no_session", "this session is not open")
+        return await publish_bare(context, record)
 
-    return await call.parts.owners.read(call, QUEUES, queue, answer)
+    return await context.parts.owners.read(context, QUEUES, queue, answer)
 
 
 ROUTES: list[Route[Handler]] = [

@@ -18,9 +18,10 @@ from typing import Any
 from aiohttp import web
 
 from streams.folds.tables import TABLES
-from streams.gateway.http.answers import Refusal, bad, json_answer
-from streams.gateway.http.call import Call, Handler
+from streams.gateway.http.context import Handler, RequestContext
+from streams.gateway.http.errors import HTTPError, bad_request
 from streams.gateway.http.paths import Route, integer
+from streams.gateway.http.responses import json_response
 from streams.gateway.ports import Partition
 
 MAX_ROWS = 10_000
@@ -29,27 +30,27 @@ MAX_PAGE_BYTES = 4 * 1024 * 1024
 MAX_KEY_BYTES = 2048
 
 
-async def rows(call: Call) -> web.StreamResponse:
+async def rows(context: RequestContext) -> web.StreamResponse:
     """Return a page of raw rows, all of one position of the fold."""
-    table, number = call.segments["table"], call.segments["partition"]
+    table, number = context.segments["table"], context.segments["partition"]
     if table not in TABLES:
-        raise Refusal(404, "not_found", f"there is no such table; there are {', '.join(TABLES)}")
-    last = call.parts.settings.partitions - 1
+        raise HTTPError(404, "not_found", f"there is no such table; there are {', '.join(TABLES)}")
+    last = context.parts.settings.partitions - 1
     if not (number.isascii() and number.isdecimal() and len(number) <= 5 and int(number) <= last):
-        raise Refusal(404, "not_found", f"partitions are numbered from 0 to {last}")
-    parameters = call.parameters("after", "limit")
+        raise HTTPError(404, "not_found", f"partitions are numbered from 0 to {last}")
+    parameters = context.parameters("after", "limit")
     limit = integer(parameters, "limit", DEFAULT_ROWS, 1, MAX_ROWS)
     after = _raw_key(parameters["after"]) if "after" in parameters else None
-    owners, chunk_ends = call.parts.owners, call.parts.chunk_ends
+    owners, chunk_ends = context.parts.owners, context.parts.chunk_ends
 
     async def answer(partition: Partition) -> web.StreamResponse:
         def page() -> dict[str, Any]:
             owners.check(partition)
             return _page(partition, after, limit)
 
-        return json_answer(await chunk_ends.call(partition, page))
+        return json_response(await chunk_ends.call(partition, page))
 
-    return await owners.read_partition(call, table, int(number), answer)
+    return await owners.read_partition(context, table, int(number), answer)
 
 
 def _page(partition: Partition, after: bytes | None, limit: int) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def _raw_key(text: str) -> bytes:
             return base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True)
         except (binascii.Error, ValueError):
             pass
-    raise bad("bad_base64", "after must be a key as `next` gives it, base64url")
+    raise bad_request("bad_base64", "after must be a key as `next` gives it, base64url")
 
 
 ROUTES: list[Route[Handler]] = [Route("/v1/tables/{table}/{partition}/rows", {"GET": rows})]

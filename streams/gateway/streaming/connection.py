@@ -20,10 +20,10 @@ from aiohttp import web
 
 from streams.errors import BadToken, Forbidden, StreamsError
 from streams.folds.jobs import EXTEND, MAX_NACKED
-from streams.gateway.auth.principal import NOBODY, REVOKED
+from streams.gateway.auth.principal import ANONYMOUS, REVOKED
 from streams.gateway.http import fields as f
-from streams.gateway.http.answers import Refusal, bad, busy, refusal_of
-from streams.gateway.ports import Partition, Place, RecordToSend
+from streams.gateway.http.errors import HTTPError, bad_request, busy, to_http_error
+from streams.gateway.ports import Partition, RecordMetadata, RecordToSend
 from streams.gateway.reads.deliveries import page, some
 from streams.gateway.streaming import frames
 from streams.gateway.streaming.acks import AckBatch
@@ -36,7 +36,7 @@ from streams.gateway.writes.intake import EVENT_TYPES, Intake, new_message_id
 from streams.ids import direct_group
 
 if TYPE_CHECKING:
-    from streams.gateway.http.call import Call
+    from streams.gateway.http.context import RequestContext
     from streams.gateway.streaming.service import Streaming
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class Connection:
     def __init__(
         self,
         streaming: Streaming,
-        call: Call,
+        context: RequestContext,
         socket: web.WebSocketResponse,
         *,
         batch: bool,
@@ -74,17 +74,17 @@ class Connection:
         self.heard = time.monotonic()
         """When the client last said something."""
         self._streaming = streaming
-        self._request = call.request
-        self._parts = call.parts
-        self._principal = call.principal
-        self._intake = call.intake
+        self._request = context.request
+        self._parts = context.parts
+        self._principal = context.principal
+        self._intake = context.intake
         self._good_until: asyncio.TimerHandle | None = None
         self._closing: asyncio.Task[None] | None = None
         self._socket = socket
-        self._wire = Wire(socket, call.request, batch)
+        self._wire = Wire(socket, context.request, batch)
         self._forwarded = forwarded
         self._placing = Placing(streaming, self, forwarded)
-        self._outbox = Outbox(call.parts.publishing, call.parts.admission)
+        self._outbox = Outbox(context.parts.publishing, context.parts.admission)
         self._acks = AckBatch()
         self._ack_timer: asyncio.TimerHandle | None = None
         self._marked: deque[Subscription] = deque()
@@ -288,7 +288,7 @@ class Connection:
             self._good_until.cancel()
             self._good_until = None
         left = self._principal.seconds_left
-        if self._principal is NOBODY:
+        if self._principal is ANONYMOUS:
             left = TOKEN_SECONDS
         if left != math.inf:
             loop = asyncio.get_running_loop()
@@ -296,10 +296,10 @@ class Connection:
             self._good_until = loop.call_later(min(left, 3600.0), self._time_is_up)
 
     def _time_is_up(self) -> None:
-        if self._principal is not NOBODY and self._principal.seconds_left > 0:
+        if self._principal is not ANONYMOUS and self._principal.seconds_left > 0:
             self._watch_the_time()
             return
-        reason = "no token came" if self._principal is NOBODY else "the token has expired"
+        reason = "no token came" if self._principal is ANONYMOUS else "the token has expired"
         self._refuse(REVOKED if self._principal.is_revoked else reason)
 
     def check_token(self) -> None:
@@ -313,14 +313,14 @@ class Connection:
 
     def _note(self, error: StreamsError) -> None:
         if isinstance(error, (BadToken, Forbidden)):
-            refusal = refusal_of(error)
+            refusal = to_http_error(error)
             self._parts.guard.note(refusal, self._request, "/v1/stream", self._principal)
 
     def _subscribe(self, frame: Frame) -> None:
         wish = frames.subscribe(frame.fields)
         self._principal.permissions.check_queue(wish.queue)
         if wish.queue in self.subscriptions:
-            raise Refusal(409, "subscribed", "this connection is subscribed to the queue already")
+            raise HTTPError(409, "subscribed", "this connection is subscribed to the queue already")
         if len(self.subscriptions) >= MAX_SUBSCRIPTIONS:
             raise busy(f"{MAX_SUBSCRIPTIONS} subscriptions are the most of one connection")
         subscription = Subscription(
@@ -348,7 +348,7 @@ class Connection:
         queue, more = frames.credit(frame.fields)
         subscription = self._subscription(queue)
         if subscription.credit is None:
-            raise bad("bad_field", "this subscription has no limit; subscribe with credit")
+            raise bad_request("bad_field", "this subscription has no limit; subscribe with credit")
         subscription.credit = min(subscription.credit + more, frames.MAX_CREDIT)
         if subscription.terms is not None and subscription.local is not None:
             if subscription.taken:
@@ -365,7 +365,7 @@ class Connection:
     def _subscription(self, queue: str) -> Subscription:
         subscription = self.subscriptions.get(queue)
         if subscription is None:
-            raise Refusal(404, "not_subscribed", "this connection is not subscribed to the queue")
+            raise HTTPError(404, "not_subscribed", "this connection is not subscribed to the queue")
         return subscription
 
     def _drop(self, subscription: Subscription) -> None:
@@ -384,14 +384,14 @@ class Connection:
     def _publish(self, frame: Frame) -> None:
         content = frame.fields
         if ("group" in content) == ("queue" in content):
-            raise bad("bad_field", "give either group or queue")
+            raise bad_request("bad_field", "give either group or queue")
         if "group" in content:
             group = f.take_destination(content, "group")
         else:
             group = direct_group(f.take_id(content, "queue"))
         message_id, record = self._intake.message(group, content)
 
-        def confirmed(place: Place) -> None:
+        def confirmed(place: RecordMetadata) -> None:
             self._reply(
                 frames.frame(
                     "published", frame.ref, id=message_id, partition=place[0], offset=place[1]
@@ -406,14 +406,14 @@ class Connection:
         if kind not in EVENT_TYPES or kind == "message":
             known = ["auth", *self._does, *(name for name in EVENT_TYPES if name not in self._does)]
             known = [name for name in known if name not in ("message", "pong")]
-            raise bad("bad_type", f"type must be one of {', '.join(known)}")
+            raise bad_request("bad_type", f"type must be one of {', '.join(known)}")
         record = self._intake.line({"type": kind, **frame.fields})
         if kind == "nack" and frame.fields.get("outcome") != EXTEND:
             subscription = self.subscriptions.get(frame.fields["queue"])
             if subscription is not None:
                 subscription.done(None, frame.fields["seqs"])
 
-        def confirmed(place: Place) -> None:
+        def confirmed(place: RecordMetadata) -> None:
             self._reply(frames.frame("confirmed", frame.ref, partition=place[0], offset=place[1]))
 
         self._outbox.send(record, confirmed, self._failure(frame.ref))
@@ -439,7 +439,7 @@ class Connection:
             self._write_ack(queue, content)
 
     def _write_ack(self, queue: str, content: dict[str, int | list[int]]) -> None:
-        def confirmed(place: Place) -> None:
+        def confirmed(place: RecordMetadata) -> None:
             self._reply(frames.frame("acked", None, queue=queue, **content))
 
         failed = self._failure(None, queue=queue, **content)

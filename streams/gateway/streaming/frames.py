@@ -13,7 +13,7 @@ import orjson
 from streams.errors import StreamsError, Unavailable
 from streams.folds.options import MAX_VISIBILITY_MS
 from streams.gateway.http import fields as f
-from streams.gateway.http.answers import bad, refusal_of
+from streams.gateway.http.errors import bad_request, to_http_error
 
 MAX_CREDIT = 1_000_000
 MAX_REF_LENGTH = 255
@@ -65,14 +65,14 @@ def read_all(text: str) -> list[Any]:
     """Return what a client said in one WebSocket message: a frame, or an array of some.
 
     Raises:
-        Refusal: 400, it is no JSON, or an array of none.
+        HTTPError: 400, it is no JSON, or an array of none.
     """
     try:
         content = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise bad("bad_json", f"not JSON: {error}") from None
+        raise bad_request("bad_json", f"not JSON: {error}") from None
     if content == []:
-        raise bad("bad_json", "an array must have frames in it")
+        raise bad_request("bad_json", "an array must have frames in it")
     return content if isinstance(content, list) else [content]
 
 
@@ -80,18 +80,18 @@ def read(content: Any) -> Frame:
     """Take a client's frame apart.
 
     Raises:
-        Refusal: 400, it is no JSON object with a type.
+        HTTPError: 400, it is no JSON object with a type.
     """
     if not isinstance(content, dict):
-        raise bad("bad_json", "must be a JSON object")
+        raise bad_request("bad_json", "must be a JSON object")
     ref = content.pop("ref", None)
     if isinstance(ref, bool) or not (ref is None or isinstance(ref, (str, int))):
-        raise bad("bad_field", "ref must be a string or an integer")
+        raise bad_request("bad_field", "ref must be a string or an integer")
     if isinstance(ref, str) and len(ref) > MAX_REF_LENGTH:
-        raise bad("bad_field", f"ref is longer than {MAX_REF_LENGTH} characters")
+        raise bad_request("bad_field", f"ref is longer than {MAX_REF_LENGTH} characters")
     kind = content.pop("type", None)
     if not isinstance(kind, str):
-        raise bad("bad_field", "type is missing, or no string")
+        raise bad_request("bad_field", "type is missing, or no string")
     return Frame(kind, ref, content)
 
 
@@ -99,7 +99,7 @@ def subscribe(content: f.Fields) -> Subscribe:
     """Take the fields of a subscribe.
 
     Raises:
-        Refusal: 400, a field is wrong, missing or unknown.
+        HTTPError: 400, a field is wrong, missing or unknown.
     """
     queue = f.take_id(content, "queue")
     after = f.take_optional_long(content, "after") or 0
@@ -110,9 +110,11 @@ def subscribe(content: f.Fields) -> Subscribe:
     terms = _terms(content)
     f.refuse_rest(content)
     if terms is not None and credit is None:
-        raise bad("bad_field", "with lease, say by credit how many messages may be had at a time")
+        raise bad_request(
+            "bad_field", "with lease, say by credit how many messages may be had at a time"
+        )
     if terms is not None and after:
-        raise bad("bad_field", "with lease there is no after: what nobody has is sent")
+        raise bad_request("bad_field", "with lease there is no after: what nobody has is sent")
     return Subscribe(queue, after, credit, -1 if read_after is None else read_after, terms)
 
 
@@ -123,7 +125,7 @@ def _terms(content: f.Fields) -> Terms | None:
     if lease:
         return Terms(consumer or "", visibility_ms)
     if visibility_ms is not None or consumer is not None:
-        raise bad("bad_field", "visibility_seconds and consumer go with lease")
+        raise bad_request("bad_field", "visibility_seconds and consumer go with lease")
     return None
 
 
@@ -131,11 +133,11 @@ def credit(content: f.Fields) -> tuple[str, int]:
     """Take the fields of a credit: the queue, and how many messages more.
 
     Raises:
-        Refusal: 400, a field is wrong, missing or unknown.
+        HTTPError: 400, a field is wrong, missing or unknown.
     """
     queue = f.take_id(content, "queue")
     if "more" not in content:
-        raise bad("bad_field", "more is missing")
+        raise bad_request("bad_field", "more is missing")
     more = f.long_of("more", content.pop("more"))
     _check_credit("more", more)
     f.refuse_rest(content)
@@ -146,11 +148,11 @@ def auth(content: f.Fields) -> str:
     """Take the field of an auth, the token.
 
     Raises:
-        Refusal: 400, it is wrong or missing, or another field is there.
+        HTTPError: 400, it is wrong or missing, or another field is there.
     """
     token = content.pop("token", None)
     if not isinstance(token, str) or not token.isascii():
-        raise bad("bad_field", "token is missing, or no token")
+        raise bad_request("bad_field", "token is missing, or no token")
     f.refuse_rest(content)
     return token
 
@@ -159,7 +161,7 @@ def unsubscribe(content: f.Fields) -> str:
     """Take the field of an unsubscribe, the queue.
 
     Raises:
-        Refusal: 400, it is wrong or missing, or another field is there.
+        HTTPError: 400, it is wrong or missing, or another field is there.
     """
     queue = f.take_id(content, "queue")
     f.refuse_rest(content)
@@ -170,16 +172,16 @@ def ack(content: f.Fields) -> tuple[str, int | None, list[int]]:
     """Take the fields of an ack: the queue, upto which seq, and single seqs.
 
     Raises:
-        Refusal: 400, a field is wrong, missing or unknown.
+        HTTPError: 400, a field is wrong, missing or unknown.
     """
     queue = f.take_id(content, "queue")
     upto = f.take_optional_long(content, "upto")
     seqs = f.take_longs(content, "seqs")
     f.refuse_rest(content)
     if (upto is None) == (not seqs):
-        raise bad("bad_field", "give either upto (a seq) or seqs (a list of seqs)")
+        raise bad_request("bad_field", "give either upto (a seq) or seqs (a list of seqs)")
     if len(seqs) > MAX_SEQS:
-        raise bad("bad_field", f"more than {MAX_SEQS} seqs")
+        raise bad_request("bad_field", f"more than {MAX_SEQS} seqs")
     return queue, upto, seqs
 
 
@@ -198,7 +200,7 @@ def message_prefix(queue: str) -> bytes:
 
 def error_frame(error: StreamsError, ref: Ref = None, /, **fields: Any) -> bytes:
     """Put together what tells a client of an error."""
-    refusal = refusal_of(error)
+    refusal = to_http_error(error)
     if isinstance(error, Unavailable):
         fields["retry_after"] = error.retry_after
     elif "Retry-After" in refusal.headers:
@@ -208,4 +210,4 @@ def error_frame(error: StreamsError, ref: Ref = None, /, **fields: Any) -> bytes
 
 def _check_credit(name: str, value: int) -> None:
     if value > MAX_CREDIT:
-        raise bad("bad_field", f"{name} is over the limit of {MAX_CREDIT}")
+        raise bad_request("bad_field", f"{name} is over the limit of {MAX_CREDIT}")

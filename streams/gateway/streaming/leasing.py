@@ -14,8 +14,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
 from streams.errors import StreamsError, Unavailable
-from streams.gateway.ports import Partition, Place, RecordToSend
-from streams.gateway.reads.lease_book import LeaseBook
+from streams.gateway.ports import Partition, RecordMetadata, RecordToSend
+from streams.gateway.reads.lease_results import LeaseResults
 from streams.gateway.streaming.subscription import Subscription
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ class Leasing:
 
     def __init__(
         self,
-        leases: LeaseBook,
-        publish: Callable[[RecordToSend], Awaitable[Place]],
+        leases: LeaseResults,
+        publish: Callable[[RecordToSend], Awaitable[RecordMetadata]],
         answers: Callable[[Partition], bool],
     ) -> None:
         self._leases = leases

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 
 from streams.errors import StreamsError, Unavailable
-from streams.gateway.ports import Place, RecordToSend
+from streams.gateway.ports import RecordMetadata, RecordToSend
 from streams.gateway.writes.admission import FLAT_BYTES, Admission
 from streams.gateway.writes.publishing import Publishing
 
@@ -32,13 +32,13 @@ class Outbox:
     def send(
         self,
         record: RecordToSend,
-        confirmed: Callable[[Place], None],
+        confirmed: Callable[[RecordMetadata], None],
         failed: Callable[[StreamsError], None],
     ) -> None:
         """Append a record, after all that were sent before; one of the two is called later.
 
         Raises:
-            Refusal: 429, the worker has no room.
+            HTTPError: 429, the worker has no room.
             Unavailable: it was not sent.
             TooLarge: it was not sent.
         """
@@ -51,7 +51,7 @@ class Outbox:
             raise
         self._count(1, cost)
 
-        def ended(future: asyncio.Future[Place]) -> None:
+        def ended(future: asyncio.Future[RecordMetadata]) -> None:
             self._admission.give_back(cost)
             self._count(-1, -cost)
             if future.cancelled():

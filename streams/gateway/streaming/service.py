@@ -16,11 +16,11 @@ from prometheus_client import Counter, Gauge
 
 from streams.errors import Unavailable
 from streams.folds.tables import QUEUES
-from streams.gateway.cluster.forward import Forwarding
-from streams.gateway.cluster.owners import Owners
+from streams.gateway.cluster.partition_router import PartitionRouter
+from streams.gateway.cluster.proxy import Proxy
 from streams.gateway.metrics.registry import Metrics
 from streams.gateway.ports import Engine, Partition
-from streams.gateway.reads.lease_book import LeaseBook
+from streams.gateway.reads.lease_results import LeaseResults
 from streams.gateway.streaming.connection import Connection
 from streams.gateway.streaming.leasing import Leasing
 from streams.gateway.streaming.watching import Watching
@@ -29,7 +29,7 @@ from streams.kafka.partitioner import partition_of
 from streams.settings import Settings
 
 if TYPE_CHECKING:
-    from streams.gateway.http.call import Call
+    from streams.gateway.http.context import RequestContext
 
 logger = logging.getLogger(__name__)
 
@@ -51,11 +51,11 @@ class Streaming:
         self,
         engine: Engine,
         publishing: Publishing,
-        owners: Owners,
-        forwarding: Forwarding,
+        owners: PartitionRouter,
+        forwarding: Proxy,
         settings: Settings,
         metrics: Metrics,
-        leases: LeaseBook,
+        leases: LeaseResults,
     ) -> None:
         self.watching = Watching()
         self.leasing = Leasing(leases, lambda record: publishing.publish(*record), owners.answers)
@@ -114,7 +114,12 @@ class Streaming:
         )
 
     async def serve(
-        self, call: Call, socket: web.WebSocketResponse, *, batch: bool, forwarded: bool
+        self,
+        context: RequestContext,
+        socket: web.WebSocketResponse,
+        *,
+        batch: bool,
+        forwarded: bool,
     ) -> None:
         """Serve a client whose WebSocket is open, until it ends.
 
@@ -125,7 +130,7 @@ class Streaming:
         """
         if self._closed:
             raise Unavailable("this worker is stopping")
-        connection = Connection(self, call, socket, batch=batch, forwarded=forwarded)
+        connection = Connection(self, context, socket, batch=batch, forwarded=forwarded)
         self._connections.add(connection)
         try:
             await connection.run()

@@ -13,7 +13,7 @@ from typing import Final
 import aiohttp
 from aiohttp import web
 
-from streams.gateway.cluster.forward import WRITE_SECONDS
+from streams.gateway.cluster.proxy import WRITE_SECONDS
 from streams.gateway.http.connection import Connection
 
 ARRAY_BYTES: Final = 256 * 1024

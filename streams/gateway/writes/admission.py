@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from streams.gateway.http.answers import busy
+from streams.gateway.http.errors import busy
 
 FLAT_BYTES = 4096
 """What a request costs besides its body: connection, parsed fields, a waiting future."""
@@ -23,7 +23,7 @@ class Admission:
         """Take `count` bytes.
 
         Raises:
-            Refusal: 429, they are not there.
+            HTTPError: 429, they are not there.
         """
         if count > self._left:
             raise busy("this worker has its hands full of messages to publish; try again")
@@ -58,7 +58,7 @@ class Share:
         """Take `count` bytes more.
 
         Raises:
-            Refusal: 429, they are not there.
+            HTTPError: 429, they are not there.
         """
         self._admission.take(count)
         self._taken += count

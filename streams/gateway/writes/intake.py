@@ -44,7 +44,7 @@ from streams.folds.options import (
     OVERFLOWS,
 )
 from streams.gateway.http import fields as f
-from streams.gateway.http.answers import bad
+from streams.gateway.http.errors import bad_request
 from streams.gateway.ports import RecordToSend
 from streams.ids import DIRECT, direct_group
 from streams.security.permissions import Permissions
@@ -83,7 +83,7 @@ class Intake:
         """Make a Message out of the fields of a request; returns its id too.
 
         Raises:
-            Refusal: 400 or 413, a field is wrong, missing or unknown.
+            HTTPError: 400 or 413, a field is wrong, missing or unknown.
         """
         self.permissions.check_publish(group)
         body = f.take_body(content, self.settings.max_body_bytes)
@@ -103,7 +103,7 @@ class Intake:
         )
         f.refuse_rest(content)
         if message.receipt and not message.sender:
-            raise bad("bad_field", "a receipt needs a sender: the queue that gets it")
+            raise bad_request("bad_field", "a receipt needs a sender: the queue that gets it")
         return message.id, self._of_group(group, message)
 
     def check_replay(self, queue: str) -> None:
@@ -146,20 +146,20 @@ class Intake:
         """Make an Ack out of the fields of a request.
 
         Raises:
-            Refusal: 400, a field is wrong, missing or unknown.
+            HTTPError: 400, a field is wrong, missing or unknown.
         """
         upto = f.take_optional_long(content, "upto")
         seqs = f.take_longs(content, "seqs")
         f.refuse_rest(content)
         if (upto is None) == (not seqs):
-            raise bad("bad_field", "give either upto (a seq) or seqs (a list of seqs)")
+            raise bad_request("bad_field", "give either upto (a seq) or seqs (a list of seqs)")
         return self._of_queue(queue, Ack(queue, upto, tuple(seqs), at=_now()))
 
     def open(self, queue: str, session: str, content: f.Fields) -> RecordToSend:
         """Make an Open out of the fields of a request.
 
         Raises:
-            Refusal: 400, a field is wrong or unknown.
+            HTTPError: 400, a field is wrong or unknown.
         """
         groups = f.take_ids(content, "groups")
         ttl_ms = f.take_optional_seconds(content, "ttl_seconds", MAX_TTL_MS)
@@ -182,7 +182,7 @@ class Intake:
         """Make a Configure out of the fields of a request; what is absent is not limited.
 
         Raises:
-            Refusal: 400, a field is wrong or unknown.
+            HTTPError: 400, a field is wrong or unknown.
         """
         event = Configure(
             queue,
@@ -197,14 +197,14 @@ class Intake:
         )
         f.refuse_rest(content)
         if event.dead_letter == queue:
-            raise bad("bad_field", "a queue cannot be its own dead_letter")
+            raise bad_request("bad_field", "a queue cannot be its own dead_letter")
         return self._of_queue(queue, event)
 
     def lease(self, queue: str, content: f.Fields) -> RecordToSend:
         """Make a Lease out of the fields of a request.
 
         Raises:
-            Refusal: 400, a field is wrong or unknown.
+            HTTPError: 400, a field is wrong or unknown.
         """
         limit = f.take_optional_count(content, "limit", 1, MAX_LEASED)
         visibility_ms = f.take_optional_seconds(content, "visibility_seconds", MAX_VISIBILITY_MS)
@@ -218,7 +218,7 @@ class Intake:
         """Make a Nack out of the fields of a request.
 
         Raises:
-            Refusal: 400, a field is wrong, missing or unknown.
+            HTTPError: 400, a field is wrong, missing or unknown.
         """
         seqs = f.take_longs(content, "seqs")
         outcome = f.take_choice(content, "outcome", OUTCOMES, RETRY)
@@ -226,9 +226,9 @@ class Intake:
         consumer = f.take_optional_id(content, "consumer")
         f.refuse_rest(content)
         if not 1 <= len(seqs) <= MAX_NACKED:
-            raise bad("bad_field", f"seqs must be a list of 1 to {MAX_NACKED} seqs")
+            raise bad_request("bad_field", f"seqs must be a list of 1 to {MAX_NACKED} seqs")
         if outcome == EXTEND and not delay_ms:
-            raise bad("bad_field", "to extend a lease, say for how long: delay_seconds")
+            raise bad_request("bad_field", "to extend a lease, say for how long: delay_seconds")
         return self._of_queue(
             queue, Nack(queue, tuple(seqs), outcome, delay_ms or 0, consumer, _now())
         )
@@ -245,12 +245,12 @@ class Intake:
         """Make any of these out of one line of `/v1/events`.
 
         Raises:
-            Refusal: 400 or 413, the type or a field is wrong, missing or unknown.
+            HTTPError: 400 or 413, the type or a field is wrong, missing or unknown.
         """
         kind = content.pop("type", None)
         make = _LINES.get(kind) if isinstance(kind, str) else None
         if make is None:
-            raise bad("bad_field", f"type must be one of {', '.join(_LINES)}")
+            raise bad_request("bad_field", f"type must be one of {', '.join(_LINES)}")
         return make(self, content)
 
     def _of_group(self, group: str, event: Bind | Unbind | Message) -> RecordToSend:
@@ -281,7 +281,7 @@ def _binding(content: f.Fields) -> tuple[str, str, str | None]:
 
 def _message_line(intake: Intake, content: f.Fields) -> RecordToSend:
     if ("group" in content) == ("queue" in content):
-        raise bad("bad_field", "give either group or queue")
+        raise bad_request("bad_field", "give either group or queue")
     if "group" in content:
         group = f.take_destination(content, "group")
     else:
@@ -374,4 +374,6 @@ def _now() -> int:
 
 def _check_bindable(group: str) -> None:
     if group.startswith(DIRECT):
-        raise bad("bad_id", f"group begins with {DIRECT}: it stands for one queue, never bound")
+        raise bad_request(
+            "bad_id", f"group begins with {DIRECT}: it stands for one queue, never bound"
+        )

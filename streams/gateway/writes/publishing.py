@@ -11,7 +11,7 @@ from collections import Counter
 
 from streams.errors import Unavailable
 from streams.gateway.metrics.registry import Metrics
-from streams.gateway.ports import Engine, Place, RecordToSend
+from streams.gateway.ports import Engine, RecordMetadata, RecordToSend
 
 
 class Publishing:
@@ -22,7 +22,7 @@ class Publishing:
         self._metrics = metrics
         self._confirmed: dict[tuple[str, int], int] = {}
 
-    async def publish(self, topic: str, key: bytes, value: bytes, kind: str) -> Place:
+    async def publish(self, topic: str, key: bytes, value: bytes, kind: str) -> RecordMetadata:
         """Append one record; returns once Kafka has confirmed it.
 
         A client that goes away meanwhile does not call the record back: it is shielded.
@@ -33,7 +33,7 @@ class Publishing:
         """
         return await asyncio.shield(self.start(topic, key, value, kind))
 
-    async def publish_many(self, records: list[RecordToSend]) -> list[Place]:
+    async def publish_many(self, records: list[RecordToSend]) -> list[RecordMetadata]:
         """Append records; returns their places once Kafka has confirmed all, raises as above."""
         if len(records) == 1:
             return [await self.publish(*records[0])]
@@ -48,14 +48,16 @@ class Publishing:
             self._metrics.publishes.labels(kind).inc(count)
         return places
 
-    def start(self, topic: str, key: bytes, value: bytes, kind: str) -> asyncio.Future[Place]:
+    def start(
+        self, topic: str, key: bytes, value: bytes, kind: str
+    ) -> asyncio.Future[RecordMetadata]:
         """Append one record, before any that is started later; the future tells its place.
 
         Raises at once, or from the future, as `publish`.
         """
         began = time.perf_counter()
 
-        def ended(future: asyncio.Future[Place]) -> None:
+        def ended(future: asyncio.Future[RecordMetadata]) -> None:
             if future.cancelled() or future.exception() is not None:
                 self._metrics.publishes_failed.inc()
                 return
@@ -67,7 +69,7 @@ class Publishing:
         future.add_done_callback(ended)
         return future
 
-    async def _send(self, records: list[RecordToSend]) -> list[Place]:
+    async def _send(self, records: list[RecordToSend]) -> list[RecordMetadata]:
         places = await self._engine.publisher.publish_many(records)
         for (topic, _, _, _), (partition, offset) in zip(records, places, strict=True):
             self._note(topic, partition, offset)

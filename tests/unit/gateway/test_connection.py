@@ -9,9 +9,10 @@ import pytest
 from aiohttp import web
 
 from streams.gateway.http import bodies
-from streams.gateway.http.answers import Refusal, error_answer
 from streams.gateway.http.bodies import read_body
 from streams.gateway.http.connection import MAX_HEAD_LINE, Server, listen
+from streams.gateway.http.errors import HTTPError
+from streams.gateway.http.responses import error_response
 from streams.gateway.writes.admission import Admission, Share
 
 IDLE_SECONDS = 0.5
@@ -22,8 +23,8 @@ async def _answer(request: web.BaseRequest) -> web.StreamResponse:
     try:
         with Share(Admission(10_000_000)) as share:
             body = await read_body(request, 1000, share)
-    except Refusal as refusal:
-        return error_answer(refusal)
+    except HTTPError as refusal:
+        return error_response(refusal)
     return web.Response(text=f"{len(body)} bytes")
 
 

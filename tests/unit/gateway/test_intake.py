@@ -26,7 +26,7 @@ from streams.fold import Fold, Record
 from streams.folds.deliver import Deliver
 from streams.folds.route import Route
 from streams.folds.rows import MemoryRows
-from streams.gateway.http.answers import Refusal, refusal_of
+from streams.gateway.http.errors import HTTPError, to_http_error
 from streams.gateway.http.fields import MAX_HEADER_BYTES
 from streams.gateway.ports import RecordToSend
 from streams.gateway.writes.intake import EVENT_TYPES, Intake, new_message_id
@@ -99,7 +99,7 @@ def test_a_message_keeps_what_it_is_given() -> None:
     ],
 )
 def test_wrong_messages_are_refused(fields: dict[str, Any], code: str) -> None:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(HTTPError) as refused:
         INTAKE.message("g", fields)
     assert (refused.value.status, refused.value.code) == (400, code)
 
@@ -111,7 +111,7 @@ def test_large_bodies_and_headers_are_refused_as_too_large() -> None:
         {"body_base64": base64.b64encode(b"x" * 1001).decode()},
         {"body": "", "headers": {"a": "x" * MAX_HEADER_BYTES}},
     ):
-        with pytest.raises(Refusal) as refused:
+        with pytest.raises(HTTPError) as refused:
             INTAKE.message("g", dict(fields))
         assert refused.value.status == 413
     assert len(message(body="x" * 1000).body) == 1000
@@ -227,7 +227,7 @@ def test_each_kind_of_line_makes_its_event(line: dict[str, Any], event: Any) -> 
     ],
 )
 def test_wrong_lines_are_refused(line: dict[str, Any]) -> None:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(HTTPError) as refused:
         INTAKE.line(line)
     assert refused.value.status == 400
 
@@ -236,7 +236,7 @@ def test_an_event_over_the_limit_of_the_topic_is_refused_before_it_is_sent() -> 
     groups = [f"{number:0>200}" for number in range(12_000)]
     with pytest.raises(StreamsError) as refused:
         INTAKE.line({"type": "open", "queue": "q", "session": "s", "groups": groups})
-    assert refusal_of(refused.value).status == 413
+    assert to_http_error(refused.value).status == 413
 
 
 JSON = st.recursive(
@@ -270,7 +270,7 @@ def test_whatever_is_taken_in_the_folds_take_too(line: dict[str, Any]) -> None:
     try:
         record = INTAKE.line(dict(line))
     except StreamsError as error:
-        status = refusal_of(error).status
+        status = to_http_error(error).status
 
     # Then either it is refused as the client's fault
     assert status < 500

@@ -8,8 +8,8 @@ from typing import Any, cast
 import pytest
 
 from streams.errors import Unavailable
-from streams.gateway.cluster.forward import Forwarding
 from streams.gateway.cluster.overview import Overview
+from streams.gateway.cluster.proxy import Proxy
 from streams.gateway.ports import Engine
 from streams.gateway.reads.activity import Activity
 
@@ -52,7 +52,7 @@ class Worker:
 
 
 async def overview(worker: Worker, token: str = "") -> dict[str, Any]:
-    made = Overview(cast(Engine, worker), cast(Forwarding, worker), cast(Activity, worker))
+    made = Overview(cast(Engine, worker), cast(Proxy, worker), cast(Activity, worker))
     return await made.all(token)
 
 

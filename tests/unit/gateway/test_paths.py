@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.gateway.http.answers import Refusal
+from streams.gateway.http.errors import HTTPError
 from streams.gateway.http.paths import (
     Route,
     Router,
@@ -52,7 +52,7 @@ def test_no_target_ends_in_anything_but_a_refusal(target: str) -> None:
         for name, segment in segments.items():
             decode_segment(name, segment)
         decode_query(query, ("after",))
-    except Refusal as refusal:
+    except HTTPError as refusal:
         status = refusal.status
     assert status in (400, 404)
 
@@ -60,14 +60,14 @@ def test_no_target_ends_in_anything_but_a_refusal(target: str) -> None:
 def test_raw_bytes_of_utf8_are_understood_and_others_refused() -> None:
     # The server hands on bytes that are not UTF-8 as lone surrogates.
     assert decode_segment("group", "ж") == "ж"
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(HTTPError) as refused:
         decode_segment("group", "\udcff")
     assert refused.value.status == 400
 
 
 @pytest.mark.parametrize("segment", ["%", "%2", "%zz", "a%", "%ff", "%C3%28"])
 def test_broken_escapes_are_refused(segment: str) -> None:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(HTTPError) as refused:
         decode_segment("group", segment)
     assert (refused.value.status, refused.value.code) == (400, "bad_id")
 
@@ -80,7 +80,7 @@ def test_other_paths_are_not_found(path: str) -> None:
         # an empty id, which the route refuses by itself
         assert ROUTER.find(path)[1]["queue"] == ""
         return
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(HTTPError) as refused:
         ROUTER.find(path)
     assert refused.value.status == 404
 
@@ -110,7 +110,7 @@ def test_allow_names_what_a_route_takes() -> None:
     "query", ["b=1", "a=1&a=2", "a=%zz", "a=%ff", "a=\udcff", "&".join(["a=1"] * 40)]
 )
 def test_wrong_queries_are_refused(query: str) -> None:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(HTTPError) as refused:
         decode_query(query, ("a",))
     assert (refused.value.status, refused.value.code) == (400, "bad_parameter")
 
@@ -119,7 +119,7 @@ def test_wrong_queries_are_refused(query: str) -> None:
 def test_an_integer_is_one_or_is_refused(text: str) -> None:
     assert integer({"n": "10"}, "n", 5, 0, 10) == 10
     assert integer({}, "n", 5, 0, 10) == 5
-    with pytest.raises(Refusal):
+    with pytest.raises(HTTPError):
         integer({"n": text}, "n", 5, 0, 10)
 
 
@@ -127,5 +127,5 @@ def test_an_integer_is_one_or_is_refused(text: str) -> None:
 def test_seconds_are_bounded(text: str) -> None:
     assert seconds({"wait": "0.25"}, "wait", 60) == 0.25
     assert seconds({}, "wait", 60) == 0
-    with pytest.raises(Refusal):
+    with pytest.raises(HTTPError):
         seconds({"wait": text}, "wait", 60)

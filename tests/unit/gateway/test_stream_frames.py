@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from streams.errors import TooLarge, Unavailable
-from streams.gateway.http.answers import Refusal, busy
+from streams.gateway.http.errors import HTTPError, busy
 from streams.gateway.streaming import frames
 from streams.gateway.streaming.frames import Frame, Subscribe
 
@@ -41,7 +41,7 @@ def test_many_frames_come_in_an_array() -> None:
     ],
 )
 def test_what_is_no_frame_is_refused(text: str) -> None:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(HTTPError) as refused:
         list(map(frames.read, frames.read_all(text)))
     assert refused.value.status == 400
 
@@ -67,14 +67,14 @@ def test_a_subscribe_begins_at_the_beginning_without_a_limit() -> None:
     ],
 )
 def test_a_wrong_subscribe_is_refused(fields: dict[str, Any]) -> None:
-    with pytest.raises(Refusal):
+    with pytest.raises(HTTPError):
         frames.subscribe(dict(fields))
 
 
 def test_credit_is_bounded() -> None:
     assert frames.credit({"queue": "q", "more": 5}) == ("q", 5)
     for fields in ({"queue": "q"}, {"queue": "q", "more": -1}, {"queue": "q", "more": 10**7}):
-        with pytest.raises(Refusal):
+        with pytest.raises(HTTPError):
             frames.credit(fields)
 
 
@@ -84,7 +84,7 @@ def test_an_ack_is_cumulative_or_of_single_seqs() -> None:
     too_many = list(range(frames.MAX_SEQS + 1))
     wrong: list[dict[str, Any]] = [{}, {"upto": 1, "seqs": [2]}, {"seqs": []}, {"seqs": too_many}]
     for fields in wrong:
-        with pytest.raises(Refusal):
+        with pytest.raises(HTTPError):
             frames.ack({"queue": "q", **fields})
 
 

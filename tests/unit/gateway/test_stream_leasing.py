@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from streams.errors import Unavailable
-from streams.gateway.reads.lease_book import LeaseBook
+from streams.gateway.reads.lease_results import LeaseResults
 from streams.gateway.streaming import leasing as leasing_module
 from streams.gateway.streaming.connection import Connection
 from streams.gateway.streaming.frames import Terms
@@ -37,7 +37,7 @@ class World:
         self.limits: list[int] = []
         self.given_back: list[int] = []
         self.fails = 0
-        self.book = LeaseBook()
+        self.book = LeaseResults()
         self.leasing = Leasing(self.book, self.publish, lambda place: bool(place.ready))
 
     async def publish(self, record: Any) -> tuple[int, int]:

@@ -10,10 +10,10 @@ import pytest
 from streams.errors import Unavailable
 from streams.folds.rows import MemoryRows
 from streams.gateway.ports import Partition
-from streams.gateway.reads import counting
-from streams.gateway.reads.chunk_ends import ChunkEnds
-from streams.gateway.reads.counting import Counting
-from streams.gateway.reads.inbox_wait import WAKE_AT_ONCE, InboxWaits
+from streams.gateway.reads import row_counter
+from streams.gateway.reads.barrier import Barrier
+from streams.gateway.reads.long_polls import WAKE_AT_ONCE, LongPolls
+from streams.gateway.reads.row_counter import RowCounter
 
 
 @dataclass
@@ -37,7 +37,7 @@ async def begun(*waits: Any) -> list[asyncio.Task[Any]]:
 
 async def test_a_delivery_wakes_all_who_wait_for_its_queue_and_nobody_else() -> None:
     # Given two waiters of one queue, and one of another
-    waits, here = InboxWaits(), place()
+    waits, here = LongPolls(), place()
     first, second, other = await begun(
         waits.wait(b"a", here, 5), waits.wait(b"a", here, 5), waits.wait(b"b", here, 5)
     )
@@ -58,7 +58,7 @@ async def test_a_delivery_wakes_all_who_wait_for_its_queue_and_nobody_else() -> 
 
 
 async def test_unwatched_deliveries_wake_everybody() -> None:
-    waits, here = InboxWaits(), place()
+    waits, here = LongPolls(), place()
     tasks = await begun(*(waits.wait(b"%d" % number, here, 5) for number in range(5)))
     waits.wake(None)
     await asyncio.wait_for(asyncio.gather(*tasks), 1)
@@ -67,7 +67,7 @@ async def test_unwatched_deliveries_wake_everybody() -> None:
 
 async def test_many_are_woken_a_few_at_a_time() -> None:
     # Given more waiters than are woken at once
-    waits, here = InboxWaits(), place()
+    waits, here = LongPolls(), place()
     count = 3 * WAKE_AT_ONCE
     tasks = await begun(*(waits.wait(b"q", here, 5) for _ in range(count)))
 
@@ -81,13 +81,13 @@ async def test_many_are_woken_a_few_at_a_time() -> None:
 
 
 async def test_a_wait_ends_in_silence_when_its_time_is_over() -> None:
-    waits = InboxWaits()
+    waits = LongPolls()
     await asyncio.wait_for(waits.wait(b"q", place(), 0.01), 1)
     assert not waits
 
 
 async def test_a_lost_partition_ends_its_own_waits_only() -> None:
-    waits, lost, kept = InboxWaits(), place(), place()
+    waits, lost, kept = LongPolls(), place(), place()
     ended, going_on = await begun(waits.wait(b"a", lost, 5), waits.wait(b"b", kept, 5))
     waits.end_lost(lost)
     with pytest.raises(Unavailable):
@@ -103,7 +103,7 @@ async def test_a_lost_partition_ends_its_own_waits_only() -> None:
 
 async def test_a_read_in_the_middle_of_a_chunk_waits_for_its_end() -> None:
     # Given a partition between two chunks, and one in the middle of one
-    ends, idle, busy = ChunkEnds(), Place(4), Place(4, folding=True)
+    ends, idle, busy = Barrier(), Place(4), Place(4, folding=True)
 
     # When both are read, then the idle one is read at once
     assert await ends.call(cast(Partition, idle), lambda: idle.position) == 4
@@ -119,7 +119,7 @@ async def test_a_read_in_the_middle_of_a_chunk_waits_for_its_end() -> None:
 
 
 async def test_a_read_that_waits_for_a_chunk_ends_with_the_partition() -> None:
-    ends, busy = ChunkEnds(), place(position=4, folding=True)
+    ends, busy = Barrier(), place(position=4, folding=True)
 
     def broken() -> int:
         raise ValueError("broken")
@@ -139,7 +139,7 @@ async def test_counting_takes_turns_and_checks_before_each(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Given seven rows, counted two at a time
-    monkeypatch.setattr(counting, "SLICE_ROWS", 2)
+    monkeypatch.setattr(row_counter, "SLICE_ROWS", 2)
     rows = MemoryRows()
     for number in range(7):
         rows.put(b"i", bytes([number]), b"")
@@ -153,9 +153,9 @@ async def test_counting_takes_turns_and_checks_before_each(
 
     ticks = turn_by_turn()
     # When they are counted, then the count is right and took several looks
-    assert await Counting().count(rows, b"i", lambda: next(ticks)) == 7
+    assert await RowCounter().count(rows, b"i", lambda: next(ticks)) == 7
     assert len(turns) == 4
-    assert await Counting().count(rows, b"nothing", lambda: None) == 0
+    assert await RowCounter().count(rows, b"nothing", lambda: None) == 0
 
     # and a partition that is lost meanwhile ends it
     def lost() -> None:
@@ -164,4 +164,4 @@ async def test_counting_takes_turns_and_checks_before_each(
         turns.append(0)
 
     with pytest.raises(Unavailable):
-        await Counting().count(rows, b"i", lost)
+        await RowCounter().count(rows, b"i", lost)

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from streams.folds.counts import CountsByPartition
 from streams.folds.tables import MEMBERS, QUEUES
-from streams.gateway.metrics.inbox_sampling import InboxSampling
+from streams.gateway.metrics.inbox_sampler import InboxSampler
 from streams.gateway.ports import Engine
 
 _Names: TypeAlias = dict[str, tuple[str, str]]
@@ -149,7 +149,7 @@ class FoldCollector(_Scraped):
 class InboxCollector(_Scraped):
     """How deep and how old inboxes are, by the last sample of each partition."""
 
-    def __init__(self, inboxes: InboxSampling) -> None:
+    def __init__(self, inboxes: InboxSampler) -> None:
         self._inboxes = inboxes
 
     def collect(self) -> Iterator[Metric]:

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from streams.folds.tables import MEMBERS, QUEUES
-from streams.gateway.cluster.forward import FORWARDED, READ_AFTER, Forwarding
-from streams.gateway.http.answers import bad, unavailable
-from streams.gateway.http.call import Call
+from streams.gateway.cluster.proxy import FORWARDED, READ_AFTER, Proxy
+from streams.gateway.http.context import RequestContext
+from streams.gateway.http.errors import bad_request, unavailable
 from streams.gateway.ports import Engine, Partition
 from streams.gateway.writes.publishing import Publishing
 from streams.kafka.partitioner import partition_of
@@ -24,11 +24,11 @@ CATCH_UP_SECONDS = 1.0
 LocalAnswer = Callable[[Partition], Awaitable[web.StreamResponse]]
 
 
-class Owners:
+class PartitionRouter:
     """Leads each read to the rows that answer it."""
 
     def __init__(
-        self, engine: Engine, publishing: Publishing, forwarding: Forwarding, settings: Settings
+        self, engine: Engine, publishing: Publishing, forwarding: Proxy, settings: Settings
     ) -> None:
         self._engine = engine
         self._publishing = publishing
@@ -37,14 +37,19 @@ class Owners:
         self._topics = {MEMBERS: settings.group_events, QUEUES: settings.queue_events}
 
     async def read(
-        self, call: Call, table: str, key: str, answer: LocalAnswer, wait: float = 0.0
+        self, context: RequestContext, table: str, key: str, answer: LocalAnswer, wait: float = 0.0
     ) -> web.StreamResponse:
         """Answer a read of the rows of one group or queue; as `read_partition`."""
         number = partition_of(key.encode(), self._partitions)
-        return await self.read_partition(call, table, number, answer, wait)
+        return await self.read_partition(context, table, number, answer, wait)
 
     async def read_partition(
-        self, call: Call, table: str, number: int, answer: LocalAnswer, wait: float = 0.0
+        self,
+        context: RequestContext,
+        table: str,
+        number: int,
+        answer: LocalAnswer,
+        wait: float = 0.0,
     ) -> web.StreamResponse:
         """Answer a read with `answer`, called with the ready partition, or by the owner's.
 
@@ -56,10 +61,12 @@ class Owners:
         Raises:
             Unavailable: the partition is moving or recovering, or its owner is away.
         """
-        written = max(_asked_offset(call), self._publishing.confirmed(self._topics[table], number))
+        written = max(
+            _asked_offset(context), self._publishing.confirmed(self._topics[table], number)
+        )
         partition = self._engine.partition(table, number)
         if partition is None:
-            return await self._elsewhere(call, table, number, written, wait)
+            return await self._elsewhere(context, table, number, written, wait)
         self.check(partition)
         if partition.position <= written:
             await partition.reached(written, CATCH_UP_SECONDS)
@@ -70,7 +77,7 @@ class Owners:
         """See that rows may be read; needed again after every await.
 
         Raises:
-            Refusal: 503, the partition is recovering or not this worker's any more.
+            HTTPError: 503, the partition is recovering or not this worker's any more.
         """
         if not self.answers(partition):
             raise unavailable(
@@ -85,19 +92,19 @@ class Owners:
         )
 
     async def _elsewhere(
-        self, call: Call, table: str, number: int, written: int, wait: float
+        self, context: RequestContext, table: str, number: int, written: int, wait: float
     ) -> web.StreamResponse:
         owner = self._engine.owner(table, number)
-        if owner is None or self._forwarding.is_self(owner) or FORWARDED in call.request.headers:
+        if owner is None or self._forwarding.is_self(owner) or FORWARDED in context.request.headers:
             # The last one: two workers know different assignments, for a moment.
             raise unavailable(f"partition {number} of {table} is moving to another worker")
-        return await self._forwarding.forward(call, owner, written, wait)
+        return await self._forwarding.forward(context, owner, written, wait)
 
 
-def _asked_offset(call: Call) -> int:
-    text = call.request.headers.get(READ_AFTER)
+def _asked_offset(context: RequestContext) -> int:
+    text = context.request.headers.get(READ_AFTER)
     if text is None:
         return -1
     if not (text.isascii() and text.isdecimal() and len(text) <= 18):
-        raise bad("bad_header", f"{READ_AFTER} must be an offset")
+        raise bad_request("bad_header", f"{READ_AFTER} must be an offset")
     return int(text)

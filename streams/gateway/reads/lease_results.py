@@ -11,7 +11,7 @@ from typing import Final
 MOST: Final = 10_000
 
 
-class LeaseBook:
+class LeaseResults:
     """The latest results of this worker's partitions."""
 
     def __init__(self) -> None:

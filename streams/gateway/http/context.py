@@ -1,6 +1,6 @@
 """One request on its way through the gateway, and the parts that answer it.
 
-Routes get a `Call` and nothing else.
+Routes get a `RequestContext` and nothing else.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from aiohttp import web
 
-from streams.gateway.auth.principal import NOBODY, Principal
+from streams.gateway.auth.principal import ANONYMOUS, Principal
 from streams.gateway.http import fields, paths
 from streams.gateway.writes.intake import Intake
 from streams.settings import Settings
 
 if TYPE_CHECKING:
-    from streams.gateway.auth.guard import Guard
+    from streams.gateway.auth.authenticator import Authenticator
     from streams.gateway.cluster.overview import Overview
-    from streams.gateway.cluster.owners import Owners
+    from streams.gateway.cluster.partition_router import PartitionRouter
     from streams.gateway.metrics.registry import Metrics
     from streams.gateway.ports import Engine
-    from streams.gateway.reads.chunk_ends import ChunkEnds
-    from streams.gateway.reads.counting import Counting
+    from streams.gateway.reads.barrier import Barrier
     from streams.gateway.reads.history import History
-    from streams.gateway.reads.inbox_wait import InboxWaits
-    from streams.gateway.reads.lease_book import LeaseBook
+    from streams.gateway.reads.lease_results import LeaseResults
+    from streams.gateway.reads.long_polls import LongPolls
+    from streams.gateway.reads.row_counter import RowCounter
     from streams.gateway.streaming.service import Streaming
     from streams.gateway.writes.admission import Admission
     from streams.gateway.writes.publishing import Publishing
@@ -38,22 +38,22 @@ class Parts:
 
     settings: Settings
     engine: Engine
-    guard: Guard
+    guard: Authenticator
     admission: Admission
     publishing: Publishing
-    owners: Owners
-    waits: InboxWaits
-    counting: Counting
+    owners: PartitionRouter
+    waits: LongPolls
+    counting: RowCounter
     history: History
-    leases: LeaseBook
-    chunk_ends: ChunkEnds
+    leases: LeaseResults
+    chunk_ends: Barrier
     metrics: Metrics
     streaming: Streaming
     overview: Overview
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class RequestContext:
     """One request, its path taken apart but not yet decoded."""
 
     request: web.BaseRequest
@@ -61,7 +61,7 @@ class Call:
     raw_query: str
     segments: dict[str, str]
     parts: Parts
-    principal: Principal = NOBODY
+    principal: Principal = ANONYMOUS
 
     @property
     def intake(self) -> Intake:
@@ -72,7 +72,7 @@ class Call:
         """Return the id that stands for `name` in the path.
 
         Raises:
-            Refusal: 400, it is no id.
+            HTTPError: 400, it is no id.
         """
         return fields.id_of(name, paths.decode_segment(name, self.segments[name]))
 
@@ -80,7 +80,7 @@ class Call:
         """Return the group in the path, or `@` and a queue.
 
         Raises:
-            Refusal: 400, it is neither.
+            HTTPError: 400, it is neither.
         """
         return fields.destination_of(name, paths.decode_segment(name, self.segments[name]))
 
@@ -88,9 +88,9 @@ class Call:
         """Return the query's parameters, of which there may be the `known` ones.
 
         Raises:
-            Refusal: 400, there is another, or one is given twice.
+            HTTPError: 400, there is another, or one is given twice.
         """
         return paths.decode_query(self.raw_query, known)
 
 
-Handler: TypeAlias = Callable[[Call], Awaitable[web.StreamResponse]]
+Handler: TypeAlias = Callable[[RequestContext], Awaitable[web.StreamResponse]]

@@ -18,7 +18,7 @@ T = TypeVar("T")
 WAIT_SECONDS = 10.0
 
 
-class ChunkEnds:
+class Barrier:
     """Calls that wait for the end of a chunk, by partition."""
 
     def __init__(self) -> None:

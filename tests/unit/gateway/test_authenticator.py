@@ -18,12 +18,12 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from streams.errors import BadToken, SettingsError, Unavailable
-from streams.gateway.auth import guard as guards
+from streams.gateway.auth import authenticator as guards
 from streams.gateway.auth import keyring as keyrings
 from streams.gateway.auth.access import ACCESS, Rule, any_token, anybody, token_later
-from streams.gateway.auth.guard import Guard
-from streams.gateway.auth.principal import EVERYBODY, NOBODY
-from streams.gateway.http.answers import Refusal
+from streams.gateway.auth.authenticator import Authenticator
+from streams.gateway.auth.principal import ANONYMOUS, UNRESTRICTED
+from streams.gateway.http.errors import HTTPError
 from streams.gateway.routes import ROUTES
 from streams.settings import Settings
 
@@ -61,8 +61,8 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-async def guard(settings: Settings) -> AsyncIterator[Guard]:
-    guard = Guard(settings)
+async def guard(settings: Settings) -> AsyncIterator[Authenticator]:
+    guard = Authenticator(settings)
     await guard.open()
     yield guard
     await guard.close()
@@ -93,9 +93,9 @@ def test_what_needs_no_token_or_any_is_named_here() -> None:
     assert with_rule(any_token) == {"/v1/events"}
 
 
-async def test_a_path_without_a_rule_is_for_nobody(guard: Guard) -> None:
-    for one in (guard, Guard(Settings())):
-        with pytest.raises(Refusal) as refused:
+async def test_a_path_without_a_rule_is_for_nobody(guard: Authenticator) -> None:
+    for one in (guard, Authenticator(Settings())):
+        with pytest.raises(HTTPError) as refused:
             await one.authenticate(bearing(token(streams={"admin": True})), "GET", "/v1/new")
         assert refused.value.status == 403
 
@@ -104,7 +104,7 @@ async def test_a_path_without_a_rule_is_for_nobody(guard: Guard) -> None:
 
 
 async def test_a_token_is_checked_once_and_remembered_until_it_ends(
-    guard: Guard, monkeypatch: pytest.MonkeyPatch
+    guard: Authenticator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a token that was checked
     text = token(sub="bob")
@@ -132,7 +132,7 @@ async def test_a_token_is_checked_once_and_remembered_until_it_ends(
 
 
 async def test_no_more_tokens_are_remembered_than_there_is_room_for(
-    guard: Guard, monkeypatch: pytest.MonkeyPatch
+    guard: Authenticator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guards, "MAX_REMEMBERED", 3)
     for number in range(10):
@@ -144,39 +144,41 @@ async def test_no_more_tokens_are_remembered_than_there_is_room_for(
     "header",
     ["", "Bearer", "Bearer ", "Basic YTpi", "Bearer a b", "Token x", "bearer,x", "x"],
 )
-async def test_what_is_no_bearer_token(guard: Guard, header: str) -> None:
-    with pytest.raises(Refusal) as refused:
+async def test_what_is_no_bearer_token(guard: Authenticator, header: str) -> None:
+    with pytest.raises(HTTPError) as refused:
         await guard.authenticate(request(Authorization=header), *INBOX)
     assert refused.value.status == 401
     assert refused.value.headers["WWW-Authenticate"].startswith("Bearer")
 
 
-async def test_without_a_token(guard: Guard) -> None:
-    with pytest.raises(Refusal) as refused:
+async def test_without_a_token(guard: Authenticator) -> None:
+    with pytest.raises(HTTPError) as refused:
         await guard.authenticate(request(), *INBOX)
     assert refused.value.status == 401
-    assert await guard.authenticate(request(), "GET", "/v1/stream") is NOBODY
-    assert await guard.authenticate(request(), "GET", "/healthz") is NOBODY
+    assert await guard.authenticate(request(), "GET", "/v1/stream") is ANONYMOUS
+    assert await guard.authenticate(request(), "GET", "/healthz") is ANONYMOUS
     # A probe is not refused for a token that is wrong, either
-    assert await guard.authenticate(bearing("x"), "GET", "/healthz") is NOBODY
+    assert await guard.authenticate(bearing("x"), "GET", "/healthz") is ANONYMOUS
 
 
-async def test_a_browsers_token_comes_as_a_subprotocol_on_a_stream_alone(guard: Guard) -> None:
+async def test_a_browsers_token_comes_as_a_subprotocol_on_a_stream_alone(
+    guard: Authenticator,
+) -> None:
     offered = request(Sec_WebSocket_Protocol=f"streams.v1, streams.token.{token(sub='bob')}")
 
     assert (await guard.authenticate(offered, "GET", "/v1/stream")).permissions.subject == "bob"
-    with pytest.raises(Refusal):
+    with pytest.raises(HTTPError):
         await guard.authenticate(offered, *INBOX)
 
 
-async def test_a_token_of_any_bytes(guard: Guard) -> None:
+async def test_a_token_of_any_bytes(guard: Authenticator) -> None:
     # As the server hands on bytes outside ASCII
     for text in ("\udce9", "a.b.\udce9", "é", "\ud800"):
         with pytest.raises(BadToken):
             await guard.check(text)
 
 
-async def test_a_token_of_any_length(guard: Guard) -> None:
+async def test_a_token_of_any_length(guard: Authenticator) -> None:
     for length in (5_000, 1_000_000):
         with pytest.raises(BadToken, match="limit"):
             await guard.check("x" * length)
@@ -184,14 +186,14 @@ async def test_a_token_of_any_length(guard: Guard) -> None:
 
 async def test_a_bearer_is_held_to_the_rate_of_all_tokens_of_the_subject(tmp_path: Path) -> None:
     (tmp_path / "keys.pem").write_bytes(public_pem(KEY))
-    guard = Guard(
+    guard = Authenticator(
         Settings(auth_keys=tmp_path / "keys.pem", rate_limit_per_second=0.01, rate_limit_burst=4)
     )
     await guard.open()
     for number in range(4):
         await guard.authenticate(bearing(token(sub="bob", jti=str(number))), *INBOX)
 
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(HTTPError) as refused:
         await guard.authenticate(bearing(token(sub="bob")), *INBOX)
 
     assert refused.value.status == 429
@@ -204,12 +206,12 @@ async def test_a_bearer_is_held_to_the_rate_of_all_tokens_of_the_subject(tmp_pat
 
 
 async def test_what_is_noted_holds_no_token_and_is_not_endless(
-    guard: Guard, caplog: pytest.LogCaptureFixture
+    guard: Authenticator, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     text = token(sub="bob")
     principal = await guard.check(text)
-    refusal, refused = Refusal(403, "forbidden", "no"), bearing(text)
+    refusal, refused = HTTPError(403, "forbidden", "no"), bearing(text)
     for _ in range(1000):
         guard.note(refusal, refused, INBOX[1], principal)
 
@@ -224,7 +226,7 @@ async def test_what_is_noted_holds_no_token_and_is_not_endless(
 
 
 async def test_a_new_file_of_keys_is_seen_and_the_old_keys_are_nobodys(
-    settings: Settings, guard: Guard, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, guard: Authenticator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keyrings, "SOON_SECONDS", 0.0)
     assert settings.auth_keys is not None
@@ -249,7 +251,7 @@ async def test_a_new_file_of_keys_is_seen_and_the_old_keys_are_nobodys(
 async def test_keys_that_cannot_be_used_keep_the_worker_from_starting(tmp_path: Path) -> None:
     (tmp_path / "keys").write_bytes(b"hello")
     with pytest.raises(SettingsError, match="STREAMS_AUTH_KEYS: no key"):
-        await Guard(Settings(auth_keys=tmp_path / "keys")).open()
+        await Authenticator(Settings(auth_keys=tmp_path / "keys")).open()
 
 
 async def test_keys_by_url(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,7 +268,7 @@ async def test_keys_by_url(monkeypatch: pytest.MonkeyPatch) -> None:
     app.router.add_get("/keys", answer)
     async with TestServer(app) as server:
         settings = Settings.from_env({"STREAMS_AUTH_JWKS_URL": str(server.make_url("/keys"))})
-        guard = Guard(settings)
+        guard = Authenticator(settings)
         monkeypatch.setattr(keyrings, "SOON_SECONDS", 0.0)
         await guard.open()
         with pytest.raises(Unavailable):
@@ -308,14 +310,14 @@ async def test_a_url_that_has_no_keys_is_a_mistake() -> None:
     async with TestServer(app) as server:
         for path, says in (("/moved", "302"), ("/long", "bytes"), ("/text", "no key")):
             url = str(server.make_url(path))
-            guard = Guard(Settings.from_env({"STREAMS_AUTH_JWKS_URL": url}))
+            guard = Authenticator(Settings.from_env({"STREAMS_AUTH_JWKS_URL": url}))
             with pytest.raises(SettingsError, match=f"STREAMS_AUTH_JWKS_URL: .*{says}"):
                 await guard.open()
 
 
 async def test_a_server_of_keys_that_is_away_is_waited_for(unused_tcp_port_of: int) -> None:
     url = f"http://127.0.0.1:{unused_tcp_port_of}/keys"
-    guard = Guard(Settings.from_env({"STREAMS_AUTH_JWKS_URL": url}))
+    guard = Authenticator(Settings.from_env({"STREAMS_AUTH_JWKS_URL": url}))
     await guard.open()
     with pytest.raises(Unavailable):
         await guard.check(token())
@@ -339,11 +341,11 @@ def unused_tcp_port_of() -> int:
     ["127.0.0.1:6066", "127.0.0.1", "localhost:6066", "LOCALHOST", "[::1]:6066", "127.1.2.3"],
 )
 async def test_this_machine_may_ask_itself(host: str) -> None:
-    guard = Guard(Settings())
+    guard = Authenticator(Settings())
     for method in ("GET", "POST"):
-        assert await guard.authenticate(request(method, Host=host), *INBOX) is EVERYBODY
+        assert await guard.authenticate(request(method, Host=host), *INBOX) is UNRESTRICTED
         same = request(method, Host=host, Origin=f"http://{host}".lower())
-        assert await guard.authenticate(same, *INBOX) is EVERYBODY
+        assert await guard.authenticate(same, *INBOX) is UNRESTRICTED
 
 
 @pytest.mark.parametrize(
@@ -363,8 +365,8 @@ async def test_this_machine_may_ask_itself(host: str) -> None:
     ],
 )
 async def test_a_name_that_was_rebound_to_this_machine_is_refused(host: str) -> None:
-    with pytest.raises(Refusal) as refused:
-        await Guard(Settings()).authenticate(request(Host=host), *INBOX)
+    with pytest.raises(HTTPError) as refused:
+        await Authenticator(Settings()).authenticate(request(Host=host), *INBOX)
     assert (refused.value.status, refused.value.code) == (403, "bad_host")
 
 
@@ -372,9 +374,9 @@ async def test_a_name_that_was_rebound_to_this_machine_is_refused(host: str) -> 
     "origin", ["http://evil.example.org", "null", "", "http://127.0.0.1:1", "http://localhost:6066"]
 )
 async def test_another_sites_page_changes_nothing(origin: str) -> None:
-    guard = Guard(Settings())
+    guard = Authenticator(Settings())
     for method in ("POST", "PUT", "DELETE"):
-        with pytest.raises(Refusal) as refused:
+        with pytest.raises(HTTPError) as refused:
             await guard.authenticate(request(method, Host="127.0.0.1:6066", Origin=origin), *INBOX)
         assert (refused.value.status, refused.value.code) == (403, "bad_origin")
 
@@ -388,7 +390,7 @@ async def test_a_token_is_taken_back_while_it_is_remembered(
     # Given a token that was good
     file = tmp_path / "revoked.json"
     file.write_text("{}")
-    guard = Guard(replace(settings, auth_revoked=file))
+    guard = Authenticator(replace(settings, auth_revoked=file))
     await guard.open()
     text = token(jti="x", sub="bob")
     principal = await guard.check(text)
@@ -427,4 +429,4 @@ async def test_a_broken_list_keeps_the_worker_from_starting(
     if content is not None:
         file.write_text(content)
     with pytest.raises(SettingsError, match="STREAMS_AUTH_REVOKED"):
-        await Guard(replace(settings, auth_revoked=file)).open()
+        await Authenticator(replace(settings, auth_revoked=file)).open()

@@ -26,7 +26,7 @@ class _Waiter:
         self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
-class InboxWaits:
+class LongPolls:
     """Everybody who waits for a queue of this worker's partitions."""
 
     def __init__(self) -> None:

@@ -10,8 +10,8 @@ from streams.events.codec import encode
 from streams.events.records import Message
 from streams.folds.counts import Counts, CountsByPartition
 from streams.folds.tables import QUEUES
-from streams.gateway.metrics import inbox_sampling
-from streams.gateway.metrics.inbox_sampling import InboxSampling, Sample
+from streams.gateway.metrics import inbox_sampler
+from streams.gateway.metrics.inbox_sampler import InboxSampler, Sample
 from streams.gateway.ports import Partition
 
 
@@ -65,12 +65,12 @@ def mine(counts: CountsByPartition) -> Counts:
 @pytest.fixture
 def sampling(
     partition: OpenPartition, counts: CountsByPartition, monkeypatch: pytest.MonkeyPatch
-) -> InboxSampling:
-    monkeypatch.setattr(inbox_sampling, "REST_SECONDS", 0.0)
-    return InboxSampling(lambda: [cast(Partition, partition)], counts)
+) -> InboxSampler:
+    monkeypatch.setattr(inbox_sampler, "REST_SECONDS", 0.0)
+    return InboxSampler(lambda: [cast(Partition, partition)], counts)
 
 
-def test_a_walk_counts_what_is_there(partition: OpenPartition, sampling: InboxSampling) -> None:
+def test_a_walk_counts_what_is_there(partition: OpenPartition, sampling: InboxSampler) -> None:
     # Given two queues with messages, one of them with the oldest, though it comes second
     partition.stored.put("ada", 20, 2000)
     partition.stored.put("ada", 30, 3000)
@@ -83,7 +83,7 @@ def test_a_walk_counts_what_is_there(partition: OpenPartition, sampling: InboxSa
 
 
 def test_what_comes_and_goes_after_a_walk_is_counted(
-    partition: OpenPartition, sampling: InboxSampling, mine: Counts
+    partition: OpenPartition, sampling: InboxSampler, mine: Counts
 ) -> None:
     mine.delivered = 1
     partition.stored.put("ada", 20, 2000)
@@ -96,7 +96,7 @@ def test_what_comes_and_goes_after_a_walk_is_counted(
 
 
 def test_what_came_between_two_walks_is_not_counted_twice(
-    partition: OpenPartition, sampling: InboxSampling, mine: Counts
+    partition: OpenPartition, sampling: InboxSampler, mine: Counts
 ) -> None:
     # Given a walk around an empty partition
     sampling.step()
@@ -111,10 +111,10 @@ def test_what_came_between_two_walks_is_not_counted_twice(
 
 
 def test_a_long_walk_goes_in_slices(
-    partition: OpenPartition, sampling: InboxSampling, monkeypatch: pytest.MonkeyPatch
+    partition: OpenPartition, sampling: InboxSampler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given more rows than fit in a slice of no time at all
-    monkeypatch.setattr(inbox_sampling, "SLICE_SECONDS", -1.0)
+    monkeypatch.setattr(inbox_sampler, "SLICE_SECONDS", -1.0)
     for seq in range(1, 201):
         partition.stored.put(f"q{seq % 7}", seq, seq)
 
@@ -123,17 +123,17 @@ def test_a_long_walk_goes_in_slices(
     while not sampling.read():
         sampling.step()
         slices += 1
-    assert slices == 200 // inbox_sampling.LOOK_ROWS + 1
+    assert slices == 200 // inbox_sampler.LOOK_ROWS + 1
     assert sampling.read() == [Sample(3, depth=200, oldest_at=1, inboxes=7)]
 
 
 def test_a_walk_ends_at_too_many_deleted_rows(
     partition: OpenPartition,
-    sampling: InboxSampling,
+    sampling: InboxSampler,
     mine: Counts,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(inbox_sampling, "LONG_REST_SECONDS", 0.0)
+    monkeypatch.setattr(inbox_sampler, "LONG_REST_SECONDS", 0.0)
     # Given three messages, one of them behind a barrier
     for queue in ("ada", "bob", "eve"):
         partition.stored.put(queue, 1, 1000)
@@ -153,7 +153,7 @@ def test_a_walk_ends_at_too_many_deleted_rows(
 
 
 def test_a_partition_that_is_gone_is_forgotten(
-    partition: OpenPartition, sampling: InboxSampling
+    partition: OpenPartition, sampling: InboxSampler
 ) -> None:
     sampling.step()
     cast(Any, partition).ready = False
@@ -162,7 +162,7 @@ def test_a_partition_that_is_gone_is_forgotten(
 
 
 def test_nothing_waits_so_nothing_is_old(
-    partition: OpenPartition, sampling: InboxSampling, mine: Counts
+    partition: OpenPartition, sampling: InboxSampler, mine: Counts
 ) -> None:
     mine.delivered = 1
     partition.stored.put("ada", 1, 1000)

@@ -3,8 +3,9 @@ import json
 import pytest
 
 from streams.errors import InvalidId, SettingsError, TooLarge, Unavailable
-from streams.gateway.http.answers import Refusal, busy, error_answer, refusal_of
 from streams.gateway.http.connection import _FULL
+from streams.gateway.http.errors import HTTPError, busy, to_http_error
+from streams.gateway.http.responses import error_response
 from streams.gateway.reads.deliveries import text_of
 from streams.gateway.routes.cluster import _not_ready
 from streams.gateway.writes.admission import FLAT_BYTES, Admission, Share
@@ -23,7 +24,7 @@ from streams.gateway.writes.admission import FLAT_BYTES, Admission, Share
 def test_each_error_has_its_answer(
     error: Exception, status: int, code: str, retry_after: str | None
 ) -> None:
-    answer = error_answer(refusal_of(error))  # type: ignore[arg-type]
+    answer = error_response(to_http_error(error))  # type: ignore[arg-type]
     assert answer.status == status
     assert answer.headers.get("Retry-After") == retry_after
     assert isinstance(answer.body, bytes)
@@ -31,7 +32,7 @@ def test_each_error_has_its_answer(
 
 
 def test_an_error_that_is_ours_alone_says_nothing() -> None:
-    refusal = refusal_of(SettingsError("secret"))
+    refusal = to_http_error(SettingsError("secret"))
     assert refusal.status == 500
     assert "secret" not in str(refusal)
 
@@ -48,7 +49,7 @@ def test_what_is_over_the_budget_is_refused_and_given_back() -> None:
     with Share(admission), Share(admission) as second:
         # When there is one byte more, or a third request
         for over in (lambda: second.take(1), Share(admission).__enter__):
-            with pytest.raises(Refusal) as refused:
+            with pytest.raises(HTTPError) as refused:
                 over()
             # Then it is told to come again
             assert refused.value.status == 429

@@ -16,8 +16,8 @@ from aiohttp import hdrs, web
 from yarl import URL
 
 from streams.errors import Unavailable
-from streams.gateway.http.call import Call
 from streams.gateway.http.connection import COMMON_HEADERS
+from streams.gateway.http.context import RequestContext
 from streams.gateway.metrics.registry import Metrics
 from streams.settings import Settings
 
@@ -60,7 +60,7 @@ _ANSWER_HEADERS = (
 )
 
 
-class Forwarding:
+class Proxy:
     """The connections of this worker to the gateways of the others."""
 
     def __init__(self, own_url: Callable[[], str], metrics: Metrics, settings: Settings) -> None:
@@ -94,7 +94,7 @@ class Forwarding:
             self._session = None
 
     async def forward(
-        self, call: Call, owner: str, read_after: int, wait: float
+        self, context: RequestContext, owner: str, read_after: int, wait: float
     ) -> web.StreamResponse:
         """Answer with what the worker at `owner` answers, which may hold it back for `wait` s.
 
@@ -103,13 +103,13 @@ class Forwarding:
         """
         if self._session is None:
             raise Unavailable("this worker is stopping")
-        request = call.request
+        request = context.request
         headers = _chosen(_REQUEST_HEADERS, request.headers)
         headers[FORWARDED] = "1"
         if read_after >= 0:
             headers[READ_AFTER] = str(read_after)
-        query = f"?{call.raw_query}" if call.raw_query else ""
-        raw = (owner.rstrip("/") + call.raw_path + query).encode("utf-8", "surrogateescape")
+        query = f"?{context.raw_query}" if context.raw_query else ""
+        raw = (owner.rstrip("/") + context.raw_path + query).encode("utf-8", "surrogateescape")
         try:
             upstream = await self._session.request(
                 request.method,

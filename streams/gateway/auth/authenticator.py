@@ -17,11 +17,11 @@ from yarl import URL
 
 from streams.errors import BadToken, UnknownKey
 from streams.gateway.auth.access import ACCESS, anybody, token_later
+from streams.gateway.auth.cross_site import CrossSiteCheck
 from streams.gateway.auth.keyring import Keyring
-from streams.gateway.auth.principal import EVERYBODY, NOBODY, Principal
+from streams.gateway.auth.principal import ANONYMOUS, UNRESTRICTED, Principal
 from streams.gateway.auth.revocations import Revocations
-from streams.gateway.auth.site import Site
-from streams.gateway.http.answers import Refusal, limited
+from streams.gateway.http.errors import HTTPError, rate_limited
 from streams.security.limits import Limits
 from streams.security.tokens import MAX_TOKEN_CHARACTERS, Rules, verify
 from streams.settings import Settings
@@ -41,12 +41,12 @@ NOTES_PER_SECOND: Final = 20.0
 """Refusals written to the log; what is over is counted."""
 
 
-class Guard:
+class Authenticator:
     """Stands at the entrance of one worker's gateway."""
 
     def __init__(self, settings: Settings) -> None:
         advertised = URL(settings.advertised_url).host or ""
-        self._site = Site(settings.http_host, advertised)
+        self._site = CrossSiteCheck(settings.http_host, advertised)
         self._keyring = Keyring(settings) if settings.authenticates else None
         self.revocations = Revocations(settings.auth_revoked)
         self._rules = Rules(settings.auth_audience, settings.auth_issuer, settings.namespace)
@@ -83,28 +83,28 @@ class Guard:
         """Return who a request is from, as far as its path asks for that.
 
         Raises:
-            Refusal: 401 no token; 403 another site's page, or a path that nobody may have;
+            HTTPError: 401 no token; 403 another site's page, or a path that nobody may have;
                 429 the principal's rate is used up.
             BadToken: the token is not right.
             Unavailable: tokens cannot be checked yet.
         """
         rule = ACCESS.get((method, template))
         if rule is None:
-            raise Refusal(403, "forbidden", "this path is not open to anybody")
+            raise HTTPError(403, "forbidden", "this path is not open to anybody")
         if self._keyring is None:
             self._site.check(request)
-            return EVERYBODY
+            return UNRESTRICTED
         if rule is anybody:
-            return NOBODY
+            return ANONYMOUS
         token = _token(request, protocols=rule is token_later)
         if token is None:
             if rule is token_later:
-                return NOBODY
-            raise Refusal(401, "unauthorized", "send Authorization: Bearer TOKEN", _challenge())
+                return ANONYMOUS
+            raise HTTPError(401, "unauthorized", "send Authorization: Bearer TOKEN", _challenge())
         principal = await self.check(token)
         wait = self.charge(principal)
         if wait:
-            raise limited("the rate limit of this token is used up", wait)
+            raise rate_limited("the rate limit of this token is used up", wait)
         return principal
 
     async def check(self, token: str) -> Principal:
@@ -116,7 +116,7 @@ class Guard:
         """
         keyring = self._keyring
         if keyring is None:
-            return EVERYBODY
+            return UNRESTRICTED
         if len(token) > MAX_TOKEN_CHARACTERS:
             raise BadToken(f"the token is over the limit of {MAX_TOKEN_CHARACTERS} characters")
         if not token.isascii():
@@ -175,7 +175,7 @@ class Guard:
     # The log --------------------------------------------------------------------------
 
     def note(
-        self, refusal: Refusal, request: web.BaseRequest, template: str, principal: Principal
+        self, refusal: HTTPError, request: web.BaseRequest, template: str, principal: Principal
     ) -> None:
         """Write to the log that somebody was refused; never the token, nor the whole path."""
         if self._notes.charge("", time.monotonic(), 1.0):
@@ -200,14 +200,14 @@ def _token(request: web.BaseRequest, *, protocols: bool) -> str | None:
     """Return the token that a request carries, None when it carries none.
 
     Raises:
-        Refusal: 401, there is something else in its place.
+        HTTPError: 401, there is something else in its place.
     """
     headers = request.headers.getall(hdrs.AUTHORIZATION, ())
     if headers:
         scheme, _, token = headers[0].strip().partition(" ")
         token = token.lstrip()
         if scheme.lower() != "bearer" or not token or " " in token or len(headers) > 1:
-            raise Refusal(
+            raise HTTPError(
                 401,
                 "unauthorized",
                 "Authorization must be `Bearer TOKEN`, once",

@@ -1,4 +1,4 @@
-"""Counting the rows of a bucket, however many, without holding up the event loop."""
+"""RowCounter the rows of a bucket, however many, without holding up the event loop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SLICE_ROWS = 2000
 """Rows counted in one go: a few milliseconds."""
 
 
-class Counting:
+class RowCounter:
     """Counts in slices, one slice of one count in each turn of the event loop."""
 
     def __init__(self) -> None:

@@ -117,7 +117,7 @@ class _Walk:
         return Sample(sample.partition, depth, oldest_at, sample.inboxes)
 
 
-class InboxSampling:
+class InboxSampler:
     """Samples all partitions of this worker in turn."""
 
     def __init__(

@@ -12,7 +12,7 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from streams.gateway.http.answers import Refusal
+from streams.gateway.http.errors import HTTPError
 from streams.settings import is_loopback
 
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(?::\d*)?", re.ASCII)
@@ -20,7 +20,7 @@ _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 MAX_KNOWN_HOSTS: Final = 100
 
 
-class Site:
+class CrossSiteCheck:
     """The names under which this worker may be asked, where no token protects it."""
 
     def __init__(self, *names: str) -> None:
@@ -31,18 +31,18 @@ class Site:
         """See that the request is meant for this machine, and changes nothing for another site.
 
         Raises:
-            Refusal: 403.
+            HTTPError: 403.
         """
         for host in request.headers.getall(hdrs.HOST, ()):
             if host not in self._known:
                 self._check_host(host)
         if request.method not in _SAFE_METHODS and not is_same_origin(request.headers):
-            raise Refusal(403, "bad_origin", "a page of another site may change nothing here")
+            raise HTTPError(403, "bad_origin", "a page of another site may change nothing here")
 
     def _check_host(self, host: str) -> None:
         match = _HOST.fullmatch(host)
         if match is None or not (is_loopback(match[1]) or match[1].lower() in self._names):
-            raise Refusal(
+            raise HTTPError(
                 403, "bad_host", "the Host header does not name this worker (DNS rebinding?)"
             )
         if len(self._known) < MAX_KNOWN_HOSTS:
