@@ -1,29 +1,33 @@
-"""The changelog of one table partition: the writer, fenced, and the reader.
+"""The changelog of one table partition: its fenced writer, and its readers.
 
-Every checkpoint is one Kafka transaction: the rows that changed, and last the *marker*,
-which holds the source offset that the rows stand for.  So a reader with isolation level
-`read_committed` sees whole checkpoints only, whatever died in the middle of one, and
-compaction never takes a row for the sake of a newer one that was not committed.
+Every checkpoint is one Kafka transaction: the changed rows and, last, the *marker*, which
+holds the source offset that the rows correspond to.  A reader with isolation level
+`read_committed` therefore sees whole checkpoints only, wherever the writer crashed, and
+compaction never removes a row in favour of one that was not committed.
 
 The transactional id names the table partition.  `ChangelogWriter.open` bumps its epoch:
-a former owner that wakes up (a zombie) is fenced by the broker, and what it left open is
-aborted before the new owner reads.  Source: KIP-98 (transactions) and KIP-360.
+the broker fences a former owner that wakes up (a zombie), and aborts the transaction it
+left open before the new owner reads.  Source: KIP-98 (transactions) and KIP-360.
 
 All methods here block: call them from a worker thread.
 """
 
 from __future__ import annotations
 
+import logging
 import struct
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from streams.engine.database import Database
 from streams.kafka.clients import logger as kafka_logger
+
+logger = logging.getLogger(__name__)
 
 MARKER = b"\0marker"
 """Key of the marker row; keys that begin with NUL are the engine's own."""
@@ -40,15 +44,15 @@ _FENCED = {
 
 
 class Fenced(Exception):
-    """Another worker owns this table partition now: discard what was not committed."""
+    """Another worker owns this table partition now; discard everything uncommitted."""
 
 
 class ChangelogBroken(Exception):
-    """The writer cannot go on (a fatal producer error): open the partition afresh."""
+    """The writer has failed for good (a fatal producer error); reopen the partition."""
 
 
 class Stopped(Exception):
-    """The caller asked a blocking call to end."""
+    """A blocking call ended early because the caller asked it to."""
 
 
 def pack_marker(source_offset: int) -> bytes:
@@ -57,20 +61,20 @@ def pack_marker(source_offset: int) -> bytes:
 
 
 def unpack_marker(value: bytes | None) -> int | None:
-    """Return the next source offset to fold, or None for a partition that has no marker."""
+    """Return the next source offset to fold, or None if the partition has no marker."""
     if value is None:
         return None
     version, offset = _MARKER_LAYOUT.unpack(value)
     if version != _MARKER_VERSION:
-        raise ValueError(f"marker of version {version}, this program knows {_MARKER_VERSION}")
+        raise ValueError(f"marker has version {version}; this program reads {_MARKER_VERSION}")
     return int(offset)
 
 
 class ChangelogWriter:
     """Appends checkpoints to one changelog partition, one transaction each.
 
-    `stopped` is asked between waits: when it returns true, a blocking call raises
-    `Stopped`.  A broker that is away is waited for.
+    Calls wait while the broker is unavailable.  Between waits they ask `stopped`, and raise
+    `Stopped` when it returns true.
     """
 
     def __init__(
@@ -80,10 +84,10 @@ class ChangelogWriter:
         client: Mapping[str, Any],
         transactional_id: str,
         stopped: Callable[[], bool],
-        turn: AbstractContextManager[Any] = nullcontext(),  # noqa: B008 - it has no state
+        compute_lock: AbstractContextManager[Any] = nullcontext(),  # noqa: B008 - it has no state
     ) -> None:
-        """Prepare; `turn` is held while rows are queued, which keeps the interpreter busy."""
-        self._turn = turn
+        """Prepare; `compute_lock` is held while rows are queued, which takes the interpreter."""
+        self._compute_lock = compute_lock
         self.topic = topic
         self.partition = partition
         self._stopped = stopped
@@ -101,12 +105,12 @@ class ChangelogWriter:
                 "statistics.interval.ms": 0,
                 "log.connection.close": False,
             },
-            error_cb=lambda _error: None,  # each call reports its own errors
+            error_cb=lambda _error: None,  # every call reports its own errors
             logger=kafka_logger,
         )
 
     def open(self) -> None:
-        """Fence the former writer, and abort or complete what it left open.
+        """Fence the former writer, and abort or complete the transaction it left open.
 
         Raises:
             Stopped, ChangelogBroken
@@ -117,7 +121,7 @@ class ChangelogWriter:
         """Write rows (None deletes), the last of them the marker, in one transaction.
 
         Returns:
-            the changelog offset after the marker: what a reader continues from.
+            the changelog offset after the marker, from which a reader continues.
 
         Raises:
             Fenced: another worker has opened this partition; nothing was committed.
@@ -141,14 +145,14 @@ class ChangelogWriter:
         self._retried(self._producer.begin_transaction)
         queued = 0
         while queued < len(rows):
-            with self._turn:
+            with self._compute_lock:
                 queued = self._queue(rows, queued, on_marker)
             if queued < len(rows):  # the producer's queue is full
                 self._check_stopped()
                 self._producer.poll(0.05)
         self._retried(lambda: self._producer.commit_transaction(5.0))
         if not offsets:
-            raise ChangelogBroken("committed without an offset for the marker")
+            raise ChangelogBroken("the commit succeeded, but no offset was reported for the marker")
         return offsets[0] + 1
 
     def _queue(
@@ -157,7 +161,7 @@ class ChangelogWriter:
         first: int,
         on_marker: Callable[[KafkaError | None, Any], None],
     ) -> int:
-        """Queue rows from number `first` on; return the number of the first that had no room."""
+        """Queue rows from index `first`; return the index of the first that did not fit."""
         topic, partition, produce = self.topic, self.partition, self._producer.produce
         last = len(rows) - 1
         number = first
@@ -175,8 +179,8 @@ class ChangelogWriter:
         return last + 1
 
     def close(self) -> None:
-        """Give back sockets and threads; an open transaction is left to be aborted."""
-        with suppress(KafkaException):  # a fenced producer says so once more
+        """Release sockets and threads; the broker aborts an open transaction."""
+        with suppress(KafkaException):  # a fenced producer raises again
             self._producer.purge()
             self._producer.poll(0)
 
@@ -210,15 +214,70 @@ def _retriable(exc: KafkaException) -> bool:
 
 
 class _AbortableError(Exception):
-    """The broker wants this transaction aborted; it may be tried again from its beginning."""
+    """The transaction must be aborted; it may be retried from its beginning."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """Consecutive messages of one changelog partition."""
+
+    next_offset: int
+    """The changelog offset after them."""
+    written_at: int
+    """Log time of the last one, in ms."""
+    rows: list[tuple[bytes, bytes | None]] = field(default_factory=list)
+    at_end: bool = False
+    """Whether the changelog ended after them when they were read."""
+
+    def apply(self, database: Database, topic_id: bytes) -> None:
+        """Write the rows to their database, which has everything before them.
+
+        Rows that nothing follows are current now, however old they are.  Others are as old
+        as the last of them: tombstones that followed it may be gone when they are read.
+        """
+        if not (self.rows or self.at_end or self.next_offset > database.next_offset):
+            return
+        now = int(time.time() * 1000)
+        as_of = now if self.at_end else min(now, self.written_at)
+        next_offset = max(self.next_offset, database.next_offset)
+        database.write(self.rows, next_offset, as_of, topic_id)
+
+
+def batches(messages: Iterable[Any]) -> dict[tuple[str, int], Batch]:
+    """Sort consumed messages by changelog topic and partition.
+
+    The consumer must report ends of partitions (`enable.partition.eof`).
+
+    Raises:
+        KafkaException: the consumer has failed for good.
+    """
+    found: dict[tuple[str, int], Batch] = {}
+    for message in messages:
+        error = message.error()
+        if error is not None and error.code() != KafkaError._PARTITION_EOF:
+            if error.fatal():
+                raise KafkaException(error)
+            logger.info("changelog reader: %s; the client retries", error.str())
+            continue
+        source = (message.topic(), message.partition())
+        batch = found.get(source)
+        if batch is None:
+            batch = found[source] = Batch(0, 0)
+        batch.at_end = error is not None
+        if batch.at_end:
+            # Past control records, too: they take offsets but are never delivered.
+            batch.next_offset = message.offset()
+            continue
+        key = message.key()
+        if key is not None:
+            batch.rows.append((key, message.value()))
+        batch.next_offset = message.offset() + 1
+        batch.written_at = message.timestamp()[1]
+    return found
 
 
 class ChangelogReader:
-    """Reads committed rows of one changelog partition into its database.
-
-    Used by one thread at a time: to restore an active partition up to the end of the
-    changelog, and to follow it on a standby.
-    """
+    """Restores the database of one partition from its changelog; used by one thread."""
 
     BATCH = 5_000
 
@@ -232,7 +291,6 @@ class ChangelogReader:
     ) -> None:
         self._database = database
         self._topic_id = topic_id
-        self._rows = 0
         self._consumer = Consumer(
             {
                 **client,
@@ -252,7 +310,7 @@ class ChangelogReader:
         self._consumer.assign([TopicPartition(topic, partition, database.next_offset)])
 
     def read(self, timeout: float) -> tuple[int, bool]:
-        """Apply what comes within `timeout` seconds, at most one batch.
+        """Apply what arrives within `timeout` seconds, at most one batch.
 
         Returns:
             the number of rows applied, and whether the end of the changelog was reached.
@@ -260,35 +318,12 @@ class ChangelogReader:
         first = self._consumer.poll(timeout)
         if first is None:
             return 0, False
-        messages: list[Any] = [first, *self._consumer.consume(self.BATCH, 0)]
-        rows: list[tuple[bytes, bytes | None]] = []
-        next_offset = self._database.next_offset
-        at_end = False
-        written_at = self._database.written_at
-        for message in messages:
-            error = message.error()
-            if error is not None:
-                if error.code() == KafkaError._PARTITION_EOF:
-                    at_end = True
-                    # Past control records, too: they take offsets but are never delivered.
-                    next_offset = max(next_offset, message.offset())
-                    continue
-                if error.fatal():
-                    raise KafkaException(error)
-                continue  # the client retries by itself
-            at_end = False
-            key = message.key()
-            if key is not None:
-                rows.append((key, message.value()))
-            next_offset = message.offset() + 1
-            written_at = message.timestamp()[1]
-        if rows or next_offset != self._database.next_offset:
-            # What was read is as old as its last record, unless nothing comes after that.
-            now = int(time.time() * 1000)
-            when = now if at_end else min(now, written_at)
-            self._database.write(rows, next_offset, when, self._topic_id)
-        return len(rows), at_end
+        count, at_end = 0, False
+        for batch in batches([first, *self._consumer.consume(self.BATCH, 0)]).values():
+            batch.apply(self._database, self._topic_id)
+            count, at_end = len(batch.rows), batch.at_end
+        return count, at_end
 
     def close(self) -> None:
-        """Give back sockets and threads."""
+        """Release sockets and threads."""
         self._consumer.close()

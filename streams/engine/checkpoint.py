@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 from streams.engine.changelog import MARKER, ChangelogWriter, pack_marker
 from streams.engine.database import Database
-from streams.engine.output import Ledger
+from streams.engine.output import DeliveryTracker
 from streams.engine.overlay import Layer, raw_rows
 from streams.engine.ports import Context
 
@@ -33,7 +33,7 @@ class Checkpoint:
     source: tuple[str, int]
     position: int
     layer: Layer
-    ledger: Ledger
+    tracker: DeliveryTracker
     writer: ChangelogWriter
     database: Database
     topic_id: bytes
@@ -55,7 +55,7 @@ class Checkpoint:
         """
         context = self.context
         context.step(self.name, "outputs")
-        await self.ledger.settled()  # 1
+        await self.tracker.settled()  # 1
         context.step(self.name, "changelog")
         self.writing = True
         next_offset = await context.blocking(self._write)  # 2 and 3
@@ -71,13 +71,13 @@ class Checkpoint:
             layer.popitem()
 
     def _write(self) -> int:
-        turn = self.context.turn
-        with turn:
+        compute_lock = self.context.compute_lock
+        with compute_lock:
             rows = raw_rows(self.layer)
         self.rows = len(rows)
         rows.append((MARKER, pack_marker(self.position)))
         next_offset = self.writer.append(rows)
         self.context.step(self.name, "database")
-        with turn:
+        with compute_lock:
             self.database.write(rows, next_offset, int(time.time() * 1000), self.topic_id)
         return next_offset

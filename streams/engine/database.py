@@ -1,14 +1,16 @@
 """One RocksDB database per table partition, and what all of them share.
 
 Knows RocksDB (through `rocksdict`) and nothing of Kafka or Faust.  A database holds the
-rows of its partition as of some changelog offset, and that offset, written last: what it
-may have beyond is in the changelog behind that offset, and is read from there once more.
+rows of its partition as of some changelog offset.  That offset is written last: rows that
+a crash left beyond it are in the changelog after it, and are read again from there.
 """
 
 from __future__ import annotations
 
+import logging
 import shutil
 import struct
+import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -28,8 +30,10 @@ from rocksdict import (
 
 from streams.errors import Unavailable
 
+logger = logging.getLogger(__name__)
+
 FORMAT = 2
-"""Version of the layout on disk; another one is wiped and rebuilt from the changelog."""
+"""Version of the layout on disk; any other is wiped and rebuilt from the changelog."""
 
 _META = b"\0meta"
 # Format, next changelog offset, written at (ms), topic id, number and size of RocksDB's manifest.
@@ -39,8 +43,8 @@ _META_LAYOUT = struct.Struct(">BQQ16sQQ")
 class Resources:
     """The block cache and the write-buffer limit of the whole process.
 
-    Sizes are in bytes.  They bound the memory that all databases take together, however
-    many partitions and rows there are.
+    Sizes are in bytes.  They bound the memory of all databases together, whatever the number
+    of partitions and rows.
     """
 
     def __init__(self, cache_bytes: int, write_buffer_bytes: int) -> None:
@@ -49,14 +53,14 @@ class Resources:
         self.write_buffer_bytes = write_buffer_bytes
 
     def options(self) -> Options:
-        """Options of one database, on the shared cache and write buffers."""
+        """Return the options of one database on the shared cache and write buffers."""
         table = BlockBasedOptions()
         table.set_block_cache(self.cache)
         table.set_bloom_filter(10, False)
         table.set_cache_index_and_filter_blocks(True)
         table.set_pin_l0_filter_and_index_blocks_in_cache(True)
-        # The filter of a whole file is one block: of a few million rows it no longer fits into
-        # a shard of the cache, and each look reads all of it again (533 us in place of 4.5).
+        # Unpartitioned, the filter of a file is one block.  With a few million rows it no longer
+        # fits into a cache shard, and each lookup reads it again (533 us instead of 4.5).
         table.set_index_type(BlockBasedIndexType.two_level_index_search())
         table.set_partition_filters(True)
         table.set_metadata_block_size(32 << 10)
@@ -69,8 +73,8 @@ class Resources:
         options.set_write_buffer_size(min(32 << 20, self.write_buffer_bytes // 2))
         options.set_compression_type(DBCompressionType.lz4())
         options.set_level_compaction_dynamic_level_bytes(True)
-        # What is read at once is deleted at once: files that are mostly deletions are compacted
-        # early, or whoever scans a busy inbox from its beginning walks over all of them.
+        # Many rows are deleted soon after they are written.  Compact files that consist mostly
+        # of deletions early: a scan of a busy inbox would otherwise step over all of them.
         options.add_compact_on_deletion_collector_factory(1024, 512, 0.5)
         options.set_max_background_jobs(2)
         options.set_max_open_files(256)
@@ -85,8 +89,8 @@ class Resources:
 class Database:
     """The database of one table partition.
 
-    Opened by one process at a time; `close` must be called, and no iterator may be held
-    across it.  Methods may be called from any thread.
+    Only one process can open it at a time.  Call `close`, and hold no iterator across it.
+    Methods may be called from any thread.
     """
 
     def __init__(
@@ -95,7 +99,7 @@ class Database:
         resources: Resources,
         on_damage: Callable[[], None] = lambda: None,
     ) -> None:
-        """Open or create; `on_damage` is called, from any thread, when a read shows damage.
+        """Open or create; `on_damage` is called, from any thread, when damage is found.
 
         Raises:
             InUse, NoSpace, Damaged, UnknownFormat
@@ -120,17 +124,21 @@ class Database:
         if meta is not None:
             if meta[0] != FORMAT:
                 self._db.close()
-                raise UnknownFormat(f"{path} has format {meta[0]}, this program writes {FORMAT}")
+                raise UnknownFormat(f"{path} has format {meta[0]}; this program uses {FORMAT}")
             _, self.next_offset, self.written_at, self.topic_id, *before = _META_LAYOUT.unpack(meta)
             if manifest < tuple(before):
-                # RocksDB takes a manifest that was cut short for one that it was about to
-                # write when it crashed, and forgets the files that the lost part names.
+                # RocksDB takes a truncated manifest for one that it was writing when it
+                # crashed, and forgets the files that the lost part names.
                 self._db.close()
-                raise Damaged(f"{path} is damaged: its manifest has been cut short")
+                raise Damaged(f"{path} is damaged: its manifest is truncated")
         self._manifest_file = None
 
     def get(self, key: bytes) -> bytes | None:
-        """Return the value of a raw key, or None; raises Damaged."""
+        """Return the value of a raw key, or None.
+
+        Raises:
+            Damaged
+        """
         try:
             value: bytes | None = self._db.get(key)
         except Exception as exc:
@@ -138,11 +146,15 @@ class Database:
         return value
 
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield rows with start <= key < end in ascending order, as of now; raises Damaged."""
+        """Yield rows with start <= key < end in ascending order, as of this call.
+
+        Raises:
+            Damaged
+        """
         return _scan(self._db, start, end, self._failed)
 
     def _manifest(self) -> tuple[int, int]:
-        """Number and size of the manifest, the log of which files the database consists of."""
+        """Return number and size of the manifest, which lists the files of the database."""
         try:
             if self._manifest_file is None:
                 name = (self.path / "CURRENT").read_text().strip()
@@ -151,7 +163,7 @@ class Database:
                 self._manifest_file.stat().st_size
             )
         except (OSError, ValueError):
-            self._manifest_file = None  # there is none yet, or it has just been replaced
+            self._manifest_file = None  # not written yet, or just replaced
             return 0, 0
 
     def _failed(self, exc: Exception) -> Exception:
@@ -169,11 +181,14 @@ class Database:
     ) -> None:
         """Write rows (None deletes), then the changelog offset after them.
 
-        The changelog has them already, so that many need not be one batch, which would keep
-        the interpreter from all other threads for as long as RocksDB takes it in: who finds
-        some of them and the old offset reads all of them again.  The write-ahead log is kept
-        but not synced: a killed process loses nothing, a machine that lost power loses a
-        suffix, which the changelog has.
+        The rows are in the changelog already, so they need not be one batch: after a crash in
+        between, the old offset makes the next owner read all of them again.  A large batch
+        would hold the interpreter until RocksDB has taken it in.  The write-ahead log is not
+        synced: a killed process loses nothing, and a machine that loses power loses a suffix
+        that the changelog has.
+
+        Raises:
+            NoSpace, Damaged
         """
         try:
             some = iter(rows)
@@ -196,8 +211,8 @@ class Database:
     ) -> tuple[list[tuple[bytes, bytes]], bool]:
         """Return at most `limit` rows with start <= key < end, in ascending order.
 
-        Unlike a scan it never takes long: with it comes whether it gave up because more than
-        `most_deleted` rows in a row were deleted and not compacted away yet.
+        Unlike a scan it never takes long.  The second value tells whether it gave up because
+        more than `most_deleted` consecutive rows were deleted but not compacted away yet.
         """
         bound = ReadOptions()
         bound.set_iterate_upper_bound(end)
@@ -217,11 +232,11 @@ class Database:
         return rows, False
 
     def estimated_rows(self) -> int:
-        """RocksDB's estimate of the number of rows."""
+        """Return RocksDB's estimate of the number of rows."""
         return self._property("estimate-num-keys")
 
     def sizes(self) -> dict[str, int]:
-        """What RocksDB says of itself: estimated rows, bytes on disk and in memory."""
+        """Return RocksDB's own figures: estimated rows, bytes on disk and in memory."""
         return {
             "rows": self.estimated_rows(),
             "sst_bytes": self._property("total-sst-files-size"),
@@ -234,16 +249,16 @@ class Database:
         return int(self._db.property_int_value(f"rocksdb.{name}") or 0)
 
     def close(self) -> None:
-        """Flush and close; the files can be opened again at once."""
+        """Flush and close; the files can be reopened at once."""
         self._db.close()
 
 
 class UnknownFormat(Exception):
-    """A database on disk was written by another version of this program."""
+    """The database on disk was written by another version of this program."""
 
 
 class Damaged(Unavailable):
-    """Files of a database are not what was written: it must be rebuilt."""
+    """The files of the database differ from what was written; it must be rebuilt."""
 
 
 class InUse(Unavailable):
@@ -251,14 +266,14 @@ class InUse(Unavailable):
 
 
 class NoSpace(Unavailable):
-    """The disk is full, or the process has no more files to open; nothing is damaged."""
+    """The disk is full, or the process has no file descriptors left; nothing is damaged."""
 
 
 _SPACE = ("No space left", "Disk quota exceeded", "Too many open files")
 
 
 def _explained(path: Path, exc: Exception) -> Exception:
-    """Say what RocksDB's error means: it has one class for all of them."""
+    """Translate RocksDB's error, which has one class for every cause."""
     text = str(exc)
     if "/LOCK:" in text:
         return InUse(f"{path} is in use by another process")
@@ -294,8 +309,8 @@ def _scan(
 def _walk(
     rows: Any, _bound: ReadOptions, failed: Callable[[Exception], Exception]
 ) -> Iterator[tuple[bytes, bytes]]:
-    # The iterator points into the options' bound, and does not keep them alive itself.
-    # Where it meets a damaged block it just ends, as if there were no more: `status` tells.
+    # The iterator points into the options' bound and does not keep them alive itself.
+    # At a damaged block it ends as if there were no more rows; only `status` shows the damage.
     valid, key, value, following = rows.valid, rows.key, rows.value, rows.next
     try:
         while valid():
@@ -307,5 +322,64 @@ def _walk(
 
 
 def wipe(path: Path) -> None:
-    """Delete a database's files: it will be rebuilt from the changelog."""
+    """Delete the files of a database, which is then rebuilt from the changelog."""
     shutil.rmtree(path, ignore_errors=True)
+
+
+def open_or_rebuild(
+    path: Path,
+    resources: Resources,
+    topic_id: bytes,
+    tombstone_ms: int,
+    changelog_end: Callable[[], int] | None = None,
+    on_damage: Callable[[], None] = lambda: None,
+) -> Database:
+    """Open a database that can be brought up to date from its changelog, or an empty one.
+
+    Files that are damaged, of another format or stale (see `stale`) are deleted. Blocks.
+
+    Args:
+        topic_id: identifies the present incarnation of the changelog topic.
+        tombstone_ms: how long the changelog keeps tombstones.
+        changelog_end: returns the end of the changelog, if the database must not be ahead
+            of it; asked only of a database that has rows.
+
+    Raises:
+        InUse, NoSpace
+    """
+    try:
+        database = Database(path, resources, on_damage)
+    except (UnknownFormat, Damaged) as exc:
+        logger.warning("%s: rebuilding from the changelog", exc)
+        wipe(path)
+        return Database(path, resources, on_damage)
+    if database.next_offset == 0:
+        return database
+    try:
+        reason = stale(database, topic_id, tombstone_ms, changelog_end)
+    except BaseException:
+        database.close()
+        raise
+    if reason is None:
+        return database
+    logger.warning("%s %s: rebuilding from the changelog", path, reason)
+    database.close()
+    wipe(path)
+    return Database(path, resources, on_damage)
+
+
+def stale(
+    database: Database,
+    topic_id: bytes,
+    tombstone_ms: int,
+    changelog_end: Callable[[], int] | None = None,
+) -> str | None:
+    """Return why a database cannot be brought up to date, or None if it can."""
+    if database.topic_id != topic_id:
+        return "belongs to another changelog topic"
+    if changelog_end is not None and database.next_offset > changelog_end():
+        return "is ahead of the changelog"
+    # Rows whose tombstones are gone from the changelog would stay for ever.
+    if time.time() * 1000 - database.written_at > tombstone_ms:
+        return "is older than the tombstones that the changelog keeps"
+    return None

@@ -26,8 +26,8 @@ from mode import Service
 
 from streams.engine.checkpoint import Checkpoint
 from streams.engine.database import Resources
-from streams.engine.output import Headers, Ledger, OutputProducer, Publisher
-from streams.engine.pacing import Pacer
+from streams.engine.output import DeliveryTracker, Headers, OutputProducer, Publisher
+from streams.engine.pacing import SendPacer
 from streams.engine.partition import Partition
 from streams.engine.source import Chunk, SourceReader
 from streams.engine.standby import StandbyFollower
@@ -102,7 +102,7 @@ class Engine(Service):
         self._progress: dict[Partition, Progress] = {}
         self._standbys: set[tuple[str, int]] = set()
         self._control_lock = threading.Lock()
-        self.turn = threading.Lock()
+        self.compute_lock = threading.Lock()
         self._assigning = asyncio.Lock()
 
     @property
@@ -157,7 +157,7 @@ class Engine(Service):
         self._admin = AdminClient(dict(self.client))
         await self.blocking(self._learn_topics)
         self.outputs = OutputProducer(self.client)
-        self.pacer = Pacer(self.loop, self.outputs, self.backlog)
+        self.pacer = SendPacer(self.loop, self.outputs, self.backlog)
         self.publisher = Publisher(self.client)
         self.source = SourceReader(
             self.client,
@@ -564,7 +564,9 @@ class Engine(Service):
                 await self.crash(StreamsError(self.failure))
                 return
 
-    async def dead_letter(self, topic: str, record: Record, reason: str, ledger: Ledger) -> None:
+    async def dead_letter(
+        self, topic: str, record: Record, reason: str, tracker: DeliveryTracker
+    ) -> None:
         """Append a record that could not be folded to the dead letters."""
         logger.warning(
             "dead letter: %s/%d offset %d: %s", topic, record.partition, record.offset, reason
@@ -586,7 +588,7 @@ class Engine(Service):
             headers.append(("key-truncated", str(len(key)).encode()))
             key = key[:DEAD_LETTER_KEY_BYTES]
         await self.outputs.send_with(
-            self.settings.dead_letters, record.partition, key, value, headers, ledger
+            self.settings.dead_letters, record.partition, key, value, headers, tracker
         )
 
     def after_checkpoint(self, checkpoint: Checkpoint) -> None:

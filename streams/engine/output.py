@@ -61,7 +61,7 @@ class _PolledProducer:
         return int(left)
 
 
-class Ledger:
+class DeliveryTracker:
     """Counts the outputs of one partition between two checkpoints until all are confirmed.
 
     Reports are asked for the last output to each partition of what is sent together: those
@@ -153,7 +153,7 @@ class OutputProducer:
         """The error that ended this producer, if one did: the worker must end too."""
         return self._polled.fatal
 
-    async def send(self, outputs: Sequence[Output], ledger: Ledger) -> None:
+    async def send(self, outputs: Sequence[Output], tracker: DeliveryTracker) -> None:
         """Queue outputs in order; waits only while the queue is full.
 
         Raises:
@@ -163,16 +163,16 @@ class OutputProducer:
         for output in outputs:
             report = last[output.topic, output.partition] is output
             while True:
-                if self.send_now(output, ledger, report):
+                if self.send_now(output, tracker, report):
                     break
                 await asyncio.sleep(0.01)
-        if ledger.failed is not None:
-            raise Unavailable(f"an output was refused: {ledger.failed.str()}")
+        if tracker.failed is not None:
+            raise Unavailable(f"an output was refused: {tracker.failed.str()}")
 
-    def send_now(self, output: Output, ledger: Ledger, report: bool) -> bool:
+    def send_now(self, output: Output, tracker: DeliveryTracker, report: bool) -> bool:
         """Queue one output; False when the queue is full.
 
-        With `report` the ledger is settled only when Kafka has this one.
+        With `report` the tracker is settled only when Kafka has this one.
         """
         topic, partition, key, value, type_ = output
         headers = self._headers.get(type_)
@@ -181,16 +181,16 @@ class OutputProducer:
         try:
             if report:
                 self._produce(
-                    topic, value, key, partition, on_delivery=ledger.delivered, headers=headers
+                    topic, value, key, partition, on_delivery=tracker.delivered, headers=headers
                 )
-                ledger.reports += 1
+                tracker.reports += 1
             else:
                 self._produce(topic, value, key, partition, headers=headers)
         except BufferError:
             return False
         except KafkaException as exc:
-            ledger.refused(exc.args[0])
-        ledger.sent += 1
+            tracker.refused(exc.args[0])
+        tracker.sent += 1
         return True
 
     async def send_with(
@@ -200,7 +200,7 @@ class OutputProducer:
         key: bytes | None,
         value: bytes | None,
         headers: Headers,
-        ledger: Ledger,
+        tracker: DeliveryTracker,
     ) -> None:
         """Queue one record with headers of its own.
 
@@ -214,7 +214,7 @@ class OutputProducer:
                     value,
                     key,
                     partition,
-                    on_delivery=ledger.delivered,
+                    on_delivery=tracker.delivered,
                     headers=headers,
                 )
             except BufferError:
@@ -222,8 +222,8 @@ class OutputProducer:
             except KafkaException as exc:
                 raise Unavailable(f"cannot produce to {topic}: {exc.args[0].str()}") from exc
             else:
-                ledger.sent += 1
-                ledger.reports += 1
+                tracker.sent += 1
+                tracker.reports += 1
                 return
 
     def queued(self) -> int:

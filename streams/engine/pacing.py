@@ -3,7 +3,7 @@
 Ten thousand sessions that end together ask for a hundred thousand Unbinds.  Sent as they
 come, every message that is published meanwhile waits behind them in the log and in every
 stage after it; spread over some seconds, each waits for few of them.  Order is kept, and
-nothing counts as confirmed too early: a ledger is not settled while something of it waits.
+nothing counts as confirmed too early: a tracker is not settled while something of it waits.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Final
 
-from streams.engine.output import Ledger, OutputProducer
+from streams.engine.output import DeliveryTracker, OutputProducer
 from streams.fold import Output
 
 RATE: Final = 20_000
@@ -33,7 +33,7 @@ _TURN_SECONDS: Final = 0.02
 for each partition in the next stage."""
 
 
-class Pacer:
+class SendPacer:
     """A token bucket before the producer of outputs; used in the event loop alone."""
 
     def __init__(
@@ -46,7 +46,7 @@ class Pacer:
         self._backlog = backlog
         self._loop = loop
         self._outputs = outputs
-        self._waiting: deque[tuple[Output, Ledger]] = deque()
+        self._waiting: deque[tuple[Output, DeliveryTracker]] = deque()
         self._tokens = float(BURST)
         self._filled_at = time.monotonic()
         self._waiting_long = False
@@ -59,11 +59,11 @@ class Pacer:
         """Outputs that wait for their turn."""
         return len(self._waiting)
 
-    def send(self, outputs: Iterable[Output], ledger: Ledger) -> None:
+    def send(self, outputs: Iterable[Output], tracker: DeliveryTracker) -> None:
         """Send outputs now, or later after those that wait already."""
         before = len(self._waiting)
-        self._waiting.extend((output, ledger) for output in outputs)
-        ledger.held += len(self._waiting) - before
+        self._waiting.extend((output, tracker) for output in outputs)
+        tracker.held += len(self._waiting) - before
         if self._timer is None:
             self._send()
         elif len(self._waiting) >= MOST_WAITING:
@@ -83,14 +83,14 @@ class Pacer:
         self._filled_at = now
         waiting, outputs = self._waiting, self._outputs
         turn = list(islice(waiting, int(self._tokens)))
-        last = {(id(ledger), output.partition): output for output, ledger in turn}
-        for output, ledger in turn:
-            report = last[id(ledger), output.partition] is output
-            if not ledger.dropped:
-                if not outputs.send_now(output, ledger, report):
+        last = {(id(tracker), output.partition): output for output, tracker in turn}
+        for output, tracker in turn:
+            report = last[id(tracker), output.partition] is output
+            if not tracker.dropped:
+                if not outputs.send_now(output, tracker, report):
                     break  # the producer's queue is full
                 self._tokens -= 1
-            ledger.held -= 1
+            tracker.held -= 1
             waiting.popleft()
         if len(waiting) < MOST_WAITING:
             self.room.set()

@@ -35,8 +35,8 @@ from streams.engine.changelog import (
     unpack_marker,
 )
 from streams.engine.checkpoint import Checkpoint
-from streams.engine.database import Damaged, Database, UnknownFormat, wipe
-from streams.engine.output import Ledger
+from streams.engine.database import Damaged, Database, open_or_rebuild, wipe
+from streams.engine.output import DeliveryTracker
 from streams.engine.overlay import OverlayRows
 from streams.engine.ports import Context
 from streams.engine.source import Chunk
@@ -124,7 +124,7 @@ class Partition:
         self._writer: ChangelogWriter | None = None
         self._rows: OverlayRows | None = None
         self._fold: Fold | None = None
-        self._ledger = Ledger(context.loop)
+        self._tracker = DeliveryTracker(context.loop)
         self._chunks: deque[Chunk] = deque()
         self._woken = asyncio.Event()
         self._closing = False
@@ -225,7 +225,7 @@ class Partition:
     @property
     def unfinished(self) -> tuple[int, int]:
         """Changes with every step within a chunk: outputs sent, rows changed."""
-        return self._ledger.sent, self._rows.pending if self._rows is not None else 0
+        return self._tracker.sent, self._rows.pending if self._rows is not None else 0
 
     async def reached(self, offset: int, timeout: float) -> bool:
         """Wait until the record at a source offset has been folded.
@@ -385,7 +385,7 @@ class Partition:
             context.client,
             f"{context.app_id}-{self.table}-{self.number}",
             self._stopped,
-            context.turn,
+            context.compute_lock,
         )
         await self._in_turn(self._writer.open)
         await self._in_turn(self._open_database)
@@ -398,7 +398,7 @@ class Partition:
         self._changelog_end = database.next_offset
         self._rows = OverlayRows(database)
         self._fold = self._factory(self._rows, self.number)
-        self._ledger = Ledger(context.loop)
+        self._tracker = DeliveryTracker(context.loop)
         self._catch_up_to = await context.blocking(
             context.source_end, (self.source_topic, self.number)
         )
@@ -421,75 +421,48 @@ class Partition:
 
     def _open_database(self) -> None:
         context = self._context
-        topic_id = context.topic_id(self.changelog_topic)
         if self._damaged:
-            logger.warning("%s was damaged: rebuilding from the changelog", self._path)
+            logger.warning("%s is damaged: rebuilding from the changelog", self._path)
             wipe(self._path)
-            self._damaged = False
-        try:
-            database = self._new_database()
-        except (UnknownFormat, Damaged) as exc:
-            logger.warning("%s: rebuilding from the changelog", exc)
-            wipe(self._path)
-            self._damaged = False
-            database = self._new_database()
-        if database.next_offset > 0:
-            reason = self._stale(database, topic_id)
-            if reason is not None:
-                logger.warning("%s: %s: rebuilding from the changelog", self._path, reason)
-                database.close()
-                wipe(self._path)
-                database = self._new_database()
-        self._database = database
-
-    def _new_database(self) -> Database:
-        return Database(self._path, self._context.resources, self._notice_damage)
+        self._database = open_or_rebuild(
+            self._path,
+            context.resources,
+            context.topic_id(self.changelog_topic),
+            context.tombstone_ms,
+            lambda: context.changelog_end(self._topic_partition),
+            self._notice_damage,
+        )
+        self._damaged = False
 
     def _notice_damage(self) -> None:
         """Stop answering, and open afresh without what is on disk; called from any thread."""
         self._damaged = True
         self._context.loop.call_soon_threadsafe(self._woken.set)
 
-    def _stale(self, database: Database, topic_id: bytes) -> str | None:
-        """Say why a database cannot be continued from, or None when it can."""
-        context = self._context
-        if database.topic_id != topic_id:
-            return "belongs to another changelog topic"
-        if database.next_offset > context.changelog_end(self._topic_partition):
-            return "is ahead of the changelog"
-        if time.time() * 1000 - database.written_at > context.tombstone_ms:
-            return "is older than the changelog keeps tombstones"
-        return None
-
     def _restore(self) -> None:
         context, database = self._context, self._database
         assert database is not None
+        topic_id = context.topic_id(self.changelog_topic)
         self.restored_to = database.next_offset
         # All former writers are fenced: nothing comes after this.
         end = self.restore_end = context.changelog_end(self._topic_partition)
         # One more is the commit of the last transaction; another takes at least two.
-        if database.next_offset + 1 >= end:
-            return
-        reader = ChangelogReader(
-            self.changelog_topic,
-            self.number,
-            context.client,
-            database,
-            context.topic_id(self.changelog_topic),
-        )
-        try:
-            # An end of the log that the reader comes to before that is not the end: a broker
-            # that has just become the leader may not know yet how far the log goes.
-            while database.next_offset + 1 < end:
-                if self._closing:
-                    raise Stopped
-                count, _ = reader.read(0.2)
-                self.restored_rows += count
-                self.restored_to = database.next_offset
-        finally:
-            reader.close()
-        # All there is: however old its last record, it is of now.
-        topic_id = context.topic_id(self.changelog_topic)
+        if database.next_offset + 1 < end:
+            reader = ChangelogReader(
+                self.changelog_topic, self.number, context.client, database, topic_id
+            )
+            try:
+                # The reader may report an end before that: a broker that has just become the
+                # leader may not know yet how far the log goes.
+                while database.next_offset + 1 < end:
+                    if self._closing:
+                        raise Stopped
+                    count, _ = reader.read(0.2)
+                    self.restored_rows += count
+                    self.restored_to = database.next_offset
+            finally:
+                reader.close()
+        # Nothing is missing: the rows are current now, however old the last of them is.
         database.write((), database.next_offset, int(time.time() * 1000), topic_id)
 
     def _reread(self) -> None:
@@ -637,17 +610,17 @@ class Partition:
     async def _send(self, fold: Fold) -> None:
         if not fold.ready:
             return
-        ledger = self._ledger
+        tracker = self._tracker
         if fold.may_wait:
             await self._context.pacer.room.wait()
-            self._context.pacer.send(fold.ready, ledger)
+            self._context.pacer.send(fold.ready, tracker)
         else:
-            await self._context.outputs.send(fold.ready, ledger)
+            await self._context.outputs.send(fold.ready, tracker)
         fold.ready.clear()
 
     async def _dead_letter(self, record: Record, reason: str) -> None:
         self.dead_letters += 1
-        await self._context.dead_letter(self.source_topic, record, reason, self._ledger)
+        await self._context.dead_letter(self.source_topic, record, reason, self._tracker)
 
     def _moved(self) -> None:
         position = self.position
@@ -685,12 +658,12 @@ class Partition:
             source=(self.source_topic, self.number),
             position=self.position,
             layer=rows.freeze(),
-            ledger=self._ledger,
+            tracker=self._tracker,
             writer=writer,
             database=database,
             topic_id=context.topic_id(self.changelog_topic),
         )
-        self._ledger = Ledger(context.loop)
+        self._tracker = DeliveryTracker(context.loop)
         self._checkpoint_due = context.loop.time() + context.checkpoint_seconds
         self._checkpoint_now = checkpoint
         self._checkpoint = context.loop.create_task(self._checkpointed(checkpoint))
@@ -747,9 +720,9 @@ class Partition:
                 self._checkpoint.exception()
             self._checkpoint = None
         # What is not sent yet never will be: the next owner folds those records again.
-        self._ledger.dropped = True
+        self._tracker.dropped = True
         if self._checkpoint_now is not None:
-            self._checkpoint_now.ledger.dropped = True
+            self._checkpoint_now.tracker.dropped = True
         self._rows = self._fold = None
         self.folding = False
         for _offset, waiter in self._position_waiters:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from streams.engine.database import Resources
-from streams.engine.output import Ledger, OutputProducer
-from streams.engine.pacing import Pacer
+from streams.engine.output import DeliveryTracker, OutputProducer
+from streams.engine.pacing import SendPacer
 from streams.engine.source import SourceReader
 from streams.fold import Fold, Record
 
@@ -36,8 +36,8 @@ class Context(Protocol):
     resources: Resources
     source: SourceReader
     outputs: OutputProducer
-    pacer: Pacer
-    turn: threading.Lock
+    pacer: SendPacer
+    compute_lock: threading.Lock
     """Held by the one checkpoint that computes, so that only one thread at a time contends
     with the event loop for the interpreter; never held while something is waited for."""
     checkpoint_seconds: float
@@ -83,7 +83,9 @@ class Context(Protocol):
         """Commit a source offset to the consumer group, some time soon."""
         ...
 
-    async def dead_letter(self, topic: str, record: Record, reason: str, ledger: Ledger) -> None:
+    async def dead_letter(
+        self, topic: str, record: Record, reason: str, tracker: DeliveryTracker
+    ) -> None:
         """Append a record that could not be folded to the dead letters."""
         ...
 

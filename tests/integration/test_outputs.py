@@ -11,8 +11,8 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from streams.engine.output import Ledger, OutputProducer
-from streams.engine.pacing import BURST, Pacer
+from streams.engine.output import DeliveryTracker, OutputProducer
+from streams.engine.pacing import BURST, SendPacer
 from streams.errors import Unavailable
 from streams.fold import Output
 from streams.kafka.topics import ensure_topics
@@ -62,12 +62,12 @@ async def test_a_ledger_is_settled_when_kafka_has_all(
     settings: Settings, outputs: OutputProducer
 ) -> None:
     # Given outputs to two partitions, few of which are reported
-    ledger = Ledger(asyncio.get_running_loop())
-    await outputs.send(some(settings, 0, MANY), ledger)
-    assert ledger.sent == MANY
-    assert ledger.reports == 2
-    # When the ledger is settled
-    await asyncio.wait_for(ledger.settled(), PATIENCE)
+    tracker = DeliveryTracker(asyncio.get_running_loop())
+    await outputs.send(some(settings, 0, MANY), tracker)
+    assert tracker.sent == MANY
+    assert tracker.reports == 2
+    # When the tracker is settled
+    await asyncio.wait_for(tracker.settled(), PATIENCE)
     # Then all are there, in order
     assert arrived(settings) == [list(range(0, MANY, 2)), list(range(1, MANY, 2))]
 
@@ -75,10 +75,10 @@ async def test_a_ledger_is_settled_when_kafka_has_all(
 async def test_what_is_sent_evenly_keeps_its_order(
     settings: Settings, outputs: OutputProducer
 ) -> None:
-    # Given more outputs than go at once, then a few of another ledger
+    # Given more outputs than go at once, then a few of another tracker
     loop = asyncio.get_running_loop()
-    pacer = Pacer(loop, outputs, lambda: 0)
-    many, few = Ledger(loop), Ledger(loop)
+    pacer = SendPacer(loop, outputs, lambda: 0)
+    many, few = DeliveryTracker(loop), DeliveryTracker(loop)
     pacer.send(some(settings, 0, MANY), many)
     pacer.send(some(settings, MANY, 3), few)
     assert 0 < pacer.waiting() <= MANY + 3 - BURST
@@ -95,8 +95,8 @@ async def test_nothing_is_sent_of_a_partition_that_was_closed(
 ) -> None:
     # Given outputs of two partitions that wait
     loop = asyncio.get_running_loop()
-    pacer = Pacer(loop, outputs, lambda: 0)
-    closed, other = Ledger(loop), Ledger(loop)
+    pacer = SendPacer(loop, outputs, lambda: 0)
+    closed, other = DeliveryTracker(loop), DeliveryTracker(loop)
     pacer.send(some(settings, 0, MANY), closed)
     pacer.send(some(settings, MANY, 2), other)
     # When one is closed
@@ -119,13 +119,13 @@ async def test_what_kafka_refuses_ends_the_producer_though_nobody_asked_for_a_re
     topic = f"{settings.namespace}.narrow"
     limit = {"max.message.bytes": "2000"}
     admin.create_topics([NewTopic(topic, 1, 1, config=limit)])[topic].result(PATIENCE)
-    ledger = Ledger(asyncio.get_running_loop())
+    tracker = DeliveryTracker(asyncio.get_running_loop())
     # When the one of three outputs that is refused is not the one that is reported
     values = [b"small", os.urandom(100_000), b"last"]
-    await outputs.send([Output(topic, 0, b"k", value, "Bind") for value in values], ledger)
+    await outputs.send([Output(topic, 0, b"k", value, "Bind") for value in values], tracker)
     # Then no checkpoint follows, and the producer has failed for good, which ends the worker
     with pytest.raises(Unavailable, match="too large"):
-        await asyncio.wait_for(ledger.settled(), PATIENCE)
+        await asyncio.wait_for(tracker.settled(), PATIENCE)
     deadline = time.monotonic() + PATIENCE
     while outputs.fatal is None:
         assert time.monotonic() < deadline, "the producer goes on"

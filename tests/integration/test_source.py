@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from streams.engine.output import Ledger, OutputProducer
+from streams.engine.output import DeliveryTracker, OutputProducer
 from streams.engine.source import Chunk, SourceReader
 from streams.fold import Output
 from streams.kafka.topics import ensure_topics
@@ -32,10 +32,10 @@ async def _read_again(settings: Settings) -> None:
     ensure_topics(settings)
     topic = settings.group_events
     producer = OutputProducer(settings.librdkafka())
-    ledger = Ledger(asyncio.get_running_loop())
+    tracker = DeliveryTracker(asyncio.get_running_loop())
     records = [Output(topic, 0, b"g", b"%d" % number, "Bind") for number in range(RECORDS)]
-    await producer.send(records, ledger)
-    await ledger.settled()
+    await producer.send(records, tracker)
+    await tracker.settled()
     chunks: list[Chunk] = []
     reader = SourceReader(
         settings.librdkafka(),
