@@ -95,7 +95,7 @@ def test_state_and_position_come_back_together(
     cold, warm = restore("cold"), restore("cold")
 
     # Then rows and position are those of the last checkpoint
-    assert warm == cold
+    assert without_meta(warm) == without_meta(cold)
     assert unpack_marker(cold[MARKER]) == 20
     assert without_meta(cold) == {
         b"b": b"2",
