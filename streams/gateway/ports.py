@@ -6,12 +6,22 @@ The engine meets these protocols; the gateway's tests of pure pieces need none o
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Iterator
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from streams.fold import Rows
 
-RecordToSend: TypeAlias = tuple[str, bytes, bytes, str]
-"""Topic, key, value, record type."""
+
+class RecordToSend(NamedTuple):
+    """An encoded event, ready for its topic."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    type: str
+    """Name of the event, for the record's `type` header."""
+    message_id: str = ""
+    """Of a Message: its id, which may have been generated."""
+
 
 RecordMetadata: TypeAlias = tuple[int, int]
 """Partition and offset, as Kafka confirmed them."""
@@ -111,8 +121,10 @@ class Publisher(Protocol):
         """
         ...
 
-    def publish_many(self, records: list[RecordToSend]) -> Awaitable[list[RecordMetadata]]:
-        """Append records; returns their places in the same order, raises as `publish`."""
+    def publish_many(
+        self, events: list[tuple[str, bytes, bytes, str]], /
+    ) -> Awaitable[list[RecordMetadata]]:
+        """Append (topic, key, value, type) events in order; raises as `publish`."""
         ...
 
 

@@ -29,7 +29,7 @@ import streams.client
 from streams.gateway.auth.access import ACCESS, any_token, anybody, token_later
 from streams.gateway.http.connection import HANDSHAKE_SECONDS
 from streams.gateway.routes import ROUTES
-from streams.gateway.writes.intake import EVENT_TYPES
+from streams.gateway.writes.event_parser import EVENT_TYPES
 from streams.kafka.embedded.cluster import EmbeddedKafka
 from streams.kafka.partitioner import partition_of
 from streams.operate.processes import Workers, free_ports, workers

@@ -20,7 +20,7 @@ from two_workers import two_workers, wait_until_ready
 import streams.cli  # noqa: F401 - registers them
 from streams.client import Client
 from streams.gateway.routes import ROUTES
-from streams.gateway.writes.intake import EVENT_TYPES
+from streams.gateway.writes.event_parser import EVENT_TYPES
 from streams.kafka.embedded.cluster import EmbeddedKafka
 from streams.operate.processes import Workers
 

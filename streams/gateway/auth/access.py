@@ -1,7 +1,7 @@
 """What each path and method needs: one table, and nothing goes without an entry in it.
 
 What is in a path is checked here, before its handler runs.  What is in a body is checked
-where events are made of it (`intake`), for each of them, however they came.
+where events are made of it (`event_parser`), for each of them, however they came.
 """
 
 from __future__ import annotations

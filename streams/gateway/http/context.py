@@ -13,7 +13,7 @@ from aiohttp import web
 
 from streams.gateway.auth.principal import ANONYMOUS, Principal
 from streams.gateway.http import fields, paths
-from streams.gateway.writes.intake import Intake
+from streams.gateway.writes.event_parser import EventParser
 from streams.settings import Settings
 
 if TYPE_CHECKING:
@@ -64,9 +64,9 @@ class RequestContext:
     principal: Principal = ANONYMOUS
 
     @property
-    def intake(self) -> Intake:
+    def parser(self) -> EventParser:
         """What makes events for this client: those that it may send, and no others."""
-        return Intake(self.parts.settings, self.principal.permissions)
+        return EventParser(self.parts.settings, self.principal.permissions)
 
     def id(self, name: str) -> str:
         """Return the id that stands for `name` in the path.

@@ -35,14 +35,14 @@ async def publish(context: RequestContext) -> web.StreamResponse:
 
 
 async def _checked(context: RequestContext, share: Share) -> list[RecordToSend]:
-    intake = context.intake
+    parser = context.parser
     records: list[RecordToSend] = []
-    lines = lines_of(context.request, MAX_BYTES, intake.request_limit, share)
+    lines = lines_of(context.request, MAX_BYTES, parser.request_limit, share)
     async for number, line in lines:
         if len(records) == MAX_EVENTS:
             raise HTTPError(413, "too_large", f"more than {MAX_EVENTS} events in one request")
         try:
-            records.append(intake.line(json_object(line)))
+            records.append(parser.line(json_object(line)))
         except StreamsError as error:
             refusal = to_http_error(error)
             raise HTTPError(

@@ -7,10 +7,10 @@ from aiohttp import web
 from streams.folds import views
 from streams.folds.tables import MEMBERS
 from streams.gateway.http.context import Handler, RequestContext
-from streams.gateway.http.fields import Fields, id_of
+from streams.gateway.http.fields import id_of
 from streams.gateway.http.paths import Route, integer
 from streams.gateway.http.responses import json_response
-from streams.gateway.ports import Partition, RecordToSend
+from streams.gateway.ports import Partition
 from streams.gateway.routes.publish import publish_bare, publish_parsed
 
 MAX_PAGE = 1000
@@ -21,7 +21,7 @@ async def bind(context: RequestContext) -> web.StreamResponse:
     """Bind a queue to a group."""
     context.parameters()
     return await publish_bare(
-        context, context.intake.bind(context.id("group"), context.id("queue"))
+        context, context.parser.bind(context.id("group"), context.id("queue"))
     )
 
 
@@ -29,7 +29,7 @@ async def unbind(context: RequestContext) -> web.StreamResponse:
     """Remove a binding, whoever made it."""
     context.parameters()
     return await publish_bare(
-        context, context.intake.unbind(context.id("group"), context.id("queue"))
+        context, context.parser.unbind(context.id("group"), context.id("queue"))
     )
 
 
@@ -53,16 +53,11 @@ async def send(context: RequestContext) -> web.StreamResponse:
 
 async def send_to(context: RequestContext, group: str) -> web.StreamResponse:
     """Send the message in the body to `group`."""
-    intake = context.intake
-    message_id = ""
-
-    def make(content: Fields) -> RecordToSend:
-        nonlocal message_id
-        message_id, record = intake.message(group, content)
-        return record
-
-    partition, offset = await publish_parsed(context, intake.request_limit, make)
-    content = {"id": message_id, "partition": partition, "offset": offset}
+    parser = context.parser
+    record, (partition, offset) = await publish_parsed(
+        context, parser.request_limit, lambda content: parser.message(group, content)
+    )
+    content = {"id": record.message_id, "partition": partition, "offset": offset}
     return json_response(content, status=201)
 
 

@@ -52,7 +52,7 @@ async def replay(context: RequestContext) -> web.StreamResponse:
 
     Sent again within the publish window, it delivers nothing twice.
     """
-    group, intake = context.destination("group"), context.intake
+    group, parser = context.destination("group"), context.parser
     context.parameters()
     with Share(context.parts.admission) as share:
         content = json_object(await read_body(context.request, SMALL_BODY_BYTES, share))
@@ -61,11 +61,11 @@ async def replay(context: RequestContext) -> web.StreamResponse:
         stop = _moment("to", content.pop("to", None), "bad_field")
         limit = f.take_optional_count(content, "limit", 1, MAX_PAGE) or MAX_PAGE
         f.refuse_rest(content)
-        intake.check_replay(queue)
+        parser.check_replay(queue)
         span = await context.parts.history.read(group, start, stop, limit)
         share.take(sum(len(message.body) for _, _, message in span.messages))
         records = [
-            intake.replayed(queue, span.partition, offset, at, message)
+            parser.replayed(queue, span.partition, offset, at, message)
             for offset, at, message in span.messages
             # Not what a replay of a queue's own past into itself has made: it would never end.
             if message.headers.get("replay-group") != message.group

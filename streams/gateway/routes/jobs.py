@@ -31,13 +31,13 @@ async def lease(context: RequestContext) -> web.StreamResponse:
     """
     queue = context.id("queue")
     wait = seconds(context.parameters("wait"), "wait", MAX_WAIT_SECONDS)
-    owners, waits, intake = context.parts.owners, context.parts.waits, context.intake
+    owners, waits, parser = context.parts.owners, context.parts.waits, context.parser
 
     async def answer(partition: Partition) -> web.StreamResponse:
         with Share(context.parts.admission) as share:
             body = await read_body(context.request, SMALL_BODY_BYTES, share)
         content = json_object(body) if body.strip() else {}
-        intake.lease(queue, dict(content))  # wrong ones are not waited for
+        parser.lease(queue, dict(content))  # wrong ones are not waited for
         now = asyncio.get_running_loop().time
         deadline = now() + min(wait, context.principal.seconds_left)
         while True:
@@ -46,7 +46,7 @@ async def lease(context: RequestContext) -> web.StreamResponse:
             messages: list[Shown] = []
             if views.may_lease(partition.rows, queue):
                 messages = await _take(
-                    context, partition, queue, intake.lease(queue, dict(content))
+                    context, partition, queue, parser.lease(queue, dict(content))
                 )
             if messages or left <= 0:
                 return messages_response(messages)
@@ -66,7 +66,7 @@ async def _take(
     Raises:
         HTTPError: 503, that cannot be known here any more; what it got comes back by itself.
     """
-    _, offset = await context.parts.publishing.publish(*record)
+    _, offset = await context.parts.publishing.publish(record)
     await partition.reached(offset, FOLD_SECONDS)
     context.parts.owners.check(partition)
     seqs = context.parts.leases.take(partition.number, offset)
@@ -78,10 +78,10 @@ async def _take(
 async def nack(context: RequestContext) -> web.StreamResponse:
     """Give back deliveries: to be tried again, given up, or kept for longer."""
     context.parameters()
-    queue, intake = context.id("queue"), context.intake
+    queue, parser = context.id("queue"), context.parser
 
     def make(content: Fields) -> RecordToSend:
-        return intake.nack(queue, content)
+        return parser.nack(queue, content)
 
     await publish_parsed(context, LIST_BODY_BYTES, make)
     return no_content()

@@ -22,9 +22,9 @@ from streams.gateway.routes.queues import summary
 async def configure(context: RequestContext) -> web.StreamResponse:
     """Give a queue options, in place of all that it has."""
     context.parameters()
-    queue, intake = context.id("queue"), context.intake
+    queue, parser = context.id("queue"), context.parser
     await publish_parsed(
-        context, SMALL_BODY_BYTES, lambda content: intake.configure(queue, content), optional=True
+        context, SMALL_BODY_BYTES, lambda content: parser.configure(queue, content), optional=True
     )
     return no_content()
 
@@ -44,7 +44,7 @@ async def options(context: RequestContext) -> web.StreamResponse:
 async def purge(context: RequestContext) -> web.StreamResponse:
     """Drop all messages of a queue."""
     context.parameters()
-    return await publish_bare(context, context.intake.purge(context.id("queue")))
+    return await publish_bare(context, context.parser.purge(context.id("queue")))
 
 
 async def delete(context: RequestContext) -> web.StreamResponse:
@@ -53,7 +53,7 @@ async def delete(context: RequestContext) -> web.StreamResponse:
     erase = context.parameters("erase").get("erase", "false")
     if erase not in ("true", "false"):
         raise bad_request("bad_parameter", "erase must be true or false")
-    await publish_bare(context, context.intake.delete(queue))
+    await publish_bare(context, context.parser.delete(queue))
     if erase == "false":
         return no_content()
     hours = context.parts.settings.retention_hours

@@ -22,7 +22,7 @@ LIST_BODY_BYTES = 1024 * 1024
 async def publish_bare(context: RequestContext, record: RecordToSend) -> web.Response:
     """Publish a record that the path alone describes; a body, if any, means nothing."""
     with Share(context.parts.admission):
-        await context.parts.publishing.publish(*record)
+        await context.parts.publishing.publish(record)
     return no_content()
 
 
@@ -32,12 +32,13 @@ async def publish_parsed(
     make: Callable[[Fields], RecordToSend],
     *,
     optional: bool = False,
-) -> RecordMetadata:
-    """Publish the record that `make` makes of the body, a JSON object.
+) -> tuple[RecordToSend, RecordMetadata]:
+    """Publish the record that `make` makes of the body, a JSON object; return it and its place.
 
     With `optional`, no body is as good as an empty object.
     """
     with Share(context.parts.admission) as share:
         body = await read_body(context.request, limit, share)
         content = {} if optional and not body.strip() else json_object(body)
-        return await context.parts.publishing.publish(*make(content))
+        record = make(content)
+        return record, await context.parts.publishing.publish(record)

@@ -56,8 +56,8 @@ async def send(context: RequestContext) -> web.StreamResponse:
 async def ack(context: RequestContext) -> web.StreamResponse:
     """Acknowledge deliveries."""
     context.parameters()
-    queue, intake = context.id("queue"), context.intake
-    await publish_parsed(context, LIST_BODY_BYTES, lambda content: intake.ack(queue, content))
+    queue, parser = context.id("queue"), context.parser
+    await publish_parsed(context, LIST_BODY_BYTES, lambda content: parser.ack(queue, content))
     return no_content()
 
 

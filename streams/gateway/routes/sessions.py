@@ -17,11 +17,11 @@ from streams.gateway.routes.publish import LIST_BODY_BYTES, publish_bare, publis
 async def open_session(context: RequestContext) -> web.StreamResponse:
     """Open a session, or take over from another."""
     context.parameters()
-    queue, session, intake = context.id("queue"), context.id("session"), context.intake
+    queue, session, parser = context.id("queue"), context.id("session"), context.parser
     await publish_parsed(
         context,
         LIST_BODY_BYTES,
-        lambda content: intake.open(queue, session, content),
+        lambda content: parser.open(queue, session, content),
         optional=True,
     )
     return no_content()
@@ -31,7 +31,7 @@ async def close_session(context: RequestContext) -> web.StreamResponse:
     """Close a session; its bindings end."""
     context.parameters()
     return await publish_bare(
-        context, context.intake.close(context.id("queue"), context.id("session"))
+        context, context.parser.close(context.id("queue"), context.id("session"))
     )
 
 
@@ -39,7 +39,7 @@ async def heartbeat(context: RequestContext) -> web.StreamResponse:
     """Keep a session from being closed for its silence; 404 when it is not open."""
     context.parameters()
     queue, session = context.id("queue"), context.id("session")
-    record = context.intake.touch(queue, session)
+    record = context.parser.touch(queue, session)
 
     async def answer(partition: Partition) -> web.StreamResponse:
         if views.session(partition.rows, queue) != session:

@@ -31,7 +31,7 @@ async def stream(context: RequestContext) -> web.StreamResponse:
         heartbeat=HEARTBEAT_SECONDS,
         compress=False,
         protocols=(PROTOCOL,),
-        max_msg_size=context.intake.request_limit,
+        max_msg_size=context.parser.request_limit,
     )
     if not socket.can_prepare(request).ok:
         raise bad_request(

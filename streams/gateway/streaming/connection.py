@@ -32,8 +32,7 @@ from streams.gateway.streaming.outbox import Outbox
 from streams.gateway.streaming.placing import Placing
 from streams.gateway.streaming.subscription import Subscription
 from streams.gateway.streaming.wire import Wire
-from streams.gateway.writes.intake import EVENT_TYPES, Intake, new_message_id
-from streams.ids import direct_group
+from streams.gateway.writes.event_parser import EVENT_TYPES, EventParser, new_message_id
 
 if TYPE_CHECKING:
     from streams.gateway.http.context import RequestContext
@@ -77,7 +76,7 @@ class Connection:
         self._request = context.request
         self._parts = context.parts
         self._principal = context.principal
-        self._intake = context.intake
+        self._parser = context.parser
         self._good_until: asyncio.TimerHandle | None = None
         self._closing: asyncio.Task[None] | None = None
         self._socket = socket
@@ -172,7 +171,7 @@ class Connection:
         content: f.Fields = {"limit": limit, "consumer": terms.consumer}
         if terms.visibility_ms is not None:
             content["visibility_seconds"] = terms.visibility_ms / 1000
-        return self._intake.lease(subscription.queue, content)
+        return self._parser.lease(subscription.queue, content)
 
     def leased(self, subscription: Subscription, seqs: list[int]) -> None:
         """Send what a Lease got."""
@@ -187,7 +186,7 @@ class Connection:
             some = seqs[start : start + MAX_NACKED]
             content = {"seqs": some, "consumer": terms.consumer}
             try:
-                record = self._intake.nack(subscription.queue, content)
+                record = self._parser.nack(subscription.queue, content)
                 self._outbox.send(record, lambda place: None, lambda error: None)
             except StreamsError as error:  # they come back by themselves, later
                 logger.debug("leases of a stream are not given back: %s", error)
@@ -272,7 +271,7 @@ class Connection:
         ):
             raise Forbidden("a stream stays with its subject; open another one")
         self._principal = principal
-        self._intake = Intake(self._parts.settings, principal.permissions)
+        self._parser = EventParser(self._parts.settings, principal.permissions)
         self._watch_the_time()
         self._reply(frames.frame("authenticated", frame.ref))
         for subscription in list(self.subscriptions.values()):
@@ -382,14 +381,8 @@ class Connection:
     # To Kafka ---------------------------------------------------------------------------
 
     def _publish(self, frame: Frame) -> None:
-        content = frame.fields
-        if ("group" in content) == ("queue" in content):
-            raise bad_request("bad_field", "give either group or queue")
-        if "group" in content:
-            group = f.take_destination(content, "group")
-        else:
-            group = direct_group(f.take_id(content, "queue"))
-        message_id, record = self._intake.message(group, content)
+        record = self._parser.addressed_message(frame.fields)
+        message_id = record.message_id
 
         def confirmed(place: RecordMetadata) -> None:
             self._reply(
@@ -407,7 +400,7 @@ class Connection:
             known = ["auth", *self._does, *(name for name in EVENT_TYPES if name not in self._does)]
             known = [name for name in known if name not in ("message", "pong")]
             raise bad_request("bad_type", f"type must be one of {', '.join(known)}")
-        record = self._intake.line({"type": kind, **frame.fields})
+        record = self._parser.line({"type": kind, **frame.fields})
         if kind == "nack" and frame.fields.get("outcome") != EXTEND:
             subscription = self.subscriptions.get(frame.fields["queue"])
             if subscription is not None:
@@ -444,7 +437,7 @@ class Connection:
 
         failed = self._failure(None, queue=queue, **content)
         try:
-            record = self._intake.ack(queue, dict(content))
+            record = self._parser.ack(queue, dict(content))
             self._outbox.send(record, confirmed, failed)
         except StreamsError as error:
             failed(error)

@@ -37,7 +37,7 @@ class Asking(Protocol):
     """A client's connection, as far as leasing goes."""
 
     def lease(self, subscription: Subscription, limit: int) -> RecordToSend:
-        """Make the Lease of a subscription; raises as `Intake.lease`."""
+        """Make the Lease of a subscription; raises as `EventParser.lease`."""
         ...
 
     def leased(self, subscription: Subscription, seqs: list[int]) -> None:

@@ -42,10 +42,10 @@ class Outbox:
             Unavailable: it was not sent.
             TooLarge: it was not sent.
         """
-        cost = len(record[2]) + FLAT_BYTES
+        cost = len(record.value) + FLAT_BYTES
         self._admission.take(cost)
         try:
-            future = self._publishing.start(*record)
+            future = self._publishing.start(record)
         except BaseException:
             self._admission.give_back(cost)
             raise

@@ -58,7 +58,7 @@ class Streaming:
         leases: LeaseResults,
     ) -> None:
         self.watching = Watching()
-        self.leasing = Leasing(leases, lambda record: publishing.publish(*record), owners.answers)
+        self.leasing = Leasing(leases, publishing.publish, owners.answers)
         self.upstreams = 0
         """Open streams to other workers, of all connections."""
         self.upstream_limit = 0

@@ -22,7 +22,7 @@ class Publishing:
         self._metrics = metrics
         self._confirmed: dict[tuple[str, int], int] = {}
 
-    async def publish(self, topic: str, key: bytes, value: bytes, kind: str) -> RecordMetadata:
+    async def publish(self, record: RecordToSend) -> RecordMetadata:
         """Append one record; returns once Kafka has confirmed it.
 
         A client that goes away meanwhile does not call the record back: it is shielded.
@@ -31,12 +31,12 @@ class Publishing:
             Unavailable: not confirmed.
             TooLarge: not sent.
         """
-        return await asyncio.shield(self.start(topic, key, value, kind))
+        return await asyncio.shield(self.start(record))
 
     async def publish_many(self, records: list[RecordToSend]) -> list[RecordMetadata]:
         """Append records; returns their places once Kafka has confirmed all, raises as above."""
         if len(records) == 1:
-            return [await self.publish(*records[0])]
+            return [await self.publish(records[0])]
         began = time.perf_counter()
         try:
             places = await asyncio.shield(self._send(records))
@@ -44,18 +44,17 @@ class Publishing:
             self._metrics.publishes_failed.inc(len(records))
             raise
         self._metrics.publish_seconds.observe(time.perf_counter() - began)
-        for kind, count in Counter(record[3] for record in records).items():
+        for kind, count in Counter(record.type for record in records).items():
             self._metrics.publishes.labels(kind).inc(count)
         return places
 
-    def start(
-        self, topic: str, key: bytes, value: bytes, kind: str
-    ) -> asyncio.Future[RecordMetadata]:
+    def start(self, record: RecordToSend) -> asyncio.Future[RecordMetadata]:
         """Append one record, before any that is started later; the future tells its place.
 
         Raises at once, or from the future, as `publish`.
         """
         began = time.perf_counter()
+        topic, key, value, kind, _ = record
 
         def ended(future: asyncio.Future[RecordMetadata]) -> None:
             if future.cancelled() or future.exception() is not None:
@@ -70,9 +69,9 @@ class Publishing:
         return future
 
     async def _send(self, records: list[RecordToSend]) -> list[RecordMetadata]:
-        places = await self._engine.publisher.publish_many(records)
-        for (topic, _, _, _), (partition, offset) in zip(records, places, strict=True):
-            self._note(topic, partition, offset)
+        places = await self._engine.publisher.publish_many([record[:4] for record in records])
+        for record, (partition, offset) in zip(records, places, strict=True):
+            self._note(record.topic, partition, offset)
         return places
 
     def _note(self, topic: str, partition: int, offset: int) -> None:

@@ -55,7 +55,7 @@ MAX_VALUE = MAX_RECORD - 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Intake:
+class EventParser:
     """Makes records out of checked fields, all with the same idea of topics and limits."""
 
     settings: Settings
@@ -79,8 +79,22 @@ class Intake:
         self.permissions.check_binding(group, queue)
         return self._of_group(group, Unbind(group, queue, session, at=_now()))
 
-    def message(self, group: str, content: f.Fields) -> tuple[str, RecordToSend]:
-        """Make a Message out of the fields of a request; returns its id too.
+    def addressed_message(self, content: f.Fields) -> RecordToSend:
+        """Make a Message whose fields say where it goes: to a `group` or a `queue`.
+
+        Raises:
+            HTTPError: 400 or 413, a field is wrong, missing or unknown.
+        """
+        if ("group" in content) == ("queue" in content):
+            raise bad_request("bad_field", "give either group or queue")
+        if "group" in content:
+            group = f.take_destination(content, "group")
+        else:
+            group = direct_group(f.take_id(content, "queue"))
+        return self.message(group, content)
+
+    def message(self, group: str, content: f.Fields) -> RecordToSend:
+        """Make a Message to a group out of the fields of a request.
 
         Raises:
             HTTPError: 400 or 413, a field is wrong, missing or unknown.
@@ -104,7 +118,7 @@ class Intake:
         f.refuse_rest(content)
         if message.receipt and not message.sender:
             raise bad_request("bad_field", "a receipt needs a sender: the queue that gets it")
-        return message.id, self._of_group(group, message)
+        return self._of_group(group, message)
 
     def check_replay(self, queue: str) -> None:
         """See that the past may be replayed into a queue: one's own.
@@ -264,12 +278,12 @@ class Intake:
         return _record(self.settings.queue_events, queue, event)
 
 
-def _bind_line(intake: Intake, content: f.Fields) -> RecordToSend:
-    return intake.bind(*_binding(content))
+def _bind_line(parser: EventParser, content: f.Fields) -> RecordToSend:
+    return parser.bind(*_binding(content))
 
 
-def _unbind_line(intake: Intake, content: f.Fields) -> RecordToSend:
-    return intake.unbind(*_binding(content))
+def _unbind_line(parser: EventParser, content: f.Fields) -> RecordToSend:
+    return parser.unbind(*_binding(content))
 
 
 def _binding(content: f.Fields) -> tuple[str, str, str | None]:
@@ -279,55 +293,45 @@ def _binding(content: f.Fields) -> tuple[str, str, str | None]:
     return group, queue, session
 
 
-def _message_line(intake: Intake, content: f.Fields) -> RecordToSend:
-    if ("group" in content) == ("queue" in content):
-        raise bad_request("bad_field", "give either group or queue")
-    if "group" in content:
-        group = f.take_destination(content, "group")
-    else:
-        group = direct_group(f.take_id(content, "queue"))
-    return intake.message(group, content)[1]
+def _ack_line(parser: EventParser, content: f.Fields) -> RecordToSend:
+    return parser.ack(f.take_id(content, "queue"), content)
 
 
-def _ack_line(intake: Intake, content: f.Fields) -> RecordToSend:
-    return intake.ack(f.take_id(content, "queue"), content)
-
-
-def _open_line(intake: Intake, content: f.Fields) -> RecordToSend:
+def _open_line(parser: EventParser, content: f.Fields) -> RecordToSend:
     queue, session = f.take_id(content, "queue"), f.take_id(content, "session")
-    return intake.open(queue, session, content)
+    return parser.open(queue, session, content)
 
 
-def _close_line(intake: Intake, content: f.Fields) -> RecordToSend:
+def _close_line(parser: EventParser, content: f.Fields) -> RecordToSend:
     queue, session = f.take_id(content, "queue"), f.take_id(content, "session")
     f.refuse_rest(content)
-    return intake.close(queue, session)
+    return parser.close(queue, session)
 
 
-def _touch_line(intake: Intake, content: f.Fields) -> RecordToSend:
+def _touch_line(parser: EventParser, content: f.Fields) -> RecordToSend:
     queue, session = f.take_id(content, "queue"), f.take_id(content, "session")
     f.refuse_rest(content)
-    return intake.touch(queue, session)
+    return parser.touch(queue, session)
 
 
-def _nack_line(intake: Intake, content: f.Fields) -> RecordToSend:
-    return intake.nack(f.take_id(content, "queue"), content)
+def _nack_line(parser: EventParser, content: f.Fields) -> RecordToSend:
+    return parser.nack(f.take_id(content, "queue"), content)
 
 
-def _configure_line(intake: Intake, content: f.Fields) -> RecordToSend:
-    return intake.configure(f.take_id(content, "queue"), content)
+def _configure_line(parser: EventParser, content: f.Fields) -> RecordToSend:
+    return parser.configure(f.take_id(content, "queue"), content)
 
 
-def _purge_line(intake: Intake, content: f.Fields) -> RecordToSend:
+def _purge_line(parser: EventParser, content: f.Fields) -> RecordToSend:
     queue = f.take_id(content, "queue")
     f.refuse_rest(content)
-    return intake.purge(queue)
+    return parser.purge(queue)
 
 
-def _delete_line(intake: Intake, content: f.Fields) -> RecordToSend:
+def _delete_line(parser: EventParser, content: f.Fields) -> RecordToSend:
     queue = f.take_id(content, "queue")
     f.refuse_rest(content)
-    return intake.delete(queue)
+    return parser.delete(queue)
 
 
 def _priority(content: f.Fields) -> int:
@@ -335,10 +339,10 @@ def _priority(content: f.Fields) -> int:
     return NORMAL_PRIORITY if priority is None else priority
 
 
-_LINES: dict[str, Callable[[Intake, f.Fields], RecordToSend]] = {
+_LINES: dict[str, Callable[[EventParser, f.Fields], RecordToSend]] = {
     "bind": _bind_line,
     "unbind": _unbind_line,
-    "message": _message_line,
+    "message": EventParser.addressed_message,
     "ack": _ack_line,
     "open": _open_line,
     "close": _close_line,
@@ -356,7 +360,8 @@ def _record(topic: str, key: str, event: Event) -> RecordToSend:
     value = encode(event)
     if len(value) > MAX_VALUE:
         raise TooLarge(f"an event of {len(value)} bytes is over the limit of {MAX_VALUE}")
-    return topic, key.encode(), value, type(event).__name__
+    message_id = event.id if isinstance(event, Message) else ""
+    return RecordToSend(topic, key.encode(), value, type(event).__name__, message_id)
 
 
 def new_message_id() -> str:

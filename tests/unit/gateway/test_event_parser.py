@@ -29,20 +29,21 @@ from streams.folds.rows import MemoryRows
 from streams.gateway.http.errors import HTTPError, to_http_error
 from streams.gateway.http.fields import MAX_HEADER_BYTES
 from streams.gateway.ports import RecordToSend
-from streams.gateway.writes.intake import EVENT_TYPES, Intake, new_message_id
+from streams.gateway.writes.event_parser import EVENT_TYPES, EventParser, new_message_id
 from streams.security.patterns import Patterns
 from streams.security.permissions import ALL, Permissions
 from streams.settings import Settings
 
 SETTINGS = Settings(max_body_bytes=1000, partitions=1)
-INTAKE = Intake(SETTINGS, ALL)
+PARSER = EventParser(SETTINGS, ALL)
 
 
 def message(**fields: Any) -> Message:
-    _, (topic, key, value, kind) = INTAKE.message("g", fields)
+    topic, key, value, kind, message_id = PARSER.message("g", fields)
     assert (topic, key, kind) == (SETTINGS.group_events, b"g", "Message")
     decoded = decode(value)
     assert isinstance(decoded, Message)
+    assert message_id == decoded.id
     return decoded
 
 
@@ -100,7 +101,7 @@ def test_a_message_keeps_what_it_is_given() -> None:
 )
 def test_wrong_messages_are_refused(fields: dict[str, Any], code: str) -> None:
     with pytest.raises(HTTPError) as refused:
-        INTAKE.message("g", fields)
+        PARSER.message("g", fields)
     assert (refused.value.status, refused.value.code) == (400, code)
 
 
@@ -112,7 +113,7 @@ def test_large_bodies_and_headers_are_refused_as_too_large() -> None:
         {"body": "", "headers": {"a": "x" * MAX_HEADER_BYTES}},
     ):
         with pytest.raises(HTTPError) as refused:
-            INTAKE.message("g", dict(fields))
+            PARSER.message("g", dict(fields))
         assert refused.value.status == 413
     assert len(message(body="x" * 1000).body) == 1000
 
@@ -182,7 +183,7 @@ def test_large_bodies_and_headers_are_refused_as_too_large() -> None:
     ],
 )
 def test_each_kind_of_line_makes_its_event(line: dict[str, Any], event: Any) -> None:
-    topic, key, value, kind = INTAKE.line(line)
+    topic, key, value, kind, _ = PARSER.line(line)
     made = decode(value)
     of_group = isinstance(event, Bind | Unbind | Message)
     assert kind == type(event).__name__
@@ -228,14 +229,14 @@ def test_each_kind_of_line_makes_its_event(line: dict[str, Any], event: Any) -> 
 )
 def test_wrong_lines_are_refused(line: dict[str, Any]) -> None:
     with pytest.raises(HTTPError) as refused:
-        INTAKE.line(line)
+        PARSER.line(line)
     assert refused.value.status == 400
 
 
 def test_an_event_over_the_limit_of_the_topic_is_refused_before_it_is_sent() -> None:
     groups = [f"{number:0>200}" for number in range(12_000)]
     with pytest.raises(StreamsError) as refused:
-        INTAKE.line({"type": "open", "queue": "q", "session": "s", "groups": groups})
+        PARSER.line({"type": "open", "queue": "q", "session": "s", "groups": groups})
     assert to_http_error(refused.value).status == 413
 
 
@@ -268,7 +269,7 @@ def test_whatever_is_taken_in_the_folds_take_too(line: dict[str, Any]) -> None:
     record: RecordToSend | None = None
     status = 200
     try:
-        record = INTAKE.line(dict(line))
+        record = PARSER.line(dict(line))
     except StreamsError as error:
         status = to_http_error(error).status
 
@@ -276,7 +277,7 @@ def test_whatever_is_taken_in_the_folds_take_too(line: dict[str, Any]) -> None:
     assert status < 500
     if record is not None:
         # or the fold of its topic has nothing against it
-        topic, key, value, _ = record
+        topic, key, value, *_ = record
         fold: Fold = (
             Route(MemoryRows(), 0, 1, SETTINGS.queue_events)
             if topic == SETTINGS.group_events
@@ -298,7 +299,7 @@ def _fields(event: Any) -> dict[str, Any]:
     return {name: getattr(event, name) for name in type(event).__slots__}
 
 
-BOB = Intake(
+BOB = EventParser(
     SETTINGS,
     Permissions(
         subject="bob",
@@ -331,7 +332,7 @@ NOT_BOBS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("line", NOT_BOBS)
 def test_no_event_is_made_that_the_token_does_not_grant(line: dict[str, Any]) -> None:
-    INTAKE.line(dict(line))
+    PARSER.line(dict(line))
     with pytest.raises(Forbidden):
         BOB.line(dict(line))
 
@@ -344,14 +345,14 @@ def test_events_that_the_token_grants_are_made() -> None:
     BOB.line({"type": "bind", "group": "chat.a", "queue": "bob"})
     BOB.line({"type": "open", "queue": "bob", "session": "s", "groups": ["chat.a"]})
     BOB.line({"type": "ack", "queue": "bob", "upto": 1})
-    _, _, value, _ = BOB.line({"type": "message", "group": "chat.a", "body": ""})
+    _, _, value, *_ = BOB.line({"type": "message", "group": "chat.a", "body": ""})
     message = decode(value)
     assert isinstance(message, Message)
     assert message.sender == "bob"
 
 
 def test_dead_letters_go_only_where_messages_may() -> None:
-    INTAKE._of_queue("bob", Configure("bob", dead_letter="ann"))
+    PARSER._of_queue("bob", Configure("bob", dead_letter="ann"))
     BOB._of_queue("bob", Configure("bob", dead_letter=None))
     with pytest.raises(Forbidden):
         BOB._of_queue("bob", Configure("bob", dead_letter="ann"))
