@@ -18,20 +18,21 @@ class topics(StreamsCommand):
 
     def execute_now(self, check: bool, **_: Any) -> int:
         """Create and check, and list what there is."""
-        from streams.kafka.topics import TopicsError, check_topics, ensure_topics, wanted
+        from streams.kafka.topics import TopicsError, check_topics, ensure_topics
+        from streams.topics import product_topics
 
         settings = Settings.from_env()
         created: list[str] = []
         try:
             if check:
-                check_topics(settings)
+                check_topics(settings.librdkafka(), product_topics(settings))
             else:
-                created = ensure_topics(settings).created
+                created = ensure_topics(settings.librdkafka(), product_topics(settings)).created
         except TopicsError as error:
             for line in str(error).splitlines():
                 click.echo(f"streams: {line}", err=True)
             return 1
-        for topic in wanted(settings):
+        for topic in product_topics(settings):
             state = "created" if topic.name in created else "is as it should be"
             click.echo(
                 f"{topic.name} {state}: {topic.partitions} partitions,"

@@ -1,7 +1,7 @@
 """A Faust app with the engine in it.
 
-`App` is Faust's own, with the transport, store and table manager of this package chosen,
-and the `Engine` started before the consumer and stopped after it.
+`App` is Faust's own app with the transport, store and table manager of this package. It
+starts the `Engine` before the consumer and stops it after.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from faust.types import ServiceT
 from yarl import URL
 
 from streams.engine.engine import Engine
+from streams.engine.options import EngineOptions
 from streams.engine.source import Chunk
 from streams.errors import SettingsError
 from streams.fold import FoldFactory
-from streams.settings import Settings
 
 
 class BootStrategy(FaustBootStrategy):
@@ -28,86 +28,91 @@ class BootStrategy(FaustBootStrategy):
     def kafka_producer(self) -> Iterable[ServiceT]:
         """Producers: started before the consumer, stopped after it.
 
-        The engine first: it waits for Kafka, which the others give up at once.
+        The engine comes first because it waits for Kafka; Faust's own services do not.
         """
         app: Any = self.app
         return [app.engine, *super().kafka_producer()]
 
     def web_server(self) -> Iterable[ServiceT]:
-        """The HTTP gateway, in place of Faust's own web server."""
+        """The app's web service, if it has one; never Faust's own web server."""
         app: Any = self.app
-        if self._should_enable_web() and app.gateway is not None:
-            return [app.gateway]
+        if self._should_enable_web() and app.web_service is not None:
+            return [app.web_service]
         return []
 
 
 class ChunkSchema(FaustSchema[Any, Any]):
-    """Passes chunks to the agents as they are: the folds decode."""
+    """Passes chunks to agents undecoded; folds decode the records."""
 
     def loads_key(self, app: Any, message: Any, **kwargs: Any) -> Any:
-        """A chunk has no key."""
+        """Return None: a chunk has no key."""
         return None
 
     def loads_value(self, app: Any, message: Any, **kwargs: Any) -> Any:
-        """The value is the list of `Chunk`s."""
+        """Return the list of `Chunk`s."""
         return message.value
 
 
 class Table(faust.Table[bytes, bytes]):
-    """A Faust table whose rows are written by a fold."""
+    """A Faust table whose rows are written by a fold alone.
+
+    In an agent, ``table[key]`` reads the partitions of this worker; a key is
+    ``bucket + b"\\0" + suffix``.
+    """
 
     def fold(self, chunks: Iterable[Chunk]) -> None:
-        """Fold chunks of the table's source topic; returns at once."""
+        """Queue chunks of the table's source topic to be folded, and return at once."""
         self.app.engine.accept(self.name, chunks)  # type: ignore[attr-defined]
 
 
 class App(faust.App):
-    """A Faust app whose tables are folded from chunks."""
+    """A Faust app whose tables are folded from chunks of records.
+
+    Declare a source with `chunks`, a table with `folded_table`, and an agent that gives the
+    chunks to the table; then start workers with Faust's command line.
+
+    Args:
+        options: see `EngineOptions`.
+        faust_options: settings of Faust, such as `web_port`; they win over the engine's.
+    """
 
     BootStrategy = BootStrategy
 
-    gateway: Any = None
-    """A service that is started as the worker's web server, if one is set."""
+    web_service: Any = None
+    """A service to start as the worker's web server."""
 
-    def __init__(self, settings: Settings, **options: Any) -> None:
-        self.settings = settings
-        super().__init__(
-            settings.app_id,
-            broker=[URL(f"streams://{broker}") for broker in settings.brokers.split(",")],
-            broker_credentials=settings.faust_credentials(),
+    def __init__(self, options: EngineOptions, **faust_options: Any) -> None:
+        timeout = options.session_timeout_seconds
+        defaults: dict[str, Any] = {
+            "broker": [URL(f"streams://{broker}") for broker in options.brokers.split(",")],
+            "broker_credentials": options.credentials,
             # Static membership: a worker that restarts within the session timeout gets its
-            # partitions back at once, without a rebalance that the others would notice.
-            consumer_group_instance_id=settings.instance_id,
-            broker_session_timeout=settings.session_timeout_seconds,
-            broker_heartbeat_interval=min(1.0, settings.session_timeout_seconds / 3),
-            broker_request_timeout=max(30.0, settings.session_timeout_seconds),
-            store="memory://",
-            datadir=str(settings.data),
-            origin="streams",
-            autodiscover=False,
-            topic_partitions=settings.partitions,
-            topic_replication_factor=settings.replication,
-            topic_disable_leader=True,
-            table_standby_replicas=settings.standbys,
-            TableManager="streams.engine.recovery:TableManager",
-            Table="streams.engine.application:Table",
-            Worker="streams.engine.worker:Worker",
-            web_host=settings.http_host,
-            web_bind=settings.http_host,
-            web_port=settings.http_port,
-            canonical_url=settings.advertised_url,
-            stream_wait_empty=True,
-            **options,
-        )
-        self.engine = Engine(self, settings)
+            # partitions back at once, without a rebalance.
+            "consumer_group_instance_id": options.member_id,
+            "broker_session_timeout": timeout,
+            "broker_heartbeat_interval": min(1.0, timeout / 3),
+            "broker_request_timeout": max(30.0, timeout),
+            "store": "memory://",
+            "datadir": str(options.data),
+            "autodiscover": False,
+            "topic_partitions": options.partitions,
+            "topic_replication_factor": options.replication,
+            "topic_disable_leader": True,
+            "table_standby_replicas": options.standbys,
+            "TableManager": "streams.engine.recovery:TableManager",
+            "Table": "streams.engine.application:Table",
+            "Worker": "streams.engine.worker:Worker",
+            "stream_wait_empty": True,
+        }
+        super().__init__(options.app_id, **{**defaults, **faust_options})
+        self.engine = Engine(self, options)
 
     def _create_directories(self) -> None:
+        data = self.engine.options.data
         try:
-            self.settings.data.mkdir(parents=True, exist_ok=True)
+            data.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
-            raise SettingsError(
-                f"STREAMS_DATA: cannot make {self.settings.data}: {exc.strerror}"
-            ) from exc
+            raise SettingsError(f"cannot create the data folder {data}: {exc.strerror}") from exc
         super()._create_directories()
 
     def chunks(self, name: str) -> Any:
@@ -120,15 +125,25 @@ class App(faust.App):
             allow_empty=True,
         )
 
-    def folded_table(self, name: str, source: str, fold: FoldFactory, help: str) -> Table:
-        """Declare a table that `fold` makes of the records of the topic `source`."""
+    def folded_table(self, name: str, source: str, fold: FoldFactory, help: str = "") -> Table:
+        """Declare a table that `fold` makes of the records of the topic `source`.
+
+        The engine creates both topics if they are missing: `source`, and the changelog
+        ``<app_id>-<name>-changelog``.
+
+        Args:
+            name: name of the table, unique in the app.
+            source: topic that the table is folded from.
+            fold: makes the fold of one partition from its rows and its number.
+            help: description for `faust tables`.
+        """
         self.engine.add_table(name, source, fold)
         table: Any = self.Table(
             name,
             store="streams://",
             key_type=bytes,
             value_type=bytes,
-            partitions=self.settings.partitions,
+            partitions=self.engine.options.partitions,
             help=help,
         )
         return table  # type: ignore[no-any-return]

@@ -22,10 +22,10 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from streams.engine.database import Database
-from streams.kafka.clients import logger as kafka_logger
+from streams.kafka.clients import open_producer, open_reader
 
 logger = logging.getLogger(__name__)
 
@@ -91,9 +91,9 @@ class ChangelogWriter:
         self.topic = topic
         self.partition = partition
         self._stopped = stopped
-        self._producer = Producer(
+        self._producer = open_producer(
+            client,
             {
-                **client,
                 "transactional.id": transactional_id,
                 "transaction.timeout.ms": 60_000,
                 "compression.type": "lz4",
@@ -101,12 +101,7 @@ class ChangelogWriter:
                 "queue.buffering.max.messages": 50_000,
                 "queue.buffering.max.kbytes": 32_768,
                 "batch.size": 262_144,
-                "message.max.bytes": 2_097_152,  # a row may hold a message of 1 MiB
-                "statistics.interval.ms": 0,
-                "log.connection.close": False,
             },
-            error_cb=lambda _error: None,  # every call reports its own errors
-            logger=kafka_logger,
         )
 
     def open(self) -> None:
@@ -291,21 +286,16 @@ class ChangelogReader:
     ) -> None:
         self._database = database
         self._topic_id = topic_id
-        self._consumer = Consumer(
+        self._consumer = open_reader(
+            client,
+            f"restore-{topic}",
             {
-                **client,
-                "group.id": f"restore-{topic}",  # required by the client, never joined
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "auto.offset.reset": "earliest",
                 "isolation.level": "read_committed",
                 "enable.partition.eof": True,
                 "queued.min.messages": 20_000,
                 "queued.max.messages.kbytes": 16_384,
                 "fetch.wait.max.ms": 200,
-                "log.connection.close": False,
             },
-            logger=kafka_logger,
         )
         self._consumer.assign([TopicPartition(topic, partition, database.next_offset)])
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from faust.types import TP
 from mode import Service
@@ -31,16 +31,17 @@ from streams.engine.pacing import SendPacer
 from streams.engine.partition import Partition
 from streams.engine.source import Chunk, SourceReader
 from streams.engine.standby import StandbyFollower
+from streams.engine.topics import TOMBSTONE_MS, needed_topics
 from streams.engine.watchdog import Duty, Progress, Watchdog
 from streams.errors import StreamsError, Unavailable
 from streams.fold import Fold, FoldFactory, Record
-from streams.kafka.clients import logger as kafka_logger
-from streams.kafka.topics import ensure_topics, topic_ids
+from streams.kafka.clients import open_reader
+from streams.kafka.topics import Topic, check_topics, ensure_topics, topic_ids
 
 if TYPE_CHECKING:
     from streams.engine.application import App
+    from streams.engine.options import EngineOptions
     from streams.engine.transport import Consumer as GroupConsumer
-    from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -73,15 +74,15 @@ class TableSpec:
 class Engine(Service):
     """See the module's docstring.  All methods are for the event loop, unless they say so."""
 
-    def __init__(self, app: App, settings: Settings) -> None:
+    def __init__(self, app: App, options: EngineOptions) -> None:
         super().__init__(loop=None)
         self.app = app
-        self.settings = settings
-        self.app_id = settings.app_id
-        self.client: Mapping[str, Any] = dict(settings.librdkafka())
-        self.checkpoint_seconds = settings.checkpoint_seconds
-        self.checkpoint_rows = settings.checkpoint_rows
-        self.tombstone_ms = 6 * 86_400_000  # the topics keep them a day longer
+        self.options = options
+        self.app_id = options.app_id
+        self.client: Mapping[str, Any] = options.client
+        self.checkpoint_seconds = options.checkpoint_seconds
+        self.checkpoint_rows = options.checkpoint_rows
+        self.tombstone_ms = TOMBSTONE_MS - 86_400_000  # a day of margin
         self.on_chunk_folded: Callable[[Partition, Fold], None] = lambda _partition, _fold: None
         """Called after each chunk, when its rows can be read."""
         self.on_checkpoint: Callable[[Checkpoint], None] = lambda _checkpoint: None
@@ -119,7 +120,7 @@ class Engine(Service):
 
     def add_table(self, name: str, source_topic: str, factory: FoldFactory) -> TableSpec:
         """Declare a table; to be called before the app starts."""
-        spec = TableSpec(name, source_topic, self.settings.changelog(name), factory)
+        spec = TableSpec(name, source_topic, self.options.changelog(name), factory)
         self.tables[name] = spec
         self._table_of[spec.changelog_topic] = name
         return spec
@@ -139,20 +140,13 @@ class Engine(Service):
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 20)
-        settings = self.settings
-        self.resources = Resources(settings.cache_bytes, settings.write_buffer_bytes)
+        options = self.options
+        self.resources = Resources(options.cache_bytes, options.write_buffer_bytes)
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="engine")
         # Restores take minutes: checkpoints of other partitions must not wait for their threads.
         self._restores = ThreadPoolExecutor(max_workers=8, thread_name_prefix="restore")
-        self._control = Consumer(
-            {
-                **self.client,
-                "group.id": f"{self.app_id}-control",  # required by the client, never joined
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-            },
-            error_cb=lambda error: logger.info("control: %s", error.str()),
-            logger=kafka_logger,
+        self._control = open_reader(
+            self.client, f"{self.app_id}-control", {"isolation.level": "read_committed"}
         )
         self._admin = AdminClient(dict(self.client))
         await self.blocking(self._learn_topics)
@@ -164,8 +158,8 @@ class Engine(Service):
             self.app_id,
             self.loop,
             self._arrive,
-            settings.chunk_records,
-            settings.chunk_bytes,
+            options.chunk_records,
+            options.chunk_bytes,
         )
         self.standby = StandbyFollower(
             self.client, self.app_id, self.resources, self.topic_id, self.tombstone_ms
@@ -173,22 +167,30 @@ class Engine(Service):
         self.watchdog = Watchdog(self._duties, self._kafka_is_whole, self.stuck_seconds)
         await self.add_runtime_dependency(self.watchdog)
 
-    def _learn_topics(self) -> None:
-        """Make the topics if they are missing, and learn their ids. Blocks.
+    @property
+    def topics(self) -> list[Topic]:
+        """The topics that this app needs."""
+        return needed_topics(self.options, sorted(self.source_topics), self.tables)
 
-        Waits for Kafka for as long as it takes: a broker may not have heard yet of topics that
-        another has just made.
+    def _learn_topics(self) -> None:
+        """Create missing topics, check the others, and learn their ids. Blocks.
+
+        Retries until Kafka answers: brokers learn of new topics at different times.
+
+        Raises:
+            TopicsError: a topic is not as wanted.
         """
+        prepare = ensure_topics if self.options.create_topics else check_topics
         while True:
             try:
-                ensure_topics(self.settings)
+                prepare(self.client, self.topics)
                 changelogs = [spec.changelog_topic for spec in self.tables.values()]
-                self._topic_ids = topic_ids(self.settings, changelogs)
+                self._topic_ids = topic_ids(self.client, changelogs)
                 return
             except Unavailable as exc:
                 if self.should_stop:
                     raise
-                logger.warning("waiting for Kafka: %s", exc)
+                logger.warning("topics are not ready, trying again: %s", exc)
                 time.sleep(1.0)
 
     async def on_stop(self) -> None:
@@ -226,7 +228,7 @@ class Engine(Service):
             for partition in lost:
                 del self.partitions[partition.table, partition.number]
             kept = list(self.partitions.values())
-            if self._consumer.absent:
+            if self._consumer.missed_generation:
                 # An owner of the meantime may have answered reads and not written yet.
                 theirs = kept
             else:
@@ -234,7 +236,7 @@ class Engine(Service):
                 theirs = [p for p, is_mine in zip(kept, mine, strict=True) if not is_mine]
             for partition in theirs:
                 partition.reopen()
-            self._consumer.looked_after(generation)
+            self._consumer.acknowledge_generation(generation)
             await asyncio.gather(*(partition.close(checkpoint=False) for partition in lost))
             for key in self._standbys - standbys:
                 await self.standby.release(self._followed(key))
@@ -262,7 +264,7 @@ class Engine(Service):
         return self.tables[key[0]].changelog_topic, key[1]
 
     def _path(self, key: tuple[str, int]) -> Path:
-        return Path(self.settings.data) / "tables" / self.app_id / f"{key[0]}-{key[1]}.db"
+        return self.options.data / "tables" / self.app_id / f"{key[0]}-{key[1]}.db"
 
     def reread(self) -> None:
         """Have all partitions read on from where they stand: chunks may have been dropped."""
@@ -343,7 +345,7 @@ class Engine(Service):
         """
         rows = []
         for table in self.tables:
-            for number in range(self.settings.partitions):
+            for number in range(self.options.partitions):
                 row: dict[str, Any] = {
                     "table": table,
                     "partition": number,
@@ -421,8 +423,8 @@ class Engine(Service):
             "standbys": len(self._standbys),
             "standby_rows": self.standby.rows if started else 0,
             "cache_bytes": self.resources.cache.get_usage() if started else 0,
-            "cache_limit_bytes": self.settings.cache_bytes,
-            "write_buffer_limit_bytes": self.settings.write_buffer_bytes,
+            "cache_limit_bytes": self.options.cache_bytes,
+            "write_buffer_limit_bytes": self.options.write_buffer_bytes,
         }
 
     # Context of partitions (see `streams.engine.ports.Context`) -----------------------
@@ -476,9 +478,9 @@ class Engine(Service):
         consumer = self._consumer
         age = time.monotonic() - consumer.last_heartbeat
         return (
-            age < self.settings.session_timeout_seconds
-            and not consumer.absent
-            and consumer.holds(*source)
+            age < self.options.session_timeout_seconds
+            and not consumer.missed_generation
+            and consumer.is_assigned(*source)
         )
 
     def committed(self, source: tuple[str, int], offset: int) -> None:
@@ -542,7 +544,7 @@ class Engine(Service):
 
     def _kafka_is_whole(self) -> bool:
         """Tell whether every partition that this worker needs can be written to. Blocks."""
-        enough = max(1, self.settings.replication - 1)
+        enough = max(1, self.options.replication - 1)
         mine = self.source_topics | self._table_of.keys()
         try:
             topics = self._admin.list_topics(timeout=5.0).topics
@@ -588,7 +590,7 @@ class Engine(Service):
             headers.append(("key-truncated", str(len(key)).encode()))
             key = key[:DEAD_LETTER_KEY_BYTES]
         await self.outputs.send_with(
-            self.settings.dead_letters, record.partition, key, value, headers, tracker
+            self.options.dead_letter_topic, record.partition, key, value, headers, tracker
         )
 
     def after_checkpoint(self, checkpoint: Checkpoint) -> None:

@@ -14,11 +14,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException
 
 from streams.errors import TooLarge, Unavailable
 from streams.fold import Output
-from streams.kafka.clients import logger as kafka_logger
+from streams.kafka.clients import open_producer
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +31,8 @@ _TOO_LARGE = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE}
 class _PolledProducer:
     """A producer and the thread that serves its delivery reports."""
 
-    def __init__(self, config: Mapping[str, Any], name: str) -> None:
-        self.producer = Producer(dict(config), error_cb=self._on_error, logger=kafka_logger)
+    def __init__(self, client: Mapping[str, Any], config: Mapping[str, Any], name: str) -> None:
+        self.producer = open_producer(client, config, self._on_error)
         self.fatal: KafkaError | None = None
         self._running = True
         self._thread = threading.Thread(target=self._poll, name=name, daemon=True)
@@ -126,22 +126,19 @@ class OutputProducer:
 
     def __init__(self, client: Mapping[str, Any]) -> None:
         self._polled = _PolledProducer(
+            client,
             {
-                **client,
                 "enable.idempotence": True,
                 # A gap would be lost for good, since a reader drops what is not above the
                 # highest origin it has seen: so never give a record up.
                 "message.timeout.ms": 0,
                 "enable.gapless.guarantee": True,
-                "partitioner": "murmur2_random",
                 # What is sent while a request is under way goes together anyway.
                 "linger.ms": 0,
                 "batch.size": 524_288,
-                "message.max.bytes": 2_097_152,
                 "compression.type": "lz4",
                 "queue.buffering.max.messages": 100_000,
                 "queue.buffering.max.kbytes": 65_536,
-                "statistics.interval.ms": 0,
             },
             "outputs",
         )
@@ -240,17 +237,14 @@ class Publisher:
 
     def __init__(self, client: Mapping[str, Any], timeout: float = 15.0) -> None:
         self._polled = _PolledProducer(
+            client,
             {
-                **client,
                 "enable.idempotence": True,
-                "partitioner": "murmur2_random",
                 "message.timeout.ms": int(timeout * 1000),
                 "linger.ms": 0.5,
-                "message.max.bytes": 2_097_152,
                 "compression.type": "lz4",
                 "queue.buffering.max.messages": 100_000,
                 "queue.buffering.max.kbytes": 65_536,
-                "statistics.interval.ms": 0,
             },
             "publisher",
         )

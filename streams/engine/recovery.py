@@ -70,7 +70,7 @@ class Recovery(FaustRecovery):
         app = cast(Any, self.app)
         consumer = app.consumer
         await app.on_rebalance_complete.send()
-        stock = consumer.assignment() - consumer.read_elsewhere(consumer.assignment())
+        stock = consumer.assignment() - consumer.engine_partitions(consumer.assignment())
         if stock:
             consumer.resume_partitions(stock)
             try:

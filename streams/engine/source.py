@@ -17,10 +17,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from streams.fold import Record
-from streams.kafka.clients import logger as kafka_logger
+from streams.kafka.clients import open_reader
 
 logger = logging.getLogger(__name__)
 
@@ -103,23 +103,17 @@ class SourceReader:
         self.failure: BaseException | None = None
         self.turns = 0
         """Grows all the time while the thread lives."""
-        self._consumer = Consumer(
+        self._consumer = open_reader(
+            client,
+            f"{group}-reader",
             {
-                **client,
-                "group.id": f"{group}-reader",  # required by the client, never joined
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "auto.offset.reset": "earliest",
                 "enable.partition.eof": True,
                 "queued.min.messages": max(1_000, chunk_records),
                 "queued.max.messages.kbytes": fetch_kbytes,
                 "fetch.wait.max.ms": 500,
                 "fetch.queue.backoff.ms": 5,
                 "fetch.error.backoff.ms": 100,
-                "log.connection.close": False,
             },
-            error_cb=lambda error: logger.info("source: %s", error.str()),
-            logger=kafka_logger,
         )
         self._thread = threading.Thread(target=self._run, name="source", daemon=True)
         self._thread.start()

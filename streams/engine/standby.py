@@ -15,12 +15,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import TopicPartition
 
 from streams.engine.changelog import Batch, batches
 from streams.engine.database import Damaged, Database, Resources, open_or_rebuild, wipe
 from streams.errors import Unavailable
-from streams.kafka.clients import logger as kafka_logger
+from streams.kafka.clients import open_reader
 
 logger = logging.getLogger(__name__)
 
@@ -92,21 +92,15 @@ class StandbyFollower:
     # Runs in the thread -------------------------------------------------------------
 
     def _run(self) -> None:
-        consumer = self._consumer = Consumer(
+        consumer = self._consumer = open_reader(
+            self._client,
+            f"{self._group}-standby",
             {
-                **self._client,
-                "group.id": f"{self._group}-standby",  # required by the client, never joined
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "auto.offset.reset": "earliest",
                 "isolation.level": "read_committed",
                 "enable.partition.eof": True,
                 "queued.min.messages": 5_000,
                 "queued.max.messages.kbytes": 8_192,
-                "log.connection.close": False,
             },
-            error_cb=lambda error: logger.info("standby: %s", error.str()),
-            logger=kafka_logger,
         )
         try:
             while self._running or self._commands:

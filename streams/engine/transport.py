@@ -38,7 +38,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     """Monotonic time at which the last heartbeat that the group accepted was sent."""
     assigned: frozenset[TP] = frozenset()
     """What the last assignment gave to this worker, known before the engine has seen it."""
-    absent = False
+    missed_generation = False
     """Whether the group had a generation without this worker, and the engine has not yet
     looked what happened to its partitions meanwhile."""
     joining = False
@@ -91,13 +91,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """Pause what is not read through aiokafka, then let Faust take the assignment."""
         # Generations are numbered one by one: with one missed, partitions that this worker
         # has again may have been somebody else's.  What it has lost stops answering at once.
-        self.absent = self.absent or generation_id != self._generation + 1
+        self.missed_generation = self.missed_generation or generation_id != self._generation + 1
         self._generation = generation_id
         self.joining = False
         self.assigned = frozenset(assigned)
         self.last_heartbeat = time.monotonic()
         consumer = self._ensure_consumer()
-        foreign = cast(Consumer, self.consumer).read_elsewhere(assigned)
+        foreign = cast(Consumer, self.consumer).engine_partitions(assigned)
         if foreign:
             consumer.pause(*(KafkaTP(tp.topic, tp.partition) for tp in foreign))
         await super().on_partitions_assigned(assigned, generation_id)
@@ -142,7 +142,7 @@ class Consumer(driver.Consumer):
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
-    def read_elsewhere(self, tps: Iterable[TP]) -> set[TP]:
+    def engine_partitions(self, tps: Iterable[TP]) -> set[TP]:
         """The partitions among `tps` that the engine reads and aiokafka must not fetch."""
         app = cast(Any, self.app)
         topics = app.engine.source_topics | app.tables.changelog_topics
@@ -154,16 +154,16 @@ class Consumer(driver.Consumer):
         return self._thread.last_heartbeat
 
     @property
-    def absent(self) -> bool:
+    def missed_generation(self) -> bool:
         """Whether partitions may have been somebody else's since the engine last looked."""
-        return self._thread.absent
+        return self._thread.missed_generation
 
-    def looked_after(self, generation: int) -> None:
+    def acknowledge_generation(self, generation: int) -> None:
         """Take note that the engine has seen to what happened before a generation began."""
         if self._thread._generation == generation:
-            self._thread.absent = False
+            self._thread.missed_generation = False
 
-    def holds(self, topic: str, partition: int) -> bool:
+    def is_assigned(self, topic: str, partition: int) -> bool:
         """Whether the last assignment, seen by the engine or not, has a partition in it."""
         return TP(topic, partition) in self._thread.assigned
 
@@ -234,7 +234,7 @@ class Consumer(driver.Consumer):
     async def perform_seek(self) -> None:
         """Seek stock topics to their committed offsets; the engine seeks its own."""
         assigned = self.assignment()
-        if assigned - self.read_elsewhere(assigned):
+        if assigned - self.engine_partitions(assigned):
             await super().perform_seek()
 
     async def create_topic(self, topic: str, *args: Any, **kwargs: Any) -> None:
@@ -245,7 +245,7 @@ class Consumer(driver.Consumer):
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Look for stalls of partitions that aiokafka reads; the engine watches its own."""
-        if not self.read_elsewhere([tp]):
+        if not self.engine_partitions([tp]):
             super().verify_event_path(now, tp)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from streams.errors import SettingsError
+from streams.kafka.defaults import ClientConfig
 from streams.tls import client_context
 
 if TYPE_CHECKING:
@@ -77,9 +78,9 @@ class KafkaSecurity:
                 "STREAMS_KAFKA_SSL_CERTFILE must be set with STREAMS_KAFKA_SSL_KEYFILE"
             )
 
-    def librdkafka(self) -> dict[str, str | int | float | bool]:
+    def librdkafka(self) -> ClientConfig:
         """Return the configuration of librdkafka; empty without security."""
-        config: dict[str, str | int | float | bool] = {}
+        config: ClientConfig = {}
         if self.uses_tls or self.uses_sasl:
             config["security.protocol"] = self.protocol
         if self.uses_sasl:

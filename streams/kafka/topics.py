@@ -1,14 +1,15 @@
-"""The topics: which there are, how each is configured, making them and checking them.
+"""Creating topics and checking them.
 
-Knows Kafka's admin client and the settings; nothing of what the records mean.
+Which topics an app needs is for others to say: `streams.engine.topics` derives those of an
+app on the engine, `streams.topics` those of the product.  Knows Kafka's admin client only.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -19,91 +20,71 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from streams.errors import StreamsError, Unavailable
-from streams.folds.tables import TABLES
-from streams.settings import MIB, Settings
 
 _ANSWER_SECONDS: Final = 10.0
 _CHANGE_SECONDS: Final = 30.0
-_DAY_MS: Final = 86_400_000
+
+MIB: Final = 1 << 20
 
 _EXACTLY: Final = ("cleanup.policy", "message.timestamp.type", "retention.ms")
 _AT_LEAST: Final = ("delete.retention.ms", "max.message.bytes", "min.insync.replicas")
-"""What is checked; the rest of a topic's configuration is its operator's to tune."""
+"""Configuration that is checked. Operators may tune the rest as they like."""
+
+_NO_ANSWER: Final = {
+    KafkaError._TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._TIMED_OUT,
+    KafkaError.REQUEST_TIMED_OUT,
+}
+"""Errors of a Kafka that cannot be reached; with any other it has answered."""
 
 
 class TopicsError(StreamsError):
-    """Topics are missing, or not as the settings want them; each line says which and how."""
+    """Topics are missing or not as configured; each line names a topic and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One topic as the settings want it."""
+    """A topic as an app wants it.
+
+    `config` is set when the topic is created. Of a topic that exists, the number of
+    partitions, the replicas, and some of `config` are checked.
+    """
 
     name: str
     partitions: int
     replication: int
-    config: dict[str, str]
+    config: Mapping[str, str] = field(default_factory=dict)
+
+    def with_config(self, config: Mapping[str, str]) -> Topic:
+        """Return this topic with more configuration."""
+        return replace(self, config={**self.config, **config})
+
+
+def in_sync(replication: int) -> dict[str, str]:
+    """Return the configuration by which a topic stays writable with one replica missing."""
+    return {"min.insync.replicas": str(max(1, replication - 1))}
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What `ensure_topics` found and did."""
+    """The names of the topics that `ensure_topics` created, and of those it found."""
 
     created: list[str]
     present: list[str]
 
 
-def wanted(settings: Settings) -> list[Topic]:
-    """List the topics of one namespace.
+def ensure_topics(client: Mapping[str, Any], topics: Sequence[Topic]) -> Report:
+    """Create the topics that are missing, check the others, and wait for all leaders. Blocks.
 
-    The event topics are stamped by the broker: their timestamps are the folds' only clock.
-    A changelog keeps the last row of each key; it rolls its segments daily so that the
-    cleaner, which leaves the open segment alone, gets at them.
-    """
-    in_sync = {"min.insync.replicas": str(max(1, settings.replication - 1))}
-    events = in_sync | {
-        "cleanup.policy": "delete",
-        "message.timestamp.type": "LogAppendTime",
-        "retention.ms": str(settings.retention_ms),
-        "max.message.bytes": str(2 * MIB),
-    }
-    letters = in_sync | {
-        "cleanup.policy": "delete",
-        "retention.ms": str(settings.retention_ms),
-        "max.message.bytes": str(4 * MIB),
-    }
-    changelog = in_sync | {
-        "cleanup.policy": "compact",
-        "delete.retention.ms": str(7 * _DAY_MS),
-        "min.compaction.lag.ms": "60000",
-        "min.cleanable.dirty.ratio": "0.3",
-        "segment.bytes": str(128 * MIB),
-        "segment.ms": str(_DAY_MS),
-        "max.message.bytes": str(2 * MIB),
-    }
-    configs = {
-        settings.group_events: events,
-        settings.queue_events: events,
-        settings.dead_letters: letters,
-        **{settings.changelog(table): changelog for table in TABLES},
-    }
-    return [
-        Topic(name, settings.partitions, settings.replication, config)
-        for name, config in configs.items()
-    ]
-
-
-def ensure_topics(settings: Settings) -> Report:
-    """Create the topics that are missing, check the others, and wait for all leaders.
-
-    Any number of processes may call it at once.
+    Several processes may call it at the same time. `client` is the configuration of the
+    Kafka client: brokers and security.
 
     Raises:
         TopicsError: a topic is not as wanted, or cannot be created.
-        Unavailable: Kafka does not answer.
+        Unavailable: Kafka cannot be reached, or cannot answer yet.
     """
-    admin = _Admin(settings)
-    topics = wanted(settings)
+    admin = _Admin(client)
     there = _partition_counts(admin)
     missing = [topic for topic in topics if topic.name not in there]
     created = _create(admin, missing)
@@ -112,55 +93,58 @@ def ensure_topics(settings: Settings) -> Report:
     return Report(created, [topic.name for topic in topics if topic.name not in created])
 
 
-def check_topics(settings: Settings) -> None:
-    """Check that every topic is there and as wanted; changes nothing.
+def check_topics(client: Mapping[str, Any], topics: Sequence[Topic]) -> None:
+    """Check that every topic exists as wanted; changes nothing. Blocks.
 
     Raises:
         TopicsError: a topic is missing or not as wanted.
-        Unavailable: Kafka does not answer.
+        Unavailable: Kafka cannot be reached, or cannot answer yet.
     """
-    _check(_Admin(settings), wanted(settings))
+    _check(_Admin(client), topics)
 
 
-def topic_ids(settings: Settings, names: Iterable[str]) -> dict[str, bytes]:
-    """Return the id of each topic, 16 bytes: a topic made again has another one (KIP-516).
+def topic_ids(client: Mapping[str, Any], names: Iterable[str]) -> dict[str, bytes]:
+    """Return the 16-byte id of each topic; a topic that was recreated has a new id (KIP-516).
 
     Raises:
-        Unavailable: Kafka does not answer, or who answers has not heard of a topic (yet).
+        Unavailable: Kafka cannot be reached, or the broker asked does not know a topic (yet).
     """
-    described = _Admin(settings).describe_topics(
+    described = _Admin(client).describe_topics(
         TopicCollection(list(names)), request_timeout=_CHANGE_SECONDS
     )
-    return {name: _id_bytes(_result(future).topic_id) for name, future in described.items()}
+    return {
+        name: _id_bytes(_result(f"topic {name}", future).topic_id)
+        for name, future in described.items()
+    }
 
 
 class _Admin(AdminClient):
-    """An admin client that knows why Kafka does not answer, and prints nothing of it."""
+    """An admin client that remembers why Kafka cannot be reached, and prints nothing."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, client: Mapping[str, Any]) -> None:
         self._reason = ""
-        more: dict[str, Any] = {"log_level": 0, "error_cb": self._note}
-        super().__init__(settings.librdkafka() | more)
+        config: dict[str, Any] = {**client, "log_level": 0, "error_cb": self._note}
+        super().__init__(config)
 
     def metadata(self) -> dict[str, Any]:
-        """Return every topic's metadata by its name.
+        """Return the metadata of all topics by name.
 
         Raises:
-            Unavailable: Kafka does not answer.
+            Unavailable: Kafka cannot be reached, or refused.
         """
         try:
             return self.list_topics(timeout=_ANSWER_SECONDS).topics
         except KafkaException as error:
             self.poll(0)  # calls _note
-            raise Unavailable(f"Kafka does not answer: {self._reason or _text(error)}") from error
+            raise _unavailable("list of topics", error, self._reason) from error
 
     def _note(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN:
             self._reason = error.str()
 
 
-def _create(admin: _Admin, topics: list[Topic]) -> list[str]:
-    """Create topics; one that somebody else creates at the same time is left to them."""
+def _create(admin: _Admin, topics: Sequence[Topic]) -> list[str]:
+    """Create topics and return their names, without those that another process created."""
     if not topics:
         return []
     new = [
@@ -168,7 +152,7 @@ def _create(admin: _Admin, topics: list[Topic]) -> list[str]:
             topic.name,
             num_partitions=topic.partitions,
             replication_factor=topic.replication,
-            config=topic.config,
+            config=dict(topic.config),
         )
         for topic in topics
     ]
@@ -185,8 +169,8 @@ def _create(admin: _Admin, topics: list[Topic]) -> list[str]:
     return created
 
 
-def _check_soon(admin: _Admin, topics: list[Topic]) -> None:
-    """Check topics that exist by now: one broker may know of them later than another."""
+def _check_soon(admin: _Admin, topics: Sequence[Topic]) -> None:
+    """Check topics that were just created: some brokers learn of them later than others."""
     deadline = time.monotonic() + _CHANGE_SECONDS
     while True:
         try:
@@ -198,22 +182,22 @@ def _check_soon(admin: _Admin, topics: list[Topic]) -> None:
         time.sleep(0.1)
 
 
-def _check(admin: _Admin, topics: list[Topic]) -> None:
+def _check(admin: _Admin, topics: Sequence[Topic]) -> None:
     errors = list(_differences(admin, topics))
     if errors:
         raise TopicsError("\n".join(errors))
 
 
-def _differences(admin: _Admin, topics: list[Topic]) -> Iterator[str]:
+def _differences(admin: _Admin, topics: Sequence[Topic]) -> Iterator[str]:
     there = _partition_counts(admin)
     present = [topic for topic in topics if topic.name in there]
     for topic in topics:
         if topic.name not in there:
-            yield f"{topic.name} is missing: run 'streams topics'"
+            yield f"{topic.name} is missing: run 'streams topics', or create it yourself"
     if not present:
         return
     resources = {
-        resource.name: _result(future)
+        resource.name: _result(f"configuration of {resource.name}", future)
         for resource, future in admin.describe_configs(
             [ConfigResource(ConfigResource.Type.TOPIC, topic.name) for topic in present]
         ).items()
@@ -223,12 +207,14 @@ def _differences(admin: _Admin, topics: list[Topic]) -> Iterator[str]:
         if partitions != topic.partitions:
             yield (
                 f"{topic.name} has {partitions} partitions, not {topic.partitions}: set "
-                f"STREAMS_PARTITIONS={partitions}; keys stay where they were hashed to"
+                f"partitions to {partitions} (STREAMS_PARTITIONS={partitions}); the number is "
+                "fixed, because keys are hashed to it"
             )
         if replication < topic.replication:
             yield (
                 f"{topic.name} has {replication} replicas, not {topic.replication}: set "
-                f"STREAMS_REPLICATION={replication}, or let Kafka reassign it"
+                f"replication to {replication} (STREAMS_REPLICATION={replication}), or add "
+                "replicas with kafka-reassign-partitions"
             )
         for name, value in topic.config.items():
             has = resources[topic.name][name].value
@@ -237,7 +223,7 @@ def _differences(admin: _Admin, topics: list[Topic]) -> Iterator[str]:
 
 
 def _partition_counts(admin: _Admin) -> dict[str, tuple[int, int]]:
-    """Partitions and least replicas of every topic there is."""
+    """Return the number of partitions, and of replicas at least, of every topic."""
     return {
         name: (
             len(topic.partitions),
@@ -247,7 +233,7 @@ def _partition_counts(admin: _Admin) -> dict[str, tuple[int, int]]:
     }
 
 
-def _wait_for_leaders(admin: _Admin, topics: list[Topic]) -> None:
+def _wait_for_leaders(admin: _Admin, topics: Sequence[Topic]) -> None:
     deadline = time.monotonic() + _CHANGE_SECONDS
     while True:
         there = admin.metadata()
@@ -261,15 +247,26 @@ def _wait_for_leaders(admin: _Admin, topics: list[Topic]) -> None:
         ):
             return
         if time.monotonic() > deadline:
-            raise Unavailable("some partitions have no leader: are all brokers up?")
+            raise Unavailable(
+                f"no leader for some partitions of {', '.join(t.name for t in topics)}: "
+                "check that all brokers are up"
+            )
         time.sleep(0.05)
 
 
-def _result(future: Future[Any]) -> Any:
+def _result(asked: str, future: Future[Any]) -> Any:
     try:
         return future.result(_CHANGE_SECONDS)
     except KafkaException as error:
-        raise Unavailable(f"Kafka does not answer: {_text(error)}") from error
+        raise _unavailable(asked, error) from error
+
+
+def _unavailable(asked: str, error: KafkaException, reason: str = "") -> Unavailable:
+    """Say what Kafka said, or that it said nothing."""
+    text = reason or _text(error)
+    if _code(error) in _NO_ANSWER:
+        return Unavailable(f"Kafka does not answer: {text}")
+    return Unavailable(f"Kafka refused the {asked}: {text}")
 
 
 def _id_bytes(topic_id: Any) -> bytes:

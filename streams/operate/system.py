@@ -21,6 +21,7 @@ from streams.kafka.topics import ensure_topics
 from streams.operate.processes import Workers, free_ports, workers
 from streams.operate.progress import progress, say
 from streams.settings import Settings
+from streams.topics import product_topics
 
 READY_SECONDS = 120.0
 """How long workers may take until they answer reads."""
@@ -64,7 +65,7 @@ def system(settings: Settings, data: Path, count: int) -> Iterator[System]:
             broker = stack.enter_context(embedded_broker(settings, data / BROKER_FOLDER))
             settings = replace(settings, brokers=broker.brokers, brokers_given=True)
         with progress("creating and checking the topics"):
-            ensure_topics(settings)
+            ensure_topics(settings.librdkafka(), product_topics(settings))
         ports = free_ports(settings.http_host, settings.http_port, count)
         running = stack.enter_context(
             workers(count, data, settings.http_host, ports, {"STREAMS_BROKERS": settings.brokers})

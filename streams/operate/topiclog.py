@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from streams.errors import StreamsError, Unavailable
 from streams.fold import Record
+from streams.kafka.clients import open_reader
 from streams.settings import Settings
 
 SECONDS = 10.0
@@ -42,17 +43,15 @@ class TopicLog:
         self._consumer = self._client()
 
     def _client(self) -> Consumer:
-        return Consumer(
+        return open_reader(
+            self._settings.librdkafka(),
+            f"{self._settings.app_id}-looking",
             {
-                **self._settings.librdkafka(),
-                "group.id": f"{self._settings.app_id}-looking",
-                "enable.auto.commit": False,
                 "enable.partition.eof": True,
-                "auto.offset.reset": "earliest",
                 "fetch.wait.max.ms": 100,
                 "queued.max.messages.kbytes": 32 * 1024,
                 "log_level": 0,
-            }
+            },
         )
 
     def __enter__(self) -> TopicLog:

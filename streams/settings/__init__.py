@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from streams.errors import SettingsError
 from streams.events.records import MAX_BODY
+from streams.kafka.defaults import ClientConfig, client_config
 from streams.kafka.security import SASL_MECHANISMS, SECURITY_PROTOCOLS, KafkaSecurity
 from streams.settings import parse
 from streams.settings.parse import GIB, KIB, MIB, is_loopback
@@ -402,17 +403,9 @@ class Settings:
             keyfile=self.kafka_ssl_keyfile,
         )
 
-    def librdkafka(self) -> dict[str, str | int | float | bool]:
+    def librdkafka(self) -> ClientConfig:
         """Return the base configuration of every librdkafka client: brokers and security."""
-        return {
-            "bootstrap.servers": self.brokers,
-            "socket.nagle.disable": True,
-            # librdkafka logs every attempt to connect; callers are told about errors anyway.
-            "log_level": 2,
-            # Try a broker that is back within a second; the default is ten.
-            "reconnect.backoff.max.ms": 1_000,
-            **self.kafka_security.librdkafka(),
-        }
+        return {**client_config(self.brokers), **self.kafka_security.librdkafka()}
 
     def faust_credentials(self) -> CredentialsT | None:
         """Return the value of Faust's setting `broker_credentials`; None without security.

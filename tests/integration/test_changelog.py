@@ -27,6 +27,7 @@ from streams.events.records import MAX_MESSAGE
 from streams.kafka.embedded.cluster import EmbeddedKafka
 from streams.kafka.topics import ensure_topics
 from streams.settings import Settings
+from streams.topics import product_topics
 
 TOPIC_ID = b"t" * 16
 Restore = Callable[[str], dict[bytes, bytes]]
@@ -34,7 +35,7 @@ Restore = Callable[[str], dict[bytes, bytes]]
 
 @pytest.fixture
 def topic(settings: Settings) -> str:
-    ensure_topics(settings)
+    ensure_topics(settings.librdkafka(), product_topics(settings))
     return settings.changelog("members")
 
 

@@ -13,6 +13,7 @@ from streams.kafka.embedded.jars import BrokerError
 from streams.kafka.embedded.tools import kafka_tool
 from streams.kafka.topics import ensure_topics
 from streams.settings import Settings
+from streams.topics import product_topics
 
 
 def _run(command: list[str]) -> str:
@@ -23,7 +24,7 @@ def _run(command: list[str]) -> str:
 
 def test_the_console_consumer_shows_keys_and_headers(settings: Settings) -> None:
     # Given a record as the gateway produces it: the key a plain id, the value bytes
-    ensure_topics(settings)
+    ensure_topics(settings.librdkafka(), product_topics(settings))
     producer = Producer(settings.librdkafka())
     producer.produce(
         settings.group_events,
@@ -47,7 +48,7 @@ def test_the_console_consumer_shows_keys_and_headers(settings: Settings) -> None
 
 def test_consumer_groups_shows_the_lag(settings: Settings) -> None:
     # Given three records, of which a group has taken one
-    ensure_topics(settings)
+    ensure_topics(settings.librdkafka(), product_topics(settings))
     producer = Producer(settings.librdkafka())
     for _ in range(3):
         producer.produce(settings.group_events, b"", partition=0)

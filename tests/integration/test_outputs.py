@@ -17,6 +17,7 @@ from streams.errors import Unavailable
 from streams.fold import Output
 from streams.kafka.topics import ensure_topics
 from streams.settings import Settings
+from streams.topics import product_topics
 
 MANY = 4 * BURST
 PATIENCE = 60.0
@@ -24,7 +25,7 @@ PATIENCE = 60.0
 
 @pytest.fixture
 def outputs(settings: Settings) -> Iterator[OutputProducer]:
-    ensure_topics(settings)
+    ensure_topics(settings.librdkafka(), product_topics(settings))
     producer = OutputProducer(settings.librdkafka())
     yield producer
     producer.close(5.0)

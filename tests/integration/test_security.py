@@ -24,6 +24,7 @@ from streams.errors import Unavailable
 from streams.kafka.embedded.cluster import EmbeddedKafka
 from streams.kafka.topics import check_topics, ensure_topics
 from streams.settings import Settings
+from streams.topics import product_topics
 
 MECHANISM = "SCRAM-SHA-512"
 
@@ -99,7 +100,7 @@ def _keystore(folder: Path, authority: trustme.CA) -> Path:
 
 async def test_both_clients_get_in(settings: Settings) -> None:
     # When librdkafka's client makes the topics
-    ensure_topics(settings)
+    ensure_topics(settings.librdkafka(), product_topics(settings))
 
     # Then Faust's client sees them, with what Faust makes of the same settings
     consumer = AIOKafkaConsumer(
@@ -126,4 +127,4 @@ def test_neither_side_takes_the_other_on_trust(
     monkeypatch.setattr("streams.kafka.topics._ANSWER_SECONDS", 2)
 
     with pytest.raises(Unavailable, match=f"^Kafka does not answer: .*{says}"):
-        check_topics(replace(settings, **wrong))
+        check_topics(replace(settings, **wrong).librdkafka(), product_topics(settings))

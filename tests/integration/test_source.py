@@ -11,6 +11,7 @@ from streams.engine.source import Chunk, SourceReader
 from streams.fold import Output
 from streams.kafka.topics import ensure_topics
 from streams.settings import Settings
+from streams.topics import product_topics
 
 RECORDS = 500
 PATIENCE = 60.0
@@ -29,7 +30,7 @@ def test_a_partition_that_was_paused_is_read_again(settings: Settings) -> None:
 
 async def _read_again(settings: Settings) -> None:
     # Given a reader that has paused a partition, since nothing of it is folded
-    ensure_topics(settings)
+    ensure_topics(settings.librdkafka(), product_topics(settings))
     topic = settings.group_events
     producer = OutputProducer(settings.librdkafka())
     tracker = DeliveryTracker(asyncio.get_running_loop())

@@ -10,32 +10,34 @@ from confluent_kafka import Consumer, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from streams.errors import Unavailable
-from streams.kafka.topics import TopicsError, check_topics, ensure_topics, topic_ids, wanted
+from streams.kafka.defaults import client_config
+from streams.kafka.topics import TopicsError, check_topics, ensure_topics, topic_ids
 from streams.settings import Settings
+from streams.topics import product_topics
 
 
 def test_they_are_created_once_and_then_left_alone(settings: Settings) -> None:
     # Given a namespace without topics
     with pytest.raises(TopicsError, match="is missing: run 'streams topics'") as caught:
-        check_topics(settings)
+        check_topics(settings.librdkafka(), product_topics(settings))
     assert str(caught.value).count("\n") == 4
 
     # When they are ensured twice
-    first = ensure_topics(settings)
-    second = ensure_topics(settings)
+    first = ensure_topics(settings.librdkafka(), product_topics(settings))
+    second = ensure_topics(settings.librdkafka(), product_topics(settings))
 
     # Then the first time made all five, the second none, and they are as wanted
-    names = [topic.name for topic in wanted(settings)]
+    names = [topic.name for topic in product_topics(settings)]
     assert sorted(first.created) == sorted(names)
     assert first.present == []
     assert second.created == []
     assert second.present == names
-    check_topics(settings)
+    check_topics(settings.librdkafka(), product_topics(settings))
 
 
 def test_the_broker_stamps_events_with_its_own_clock(settings: Settings) -> None:
     # Given a record whose producer thinks it is 1970
-    ensure_topics(settings)
+    ensure_topics(settings.librdkafka(), product_topics(settings))
     producer = Producer(settings.librdkafka())
     producer.produce(settings.group_events, b"", partition=0, timestamp=1)
     assert producer.flush(10) == 0
@@ -54,10 +56,10 @@ def test_the_broker_stamps_events_with_its_own_clock(settings: Settings) -> None
 
 
 def test_other_partition_counts_are_refused(settings: Settings) -> None:
-    ensure_topics(settings)
+    ensure_topics(settings.librdkafka(), product_topics(settings))
 
-    with pytest.raises(TopicsError, match="has 4 partitions, not 8: set STREAMS_PARTITIONS=4"):
-        ensure_topics(replace(settings, partitions=8))
+    with pytest.raises(TopicsError, match="has 4 partitions, not 8: set partitions to 4"):
+        ensure_topics(settings.librdkafka(), product_topics(replace(settings, partitions=8)))
 
 
 def test_another_configuration_is_refused(settings: Settings) -> None:
@@ -70,12 +72,12 @@ def test_another_configuration_is_refused(settings: Settings) -> None:
 
     # When, then
     with pytest.raises(TopicsError, match=r"message\.timestamp\.type=CreateTime, not LogAppend"):
-        ensure_topics(settings)
+        ensure_topics(settings.librdkafka(), product_topics(settings))
 
 
 def test_more_replicas_than_brokers_are_refused(settings: Settings) -> None:
     with pytest.raises(TopicsError, match=r"group-events cannot be created: .*replication"):
-        ensure_topics(replace(settings, replication=3))
+        ensure_topics(settings.librdkafka(), product_topics(replace(settings, replication=3)))
 
 
 def test_a_kafka_that_is_away_is_said_to_be(
@@ -84,14 +86,14 @@ def test_a_kafka_that_is_away_is_said_to_be(
     monkeypatch.setattr("streams.kafka.topics._ANSWER_SECONDS", 0.5)
 
     with pytest.raises(Unavailable, match=r"Kafka does not answer: .*Connection refused"):
-        check_topics(replace(settings, brokers="127.0.0.1:1"))
+        check_topics(client_config("127.0.0.1:1"), product_topics(settings))
 
 
 def test_the_id_of_a_topic_is_the_one_that_kafka_shows(settings: Settings) -> None:
-    ensure_topics(settings)
-    names = [topic.name for topic in wanted(settings)]
+    ensure_topics(settings.librdkafka(), product_topics(settings))
+    names = [topic.name for topic in product_topics(settings)]
 
-    found = topic_ids(settings, names)
+    found = topic_ids(settings.librdkafka(), names)
 
     admin = AdminClient(settings.librdkafka())
     described = admin.describe_topics(TopicCollection(names))
@@ -101,5 +103,5 @@ def test_the_id_of_a_topic_is_the_one_that_kafka_shows(settings: Settings) -> No
 
 
 def test_a_topic_that_no_broker_knows_is_waited_for(settings: Settings) -> None:
-    with pytest.raises(Unavailable, match=r"Unknown topic or partition"):
-        topic_ids(settings, [settings.dead_letters])
+    with pytest.raises(Unavailable, match=r"Kafka refused .*: .*Unknown topic or partition"):
+        topic_ids(settings.librdkafka(), [settings.dead_letters])

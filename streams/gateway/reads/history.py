@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -21,7 +21,7 @@ from streams.events.codec import decode
 from streams.events.records import Message
 from streams.fold import BadRecord
 from streams.gateway.http.errors import busy
-from streams.kafka.clients import logger as kafka_logger
+from streams.kafka.clients import open_reader
 from streams.kafka.partitioner import partition_of
 from streams.settings import Settings
 
@@ -169,16 +169,15 @@ class History:
             consumer.unassign()
 
     def _consumer(self) -> Consumer:
-        config: dict[str, Any] = {
-            **self._settings.librdkafka(),
-            "group.id": f"{self._settings.app_id}-history",  # required, never joined
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "earliest",
-            "fetch.wait.max.ms": 100,
-            "queued.max.messages.kbytes": 8 * 1024,
-        }
-        return Consumer(config, logger=kafka_logger)
+        return open_reader(
+            self._settings.librdkafka(),
+            f"{self._settings.app_id}-history",
+            {
+                "enable.partition.eof": True,
+                "fetch.wait.max.ms": 100,
+                "queued.max.messages.kbytes": 8 * 1024,
+            },
+        )
 
 
 def _message(value: bytes | None, timestamp: int, now: int) -> Message | None:

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import TopicPartition
 
 from streams.errors import Unavailable
+from streams.kafka.clients import open_reader
 from streams.lab.bench.feeding import Event, Feeder, changes
 from streams.lab.bench.figures import Sample
 from streams.lab.bench.stage import Stage
@@ -82,15 +83,7 @@ def _consume(
     take: Callable[[bytes, bytes], None] | None = None,
 ) -> None:
     """Read so many records, look at key and value of each, and give them to `take`."""
-    consumer = Consumer(
-        {
-            **settings.librdkafka(),
-            "group.id": f"{settings.app_id}-ceiling",
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "log_level": 0,
-        }
-    )
+    consumer = open_reader(settings.librdkafka(), f"{settings.app_id}-ceiling", {"log_level": 0})
     try:
         consumer.assign([TopicPartition(topic, n, 0) for n in range(settings.partitions)])
         deadline = time.monotonic() + PATIENCE_SECONDS

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Final, NamedTuple
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, Message
 
 from streams.errors import StreamsError
 from streams.events.codec import encode, encode_change
 from streams.events.records import Message as ChatMessage
+from streams.kafka.clients import open_producer
 from streams.settings import Settings
 
 CONFIRM_SECONDS: Final = 120.0
@@ -30,21 +31,19 @@ class Feeder:
     """One idempotent librdkafka producer, set up for throughput."""
 
     def __init__(self, settings: Settings) -> None:
-        self._producer = Producer(
+        self._producer = open_producer(
+            settings.librdkafka(),
             {
-                **settings.librdkafka(),
-                "partitioner": "murmur2_random",
                 "enable.idempotence": True,
                 "linger.ms": 20,
                 "compression.type": "lz4",
                 "batch.size": 512 * 1024,
-                "message.max.bytes": 2 * 1024 * 1024,
                 "queue.buffering.max.messages": 500_000,
                 "queue.buffering.max.kbytes": 256 * 1024,
                 # `flush` waits for all successes; only failures are worth a call each.
                 "delivery.report.only.error": True,
                 "log_level": 0,
-            }
+            },
         )
         self._failure: str | None = None
 

@@ -23,7 +23,7 @@ from confluent_kafka.admin import AdminClient
 
 from streams.errors import StreamsError
 from streams.kafka.embedded.cluster import EmbeddedKafka
-from streams.kafka.topics import ensure_topics, wanted
+from streams.kafka.topics import ensure_topics
 from streams.lab.bench.feeding import Event, Feeder
 from streams.lab.bench.figures import Sample
 from streams.lab.bench.positions import Asker, Positions
@@ -31,6 +31,7 @@ from streams.lab.bench.usage import BROKER, WORKER, Meter, Usage
 from streams.operate.processes import WorkerProcess, Workers, free_ports, workers
 from streams.operate.system import System, show_download, wait_until_ready
 from streams.settings import Settings
+from streams.topics import product_topics
 
 PATIENT_SECONDS: Final = 600
 """Session timeout of the workers: a stopped one must keep its partitions."""
@@ -192,7 +193,7 @@ class Stage:
     def topics(self) -> Iterator[Settings]:
         """Make topics in a namespace of their own, with no workers."""
         settings = replace(self.settings, namespace=self._namespace())
-        ensure_topics(settings)
+        ensure_topics(settings.librdkafka(), product_topics(settings))
         try:
             yield settings
         finally:
@@ -252,7 +253,7 @@ def stage(settings: Settings, options: Options) -> Iterator[Stage]:
 
 def delete_topics(settings: Settings) -> None:
     """Delete all topics of a namespace, as far as they are there."""
-    names = [topic.name for topic in wanted(settings)]
+    names = [topic.name for topic in product_topics(settings)]
     admin = AdminClient(dict(settings.librdkafka()) | {"log_level": 0})
     for future in admin.delete_topics(names).values():
         future.exception(30.0)

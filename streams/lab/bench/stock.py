@@ -24,9 +24,10 @@ from streams.events.codec import read
 from streams.folds.tables import MEMBERS, QUEUES
 from streams.kafka.topics import ensure_topics
 from streams.settings import Settings
+from streams.topics import product_topics
 
 settings = Settings.from_env()
-ensure_topics(settings)
+ensure_topics(settings.librdkafka(), product_topics(settings))
 app = faust.App(
     settings.app_id,
     broker=[f"kafka://{broker}" for broker in settings.brokers.split(",")],

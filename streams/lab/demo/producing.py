@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message
 
 from streams.errors import StreamsError
 from streams.events.codec import encode_change
+from streams.kafka.clients import open_producer
 from streams.operate.topiclog import kafka_away
 from streams.settings import Settings
 
@@ -35,17 +36,16 @@ class ChangeProducer:
         """Make the client; nothing is sent yet."""
         self._topic = settings.group_events
         self._brokers = settings.brokers
-        self._producer = Producer(
+        self._producer = open_producer(
+            settings.librdkafka(),
             {
-                **settings.librdkafka(),
-                "partitioner": "murmur2_random",
                 "enable.idempotence": True,
                 "linger.ms": 5,
                 "compression.type": "lz4",
                 "batch.size": 256 * 1024,
                 "queue.buffering.max.messages": 100_000,
                 "log_level": 0,
-            }
+            },
         )
         self.sent = 0
         self.confirmed = 0

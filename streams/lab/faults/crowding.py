@@ -11,12 +11,11 @@ import asyncio
 import signal
 import time
 
-from confluent_kafka import Producer
-
 from streams.events.codec import encode
 from streams.events.records import Close
 from streams.folds.delivery import SHARED_FROM
 from streams.folds.fans import LARGEST
+from streams.kafka.clients import open_producer
 from streams.lab.faults.catalogue import fault
 from streams.lab.faults.load import Plan
 from streams.lab.faults.scene import Scene
@@ -84,14 +83,7 @@ async def all_close(scene: Scene) -> None:
 
 def _close(scene: Scene, names: list[str]) -> None:
     """Close all sessions in the log, so that many have the same time there."""
-    producer = Producer(
-        {
-            **scene.settings.librdkafka(),
-            "partitioner": "murmur2_random",
-            "linger.ms": 50,
-            "log_level": 0,
-        }
-    )
+    producer = open_producer(scene.settings.librdkafka(), {"linger.ms": 50, "log_level": 0})
     for name in names:
         value = encode(Close(name, "wave"))
         producer.produce(scene.settings.queue_events, value, name.encode())

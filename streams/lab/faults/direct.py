@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, Message
 
 from streams.events.codec import encode_change
+from streams.kafka.clients import open_producer
 from streams.lab.faults.evidence import Answers
 from streams.settings import Settings
 
@@ -22,15 +23,14 @@ class DirectProducer:
         self._topic = settings.group_events
         self._answers = answers
         self._waiting = 0
-        self._producer = Producer(
+        self._producer = open_producer(
+            settings.librdkafka(),
             {
-                **settings.librdkafka(),
-                "partitioner": "murmur2_random",
                 "enable.idempotence": True,
                 "linger.ms": 5,
                 "message.timeout.ms": 60_000,
                 "log_level": 0,
-            }
+            },
         )
 
     def change(self, kind: str, group: str, queue: str, session: str | None = None) -> bool:

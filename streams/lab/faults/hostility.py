@@ -7,10 +7,9 @@ import random
 import signal
 import time
 
-from confluent_kafka import Producer
-
 from streams.events.codec import encode
 from streams.events.records import Ack, Bind, Close, Event, Message, Open, Routed, Unbind
+from streams.kafka.clients import open_producer
 from streams.kafka.partitioner import partition_of
 from streams.lab.faults.catalogue import fault
 from streams.lab.faults.client import Client
@@ -101,13 +100,13 @@ HOSTILE = (
 async def poison(scene: Scene) -> None:
     """Each goes to the dead letters, and no worker stops."""
     ends = [len(worker.exit_codes) for worker in scene.workers]
-    producer = Producer(
+    producer = open_producer(
+        scene.settings.librdkafka(),
         {
-            **scene.settings.librdkafka(),
             "message.max.bytes": 4 << 20,
             "compression.type": "lz4",
             "log_level": 0,
-        }
+        },
     )
     rounds = 3
     for _ in range(rounds):

@@ -7,7 +7,6 @@ import shutil
 import signal
 import time
 
-from confluent_kafka import Producer
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     AlterConfigOpType,
@@ -19,6 +18,7 @@ from streams.engine.changelog import MARKER
 from streams.events.codec import encode
 from streams.events.records import Message
 from streams.folds.tables import TABLES
+from streams.kafka.clients import open_producer
 from streams.lab.faults.catalogue import fault
 from streams.lab.faults.load import Plan
 from streams.lab.faults.scene import Scene
@@ -45,14 +45,13 @@ async def overload(scene: Scene) -> None:
     began = time.monotonic()
     slow = asyncio.create_task(_slow_down(scene))
     deepest = 0
-    producer = Producer(
+    producer = open_producer(
+        scene.settings.librdkafka(),
         {
-            **scene.settings.librdkafka(),
-            "partitioner": "murmur2_random",
             "linger.ms": 20,
             "queue.buffering.max.messages": 2 * MESSAGES,
             "log_level": 0,
-        }
+        },
     )
     try:
         for number in range(MESSAGES):

@@ -28,7 +28,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from streams.app import app
+import streams.cli  # noqa: F401 - `faust -A` shall know the commands of Streams
+from streams.engine.application import App
+from streams.settings import Settings
+from streams.worker import build
 
 SPRUNG = ".sprung"
 
@@ -69,8 +72,8 @@ class _Trapped:
         self._producer.commit_transaction(*timeout)
 
 
-def set_trap(path: Path) -> None:
-    """Put the trap into this process."""
+def set_trap(app: App, path: Path) -> None:
+    """Put the trap into this process and its app."""
     from streams.engine.changelog import ChangelogWriter
     from streams.gateway.writes.publishing import Publishing
 
@@ -127,10 +130,11 @@ def log_more() -> None:
         logger.propagate = False
 
 
-if "FAULTS_TRAP" in os.environ:  # the suite starts this; whoever imports it is left alone
+app = build(Settings.from_env())
+if "FAULTS_TRAP" in os.environ:  # set by the suite, not by others that import this module
     end_with_parent()
     log_more()
-    set_trap(Path(os.environ["FAULTS_TRAP"]))
+    set_trap(app, Path(os.environ["FAULTS_TRAP"]))
 if "FAULTS_CLOCK" in os.environ:
     bend_clock(Path(os.environ["FAULTS_CLOCK"]))
 if "FAULTS_PATIENCE" in os.environ:

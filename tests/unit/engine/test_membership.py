@@ -44,7 +44,7 @@ async def thread(coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch) -> C
     made = object.__new__(ConsumerThread)
     consumer = SimpleNamespace(_coordinator=coordinator, pause=lambda *tps: None)
     monkeypatch.setattr(ConsumerThread, "_ensure_consumer", lambda self: consumer)
-    made.consumer = SimpleNamespace(read_elsewhere=lambda tps: set(tps))  # type: ignore[assignment]
+    made.consumer = SimpleNamespace(engine_partitions=lambda tps: set(tps))  # type: ignore[assignment]
     await made.on_start()
     return made
 
@@ -80,15 +80,15 @@ async def test_what_is_lost_is_known_at_once(thread: ConsumerThread) -> None:
 async def test_a_worker_that_missed_a_generation_knows_it(thread: ConsumerThread) -> None:
     # Given a worker whose engine has seen the first assignment
     await rebalance(thread, {MINE}, 1)
-    thread.absent = False
+    thread.missed_generation = False
 
     # When the group went on without it, and it comes back to the same partition
     await rebalance(thread, {MINE}, 2)
-    assert not thread.absent
+    assert not thread.missed_generation
     await rebalance(thread, {MINE}, 4)
 
     # Then the partition may have been somebody else's
-    assert thread.absent
+    assert thread.missed_generation
 
 
 async def test_only_accepted_heartbeats_count(

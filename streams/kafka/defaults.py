@@ -1,0 +1,19 @@
+"""Configuration that every librdkafka client of Streams starts from; imports no client."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+ClientConfig: TypeAlias = dict[str, str | int | float | bool]
+
+
+def client_config(brokers: str) -> ClientConfig:
+    """Return the configuration of a client of `brokers` (`host:port,...`), without security."""
+    return {
+        "bootstrap.servers": brokers,
+        "socket.nagle.disable": True,
+        # librdkafka logs every attempt to connect; callers are told about errors anyway.
+        "log_level": 2,
+        # Try a broker that is back within a second; the default is ten.
+        "reconnect.backoff.max.ms": 1_000,
+    }
