@@ -8,7 +8,6 @@ Faust's command line of it.  They need a worker's HTTP alone, no Kafka.  Exit co
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -21,7 +20,7 @@ import orjson
 from faust.cli.base import State
 from faust.cli.faust import cli
 
-from streams.cli.base import exit_code
+from streams.cli.base import exit_code, stopping_signals
 from streams.settings import Settings
 
 if TYPE_CHECKING:
@@ -186,7 +185,7 @@ async def _work(
 
 
 def _cancelled_by_signals() -> Callable[[], bool]:
-    """Let the first Ctrl-C or SIGTERM cancel this task; return what tells whether one came."""
+    """Let the first Ctrl-C, SIGTERM or SIGHUP cancel this task; return what tells of it."""
     task = asyncio.current_task()
     assert task is not None
     came = False
@@ -197,6 +196,6 @@ def _cancelled_by_signals() -> Callable[[], bool]:
             came = True
             task.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in stopping_signals():
         asyncio.get_running_loop().add_signal_handler(number, interrupt)
     return lambda: came

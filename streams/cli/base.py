@@ -59,11 +59,18 @@ def exit_code(run: Callable[[], int]) -> int:
         return 0
 
 
+def stopping_signals() -> list[signal.Signals]:
+    """Return the signals that stop a command; SIGHUP is one unless `nohup` has it ignored."""
+    hang_up = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
+    return [signal.SIGTERM, signal.SIGINT, *hang_up]
+
+
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM raise KeyboardInterrupt, once: what runs is stopped cleanly.
+    """Let Ctrl-C, SIGTERM and SIGHUP raise KeyboardInterrupt, once: what runs is stopped cleanly.
 
-    A second one does nothing, so that it cannot cut the stopping short.
+    A second one does nothing, so that it cannot cut the stopping short. SIGHUP comes when the
+    terminal is closed; a command under `nohup` goes on.
     """
     interrupted = False
 
@@ -73,8 +80,7 @@ def stopped_by_signals() -> Iterator[None]:
             interrupted = True
             raise KeyboardInterrupt
 
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, interrupt) for number in numbers}
+    before = {number: signal.signal(number, interrupt) for number in stopping_signals()}
     try:
         yield
     finally:

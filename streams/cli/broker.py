@@ -8,21 +8,23 @@ from typing import Any
 import click
 
 from streams.cli.base import StreamsCommand
+from streams.cli.up import KAFKA_PORT_OPTION, kafka_port_of
 from streams.settings import Settings
 
 
 class broker(StreamsCommand):
     """Run an embedded Kafka until Ctrl-C, with its data under STREAMS_DATA."""
 
-    def execute_now(self, **_: Any) -> int:
+    options = (KAFKA_PORT_OPTION,)
+
+    def execute_now(self, kafka_port: int | None, **_: Any) -> int:
         """Start the broker, say where it is, and wait."""
         from streams.kafka.embedded.cluster import EmbeddedKafka
         from streams.operate.progress import progress
         from streams.operate.system import BROKER_FOLDER, show_download
 
         settings = Settings.from_env()
-        port = int(settings.brokers.split(",")[0].rpartition(":")[2])
-        kafka = EmbeddedKafka(settings.data / BROKER_FOLDER, port)
+        kafka = EmbeddedKafka(settings.data / BROKER_FOLDER, kafka_port_of(settings, kafka_port))
         try:
             with progress("starting Kafka"):
                 kafka.start(show_download)

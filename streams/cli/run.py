@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from typing import Any
 
 from streams.cli.base import StreamsCommand
 from streams.cli.demo import PLAN_OPTIONS, show
 from streams.cli.up import WORKERS_OPTION
+from streams.data_folder import DataFolder
 from streams.settings import Settings
 
 FOLDER = "run"
@@ -18,7 +18,8 @@ FOLDER = "run"
 class run(StreamsCommand):
     """Start a fresh system, play the measured workload on it, and stop it again.
 
-    Kafka is an embedded one unless STREAMS_BROKERS is set.  Exit code 0 only if nothing was
+    Kafka is an embedded one unless STREAMS_BROKERS is set; it and the workers get free ports.
+    Exit code 0 only if nothing was
     lost, duplicated, out of order, or where it does not belong.
     """
 
@@ -31,8 +32,9 @@ class run(StreamsCommand):
 
         settings = Settings.from_env()
         data = settings.data / FOLDER
-        shutil.rmtree(data, ignore_errors=True)
-        with system(settings, data, workers) as running:
+        with DataFolder(data) as folder:
+            folder.empty()
+        with system(settings, data, workers, private=True) as running:
             outcome = asyncio.run(
                 play(
                     running.settings,

@@ -15,6 +15,17 @@ WORKERS_OPTION = option(
     "--workers", type=click.IntRange(min=1), default=1, help="How many workers to start."
 )
 
+KAFKA_PORT_OPTION = option(
+    "--kafka-port",
+    type=click.IntRange(min=1, max=65535),
+    help="Port of the embedded Kafka; by default that of STREAMS_BROKERS, 9092 if it is not set.",
+)
+
+
+def kafka_port_of(settings: Settings, given: int | None) -> int:
+    """Return the port that the embedded Kafka shall have."""
+    return given or int(settings.brokers.split(",")[0].rpartition(":")[2])
+
 
 class up(StreamsCommand):
     """Run a whole system until Ctrl-C: Kafka (unless STREAMS_BROKERS is set), topics, workers.
@@ -23,15 +34,16 @@ class up(StreamsCommand):
     ports are STREAMS_HTTP_PORT and those after it.
     """
 
-    options = (WORKERS_OPTION,)
+    options = (WORKERS_OPTION, KAFKA_PORT_OPTION)
 
-    def execute_now(self, workers: int, **_: Any) -> int:
+    def execute_now(self, workers: int, kafka_port: int | None, **_: Any) -> int:
         """Start everything, say where it is, and watch over it."""
         from streams.operate.system import system
 
         settings = Settings.from_env()
         try:
-            with system(settings, settings.data, workers) as running:
+            port = kafka_port_of(settings, kafka_port)
+            with system(settings, settings.data, workers, port) as running:
                 click.echo(f"Kafka is at {running.settings.brokers}")
                 for worker in running.workers.processes:
                     click.echo(f"{worker.name} is ready at {worker.url}, log {worker.log}")

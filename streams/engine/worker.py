@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from typing import Any
 
 from faust.worker import Worker as FaustWorker
 
 from streams import __version__
+from streams.data_folder import DataFolder
 from streams.errors import StreamsError
 
 logger = logging.getLogger(__name__)
@@ -16,6 +18,12 @@ logger = logging.getLogger(__name__)
 
 class Worker(FaustWorker):
     """Faust's worker; a `StreamsError` ends it with one line instead of a traceback."""
+
+    def _install_signal_handlers_unix(self) -> None:
+        """Let SIGHUP, which comes when a terminal is closed, stop the worker as SIGTERM does."""
+        super()._install_signal_handlers_unix()
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            self.loop.add_signal_handler(signal.SIGHUP, self._schedule_shutdown, signal.SIGHUP)
 
     async def on_execute(self) -> None:
         """Log what this worker is, as soon as logging is set up."""
@@ -38,6 +46,10 @@ class Worker(FaustWorker):
         """Start the app and run until it is stopped."""
         try:
             self.check()
+            # A second worker must not join the group before it finds that it cannot open a table.
+            app: Any = self.app
+            self._folder = DataFolder(app.engine.options.data)
+            self._folder.take()
             await super().start()
         except StreamsError as exc:
             for line in str(exc).splitlines():

@@ -1,14 +1,14 @@
 """Workers as processes of their own, for commands that start a whole system.
 
-Each worker has its data folder and its port, and a session of its own: Ctrl-C reaches only
-the command, which then stops workers and broker in the right order.
+Each worker has a data folder, a port and a session of its own: Ctrl-C reaches only the command,
+which then stops workers and broker in the right order. A worker ends with the command, however
+the command ends.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from streams import child_process
 from streams.errors import StreamsError
 from streams.operate.progress import say
 
@@ -45,13 +46,10 @@ class WorkerProcess:
         """Start the worker; its output is appended to the log file."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as output:
-            self.process = subprocess.Popen(
+            self.process = child_process.start(
                 [sys.executable, "-m", "faust", "-A", self.app, "worker"],
+                output=output,
                 env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
             )
         self.started = time.monotonic()
 
@@ -149,24 +147,6 @@ def workers(
         yield started
     finally:
         started.stop()
-
-
-def free_ports(host: str, first: int, count: int) -> list[int]:
-    """Return `count` ports from `first` upwards, leaving out those in use."""
-    found: list[int] = []
-    for port in range(first, 65536):
-        if len(found) == count:
-            break
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError:
-                continue
-            found.append(port)
-    if len(found) < count:
-        raise StreamsError(f"no {count} free ports from {first} upwards; set STREAMS_HTTP_PORT")
-    return found
 
 
 def ended(code: int) -> str:

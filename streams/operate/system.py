@@ -10,16 +10,17 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from streams.data_folder import ENDING_SECONDS, LOCK, DataFolder, owner
 from streams.errors import StreamsError
 from streams.kafka.embedded.cluster import EmbeddedKafka
-from streams.kafka.embedded.node import is_free
 from streams.kafka.topics import ensure_topics
-from streams.operate.processes import Workers, free_ports, workers
+from streams.operate.processes import Workers, workers
 from streams.operate.progress import progress, say
+from streams.ports import hold, private_ports, release
 from streams.settings import Settings
 from streams.topics import product_topics
 
@@ -53,22 +54,39 @@ class System:
 
 
 @contextmanager
-def system(settings: Settings, data: Path, count: int) -> Iterator[System]:
+def system(
+    settings: Settings, data: Path, count: int, kafka_port: int = 0, *, private: bool = False
+) -> Iterator[System]:
     """Run a system of `count` workers with everything it keeps below `data`.
 
+    Args:
+        settings: the settings of the workers.
+        data: the folder of the system; it belongs to this process until the end.
+        count: how many workers.
+        kafka_port: port of the embedded Kafka, 0 for a free one.
+        private: whether the workers get free ports, instead of STREAMS_HTTP_PORT and those
+            after it.
+
     Raises:
-        StreamsError: something could not be started; all that was started is stopped.
+        StreamsError: a folder or a port is taken, or something could not be started; all that
+            was started is stopped.
     """
     with ExitStack() as stack:
+        folder = stack.enter_context(DataFolder(data))
+        _wait_for_leftovers(data)
+        host = settings.http_host
+        ports = (
+            private_ports(count, host) if private else _hold_ports(host, settings.http_port, count)
+        )
+        stack.callback(release, ports)
         broker = None
         if not settings.brokers_given:
-            broker = stack.enter_context(embedded_broker(settings, data / BROKER_FOLDER))
+            broker = stack.enter_context(embedded_broker(folder.folder / BROKER_FOLDER, kafka_port))
             settings = replace(settings, brokers=broker.brokers, brokers_given=True)
         with progress("creating and checking the topics"):
             ensure_topics(settings.librdkafka(), product_topics(settings))
-        ports = free_ports(settings.http_host, settings.http_port, count)
         running = stack.enter_context(
-            workers(count, data, settings.http_host, ports, {"STREAMS_BROKERS": settings.brokers})
+            workers(count, data, host, ports, {"STREAMS_BROKERS": settings.brokers})
         )
         stack.callback(say, "stopping the workers")
         started = System(settings, running, broker)
@@ -76,11 +94,42 @@ def system(settings: Settings, data: Path, count: int) -> Iterator[System]:
         yield started
 
 
+def _wait_for_leftovers(data: Path) -> None:
+    """Wait until the processes of a command that was killed have ended.
+
+    Raises:
+        FolderInUse: one is still there after `ENDING_SECONDS`.
+    """
+    for lock in sorted(data.glob(f"*/{LOCK}")):
+        pid = owner(lock.parent)
+        if pid is not None:
+            say(f"process {pid} still uses {lock.parent}: waiting for it to end")
+            with suppress(FileNotFoundError):
+                folder = DataFolder(lock.parent)
+                folder.take(ENDING_SECONDS)
+                folder.give_up()
+
+
+def _hold_ports(host: str, first: int, count: int) -> list[int]:
+    """Hold the ports from `first` on, which clients know.
+
+    Raises:
+        StreamsError: one is taken.
+    """
+    ports = list(range(first, first + count))
+    for port in ports:
+        if not hold(port, host):
+            release(ports)
+            raise StreamsError(
+                f"port {port} of {host} is taken: stop what listens there, or set STREAMS_HTTP_PORT"
+            )
+    return ports
+
+
 @contextmanager
-def embedded_broker(settings: Settings, data: Path) -> Iterator[EmbeddedKafka]:
-    """Run the embedded broker, at the port of STREAMS_BROKERS' default if that is free."""
-    port = int(settings.brokers.rpartition(":")[2])
-    broker = EmbeddedKafka(data, port if is_free(port) else 0)
+def embedded_broker(data: Path, port: int = 0) -> Iterator[EmbeddedKafka]:
+    """Run the embedded broker, at a port of its own or a free one."""
+    broker = EmbeddedKafka(data, port)
     with progress("starting Kafka"):
         broker.start(show_download)
     try:

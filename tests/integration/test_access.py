@@ -32,7 +32,8 @@ from streams.gateway.routes import ROUTES
 from streams.gateway.writes.event_parser import EVENT_TYPES
 from streams.kafka.embedded.cluster import EmbeddedKafka
 from streams.kafka.partitioner import partition_of
-from streams.operate.processes import Workers, free_ports, workers
+from streams.operate.processes import Workers, workers
+from streams.ports import free_ports
 from streams.security.signing import make_key, sign
 from streams.settings import is_loopback
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from streams.kafka.embedded.cluster import EmbeddedKafka
-from streams.operate.processes import free_ports, workers
+from streams.operate.processes import workers
 from streams.operate.system import System, wait_until_ready
+from streams.ports import free_ports
 from streams.settings import Settings
 
 pytestmark = pytest.mark.timeout(240)

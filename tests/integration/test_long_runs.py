@@ -9,7 +9,8 @@ from pathlib import Path
 from two_workers import IMPATIENT, wait_until_ready
 
 from streams.kafka.embedded.cluster import EmbeddedKafka
-from streams.operate.processes import free_ports, workers
+from streams.operate.processes import workers
+from streams.ports import free_ports
 
 HEARTBEATS_SECONDS = 4.0
 """A heartbeat a second: with one of them a consumer that is not polled would leave."""

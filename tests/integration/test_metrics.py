@@ -21,7 +21,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from two_workers import START_SECONDS
 
 from streams.kafka.embedded.cluster import EmbeddedKafka
-from streams.operate.processes import Workers, free_ports, workers
+from streams.operate.processes import Workers, workers
+from streams.ports import free_ports
 
 DOCKER = Path(__file__).parents[2] / "docker"
 PARTITIONS = 4

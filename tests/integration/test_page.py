@@ -21,7 +21,8 @@ from two_workers import PARTITIONS, START_SECONDS, Cluster, two_workers
 from yarl import URL
 
 from streams.kafka.embedded.cluster import EmbeddedKafka
-from streams.operate.processes import Workers, free_ports, workers
+from streams.operate.processes import Workers, workers
+from streams.ports import free_ports
 from streams.security.signing import make_key, sign
 
 needs_chromium = pytest.mark.skipif(found() is None, reason="no chromium is installed")

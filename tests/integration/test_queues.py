@@ -12,7 +12,8 @@ import aiohttp
 import pytest
 
 from streams.kafka.embedded.cluster import EmbeddedKafka
-from streams.operate.processes import Workers, free_ports, workers
+from streams.operate.processes import Workers, workers
+from streams.ports import free_ports
 
 START_SECONDS = 60.0
 

@@ -16,7 +16,8 @@ import aiohttp
 
 from streams.kafka.embedded.cluster import EmbeddedKafka
 from streams.kafka.partitioner import partition_of
-from streams.operate.processes import Workers, free_ports, workers
+from streams.operate.processes import Workers, workers
+from streams.ports import free_ports
 
 PARTITIONS = 4
 START_SECONDS = 60.0

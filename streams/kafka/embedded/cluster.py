@@ -6,31 +6,22 @@ nodes share a machine, and so it survives the loss of a process, not of the mach
 
 from __future__ import annotations
 
-import fcntl
-import os
-import random
 import time
 import uuid
 from base64 import urlsafe_b64encode
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from streams.data_folder import DataFolder
 from streams.kafka.embedded.jars import BrokerError, Progress, jars
-from streams.kafka.embedded.node import STOP_SECONDS, Member, Node, is_free
+from streams.kafka.embedded.node import STOP_SECONDS, Member, Node
+from streams.ports import is_free, private_ports
 
 START_SECONDS: Final = 60.0
 """How long a start may take; on an idle machine it takes three."""
-
-_LOCK_SECONDS: Final = 3.0
-"""How long the nodes of a parent that was killed may take to end."""
-
-# Below the ports that the kernel gives to outgoing connections: a node that is down for a
-# while finds its port still free.
-_PORTS: Final = range(20_000, 32_000)
 
 
 class EmbeddedKafka:
@@ -45,16 +36,16 @@ class EmbeddedKafka:
 
     def __init__(self, data: Path, port: int = 0, *, nodes: int = 1, heap_mib: int = 512) -> None:
         self.data = data.absolute()
-        ports = _free_ports(2 * nodes)
+        ports = private_ports(2 * nodes - bool(port))
         if port:
-            ports[0] = port
+            ports.insert(0, port)
         members = [
             Member(id=i + 1, port=ports[i], controller_port=ports[nodes + i]) for i in range(nodes)
         ]
         self.properties: dict[str, str] = {}
         """Broker properties that `start` gives every node over those that it has by itself."""
         self.nodes = [Node(m, members, self.data / f"node-{m.id}", heap_mib) for m in members]
-        self._lock: int | None = None
+        self._folder = DataFolder(self.data)
 
     @property
     def brokers(self) -> str:
@@ -69,12 +60,11 @@ class EmbeddedKafka:
                 ended, or not all answered in time.  Nothing that this call started runs on.
         """
         jars(progress)
-        self.data.mkdir(parents=True, exist_ok=True)
-        lock = self._take_lock()
+        self._folder.take()
         try:
             cluster_id = self._cluster_id()
             for node in self.nodes:
-                node.start(cluster_id, lock, self.properties)
+                node.start(cluster_id, self._folder.descriptor, self.properties)
             self.wait()
         except BaseException:
             self.stop()
@@ -117,46 +107,19 @@ class EmbeddedKafka:
         deadline = time.monotonic() + STOP_SECONDS
         for node in self.nodes:
             node.stop(max(0.0, deadline - time.monotonic()))
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._folder.give_up()
 
     def __enter__(self) -> Self:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def _check(self, deadline: float) -> None:
         self.check()
         if time.monotonic() > deadline:
             raise BrokerError(f"Kafka does not answer: see {self.nodes[0].log}")
-
-    def _take_lock(self) -> int:
-        """Keep others out of the folder: as long as a node runs, even one whose parent died."""
-        if self._lock is not None:
-            return self._lock
-        lock = os.open(self.data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        deadline = time.monotonic() + _LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    os.close(lock)
-                    raise BrokerError(
-                        f"another Kafka uses {self.data}: stop it, or set STREAMS_DATA"
-                    ) from None
-                time.sleep(0.05)
-            else:
-                self._lock = lock
-                return lock
 
     def _cluster_id(self) -> str:
         path = self.data / "cluster-id"
@@ -166,8 +129,3 @@ class EmbeddedKafka:
                 made = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
             path.write_text(made)
         return path.read_text().strip()
-
-
-def _free_ports(count: int) -> list[int]:
-    ports = [p for p in random.sample(_PORTS, 50 + count) if is_free(p)]
-    return ports[:count]

@@ -1,23 +1,22 @@
 """One Kafka node as a child process: its properties, its start, its end.
 
 A node is broker and controller at once (KRaft's combined mode).  It knows nothing of
-Streams' topics, and is stopped with this process: cleanly where it can be, and by the
-kernel where this process is killed (on Linux).
+Streams' topics, and ends with this process, however this process ends.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from streams import child_process
 from streams.kafka.embedded.jars import BrokerError, jars, java
+from streams.ports import is_free
 
 HOST: Final = "127.0.0.1"
 STOP_SECONDS: Final = 20.0
@@ -35,16 +34,6 @@ _COMMON: Final = (
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSS",
 )
-
-# Asks the kernel for a SIGTERM when the parent dies (PR_SET_PDEATHSIG is 1), then becomes
-# Java.  A program of its own, since code between fork and exec is unsafe beside threads.
-_LEASH: Final = """
-import ctypes, os, sys
-ctypes.CDLL(None).prctl(1, 15, 0, 0, 0)
-if os.getppid() != int(sys.argv[1]):
-    sys.exit(1)
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +86,8 @@ class Node:
     def start(self, cluster_id: str, lock: int, properties: Mapping[str, str]) -> None:
         """Start the process, without waiting until it answers.
 
-        On Linux it ends with the *thread* that started it, at the latest.  It inherits the
-        file `lock`, and so holds that lock as long as it runs.
+        It ends with this process at the latest. It inherits the file `lock`, and so holds that
+        lock until it ends.
 
         Raises:
             BrokerError: a port is taken, or the folder cannot be made ready.
@@ -108,8 +97,8 @@ class Node:
         for port in (self.port, self.controller_port):
             if not is_free(port):
                 raise BrokerError(
-                    f"port {port} is taken: is a Kafka running already? Then name it in "
-                    "STREAMS_BROKERS, or stop it"
+                    f"port {port} is taken: if a Kafka runs there, stop it or name it in "
+                    "STREAMS_BROKERS"
                 )
         path = self._write_properties(properties)
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
@@ -117,17 +106,9 @@ class Node:
             self._format(path, cluster_id)
         options = ("-XX:+UseSerialGC", "-Xms128m", f"-Xmx{self._heap_mib}m")
         command = java_command("kafka.Kafka", str(path), options=options)
-        if sys.platform == "linux":
-            command = [sys.executable, "-I", "-S", "-c", _LEASH, str(os.getpid()), *command]
         with self.log.open("ab") as log:
-            # In a session of its own: Ctrl-C stops this process, which then stops the node.
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                pass_fds=[lock],
+            self._process = child_process.start(
+                command, output=log, env=_environment(), pass_fds=[lock]
             )
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
@@ -175,7 +156,12 @@ class Node:
         )
         with self.log.open("ab") as log:
             ended = subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=_environment(),
+                check=False,
             )
         if ended.returncode:
             raise BrokerError(f"{self.folder} could not be made ready: see {self.log}")
@@ -211,18 +197,21 @@ class Node:
         }
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "server.properties"
-        # A .properties file takes a backslash for an escape.
-        lines = (f"{name}={value}".replace("\\", "\\\\") for name, value in properties.items())
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        lines = (f"{name}={_escaped(str(value))}\n" for name, value in properties.items())
+        path.write_text("".join(lines), encoding="ascii")
         return path
 
 
-def is_free(port: int) -> bool:
-    """Whether a server could listen on the port of the loopback address now."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
+def _environment() -> dict[str, str]:
+    """Return the environment of a node: Java reads names of files by the locale's encoding."""
+    return {**os.environ, "LC_ALL": "C.UTF-8"}
+
+
+def _escaped(value: str) -> str:
+    r"""Return a value as a .properties file has it: ASCII, with \uXXXX for UTF-16 code units.
+
+    Source: java.util.Properties.load, which reads ISO 8859-1.
+    """
+    units = value.replace("\\", "\\\\").encode("utf-16-be")
+    codes = (int.from_bytes(units[i : i + 2], "big") for i in range(0, len(units), 2))
+    return "".join(chr(code) if 32 <= code < 127 else f"\\u{code:04x}" for code in codes)

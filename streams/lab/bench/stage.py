@@ -28,8 +28,9 @@ from streams.lab.bench.feeding import Event, Feeder
 from streams.lab.bench.figures import Sample
 from streams.lab.bench.positions import Asker, Positions
 from streams.lab.bench.usage import BROKER, WORKER, Meter, Usage
-from streams.operate.processes import WorkerProcess, Workers, free_ports, workers
+from streams.operate.processes import WorkerProcess, Workers, workers
 from streams.operate.system import System, show_download, wait_until_ready
+from streams.ports import free_ports, release
 from streams.settings import Settings
 from streams.topics import product_topics
 
@@ -224,6 +225,7 @@ class Stage:
                 with workers(count, data, settings.http_host, ports, environment, app) as running:
                     yield settings, running, data
             finally:
+                release(ports)
                 for number in range(1, count + 1):  # The logs stay, until all has gone well.
                     shutil.rmtree(data / f"worker-{number}", ignore_errors=True)
 

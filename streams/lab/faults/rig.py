@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from streams.kafka.embedded.cluster import EmbeddedKafka
 from streams.lab.faults.link import Link
-from streams.operate.processes import free_ports
+from streams.ports import free_ports
 
 T = TypeVar("T")
 

@@ -19,7 +19,8 @@ from streams.lab.faults.load import Load
 from streams.lab.faults.rig import FIRST_PORT, HOST, Rig
 from streams.lab.faults.watching import Watch
 from streams.lab.faults.worker import SPRUNG
-from streams.operate.processes import WorkerProcess, ended, free_ports
+from streams.operate.processes import WorkerProcess, ended
+from streams.ports import free_ports
 from streams.settings import PREFIX, Settings
 
 SESSION_SECONDS = 6.0
