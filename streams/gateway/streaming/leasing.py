@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from streams.errors import StreamsError, Unavailable
 from streams.gateway.ports import Partition, RecordMetadata, RecordToSend
 from streams.gateway.reads.lease_results import LeaseResults
-from streams.gateway.streaming.subscription import Subscription
+from streams.gateway.streaming.subscription import StreamSubscription
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -33,18 +33,18 @@ PAUSE_SECONDS: Final = 1.0
 """After what time one that failed is tried again."""
 
 
-class Asking(Protocol):
+class LeaseConnection(Protocol):
     """A client's connection, as far as leasing goes."""
 
-    def lease(self, subscription: Subscription, limit: int) -> RecordToSend:
+    def lease(self, subscription: StreamSubscription, limit: int) -> RecordToSend:
         """Make the Lease of a subscription; raises as `EventParser.lease`."""
         ...
 
-    def leased(self, subscription: Subscription, seqs: list[int]) -> None:
+    def leased(self, subscription: StreamSubscription, seqs: list[int]) -> None:
         """Send what a Lease got."""
         ...
 
-    def give_back(self, subscription: Subscription, seqs: list[int]) -> None:
+    def give_back(self, subscription: StreamSubscription, seqs: list[int]) -> None:
         """Let others have what was leased."""
         ...
 
@@ -53,7 +53,7 @@ class _Line:
     """Those who want messages of one queue, and have credit."""
 
     def __init__(self) -> None:
-        self.waiting: deque[Subscription] = deque()
+        self.waiting: deque[StreamSubscription] = deque()
         self.under_way = 0
         self.most = 1
         self.dry = False
@@ -78,16 +78,16 @@ class Leasing:
         self._lines: dict[str, _Line] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def look(self, subscription: Subscription) -> None:
+    def look(self, subscription: StreamSubscription) -> None:
         """Get messages for a subscription if it has credit: some may be there."""
         line = self._stand(subscription)
         line.woken, line.dry = True, False
 
-    def again(self, subscription: Subscription) -> None:
+    def again(self, subscription: StreamSubscription) -> None:
         """Get messages for a subscription that has credit anew, unless there are none."""
         self._stand(subscription)
 
-    def left(self, subscription: Subscription) -> None:
+    def left(self, subscription: StreamSubscription) -> None:
         """Take one that has ended out of its line."""
         line = self._lines.get(subscription.queue)
         if line is not None:
@@ -98,7 +98,7 @@ class Leasing:
         for task in self._tasks:
             task.cancel()
 
-    def _stand(self, subscription: Subscription) -> _Line:
+    def _stand(self, subscription: StreamSubscription) -> _Line:
         line = self._lines.setdefault(subscription.queue, _Line())
         if not subscription.leasing and subscription.credit and not subscription.taken:
             subscription.leasing = True
@@ -134,14 +134,14 @@ class Leasing:
             del self._lines[queue]
 
     @staticmethod
-    def _leaves(subscription: Subscription) -> bool:
+    def _leaves(subscription: StreamSubscription) -> bool:
         subscription.leasing = False
         return False
 
     async def _take(
-        self, line: _Line, subscription: Subscription, partition: Partition, limit: int
+        self, line: _Line, subscription: StreamSubscription, partition: Partition, limit: int
     ) -> None:
-        connection: Asking = subscription.connection
+        connection: LeaseConnection = subscription.connection
         seqs: list[int] | None = None
         try:
             _, offset = await self._publish(connection.lease(subscription, limit))
@@ -173,7 +173,7 @@ class Leasing:
         else:
             self._schedule(subscription.queue, line)
 
-    def _try_again(self, subscription: Subscription) -> None:
+    def _try_again(self, subscription: StreamSubscription) -> None:
         if subscription.open and subscription.local is not None:
             self.look(subscription)
         elif (line := self._lines.get(subscription.queue)) is not None:

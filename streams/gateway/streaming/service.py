@@ -21,7 +21,7 @@ from streams.gateway.cluster.proxy import Proxy
 from streams.gateway.metrics.registry import Metrics
 from streams.gateway.ports import Engine, Partition
 from streams.gateway.reads.lease_results import LeaseResults
-from streams.gateway.streaming.connection import Connection
+from streams.gateway.streaming.connection import StreamConnection
 from streams.gateway.streaming.leasing import Leasing
 from streams.gateway.streaming.watching import Watching
 from streams.gateway.writes.publishing import Publishing
@@ -68,7 +68,7 @@ class Streaming:
         self._forwarding = forwarding
         self._partitions = settings.partitions
         self._topic = settings.queue_events
-        self._connections: set[Connection] = set()
+        self._connections: set[StreamConnection] = set()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
         sent = Counter(
@@ -130,7 +130,7 @@ class Streaming:
         """
         if self._closed:
             raise Unavailable("this worker is stopping")
-        connection = Connection(self, context, socket, batch=batch, forwarded=forwarded)
+        connection = StreamConnection(self, context, socket, batch=batch, forwarded=forwarded)
         self._connections.add(connection)
         try:
             await connection.run()

@@ -13,14 +13,14 @@ from streams.gateway.streaming.frames import message_prefix
 
 if TYPE_CHECKING:
     from streams.gateway.ports import Partition
-    from streams.gateway.streaming.connection import Connection
+    from streams.gateway.streaming.connection import StreamConnection
     from streams.gateway.streaming.frames import Ref, Terms
     from streams.gateway.streaming.upstream import Upstream
 
 MOST_AGAIN = 10_000
 
 
-class Subscription:
+class StreamSubscription:
     """What one connection is sent of one queue."""
 
     __slots__ = (
@@ -48,7 +48,7 @@ class Subscription:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: StreamConnection,
         queue: str,
         number: int,
         after: int,

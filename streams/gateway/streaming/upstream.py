@@ -17,7 +17,7 @@ import orjson
 
 from streams.errors import Unavailable
 from streams.gateway.streaming import frames
-from streams.gateway.streaming.subscription import Subscription
+from streams.gateway.streaming.subscription import StreamSubscription
 
 logger = logging.getLogger(__name__)
 
@@ -25,14 +25,14 @@ MAX_UNSENT = 20_000
 """Frames that may wait to be sent to the owner before the client is not read from."""
 
 Connect = Callable[[str], Awaitable[aiohttp.ClientWebSocketResponse]]
-Relay = Callable[[Subscription, int, str, bool], Awaitable[None]]
+Relay = Callable[[StreamSubscription, int, str, bool], Awaitable[None]]
 
 
 @dataclass(slots=True)
 class _Asked:
     """A subscription as the owner knows it, by its ref."""
 
-    subscription: Subscription
+    subscription: StreamSubscription
     ref: int
     begun: bool = False
     """Whether the owner has answered; what comes before belongs to an earlier one."""
@@ -48,8 +48,8 @@ class Upstream:
         url: str,
         connect: Connect,
         relay: Relay,
-        served: Callable[[Subscription, str], None],
-        lost: Callable[[Subscription], None],
+        served: Callable[[StreamSubscription, str], None],
+        lost: Callable[[StreamSubscription], None],
     ) -> None:
         self.url = url
         self._connect = connect
@@ -66,11 +66,11 @@ class Upstream:
         self.ended = False
 
     @property
-    def subscriptions(self) -> list[Subscription]:
+    def subscriptions(self) -> list[StreamSubscription]:
         """Return what is served by this worker."""
         return [asked.subscription for asked in self._asked.values()]
 
-    def subscribe(self, subscription: Subscription, read_after: int) -> None:
+    def subscribe(self, subscription: StreamSubscription, read_after: int) -> None:
         """Have the owner send what comes after the last seq sent."""
         self._refs += 1
         asked = _Asked(subscription, self._refs)
@@ -97,7 +97,7 @@ class Upstream:
 
         self._send(text)
 
-    def unsubscribe(self, subscription: Subscription) -> None:
+    def unsubscribe(self, subscription: StreamSubscription) -> None:
         """Have the owner send no more of it."""
         asked = self._asked.get(subscription.queue)
         subscription.upstream = None
@@ -106,7 +106,7 @@ class Upstream:
             text = frames.frame("unsubscribe", queue=subscription.queue)
             self._send(lambda: text)
 
-    def give_credit(self, subscription: Subscription, more: int) -> None:
+    def give_credit(self, subscription: StreamSubscription, more: int) -> None:
         """Let the owner send so many messages more."""
         asked = self._asked.get(subscription.queue)
         if asked is None or asked.subscription is not subscription:

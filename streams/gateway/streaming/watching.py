@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from streams.gateway.ports import Partition
-from streams.gateway.streaming.subscription import Subscription
+from streams.gateway.streaming.subscription import StreamSubscription
 
 WAKE_AT_ONCE = 50
 """How many are woken in one turn of the event loop; each of them reads rows."""
@@ -20,8 +20,8 @@ class Watching:
     """All such subscriptions of all connections, by queue."""
 
     def __init__(self) -> None:
-        self._by_queue: dict[bytes, set[Subscription]] = {}
-        self._waking: deque[Subscription] = deque()
+        self._by_queue: dict[bytes, set[StreamSubscription]] = {}
+        self._waking: deque[StreamSubscription] = deque()
 
     def __bool__(self) -> bool:
         return bool(self._by_queue)
@@ -29,11 +29,11 @@ class Watching:
     def __len__(self) -> int:
         return sum(map(len, self._by_queue.values()))
 
-    def add(self, subscription: Subscription) -> None:
+    def add(self, subscription: StreamSubscription) -> None:
         """Wake this one from now on."""
         self._by_queue.setdefault(subscription.key, set()).add(subscription)
 
-    def remove(self, subscription: Subscription) -> None:
+    def remove(self, subscription: StreamSubscription) -> None:
         """Wake this one no more."""
         watching = self._by_queue.get(subscription.key)
         if watching is not None:

@@ -66,6 +66,11 @@ class Wire:
         self._request = request
         self._batch = batch
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more can be sent."""
+        return self._socket.closed
+
     async def send(self, texts: list[bytes]) -> None:
         """Send frames in order; returns once the client has taken most of what is unsent.
 

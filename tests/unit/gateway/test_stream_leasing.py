@@ -11,10 +11,10 @@ import pytest
 from streams.errors import Unavailable
 from streams.gateway.reads.lease_results import LeaseResults
 from streams.gateway.streaming import leasing as leasing_module
-from streams.gateway.streaming.connection import Connection
 from streams.gateway.streaming.frames import Terms
 from streams.gateway.streaming.leasing import MOST_AT_ONCE, Leasing
-from streams.gateway.streaming.subscription import Subscription
+from streams.gateway.streaming.pages import Pages
+from streams.gateway.streaming.subscription import StreamSubscription
 
 
 class Place:
@@ -51,20 +51,20 @@ class World:
         self.book.note(0, {offset: got})
         return 0, offset
 
-    def lease(self, subscription: Subscription, limit: int) -> Any:
+    def lease(self, subscription: StreamSubscription, limit: int) -> Any:
         return limit
 
-    def leased(self, subscription: Subscription, seqs: list[int]) -> None:
+    def leased(self, subscription: StreamSubscription, seqs: list[int]) -> None:
         for seq in seqs:
             subscription.sent(seq)
             subscription.held[seq] = None
         self.leasing.again(subscription)
 
-    def give_back(self, subscription: Subscription, seqs: list[int]) -> None:
+    def give_back(self, subscription: StreamSubscription, seqs: list[int]) -> None:
         self.given_back += seqs
 
-    def consumer(self, credit: int = 1) -> Subscription:
-        found = Subscription(cast(Any, self), "q", 0, 0, credit, None, -1, Terms("me", None))
+    def consumer(self, credit: int = 1) -> StreamSubscription:
+        found = StreamSubscription(cast(Any, self), "q", 0, 0, credit, None, -1, Terms("me", None))
         found.local = self.place
         return found
 
@@ -77,15 +77,17 @@ async def test_a_wake_up_counts_while_messages_wait_to_be_written() -> None:
     # Given a consumer that has got a message, which is not written yet
     subscription = World().consumer()
     subscription.taken.append(1)
-    looked: list[Subscription] = []
-    written: list[Subscription] = []
-    connection: Any = SimpleNamespace(
-        _streaming=SimpleNamespace(leasing=SimpleNamespace(look=looked.append)),
-        _stand=written.append,
+    looked: list[StreamSubscription] = []
+    leases: Any = SimpleNamespace(look=looked.append, again=looked.append)
+    to_write = asyncio.Event()
+    pages = Pages(
+        leases, lambda place: True, looked.append, lambda count: None, to_write, forwarded=False
     )
     # When its queue has another, Then both are seen to
-    Connection.mark(connection, subscription)
-    assert (looked, written) == ([subscription], [subscription])
+    pages.mark(subscription)
+    assert looked == [subscription]
+    assert bool(pages)
+    assert to_write.is_set()
 
 
 async def test_the_others_are_looked_at_when_who_asked_has_gone(

@@ -11,7 +11,7 @@ import random
 from typing import TYPE_CHECKING, Protocol
 
 from streams.gateway.ports import Partition
-from streams.gateway.streaming.subscription import Subscription
+from streams.gateway.streaming.subscription import StreamSubscription
 from streams.gateway.streaming.upstream import Upstream
 
 if TYPE_CHECKING:
@@ -29,14 +29,16 @@ PLACED_PER_TURN = 200
 NEVER = float("inf")
 
 
-class Client(Protocol):
+class PlacementConnection(Protocol):
     """The connection, as far as placing goes."""
 
-    def mark(self, subscription: Subscription) -> None:
+    def mark(self, subscription: StreamSubscription) -> None:
         """Look at the rows of a subscription that is served here, soon."""
         ...
 
-    async def relay(self, subscription: Subscription, seq: int, text: str, again: bool) -> None:
+    async def relay(
+        self, subscription: StreamSubscription, seq: int, text: str, again: bool
+    ) -> None:
         """Send what another worker sent for a subscription."""
         ...
 
@@ -44,7 +46,7 @@ class Client(Protocol):
         """Send a frame of its own about a subscription."""
         ...
 
-    def give_up(self, subscription: Subscription) -> None:
+    def give_up(self, subscription: StreamSubscription) -> None:
         """Drop a subscription of another worker: it is not to be served here."""
         ...
 
@@ -53,26 +55,26 @@ class Client(Protocol):
         ...
 
 
-class Placing:
+class Placement:
     """The places of the subscriptions of one connection."""
 
-    def __init__(self, streaming: Streaming, client: Client, forwarded: bool) -> None:
+    def __init__(self, streaming: Streaming, client: PlacementConnection, forwarded: bool) -> None:
         self._streaming = streaming
         self._client = client
         self._forwarded = forwarded
-        self._unplaced: dict[Subscription, None] = {}
+        self._unplaced: dict[StreamSubscription, None] = {}
         self._needed = asyncio.Event()
         self._upstreams: dict[str, Upstream] = {}
-        self._behind: dict[Partition, list[tuple[int, Subscription]]] = {}
+        self._behind: dict[Partition, list[tuple[int, StreamSubscription]]] = {}
         self._catching_up: set[asyncio.Task[None]] = set()
 
-    def place(self, subscription: Subscription) -> None:
+    def place(self, subscription: StreamSubscription) -> None:
         """Give a new subscription a place, now or as soon as there is one."""
         subscription.waiting_since = _now()
         if not self._try(subscription):
             self._wait(subscription)
 
-    def lost(self, subscription: Subscription) -> None:
+    def lost(self, subscription: StreamSubscription) -> None:
         """Note that it is not served any more where it was; it will be elsewhere."""
         self._leave(subscription)
         if subscription.open:
@@ -80,7 +82,7 @@ class Placing:
                 subscription.waiting_since = _now()
             self._wait(subscription)
 
-    def remove(self, subscription: Subscription) -> None:
+    def remove(self, subscription: StreamSubscription) -> None:
         """Take a subscription that has ended out of its place."""
         self._unplaced.pop(subscription, None)
         upstream = subscription.upstream
@@ -88,7 +90,7 @@ class Placing:
         if upstream is not None and not upstream.subscriptions:
             self._end(upstream)
 
-    def give_credit(self, subscription: Subscription, more: int) -> None:
+    def give_credit(self, subscription: StreamSubscription, more: int) -> None:
         """Say that a subscription may be sent so many messages more."""
         if subscription.upstream is not None:
             subscription.upstream.give_credit(subscription, more)
@@ -147,14 +149,14 @@ class Placing:
 
     # One subscription ---------------------------------------------------------------
 
-    def _wait(self, subscription: Subscription) -> None:
+    def _wait(self, subscription: StreamSubscription) -> None:
         if self._forwarded:
             self._client.give_up(subscription)
         else:
             self._unplaced[subscription] = None
             self._needed.set()
 
-    def _leave(self, subscription: Subscription) -> None:
+    def _leave(self, subscription: StreamSubscription) -> None:
         subscription.taken.clear()  # they come back by themselves, wherever that is
         if subscription.local is not None:
             self._streaming.watching.remove(subscription)
@@ -170,7 +172,7 @@ class Placing:
             if not count % PLACED_PER_TURN:
                 await asyncio.sleep(0)
 
-    def _try(self, subscription: Subscription) -> bool:
+    def _try(self, subscription: StreamSubscription) -> bool:
         """Find a place; False when there is none just now."""
         streaming, number = self._streaming, subscription.number
         written = max(subscription.read_after, streaming.confirmed(number))
@@ -200,7 +202,9 @@ class Placing:
         upstream.subscribe(subscription, written)
         return True
 
-    def _serve_here(self, subscription: Subscription, partition: Partition, written: int) -> None:
+    def _serve_here(
+        self, subscription: StreamSubscription, partition: Partition, written: int
+    ) -> None:
         subscription.local = partition
         if partition.position > written:
             self._begin(subscription)
@@ -225,12 +229,12 @@ class Placing:
                     self._begin(subscription)
         del self._behind[partition]
 
-    def _begin(self, subscription: Subscription) -> None:
+    def _begin(self, subscription: StreamSubscription) -> None:
         self._streaming.watching.add(subscription)
         self._served(subscription, self._streaming.own_url)
         self._client.mark(subscription)
 
-    def _served(self, subscription: Subscription, owner: str) -> None:
+    def _served(self, subscription: StreamSubscription, owner: str) -> None:
         """Note that the worker at `owner` serves it, and tell the client if that is news."""
         told = subscription.waiting_since == NEVER
         if subscription.owner is not None and (subscription.owner != owner or told):
@@ -254,7 +258,7 @@ class Placing:
 
     # Upstreams ----------------------------------------------------------------------
 
-    def _lost_upstream(self, subscription: Subscription) -> None:
+    def _lost_upstream(self, subscription: StreamSubscription) -> None:
         subscription.upstream = None
         for upstream in list(self._upstreams.values()):
             if upstream.ended:

@@ -11,16 +11,16 @@ import aiohttp
 import pytest
 
 from streams.errors import Unavailable
-from streams.gateway.streaming import placing as placing_module
-from streams.gateway.streaming.placing import Placing
-from streams.gateway.streaming.subscription import Subscription
+from streams.gateway.streaming import placement as placement_module
+from streams.gateway.streaming.placement import Placement
+from streams.gateway.streaming.subscription import StreamSubscription
 from streams.gateway.streaming.watching import WAKE_AT_ONCE, Watching
 
 HERE, THERE = "http://here", "http://there"
 
 
 class Place:
-    """As much of a partition as placing looks at."""
+    """As much of a partition as placement looks at."""
 
     def __init__(self, position: int = 10) -> None:
         self.position = position
@@ -60,7 +60,7 @@ class Socket:
 
 
 class World:
-    """A worker of a cluster and one client's connection: what placing sees of both."""
+    """A worker of a cluster and one client's connection: what placement sees of both."""
 
     def __init__(self) -> None:
         # As a worker
@@ -71,10 +71,10 @@ class World:
         self.who: str | None = None
         self.written = -1
         # As a connection
-        self.marked: list[Subscription] = []
+        self.marked: list[StreamSubscription] = []
         self.relayed: list[tuple[str, int]] = []
         self.said: list[dict[str, Any]] = []
-        self.given_up: list[Subscription] = []
+        self.given_up: list[StreamSubscription] = []
         self.sockets: dict[str, list[Socket]] = {}
         self.away: set[str] = set()
 
@@ -96,10 +96,12 @@ class World:
     def may_open_upstream(self) -> bool:
         return True
 
-    def mark(self, subscription: Subscription) -> None:
+    def mark(self, subscription: StreamSubscription) -> None:
         self.marked.append(subscription)
 
-    async def relay(self, subscription: Subscription, seq: int, text: str, again: bool) -> None:
+    async def relay(
+        self, subscription: StreamSubscription, seq: int, text: str, again: bool
+    ) -> None:
         if seq > subscription.last:
             subscription.sent(seq)
             self.relayed.append((subscription.queue, seq))
@@ -107,7 +109,7 @@ class World:
     def say(self, kind: str, **fields: Any) -> None:
         self.said.append({"type": kind, **fields})
 
-    def give_up(self, subscription: Subscription) -> None:
+    def give_up(self, subscription: StreamSubscription) -> None:
         self.given_up.append(subscription)
 
     async def connect(self, url: str) -> Any:
@@ -118,28 +120,28 @@ class World:
         return socket
 
     def subscription(self, queue: str = "q", after: int = 0, credit: int | None = 5) -> Any:
-        placing_of: Any = self.placing
+        placement: Any = self.placement
 
         class Connection:
-            def lost(self, subscription: Subscription) -> None:
-                placing_of.lost(subscription)
+            def lost(self, subscription: StreamSubscription) -> None:
+                placement.lost(subscription)
 
             mark = self.mark
 
-        return Subscription(cast(Any, Connection()), queue, 0, after, credit, None, -1)
+        return StreamSubscription(cast(Any, Connection()), queue, 0, after, credit, None, -1)
 
-    placing: Placing
+    placement: Placement
 
 
 @pytest.fixture
 async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    monkeypatch.setattr(placing_module, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(placement_module, "FIRST_PAUSE_SECONDS", 0.01)
     world = World()
-    world.placing = Placing(cast(Any, world), world, forwarded=False)
-    task = asyncio.create_task(world.placing.run())
+    world.placement = Placement(cast(Any, world), world, forwarded=False)
+    task = asyncio.create_task(world.placement.run())
     yield world
     task.cancel()
-    world.placing.close()
+    world.placement.close()
     await asyncio.gather(task, return_exceptions=True)
     await settled()
     assert world.upstreams == 0
@@ -156,13 +158,13 @@ async def settled(seconds: float = 0.0) -> None:
 async def test_what_is_here_is_served_here_and_woken(world: World) -> None:
     world.place = Place()
     subscription = world.subscription()
-    world.placing.place(subscription)
+    world.placement.place(subscription)
     assert world.marked == [subscription]
     world.watching.wake({b"q", b"other"})
     world.watching.wake({b"other"})
     world.watching.wake(None)
     assert world.marked == [subscription] * 3
-    world.placing.remove(subscription)
+    world.placement.remove(subscription)
     world.watching.wake(None)
     assert world.marked == [subscription] * 3
     assert not world.watching
@@ -172,20 +174,20 @@ async def test_what_is_here_is_served_here_and_woken(world: World) -> None:
 async def test_it_begins_when_the_fold_has_what_this_worker_wrote(world: World) -> None:
     world.place, world.written = Place(position=10), 10
     subscription = world.subscription()
-    world.placing.place(subscription)
+    world.placement.place(subscription)
     await settled()
     assert world.marked == []
     world.place.caught_up.set()
     await settled()
     assert world.marked == [subscription]
-    world.placing.remove(subscription)
+    world.placement.remove(subscription)
 
 
 async def test_what_is_elsewhere_is_relayed_from_its_owner(world: World) -> None:
     # Given a queue of another worker
     world.who, world.written = THERE, 7
     subscription = world.subscription(after=3)
-    world.placing.place(subscription)
+    world.placement.place(subscription)
     await settled()
     (socket,) = world.sockets[THERE]
     assert socket.sent == [
@@ -202,13 +204,13 @@ async def test_what_is_elsewhere_is_relayed_from_its_owner(world: World) -> None
     assert world.relayed == [("q", 4)]
 
     # Credit goes to the owner, what is given at once in one frame
-    world.placing.give_credit(subscription, 2)
-    world.placing.give_credit(subscription, 3)
+    world.placement.give_credit(subscription, 2)
+    world.placement.give_credit(subscription, 3)
     await settled()
     assert socket.sent[1:] == [{"type": "credit", "queue": "q", "more": 5}]
 
     # And when nothing is left of it, the stream is closed
-    world.placing.remove(subscription)
+    world.placement.remove(subscription)
     await settled()
     assert socket.is_closed
     assert world.upstreams == 0
@@ -218,8 +220,8 @@ async def test_an_owner_that_is_away_is_not_asked_without_a_pause(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a queue of another worker, which cannot be reached
-    monkeypatch.setattr(placing_module, "TELL_SECONDS", 0.2)
-    monkeypatch.setattr(placing_module, "LONGEST_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(placement_module, "TELL_SECONDS", 0.2)
+    monkeypatch.setattr(placement_module, "LONGEST_PAUSE_SECONDS", 0.1)
     asked = 0
     told, back = asyncio.Event(), asyncio.Event()
     connect, say = world.connect, world.say
@@ -240,7 +242,7 @@ async def test_an_owner_that_is_away_is_not_asked_without_a_pause(
     world.who = THERE
     world.away.add(THERE)
     subscription = world.subscription()
-    world.placing.place(subscription)
+    world.placement.place(subscription)
     # When it is asked again and again, until the client is told
     async with asyncio.timeout(60):
         await told.wait()
@@ -250,13 +252,13 @@ async def test_an_owner_that_is_away_is_not_asked_without_a_pause(
     world.away.clear()
     async with asyncio.timeout(60):
         await back.wait()
-    world.placing.remove(subscription)
+    world.placement.remove(subscription)
 
 
 async def test_it_goes_on_after_the_last_seq_when_the_owner_is_lost(world: World) -> None:
     world.who = THERE
     subscription = world.subscription()
-    world.placing.place(subscription)
+    world.placement.place(subscription)
     await settled()
     (first,) = world.sockets[THERE]
     first.say("subscribed", queue="q", ref=1)
@@ -280,7 +282,7 @@ async def test_it_goes_on_after_the_last_seq_when_the_owner_is_lost(world: World
     # or moves here, the client is told, and nothing else happens to it
     world.place = Place()
     world.who = HERE
-    world.placing.reassigned()
+    world.placement.reassigned()
     await settled(0.1)
     assert world.said == [{"type": "moved", "queue": "q", "owner": HERE}]
     assert subscription in world.marked
@@ -288,7 +290,7 @@ async def test_it_goes_on_after_the_last_seq_when_the_owner_is_lost(world: World
     second.say("message", queue="q", seq=50)
     await settled()
     assert world.relayed == [("q", 4)]
-    world.placing.remove(subscription)
+    world.placement.remove(subscription)
 
 
 async def test_an_owner_that_serves_no_more_and_ends_is_asked_on_a_new_stream(
@@ -296,7 +298,7 @@ async def test_an_owner_that_serves_no_more_and_ends_is_asked_on_a_new_stream(
 ) -> None:
     world.who = THERE
     subscription = world.subscription()
-    world.placing.place(subscription)
+    world.placement.place(subscription)
     await settled()
     (first,) = world.sockets[THERE]
 
@@ -312,15 +314,15 @@ async def test_an_owner_that_serves_no_more_and_ends_is_asked_on_a_new_stream(
     await settled(0.1)
     _, second = world.sockets[THERE]
     assert second.sent[0]["type"] == "subscribe"
-    world.placing.remove(subscription)
+    world.placement.remove(subscription)
 
 
 async def test_a_client_is_told_when_nobody_serves_a_queue(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(placing_module, "TELL_SECONDS", 0.05)
+    monkeypatch.setattr(placement_module, "TELL_SECONDS", 0.05)
     subscription = world.subscription()
-    world.placing.place(subscription)
+    world.placement.place(subscription)
     await settled(0.3)
     (said,) = world.said
     assert (said["type"], said["queue"]) == ("unavailable", "q")
@@ -328,13 +330,13 @@ async def test_a_client_is_told_when_nobody_serves_a_queue(
     world.place = Place()
     await settled(0.3)
     assert world.said[1:] == [{"type": "moved", "queue": "q", "owner": HERE}]
-    world.placing.remove(subscription)
+    world.placement.remove(subscription)
 
 
 async def test_a_lost_partition_is_left_until_it_answers_again(world: World) -> None:
     world.place = place = Place()
     subscription = world.subscription()
-    world.placing.place(subscription)
+    world.placement.place(subscription)
     place.ready = False
     world.watching.lost(cast(Any, place))
     await settled(0.05)
@@ -344,15 +346,15 @@ async def test_a_lost_partition_is_left_until_it_answers_again(world: World) -> 
     await settled(0.1)
     assert subscription.local is cast(Any, place)
     assert world.marked == [subscription, subscription]
-    world.placing.remove(subscription)
+    world.placement.remove(subscription)
 
 
 async def test_another_workers_subscription_is_not_handed_on() -> None:
     world = World()
-    world.placing = Placing(cast(Any, world), world, forwarded=True)
+    world.placement = Placement(cast(Any, world), world, forwarded=True)
     world.who = THERE
     subscription = world.subscription()
-    world.placing.place(subscription)
+    world.placement.place(subscription)
     assert world.given_up == [subscription]
     assert world.sockets == {}
 
@@ -361,11 +363,11 @@ async def test_a_crowd_is_woken_a_few_at_a_time(world: World) -> None:
     world.place = Place()
     crowd = [world.subscription() for _ in range(3 * WAKE_AT_ONCE)]
     for subscription in crowd:
-        world.placing.place(subscription)
+        world.placement.place(subscription)
     world.marked.clear()
     world.watching.wake({b"q"})
     assert len(world.marked) == WAKE_AT_ONCE
     await settled()
     assert set(world.marked) == set(crowd)
     for subscription in crowd:
-        world.placing.remove(subscription)
+        world.placement.remove(subscription)

@@ -18,7 +18,7 @@ MAX_RECORDS = 2000
 MAX_BYTES = 4 * 1024 * 1024
 
 
-class Outbox:
+class InFlightWindow:
     """Records that Kafka has not confirmed yet."""
 
     def __init__(self, publishing: Publishing, admission: Admission) -> None:
