@@ -1,41 +1,41 @@
 """Many queues over one connection: the WebSocket `/v1/stream`.
 
-Frames are JSON objects with a `type`.  A client may give each of its frames a `ref`, which
-comes back in what answers it (not of an ack: those of a queue are gathered).
+Frames are JSON objects with a `type`.  A client may give any frame a `ref`, which the reply
+repeats (except for acks, which are confirmed in batches).
 
 ===============================  =====================================================
-client                           answered, in time, with
+client                           reply
 ===============================  =====================================================
-subscribe queue after credit     subscribed queue after; then message queue seq ... as
-                                 long as there is credit; moved queue owner, when
-                                 another worker serves it from now on; unavailable
-                                 queue retry_after, while none does
+subscribe queue after credit     subscribed queue after; then message queue seq ... while
+                                 there is credit; moved queue owner, when another worker
+                                 takes over; unavailable queue retry_after, while none
+                                 serves the queue
 credit queue more
 subscribe queue lease credit     the same for a competing consumer: each message goes to
-  visibility_seconds consumer    one of those who subscribe so, and comes to another when
-                                 it is neither acked nor nacked in time, or the
-                                 subscription ends
+  visibility_seconds consumer    one of them, and to another if it is not acked or nacked
+                                 in time or the subscription ends
 unsubscribe queue                unsubscribed queue
 ack queue upto | seqs            acked queue upto | seqs, once Kafka has it
 publish group | queue ...        published id partition offset, once Kafka has it
 bind, unbind, open, close ...    confirmed partition offset: all of `POST /v1/events`
-auth token                       authenticated; a token comes with the request, as a
-                                 subprotocol beside `streams.v1` (`streams.token.TOKEN`),
-                                 or so; again, before it expires
+auth token                       authenticated; the first token may come with the
+                                 request instead, as the subprotocol
+                                 `streams.token.TOKEN` beside `streams.v1`; send a new
+                                 one before it expires
 ping                             pong
-anything wrong                   error code message
+an invalid frame                 error code message
 ===============================  =====================================================
 
-A client may send many frames in one WebSocket message, as a JSON array, and is sent arrays,
-and nothing else, if it opens `/v1/stream?batch=1`: much cheaper for both where much comes.
+A client may send many frames in one WebSocket message, as a JSON array.  If it opens
+`/v1/stream?batch=1`, it receives arrays only, which is much cheaper at high rates.
 
-What comes back to be had again under the seq that it had (its lease is over, or it was nacked)
-is sent again to who reads the queue without leases too, with `redelivered`.
+A delivery that becomes available again under its old seq, because its lease expired or it was
+nacked, is also sent again to subscribers without a lease, marked `redelivered`.
 
-What one connection sends goes to Kafka in that order.
+Events of one connection are appended to Kafka in the order in which they were sent.
 
-Any worker serves any queue.  Those of its own partitions it reads itself, woken by the fold;
-for the others it is a client of their owners' `/v1/stream`.  When a partition moves, the
-subscription goes on at the new owner after the last seq sent: seqs are places in the log,
-the same for every owner, so that nothing is lost or sent twice within a connection.
+Any worker serves any queue.  It reads the queues of its own partitions itself, woken by the
+fold; for other queues it is a client of their owner's `/v1/stream`.  When a partition moves,
+the subscription continues at the new owner after the last seq sent.  Seqs derive from offsets
+and are the same at every owner, so a connection loses nothing and receives nothing twice.
 """

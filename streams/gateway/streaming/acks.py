@@ -1,4 +1,4 @@
-"""Acks of one connection that wait to be written together: few records for many acks.
+"""A batch of acks, merged so that few records carry them.
 
 Pure; knows nothing of connections and Kafka.
 """
@@ -12,32 +12,29 @@ SEQS_PER_RECORD = 1000
 
 
 @dataclass(slots=True)
-class _Pending:
+class _QueueAcks:
     upto: int | None = None
     seqs: set[int] = field(default_factory=set)
 
 
 class AckBatch:
-    """Acks by queue; a higher `upto` takes in the lower ones and single seqs below it."""
+    """Acks by queue; the highest `upto` replaces lower ones and single seqs below it."""
 
     def __init__(self) -> None:
-        self._pending: dict[str, _Pending] = {}
+        self._pending: dict[str, _QueueAcks] = {}
         self.size = 0
         """How many acks were added since the last `take`."""
 
-    def __bool__(self) -> bool:
-        return bool(self._pending)
-
     def add(self, queue: str, upto: int | None, seqs: list[int]) -> None:
-        """Add what a client is done with."""
-        pending = self._pending.setdefault(queue, _Pending())
+        """Add an ack."""
+        pending = self._pending.setdefault(queue, _QueueAcks())
         if upto is not None and (pending.upto is None or upto > pending.upto):
             pending.upto = upto
         pending.seqs.update(seqs)
         self.size += 1 + len(seqs)
 
     def take(self) -> Iterator[tuple[str, dict[str, int | list[int]]]]:
-        """Yield (queue, fields of an ack), for all that was added; the batch is empty then."""
+        """Empty the batch; yield (queue, fields of an ack) for all that it held."""
         pending, self._pending = self._pending, {}
         self.size = 0
         for queue, acks in pending.items():

@@ -1,6 +1,6 @@
-"""What one connection has on its way to Kafka, in the order in which the client sent it.
+"""The records of one connection that Kafka has not confirmed yet, in the client's order.
 
-Bounded: when too much is unconfirmed, the client is not read from.  Knows records and their
+The window is bounded: while it is full, the client is not read from.  Knows records and
 confirmations, nothing of queues and sockets.
 """
 
@@ -19,7 +19,7 @@ MAX_BYTES = 4 * 1024 * 1024
 
 
 class InFlightWindow:
-    """Records that Kafka has not confirmed yet."""
+    """Sends records and limits how many are unconfirmed."""
 
     def __init__(self, publishing: Publishing, admission: Admission) -> None:
         self._publishing = publishing
@@ -35,12 +35,12 @@ class InFlightWindow:
         confirmed: Callable[[RecordMetadata], None],
         failed: Callable[[StreamsError], None],
     ) -> None:
-        """Append a record, after all that were sent before; one of the two is called later.
+        """Append a record after those sent before; call `confirmed` or `failed` later.
 
         Raises:
-            HTTPError: 429, the worker has no room.
-            Unavailable: it was not sent.
-            TooLarge: it was not sent.
+            HTTPError: 429, this worker has too many unconfirmed bytes.
+            Unavailable: the record was not sent.
+            TooLarge: the record was not sent.
         """
         cost = len(record.value) + FLAT_BYTES
         self._admission.take(cost)
@@ -67,16 +67,16 @@ class InFlightWindow:
 
     @property
     def has_room(self) -> bool:
-        """Whether less than the limit is unconfirmed."""
+        """Whether the window is not full."""
         return self._room.is_set()
 
     async def room(self) -> None:
-        """Wait until less than the limit is unconfirmed."""
+        """Wait until the window is not full."""
         await self._room.wait()
 
-    def _count(self, records: int, count: int) -> None:
+    def _count(self, records: int, size: int) -> None:
         self._records += records
-        self._bytes += count
+        self._bytes += size
         if self._records < MAX_RECORDS and self._bytes < MAX_BYTES:
             self._room.set()
         else:

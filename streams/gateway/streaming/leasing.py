@@ -1,9 +1,9 @@
-"""Competing consumers on streams: who asks for a queue's next messages, and when.
+"""Competing consumers on streams: which of them appends a Lease, and when.
 
-All of them that compete for a queue are known to its owner, be it that other workers ask on
-their clients' behalf.  Here they stand in line, so that a message that comes does not make
-each of them append a Lease: one asks; while leases get all that they ask for, more at a time.
-What a Lease gets is decided by the fold, in the order of the log, as for everybody else.
+The owner of a queue knows all consumers that compete for it, including those of clients of
+other workers.  They wait in line here, so that a new message does not make each of them append
+a Lease: one does.  While Leases get all they ask for, more are appended at once.  What a Lease
+gets is decided by the fold, in the order of the log, as for leases over HTTP.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MOST_AT_ONCE: Final = 64
-"""Messages that one Lease asks for."""
+"""Messages that one Lease asks for at most."""
 MOST_LEASES: Final = 64
-"""Leases of one queue that are under way at once."""
+"""Leases of one queue that may be pending at once."""
 FOLD_SECONDS: Final = 10.0
-"""How long the fold may take to come to a Lease that Kafka has."""
+"""How long the fold may take to reach a Lease that Kafka has confirmed."""
 PAUSE_SECONDS: Final = 1.0
-"""After what time one that failed is tried again."""
+"""Pause before a failed Lease is repeated."""
 
 
 class LeaseConnection(Protocol):
-    """A client's connection, as far as leasing goes."""
+    """The part of a stream connection that leasing uses."""
 
     def lease(self, subscription: StreamSubscription, limit: int) -> RecordToSend:
         """Make the Lease of a subscription; raises as `EventParser.lease`."""
@@ -45,22 +45,24 @@ class LeaseConnection(Protocol):
         ...
 
     def give_back(self, subscription: StreamSubscription, seqs: list[int]) -> None:
-        """Let others have what was leased."""
+        """Make leased deliveries available to other consumers."""
         ...
 
 
 class _Line:
-    """Those who want messages of one queue, and have credit."""
+    """The consumers of one queue that have credit."""
 
     def __init__(self) -> None:
         self.waiting: deque[StreamSubscription] = deque()
-        self.under_way = 0
+        self.pending = 0
+        """Leases without a result."""
         self.most = 1
+        """Leases that may be pending."""
         self.dry = False
-        """Whether nothing is to be had, as far as is known."""
+        """Whether the last Lease found fewer messages than it asked for."""
         self.woken = False
-        """Whether something may have come since the last Lease was appended."""
-        self.looking = False
+        """Whether a message may have arrived since the last Lease was appended."""
+        self.scheduled = False
 
 
 class Leasing:
@@ -79,26 +81,26 @@ class Leasing:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def look(self, subscription: StreamSubscription) -> None:
-        """Get messages for a subscription if it has credit: some may be there."""
-        line = self._stand(subscription)
+        """Get messages for a subscription that has credit: there may be new ones."""
+        line = self._wait(subscription)
         line.woken, line.dry = True, False
 
     def again(self, subscription: StreamSubscription) -> None:
-        """Get messages for a subscription that has credit anew, unless there are none."""
-        self._stand(subscription)
+        """Get messages for a subscription that has new credit, unless the queue is empty."""
+        self._wait(subscription)
 
     def left(self, subscription: StreamSubscription) -> None:
-        """Take one that has ended out of its line."""
+        """Remove a subscription that has ended from its line."""
         line = self._lines.get(subscription.queue)
         if line is not None:
             self._schedule(subscription.queue, line)
 
     def close(self) -> None:
-        """Forget all: the worker stops."""
+        """Cancel all Leases: the worker is stopping."""
         for task in self._tasks:
             task.cancel()
 
-    def _stand(self, subscription: StreamSubscription) -> _Line:
+    def _wait(self, subscription: StreamSubscription) -> _Line:
         line = self._lines.setdefault(subscription.queue, _Line())
         if not subscription.leasing and subscription.credit and not subscription.taken:
             subscription.leasing = True
@@ -107,20 +109,20 @@ class Leasing:
         return line
 
     def _schedule(self, queue: str, line: _Line) -> None:
-        """Look at a line, once for all that are woken by the same message."""
-        if not line.looking:
-            line.looking = True
-            asyncio.get_running_loop().call_soon(self._go, queue, line)
+        """Look at a line soon, once for all consumers woken by the same message."""
+        if not line.scheduled:
+            line.scheduled = True
+            asyncio.get_running_loop().call_soon(self._advance, queue, line)
 
-    def _go(self, queue: str, line: _Line) -> None:
-        line.looking = False
-        while line.waiting and not line.dry and line.under_way < line.most:
+    def _advance(self, queue: str, line: _Line) -> None:
+        line.scheduled = False
+        while line.waiting and not line.dry and line.pending < line.most:
             subscription = line.waiting.popleft()
             partition, credit = subscription.local, subscription.credit
             if not subscription.open or partition is None or not credit:
                 subscription.leasing = False
                 continue
-            line.under_way += 1
+            line.pending += 1
             line.woken = False
             limit = min(credit, MOST_AT_ONCE)
             task = asyncio.get_running_loop().create_task(
@@ -129,12 +131,12 @@ class Leasing:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         if line.dry:
-            line.waiting = deque(s for s in line.waiting if s.open or self._leaves(s))
-        if not line.waiting and not line.under_way and self._lines.get(queue) is line:
+            line.waiting = deque(s for s in line.waiting if s.open or self._leave(s))
+        if not line.waiting and not line.pending and self._lines.get(queue) is line:
             del self._lines[queue]
 
     @staticmethod
-    def _leaves(subscription: StreamSubscription) -> bool:
+    def _leave(subscription: StreamSubscription) -> bool:
         subscription.leasing = False
         return False
 
@@ -150,10 +152,14 @@ class Leasing:
                 seqs = self._leases.take(partition.number, offset)
         except StreamsError as error:
             if not isinstance(error, Unavailable):
-                logger.debug("a lease for a stream: %s", error)
+                logger.debug("cannot lease from queue %s: %s", subscription.queue, error)
         except Exception:
-            logger.exception("a lease for a stream failed")
-        line.under_way -= 1
+            logger.exception(
+                "leasing from queue %s failed; trying again in %g s",
+                subscription.queue,
+                PAUSE_SECONDS,
+            )
+        line.pending -= 1
         subscription.leasing = False
         loop = asyncio.get_running_loop()
         if seqs is None:
@@ -169,7 +175,7 @@ class Leasing:
         elif not line.woken:
             line.dry, line.most = True, 1
         if not seqs and subscription.open:
-            self._stand(subscription)
+            self._wait(subscription)
         else:
             self._schedule(subscription.queue, line)
 
@@ -177,4 +183,4 @@ class Leasing:
         if subscription.open and subscription.local is not None:
             self.look(subscription)
         elif (line := self._lines.get(subscription.queue)) is not None:
-            self._schedule(subscription.queue, line)  # others stand in it, or it is to be forgotten
+            self._schedule(subscription.queue, line)  # for the others in it, or to drop it

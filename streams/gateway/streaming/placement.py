@@ -1,7 +1,7 @@
-"""Where the subscriptions of one connection are served: here, or at which other worker.
+"""Where each subscription of one connection is served: by this worker or by another.
 
-A subscription that loses its place is given another one, and goes on after the last seq
-sent.  On a connection that is itself another worker's, it is not: that worker looks on.
+A subscription whose partition moves is served elsewhere from then on, after the last seq sent.
+When the client is itself another worker, that worker finds the new owner instead.
 """
 
 from __future__ import annotations
@@ -22,32 +22,33 @@ if TYPE_CHECKING:
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 1.0
 TELL_SECONDS = 1.0
-"""How long a subscription may be without a place before the client is told."""
+"""How long a subscription may be unserved before the client is told."""
 CATCH_UP_SECONDS = 1.0
-"""How long it waits for the fold to reach what this worker has published."""
+"""How long a subscription waits for the fold to reach what this worker has published."""
 PLACED_PER_TURN = 200
+"""Subscriptions placed before the event loop runs other tasks."""
 NEVER = float("inf")
 
 
 class PlacementConnection(Protocol):
-    """The connection, as far as placing goes."""
+    """The part of a stream connection that placement uses."""
 
     def mark(self, subscription: StreamSubscription) -> None:
-        """Look at the rows of a subscription that is served here, soon."""
+        """Look for new deliveries of a subscription that is served here."""
         ...
 
     async def relay(
         self, subscription: StreamSubscription, seq: int, text: str, again: bool
     ) -> None:
-        """Send what another worker sent for a subscription."""
+        """Send a delivery that another worker has read."""
         ...
 
     def say(self, kind: str, **fields: object) -> None:
-        """Send a frame of its own about a subscription."""
+        """Send a frame that answers no frame of the client."""
         ...
 
     def give_up(self, subscription: StreamSubscription) -> None:
-        """Drop a subscription of another worker: it is not to be served here."""
+        """Drop a subscription of another worker that cannot be served here."""
         ...
 
     async def connect(self, url: str) -> aiohttp.ClientWebSocketResponse:
@@ -56,7 +57,7 @@ class PlacementConnection(Protocol):
 
 
 class Placement:
-    """The places of the subscriptions of one connection."""
+    """Assigns the subscriptions of one connection to workers."""
 
     def __init__(self, streaming: Streaming, client: PlacementConnection, forwarded: bool) -> None:
         self._streaming = streaming
@@ -69,13 +70,13 @@ class Placement:
         self._catching_up: set[asyncio.Task[None]] = set()
 
     def place(self, subscription: StreamSubscription) -> None:
-        """Give a new subscription a place, now or as soon as there is one."""
+        """Serve a new subscription, now or as soon as a worker can."""
         subscription.waiting_since = _now()
         if not self._try(subscription):
             self._wait(subscription)
 
     def lost(self, subscription: StreamSubscription) -> None:
-        """Note that it is not served any more where it was; it will be elsewhere."""
+        """Serve a subscription elsewhere: its worker does not serve it any more."""
         self._leave(subscription)
         if subscription.open:
             if not subscription.waiting_since:
@@ -83,7 +84,7 @@ class Placement:
             self._wait(subscription)
 
     def remove(self, subscription: StreamSubscription) -> None:
-        """Take a subscription that has ended out of its place."""
+        """Stop serving a subscription that has ended."""
         self._unplaced.pop(subscription, None)
         upstream = subscription.upstream
         self._leave(subscription)
@@ -91,14 +92,14 @@ class Placement:
             self._end(upstream)
 
     def give_credit(self, subscription: StreamSubscription, more: int) -> None:
-        """Say that a subscription may be sent so many messages more."""
+        """Allow `more` further messages to a subscription."""
         if subscription.upstream is not None:
             subscription.upstream.give_credit(subscription, more)
         elif subscription.local is not None:
             self._client.mark(subscription)
 
     def reassigned(self) -> None:
-        """Look again: partitions have other owners."""
+        """Move subscriptions whose partitions have other owners now."""
         for upstream in list(self._upstreams.values()):
             for subscription in upstream.subscriptions:
                 if self._streaming.owner(subscription.number) != upstream.url:
@@ -108,19 +109,19 @@ class Placement:
 
     @property
     def has_room(self) -> bool:
-        """Whether other workers have taken most of what they are to be told."""
+        """Whether few frames to other workers are unsent."""
         return all(upstream.has_room for upstream in self._upstreams.values())
 
     async def room(self) -> None:
-        """Wait until other workers have taken most of what they are to be told."""
+        """Wait until few frames to other workers are unsent."""
         for upstream in list(self._upstreams.values()):
             await upstream.room()
 
     async def run(self) -> None:
-        """Find places for what has none, for as long as the connection lives.
+        """Place unserved subscriptions, for as long as the connection lives.
 
-        A place at another worker may be lost as soon as it is asked for: so what is lost soon
-        after all had one is paused for, too.
+        Another worker may refuse a subscription at once, so a loss soon after the last
+        placement is followed by a pause, too.
         """
         pause, placed_at = FIRST_PAUSE_SECONDS, -NEVER
         while True:
@@ -140,7 +141,7 @@ class Placement:
             placed_at = _now()
 
     def close(self) -> None:
-        """Leave all places: the connection has ended."""
+        """Stop serving all subscriptions: the connection has ended."""
         for task in self._catching_up:
             task.cancel()
         for upstream in list(self._upstreams.values()):
@@ -157,7 +158,7 @@ class Placement:
             self._needed.set()
 
     def _leave(self, subscription: StreamSubscription) -> None:
-        subscription.taken.clear()  # they come back by themselves, wherever that is
+        subscription.taken.clear()  # their leases expire at the new owner
         if subscription.local is not None:
             self._streaming.watching.remove(subscription)
             subscription.local = None
@@ -173,7 +174,7 @@ class Placement:
                 await asyncio.sleep(0)
 
     def _try(self, subscription: StreamSubscription) -> bool:
-        """Find a place; False when there is none just now."""
+        """Start serving a subscription; False when no worker can now."""
         streaming, number = self._streaming, subscription.number
         written = max(subscription.read_after, streaming.confirmed(number))
         partition = streaming.partition(number)
@@ -184,7 +185,7 @@ class Placement:
             return True
         owner = streaming.owner(number)
         if owner is None or self._forwarded or streaming.is_self(owner):
-            # Forwarded: two workers know different assignments, for a moment.
+            # Two workers may see different assignments for a moment.
             return False
         upstream = self._upstreams.get(owner)
         if upstream is not None and upstream.ended:
@@ -219,7 +220,7 @@ class Placement:
         task.add_done_callback(self._catching_up.discard)
 
     async def _catch_up(self, partition: Partition) -> None:
-        """Begin what waits for the fold; one task for all, since each may wait as well as many."""
+        """Start the subscriptions that wait for the fold: one task for all of a partition."""
         while behind := self._behind[partition]:
             self._behind[partition] = []
             await partition.reached(max(written for written, _ in behind), CATCH_UP_SECONDS)
@@ -235,7 +236,7 @@ class Placement:
         self._client.mark(subscription)
 
     def _served(self, subscription: StreamSubscription, owner: str) -> None:
-        """Note that the worker at `owner` serves it, and tell the client if that is news."""
+        """Note which worker serves a subscription, and tell the client if it changed."""
         told = subscription.waiting_since == NEVER
         if subscription.owner is not None and (subscription.owner != owner or told):
             self._client.say("moved", queue=subscription.queue, owner=owner)
@@ -252,7 +253,7 @@ class Placement:
                     "unavailable",
                     queue=subscription.queue,
                     message="the partition of this queue is moving or recovering; "
-                    "the subscription goes on by itself",
+                    "the subscription resumes by itself",
                     retry_after=LONGEST_PAUSE_SECONDS,
                 )
 

@@ -1,6 +1,6 @@
-"""All streams of one worker, and what they need of it.
+"""All streams of one worker, and the services they share.
 
-Knows the parts of the gateway; what is said on a stream is in `connection`.
+Knows the rest of the gateway; the protocol of a stream is in `connection`.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ logger = logging.getLogger(__name__)
 
 PATH = "/v1/stream"
 HEARTBEAT_SECONDS = 20.0
-"""Silence after which a client is asked whether it lives; half of it to answer."""
+"""Silence after which a client is pinged; it has half as long to answer."""
 FAREWELL_SECONDS = 2.0
-"""How long a client may take to answer a goodbye."""
+"""How long a client may take to answer a close frame."""
 IDLE_SECONDS = 300.0
-"""How long a client may be subscribed to nothing and say nothing."""
+"""How long a client may stay silent without a subscription."""
 LOOK_SECONDS = 0.5
-"""How often the owners of partitions are compared with those that subscriptions are at."""
+"""How often the owners of partitions are checked for changes."""
 
 
 class Streaming:
@@ -90,17 +90,17 @@ class Streaming:
     # For the gateway --------------------------------------------------------------------
 
     def open(self, upstream_limit: int) -> None:
-        """Get ready; so many streams to other workers may be open at once."""
+        """Start; at most `upstream_limit` streams to other workers may be open at once."""
         self.upstream_limit = upstream_limit
-        self._task = asyncio.get_running_loop().create_task(self._look_after())
+        self._task = asyncio.get_running_loop().create_task(self._watch())
 
     def check_tokens(self) -> None:
-        """End the streams whose tokens have been taken back."""
+        """Close the streams whose tokens have been revoked."""
         for connection in list(self._connections):
             connection.check_token()
 
     async def close(self) -> None:
-        """Say goodbye to all clients: the worker stops."""
+        """Close all streams: the worker is stopping."""
         self._closed = True
         self.leasing.close()
         if self._task is not None:
@@ -121,9 +121,11 @@ class Streaming:
         batch: bool,
         forwarded: bool,
     ) -> None:
-        """Serve a client whose WebSocket is open, until it ends.
+        """Serve a client whose WebSocket is open, until it closes.
 
-        With `batch`, what it is sent comes in arrays of frames.
+        Args:
+            batch: whether the client receives arrays of frames.
+            forwarded: whether the client is another worker.
 
         Raises:
             Unavailable: this worker is stopping.
@@ -144,15 +146,15 @@ class Streaming:
         return partition_of(queue.encode(), self._partitions)
 
     def partition(self, number: int) -> Partition | None:
-        """Return the partition if it is this worker's, in whatever state."""
+        """Return the partition if this worker owns it, in whatever state it is."""
         return self._engine.partition(QUEUES, number)
 
     def answers(self, partition: Partition) -> bool:
-        """Tell whether rows of the partition may be read now."""
+        """Tell whether the partition's rows can be read now."""
         return self._owners.answers(partition)
 
     def owner(self, number: int) -> str | None:
-        """Return the base URL of the worker that owns a partition, None when unknown."""
+        """Return the base URL of the worker that owns a partition; None when unknown."""
         return self._engine.owner(QUEUES, number)
 
     def is_self(self, owner: str) -> bool:
@@ -165,7 +167,7 @@ class Streaming:
         return self._forwarding.own_url
 
     def confirmed(self, number: int) -> int:
-        """Return the highest offset of the source that this worker has published."""
+        """Return the highest offset in the partition that this worker has published."""
         return self._publishing.confirmed(self._topic, number)
 
     def may_open_upstream(self) -> bool:
@@ -173,12 +175,12 @@ class Streaming:
         return self.upstreams < self.upstream_limit
 
     async def connect(self, token: str, url: str) -> aiohttp.ClientWebSocketResponse:
-        """Open a stream to the worker at `url` for a client with this token, if any."""
+        """Open a stream to the worker at `url`, with the client's token if it has one."""
         return await self._forwarding.stream(token, url, PATH)
 
-    # On its own -------------------------------------------------------------------------
+    # In the background ------------------------------------------------------------------
 
-    async def _look_after(self) -> None:
+    async def _watch(self) -> None:
         owners: list[str | None] = []
         while True:
             await asyncio.sleep(LOOK_SECONDS)
@@ -189,7 +191,7 @@ class Streaming:
                         connection.reassigned()
                 await self._close_idle()
             except Exception:
-                logger.exception("looking after streams failed")
+                logger.exception("checking the streams failed; trying again in %g s", LOOK_SECONDS)
 
     async def _close_idle(self) -> None:
         long_ago = time.monotonic() - IDLE_SECONDS

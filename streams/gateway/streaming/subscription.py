@@ -1,4 +1,4 @@
-"""One queue that a connection is subscribed to, and how far it has come.
+"""One connection's subscription to one queue, and how far it has read.
 
 Knows neither rows nor sockets.
 """
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from streams.gateway.streaming.upstream import Upstream
 
 MOST_AGAIN = 10_000
+"""Redeliveries that are remembered for one subscription."""
 
 
 class StreamSubscription:
-    """What one connection is sent of one queue."""
+    """The state of a subscription."""
 
     __slots__ = (
         "again",
@@ -62,48 +63,48 @@ class StreamSubscription:
         self.key = queue.encode()
         self.prefix = message_prefix(queue)
         self.number = number
-        """Partition that the queue belongs to."""
+        """The queue's partition of queue-events."""
         self.last = after
         """The highest seq sent."""
         self.credit = credit
-        """How many messages may be sent; None for no limit."""
+        """Messages that may still be sent; None for no limit."""
         self.ref = ref
         self.read_after = read_after
         self.terms = terms
-        """Of a competing consumer; None for who is sent all."""
+        """Terms of a competing consumer; None for a subscriber that receives everything."""
         self.leasing = False
-        """Whether it stands in line for a Lease, or waits for what one gets."""
+        """Whether it waits to append a Lease, or for the result of one."""
         self.taken: deque[int] = deque()
-        """Seqs that a Lease got, and that are to be sent."""
+        """Seqs that a Lease got and that are still to be sent."""
         self.held: dict[int, None] = {}
-        """Seqs that the client was sent by a lease, and has neither acked nor given back."""
+        """Leased seqs that were sent and are neither acked nor nacked."""
         self.again: dict[int, None] = {}
-        """Seqs that were sent, and have come back since."""
+        """Seqs to send again: they became available again after they were sent."""
         self.open = True
         self.marked = False
-        """Whether it stands in line to be looked at."""
+        """Whether it is queued to be read."""
         self.local: Partition | None = None
-        """The partition that it is served from, when that is this worker's."""
+        """The partition that serves it, when this worker owns that."""
         self.upstream: Upstream | None = None
-        """The connection to the owner that it is served by, when that is another worker."""
+        """The stream to the worker that serves it, when another one does."""
         self.owner: str | None = None
-        """Which worker served it last, as the client was told; None before the first."""
+        """The last worker that served it, as the client was told; None before the first."""
         self.waiting_since = 0.0
-        """Since when nobody serves it; infinity once the client was told."""
+        """Since when no worker serves it; infinity once the client was told."""
 
     def sent(self, seq: int, count: int = 1) -> None:
-        """Note that so many deliveries are sent, the last of them with this seq."""
+        """Note that `count` deliveries were sent, the last of them with this seq."""
         self.last = max(self.last, seq)
         if self.credit is not None:
             self.credit -= count
 
     def came_back(self, seq: int) -> None:
-        """Note that a delivery may be had again; it is sent again if it was sent before."""
+        """Note that a delivery is available again; send it again if it was sent before."""
         if self.terms is None and seq <= self.last and len(self.again) < MOST_AGAIN:
             self.again[seq] = None
 
     def done(self, upto: int | None, seqs: Iterable[int]) -> None:
-        """Note what a competing consumer does not have any more."""
+        """Note that a competing consumer has acked or nacked deliveries."""
         if upto is not None:
             for seq in [seq for seq in self.held if seq <= upto]:
                 del self.held[seq]

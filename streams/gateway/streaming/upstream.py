@@ -1,7 +1,7 @@
-"""What one client's connection asks of another worker: the queues that are that worker's.
+"""A stream from this worker to another, for one client's subscriptions to that worker's queues.
 
-A WebSocket to the owner's own `/v1/stream`, one for each client connection and owner, so
-that a client who does not read holds up nobody else.  Knows frames, no rows.
+There is one WebSocket to `/v1/stream` for each client connection and owner, so a client that
+does not read delays no other.  Knows frames, no rows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from streams.gateway.streaming.subscription import StreamSubscription
 logger = logging.getLogger(__name__)
 
 MAX_UNSENT = 20_000
-"""Frames that may wait to be sent to the owner before the client is not read from."""
+"""Frames to the owner that may be unsent before the client is no longer read from."""
 
 Connect = Callable[[str], Awaitable[aiohttp.ClientWebSocketResponse]]
 Relay = Callable[[StreamSubscription, int, str, bool], Awaitable[None]]
@@ -30,18 +30,18 @@ Relay = Callable[[StreamSubscription, int, str, bool], Awaitable[None]]
 
 @dataclass(slots=True)
 class _Asked:
-    """A subscription as the owner knows it, by its ref."""
+    """A subscription as the owner knows it."""
 
     subscription: StreamSubscription
     ref: int
     begun: bool = False
-    """Whether the owner has answered; what comes before belongs to an earlier one."""
+    """Whether the owner has confirmed it; earlier messages belong to a former subscription."""
     more: int = 0
-    """Credit that the owner was not told of yet."""
+    """Credit that was not sent to the owner yet."""
 
 
 class Upstream:
-    """The subscriptions that one connection has at one other worker."""
+    """The subscriptions of one connection that one other worker serves."""
 
     def __init__(
         self,
@@ -67,11 +67,11 @@ class Upstream:
 
     @property
     def subscriptions(self) -> list[StreamSubscription]:
-        """Return what is served by this worker."""
+        """The subscriptions that the other worker serves."""
         return [asked.subscription for asked in self._asked.values()]
 
     def subscribe(self, subscription: StreamSubscription, read_after: int) -> None:
-        """Have the owner send what comes after the last seq sent."""
+        """Ask the owner for deliveries after the last seq sent."""
         self._refs += 1
         asked = _Asked(subscription, self._refs)
         self._asked[subscription.queue] = asked
@@ -81,7 +81,7 @@ class Upstream:
             if self._asked.get(subscription.queue) is not asked:
                 return None
             asked.more = 0
-            # Only now: the credit may have grown since.
+            # Built when it is sent: the credit may have grown until then.
             fields: dict[str, object] = {} if read_after < 0 else {"read_after": read_after}
             if subscription.terms is None:
                 fields["after"] = subscription.last
@@ -98,7 +98,7 @@ class Upstream:
         self._send(text)
 
     def unsubscribe(self, subscription: StreamSubscription) -> None:
-        """Have the owner send no more of it."""
+        """End a subscription at the owner."""
         asked = self._asked.get(subscription.queue)
         subscription.upstream = None
         if asked is not None and asked.subscription is subscription:
@@ -107,7 +107,7 @@ class Upstream:
             self._send(lambda: text)
 
     def give_credit(self, subscription: StreamSubscription, more: int) -> None:
-        """Let the owner send so many messages more."""
+        """Allow the owner to send `more` further messages."""
         asked = self._asked.get(subscription.queue)
         if asked is None or asked.subscription is not subscription:
             return
@@ -127,15 +127,15 @@ class Upstream:
 
     @property
     def has_room(self) -> bool:
-        """Whether the owner has taken most of what it is to be told."""
+        """Whether few frames are unsent."""
         return self._room.is_set()
 
     async def room(self) -> None:
-        """Wait until the owner has taken most of what it is to be told."""
+        """Wait until few frames are unsent."""
         await self._room.wait()
 
     def close(self) -> None:
-        """Close the connection; nothing is said to be lost."""
+        """Close the connection without reporting subscriptions as lost."""
         self._asked.clear()
         self._task.cancel()
 
@@ -160,9 +160,9 @@ class Upstream:
         except Unavailable:
             pass
         except (ConnectionError, aiohttp.ClientError) as error:
-            logger.debug("stream from %s: %r", self.url, error)
+            logger.debug("the stream from %s ended: %r", self.url, error)
         except Exception:
-            logger.exception("the stream from %s failed", self.url)
+            logger.exception("the stream from %s failed; its queues are placed again", self.url)
         finally:
             self.ended = True
             self._room.set()

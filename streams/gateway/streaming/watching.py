@@ -1,6 +1,6 @@
-"""Subscriptions that this worker serves from its own partitions, and what wakes them.
+"""Subscriptions that this worker serves from its own partitions, and how they are woken.
 
-Nothing is polled: the fold says which queues got something.  Knows no rows.
+Nothing is polled: the fold reports which queues got something.  Knows no rows.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from streams.gateway.ports import Partition
 from streams.gateway.streaming.subscription import StreamSubscription
 
 WAKE_AT_ONCE = 50
-"""How many are woken in one turn of the event loop; each of them reads rows."""
+"""Subscriptions woken in one turn of the event loop; each of them reads rows."""
 
 
 class Watching:
-    """All such subscriptions of all connections, by queue."""
+    """These subscriptions of all connections, by queue."""
 
     def __init__(self) -> None:
         self._by_queue: dict[bytes, set[StreamSubscription]] = {}
@@ -30,11 +30,11 @@ class Watching:
         return sum(map(len, self._by_queue.values()))
 
     def add(self, subscription: StreamSubscription) -> None:
-        """Wake this one from now on."""
+        """Wake a subscription from now on."""
         self._by_queue.setdefault(subscription.key, set()).add(subscription)
 
     def remove(self, subscription: StreamSubscription) -> None:
-        """Wake this one no more."""
+        """Do not wake a subscription any more."""
         watching = self._by_queue.get(subscription.key)
         if watching is not None:
             watching.discard(subscription)
@@ -42,7 +42,7 @@ class Watching:
                 del self._by_queue[subscription.key]
 
     def wake(self, queues: set[bytes] | None) -> None:
-        """Say that something was delivered to `queues`; None means perhaps to any."""
+        """Wake the subscribers of queues that got something; None wakes all."""
         by_queue = self._by_queue
         if not by_queue:
             return
@@ -59,13 +59,13 @@ class Watching:
             self._wake_some()
 
     def again(self, deliveries: Iterable[tuple[bytes, int]]) -> None:
-        """Say that these came back, under the seqs that they had; `wake` follows."""
+        """Note deliveries that are available again under their old seqs; call `wake` next."""
         for queue, seq in deliveries:
             for subscription in self._by_queue.get(queue, ()):
                 subscription.came_back(seq)
 
     def lost(self, partition: Partition) -> None:
-        """Say that the partition does not answer reads any more."""
+        """Move the subscriptions of a partition that cannot be read here any more."""
         served = [s for watching in self._by_queue.values() for s in watching]
         for subscription in served:
             if subscription.local is partition:

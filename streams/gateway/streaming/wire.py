@@ -1,6 +1,12 @@
-"""The way out of one stream: many frames in one write, and no more than the client takes.
+"""Writes a stream's frames to its socket, many at a time, and no faster than the client reads.
 
-Knows bytes and WebSocket framing (RFC 6455, section 5), nothing of what frames say.
+Knows bytes and WebSocket framing (RFC 6455, section 5), not what the frames say.
+
+`Wire` writes to the transport directly, past aiohttp's `WebSocketWriter`, which takes one
+message at a time and copies it: at 64 small deliveries a page that is most of the work.  This is
+correct only if nothing else changes what goes over the wire: the WebSocket must have been
+opened with ``compress=False`` (`Wire` checks it), and aiohttp must write each of its own frames
+(pong, close) in one piece.  tests/unit/gateway/test_stream_wire.py guards both.
 """
 
 from __future__ import annotations
@@ -17,9 +23,9 @@ from streams.gateway.cluster.proxy import WRITE_SECONDS
 from streams.gateway.http.connection import Connection
 
 ARRAY_BYTES: Final = 256 * 1024
-"""An array of frames ends with the one that brings it over this."""
+"""An array ends with the frame that takes it over this size."""
 FAREWELL_BYTES: Final = 64 * 1024 * 1024
-"""Of a frame that is too long, so much is read and thrown away; more than that is cut off."""
+"""Bytes of an oversized frame to drain before disconnecting."""
 
 _TEXT: Final = 0x81  # final fragment, opcode 1
 _CLOSE: Final = 0x88
@@ -29,17 +35,17 @@ _long = Struct("!BBQ").pack
 
 
 class Socket(web.WebSocketResponse):
-    """A WebSocket that tells who sends too long a frame why it ends.
+    """A WebSocket that tells a client that its frame is too long before it disconnects.
 
-    The code would be lost with a connection that is closed while the client still sends:
-    so what it sends is read, and thrown away, until it has got the code.
+    The close code would be lost if the connection were closed while the client still sends,
+    so the rest of the frame is drained first.
     """
 
     _refused = False
 
     @property
     def closed(self) -> bool:
-        """Whether nothing more may be sent."""
+        """Whether nothing more can be sent."""
         return self._refused or super().closed
 
     async def close(
@@ -61,7 +67,16 @@ class Socket(web.WebSocketResponse):
 class Wire:
     """Sends frames over one WebSocket."""
 
-    def __init__(self, socket: web.WebSocketResponse, request: web.BaseRequest, batch: bool):
+    def __init__(
+        self, socket: web.WebSocketResponse, request: web.BaseRequest, batch: bool
+    ) -> None:
+        """Take an open WebSocket, and whether its client receives arrays of frames.
+
+        Raises:
+            ValueError: the WebSocket compresses its messages.
+        """
+        if socket.compress:
+            raise ValueError("a compressed WebSocket cannot be written to directly")
         self._socket = socket
         self._request = request
         self._batch = batch
@@ -72,10 +87,10 @@ class Wire:
         return self._socket.closed
 
     async def send(self, texts: list[bytes]) -> None:
-        """Send frames in order; returns once the client has taken most of what is unsent.
+        """Send frames in order; return when the client has taken most of what is unsent.
 
         Raises:
-            ConnectionResetError: the client is gone, or does not take what it is sent.
+            ConnectionResetError: the client is gone, or does not read.
         """
         transport, connection = self._request.transport, self._request.protocol
         if self._socket.closed or transport is None or transport.is_closing():
@@ -87,11 +102,13 @@ class Wire:
                 async with asyncio.timeout(WRITE_SECONDS):
                     await connection.room()
             except TimeoutError:
-                raise ConnectionResetError("a client does not take what it is sent") from None
+                raise ConnectionResetError(
+                    f"the client has not read for {WRITE_SECONDS:g} s"
+                ) from None
 
 
 def framed(texts: Iterable[bytes]) -> bytes:
-    """Return texts as a server's WebSocket frames, one after the other."""
+    """Return texts as unmasked, uncompressed WebSocket text frames, one after the other."""
     pieces = []
     for text in texts:
         size = len(text)
@@ -106,7 +123,7 @@ def framed(texts: Iterable[bytes]) -> bytes:
 
 
 def arrays(texts: Iterable[bytes]) -> Iterable[bytes]:
-    """Yield JSON arrays of the texts, few of them, none very long for what is in it."""
+    """Yield the texts in JSON arrays of about `ARRAY_BYTES`."""
     some: list[bytes] = []
     size = 0
     for text in texts:

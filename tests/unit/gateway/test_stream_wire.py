@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 
+import aiohttp
 import pytest
+from aiohttp import web
 
-from streams.gateway.streaming.wire import ARRAY_BYTES, arrays, framed
+from streams.gateway.http.connection import Server, listen
+from streams.gateway.streaming.wire import ARRAY_BYTES, Socket, Wire, arrays, framed
 
 
 @pytest.mark.parametrize(
@@ -36,3 +41,72 @@ def test_arrays_hold_all_frames_in_order_and_are_not_long() -> None:
     assert len(found) > 1
     assert all(len(array) < ARRAY_BYTES + 50_000 for array in found)
     assert list(arrays([])) == []
+
+
+TEXTS = ["short", "medium" * 50, "long" * 20_000]
+
+HANDSHAKE = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+)
+
+
+async def _send_all(request: web.BaseRequest) -> web.StreamResponse:
+    """Send each text by aiohttp and by `Wire`, then close."""
+    socket = Socket(compress=request.path == "/compressed")
+    await socket.prepare(request)
+    try:
+        wire = Wire(socket, request, batch=False)
+    except ValueError as error:
+        await socket.send_str(f"refused: {error}")
+        await socket.close()
+        return socket
+    for text in TEXTS:
+        await socket.send_str(text)
+        await wire.send([text.encode()])
+        await socket.ping(b"p")
+    await socket.close(code=1000)
+    return socket
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    """Port of a server that runs `_send_all`."""
+    server = Server(_send_all)
+    server.limit = 10
+    listener = await listen(server, "127.0.0.1", 0, None)
+    yield listener.sockets[0].getsockname()[1]
+    listener.close()
+    await server.shutdown(1.0)
+
+
+async def test_frames_are_the_same_bytes_that_aiohttp_writes(port: int) -> None:
+    # Given a client that offers compression
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(HANDSHAKE)
+    async with asyncio.timeout(30):
+        head = await reader.readuntil(b"\r\n\r\n")
+
+        # When it is sent texts by both writers in turn
+        expected = b"".join(framed([text.encode()] * 2) + b"\x89\x01p" for text in TEXTS)
+        sent = await reader.readexactly(len(expected))
+
+    # Then the offer is not taken up, and nobody can tell which of them wrote what
+    assert b"extensions" not in head.lower()
+    assert sent == expected
+    writer.close()
+
+
+async def test_a_client_reads_what_both_writers_send(port: int) -> None:
+    url = f"http://127.0.0.1:{port}/"
+    async with aiohttp.ClientSession() as session, session.ws_connect(url, compress=15) as socket:
+        got = [message.data async for message in socket]
+    assert got == [text for text in TEXTS for _ in range(2)]
+
+
+async def test_a_compressed_socket_is_refused(port: int) -> None:
+    url = f"http://127.0.0.1:{port}/compressed"
+    async with aiohttp.ClientSession() as session, session.ws_connect(url, compress=15) as socket:
+        assert socket.compress == 15
+        assert "compressed" in await socket.receive_str()
