@@ -17,7 +17,7 @@ run_options = \
 	$(if $(call given,SCALE,),--scale $(call given,SCALE,)) \
 	$(if $(call given,WORKERS,),--workers $(call given,WORKERS,))
 
-.PHONY: help install run test unit integration lint format faults bench console clean
+.PHONY: help install run test unit integration coverage lint format faults bench console dist clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -28,7 +28,7 @@ install: $(INSTALLED) ## build .venv with everything, as constraints.txt says
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[embedded,dev]'
+		--constraint constraints.txt --editable '.[worker,embedded,dev]'
 	@touch $@
 
 run: install ## play the workload on a Kafka of its own (SECONDS=30 SCALE=1 WORKERS=1)
@@ -42,6 +42,9 @@ unit: install ## the tests that need no broker
 
 integration: install ## the tests on a Kafka of their own
 	$(BIN)/python -m pytest tests/integration
+
+coverage: install ## the tests that need no broker, with the share of the code that they run
+	$(BIN)/python -m pytest tests/unit --cov --cov-report=term:skip-covered
 
 lint: install ## ruff and mypy, as strict as they go
 	$(BIN)/ruff check .
@@ -57,13 +60,19 @@ faults: install ## kill, stop and starve everything under load; check that nothi
 
 bench: install ## measure the published figures (NAME=all WORKERS=1), into .streams/figures
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[bench]'
+		--constraint constraints.txt --editable '.[worker,bench]'
 	$(BIN)/streams bench $(call given,NAME,all) --workers $(call given,WORKERS,1) \
 		--json .streams/figures/$(call given,NAME,all).json --plot .streams/figures
 
 console: install ## read a topic by Kafka's own console consumer (TOPIC=group-events)
 	@$(BIN)/python -m streams.kafka.embedded.console $(call given,TOPIC,group-events)
 
+dist: install ## build wheels and sdists into dist/, and check them in empty venvs
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m build --outdir dist packaging/lab
+	$(BIN)/python packaging/check.py dist
+
 clean: ## remove .venv, caches and the data of make run
-	rm -rf $(VENV) .streams .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	rm -rf $(VENV) .streams .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

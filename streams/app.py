@@ -1,6 +1,6 @@
 """The app of ``faust -A streams.app`` and ``streams worker``, built from the environment."""
 
-import streams.cli  # noqa: F401 - `faust -A streams.app` shall know the commands of Streams
+import streams.cli.commands  # noqa: F401 - so that `faust -A streams.app` knows our commands
 from streams.errors import SettingsError
 from streams.settings import Settings
 from streams.worker import build

@@ -1,75 +1,34 @@
 """The command line: Faust's own commands for our app, and those of this package.
 
-`streams X` and `faust -A streams.app X` are the same: importing this package registers its
-commands with Faust's command line, which is all that `streams.app` does with it.  What a
-command does is imported only when it runs.
+`streams X` and `faust -A streams.app X` do the same: importing `streams.cli.commands` registers
+our commands with Faust's command line, and `streams.app` imports it for that reason alone.  A
+command imports what it needs only when it runs.
+
+This module imports neither Faust nor click, so that the `streams` command of a client-only
+installation can say what to install.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-
-from faust.cli.faust import cli
-
-from streams.cli.bench import bench
-from streams.cli.bindings import bind, members, unbind
-from streams.cli.broker import broker
-from streams.cli.demo import demo
-from streams.cli.faults import faults
-from streams.cli.inbox import acknowledge, read
-from streams.cli.inspect import inspect
-from streams.cli.leases import lease, nack
-from streams.cli.messages import events, publish
-from streams.cli.past import history
-from streams.cli.queues import erase, queue
-from streams.cli.replay import replay
-from streams.cli.run import run
-from streams.cli.sessions import session
-from streams.cli.status import cluster
-from streams.cli.tail import tail
-from streams.cli.token import token
-from streams.cli.topics import topics
-from streams.cli.up import up
-from streams.cli.verify import verify
-from streams.cli.worker import worker
-
-__all__ = [
-    "acknowledge",
-    "bench",
-    "bind",
-    "broker",
-    "cluster",
-    "demo",
-    "erase",
-    "events",
-    "faults",
-    "history",
-    "inspect",
-    "lease",
-    "main",
-    "members",
-    "nack",
-    "publish",
-    "queue",
-    "read",
-    "replay",
-    "run",
-    "session",
-    "tail",
-    "token",
-    "topics",
-    "unbind",
-    "up",
-    "verify",
-    "worker",
-]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line with `streams.app` as the app; never returns."""
+    try:
+        from streams.cli.commands import cli
+    except ModuleNotFoundError as error:
+        missing = (error.name or "streams").partition(".")[0]
+        if missing == "streams":  # a fault of ours, not of the installation
+            raise
+        sys.exit(
+            f"streams: the command line needs {missing}, which is not installed;"
+            " install it with: pip install 'group-streams[worker]'"
+        )
     cli(
         args=None if arguments is None else list(arguments),
         prog_name="streams",
-        # As if -A streams.app had been given, but imported by commands that need it alone.
+        # As if -A streams.app were given, but only commands that need the app import it.
         default_map={"app": "streams.app"},
     )

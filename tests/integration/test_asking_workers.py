@@ -16,10 +16,9 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from faust.cli.faust import cli
 from two_workers import two_workers, wait_until_ready
 
-import streams.cli  # noqa: F401 - registers them
+from streams.cli.commands import cli
 from streams.kafka.embedded.cluster import EmbeddedKafka
 from streams.operate.processes import Workers
 

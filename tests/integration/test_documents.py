@@ -14,10 +14,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from faust.cli.faust import cli
 from two_workers import two_workers, wait_until_ready
 
-import streams.cli  # noqa: F401 - registers them
+from streams.cli.commands import cli
 from streams.client import Client
 from streams.gateway.routes import ROUTES
 from streams.gateway.writes.event_parser import EVENT_TYPES
@@ -111,9 +110,10 @@ def test_all_that_http_can_do_is_shown() -> None:
 
 
 def test_all_commands_are_named() -> None:
+    packages = ("streams.cli.", "streams.lab.cli.")
     ours = {
         name for name, command in cli.commands.items() if command.callback is not None
-        and (command.callback.__module__.startswith("streams.cli") or name == "worker")
+        and (command.callback.__module__.startswith(packages) or name == "worker")
     }  # fmt: skip
     text = README[README.index("\n## By command line") :]
     for name in ours - {"run", "token"}:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 import tomllib
 from importlib.metadata import entry_points
 from pathlib import Path
+
+import streams
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,7 +29,8 @@ def _required() -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     requirements = [*project["dependencies"], *(r for extra in extras.values() for r in extra)]
-    return [requirement.split(";")[0] for requirement in requirements]  # without markers
+    others = [r for r in requirements if not r.startswith("group-streams")]
+    return [requirement.split(";")[0] for requirement in others]  # without markers
 
 
 def test_everything_that_is_required_is_locked() -> None:
@@ -43,6 +47,30 @@ def test_what_the_engine_subclasses_is_pinned_exactly() -> None:
     exact = {r.split("==")[0] for r in _required() if "==" in r}
 
     assert exact == {"faust-streaming", "mode-streaming", "aiokafka", "rocksdict"}
+
+
+def test_a_client_alone_brings_in_no_worker() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    names = {re.split(r"[>=;]", requirement)[0] for requirement in project["dependencies"]}
+    assert names == {"aiohttp", "murmurhash2", "yarl"}
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import sys, streams.client; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert not {"faust", "mode", "confluent_kafka", "rocksdict", "orjson", "click"} & set(loaded)
+    assert {"aiohttp", "streams.client"} <= set(loaded)
+
+
+def test_the_lab_has_the_version_of_the_rest() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lab = tomllib.loads((ROOT / "packaging" / "lab" / "pyproject.toml").read_text())["project"]
+
+    assert lab["version"] == streams.__version__
+    assert lab["dependencies"] == [f"group-streams[worker]=={streams.__version__}"]
+    assert project["optional-dependencies"]["lab"] == [f"{lab['name']}=={streams.__version__}"]
 
 
 def test_faust_finds_our_plug_ins_and_the_shell_our_command() -> None:

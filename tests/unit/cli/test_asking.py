@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 import click
 import pytest
 from click.testing import CliRunner, Result
-from faust.cli.faust import cli
 
 from streams.cli.asking import message_in_words, printable
+from streams.cli.commands import cli
 from streams.cli.moments import LATER, PLACE, SECONDS
 from streams.cli.queues import OVERFLOWS
 from streams.folds import options

@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+from streams.cli.commands import LAB_COMMANDS
+
 OURS = {"broker", "demo", "inspect", "replay", "run", "tail", "topics", "up", "verify"} | {
     *("publish", "events", "bind", "unbind", "members", "read", "ack", "lease", "nack"),
     *("queue", "session", "history", "erase", "cluster"),
@@ -68,3 +70,39 @@ def test_faust_finds_the_commands_of_our_app() -> None:
     # Then it knows our commands
     listed = {line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")}
     assert listed >= OURS
+
+
+def test_without_faust_it_says_in_one_line_what_to_install() -> None:
+    code = "import sys; sys.modules['faust'] = None; from streams.cli import main; main(['run'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "faust" in done.stderr
+    assert "pip install 'group-streams[worker]'" in done.stderr
+
+
+def test_without_the_lab_its_commands_say_what_to_install() -> None:
+    # Given an installation that has no streams.lab
+    code = """
+import importlib.util, sys
+find_spec = importlib.util.find_spec
+importlib.util.find_spec = lambda n, *more: None if n == "streams.lab" else find_spec(n, *more)
+from streams.cli import main
+main(sys.argv[1:])
+"""
+
+    def without_lab(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+        )
+
+    # When its commands are asked for
+    listed = without_lab("--help").stdout
+    for command in LAB_COMMANDS:
+        ended = without_lab(command, "--seconds", "5", "anything")
+        # Then each says what to install, and help does not list it
+        assert ended.returncode == 1
+        assert ended.stderr.count("\n") == 1
+        assert f"`streams {command}`" in ended.stderr
+        assert "pip install 'group-streams[lab]'" in ended.stderr
+        assert f"\n  {command} " not in listed

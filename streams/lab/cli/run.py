@@ -6,9 +6,9 @@ import asyncio
 from typing import Any
 
 from streams.cli.base import StreamsCommand
-from streams.cli.demo import PLAN_OPTIONS, show
 from streams.cli.up import WORKERS_OPTION
 from streams.data_folder import DataFolder
+from streams.lab.cli.demo import PLAN_OPTIONS, show
 from streams.settings import Settings
 
 FOLDER = "run"

@@ -14,7 +14,7 @@ from streams.cli.up import WORKERS_OPTION
 from streams.errors import StreamsError
 from streams.settings import Settings
 
-EXTRA = "install the extra `bench`: pip install 'group-streams[embedded,bench]'"
+EXTRA = "install the extra `bench`: pip install 'group-streams[lab,embedded,bench]'"
 
 
 class bench(StreamsCommand):
