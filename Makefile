@@ -34,8 +34,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 run: install ## play the workload on a Kafka of its own (SECONDS=30 SCALE=1 WORKERS=1)
 	$(BIN)/streams run $(strip $(run_options))
 
-test: install ## all tests: first without a broker, then with one
-	$(BIN)/python -m pytest tests/unit tests/integration
+# Each process runs whole modules, with a Kafka of its own; the long modules come first.
+test: install ## all tests, in three processes
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/integration tests/unit
 
 unit: install ## the tests that need no broker
 	$(BIN)/python -m pytest tests/unit
