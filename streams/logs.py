@@ -28,7 +28,7 @@ _OF_EVERY_REBALANCE: Final = (
 
 
 class TextFormatter(logging.Formatter):
-    """`2026-11-24T23:14:27.908Z INFO streams.gateway.http.server: message`."""
+    """`2026-11-24T23:14:27.908Z INFO streams.gateway.gateway: message`."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")

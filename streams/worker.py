@@ -20,7 +20,7 @@ from streams.folds.deliver import Deliver
 from streams.folds.notices import Notices
 from streams.folds.route import Route
 from streams.folds.tables import MEMBERS, QUEUES
-from streams.gateway.http.server import Gateway
+from streams.gateway.gateway import Gateway
 from streams.logs import logging_config
 from streams.settings import Settings
 from streams.ticking import Ticking

@@ -46,7 +46,7 @@ BOB = {
     "bind": ["chat.*"],
     "read": ["@bob*", "chat.tavern"],
 }
-ENDPOINTS = sorted((method, route.template) for route in ROUTES for method in route.handlers)
+ENDPOINTS = sorted((route.method, route.template) for route in ROUTES)
 GUARDED = [e for e in ENDPOINTS if ACCESS[e] not in (anybody, any_token, token_later)]
 
 

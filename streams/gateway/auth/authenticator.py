@@ -22,8 +22,9 @@ from streams.gateway.auth.keyring import Keyring
 from streams.gateway.auth.principal import ANONYMOUS, UNRESTRICTED, Principal
 from streams.gateway.auth.revocations import Revocations
 from streams.gateway.http.errors import HTTPError, rate_limited
+from streams.security import tokens
 from streams.security.limits import Limits
-from streams.security.tokens import MAX_TOKEN_CHARACTERS, Rules, verify
+from streams.security.tokens import MAX_TOKEN_CHARACTERS, Rules
 from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -101,13 +102,13 @@ class Authenticator:
             if rule is token_later:
                 return ANONYMOUS
             raise HTTPError(401, "unauthorized", "send Authorization: Bearer TOKEN", _challenge())
-        principal = await self.check(token)
+        principal = await self.verify(token)
         wait = self.charge(principal)
         if wait:
             raise rate_limited("the rate limit of this token is used up", wait)
         return principal
 
-    async def check(self, token: str) -> Principal:
+    async def verify(self, token: str) -> Principal:
         """Return the principal of a token that is right.
 
         Raises:
@@ -132,11 +133,11 @@ class Authenticator:
             return found
         keyring.check()
         try:
-            permissions = verify(token, keyring.keys, self._rules)
+            permissions = tokens.verify(token, keyring.keys, self._rules)
         except UnknownKey:
             if not await keyring.look_again():
                 raise
-            permissions = verify(token, keyring.keys, self._rules)
+            permissions = tokens.verify(token, keyring.keys, self._rules)
         name = (
             f"sub {permissions.subject}"
             if permissions.subject is not None
@@ -165,7 +166,7 @@ class Authenticator:
                 principal.name, time.monotonic(), events, principal.permissions.rate
             )
 
-    async def paced(self, principal: Principal) -> None:
+    async def pace(self, principal: Principal) -> None:
         """Take one event from the principal's rate; first wait for it, but not without end."""
         wait = self.charge(principal)
         if wait:
@@ -174,7 +175,7 @@ class Authenticator:
 
     # The log --------------------------------------------------------------------------
 
-    def note(
+    def log_refusal(
         self, refusal: HTTPError, request: web.BaseRequest, template: str, principal: Principal
     ) -> None:
         """Write to the log that somebody was refused; never the token, nor the whole path."""

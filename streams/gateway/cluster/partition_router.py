@@ -1,4 +1,4 @@
-"""Where a read is answered: here when this worker owns the partition, else at its owner.
+"""Routes each read to the rows that answer it: here, or at the worker that owns the partition.
 
 Knows tables and partitions, not what their rows mean.
 """
@@ -10,8 +10,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from streams.folds.tables import MEMBERS, QUEUES
-from streams.gateway.cluster.proxy import FORWARDED, READ_AFTER, Proxy
-from streams.gateway.http.context import RequestContext
+from streams.gateway.cluster.proxy import READ_AFTER, ProxiedRequest, Proxy
 from streams.gateway.http.errors import bad_request, unavailable
 from streams.gateway.ports import Engine, Partition
 from streams.gateway.writes.publishing import Publishing
@@ -19,90 +18,92 @@ from streams.kafka.partitioner import partition_of
 from streams.settings import Settings
 
 CATCH_UP_SECONDS = 1.0
-"""How long a read waits for the fold to reach what the same worker has published."""
+"""How long a read waits for the fold to reach what this worker has published."""
 
-LocalAnswer = Callable[[Partition], Awaitable[web.StreamResponse]]
+LocalRead = Callable[[Partition], Awaitable[web.StreamResponse]]
 
 
 class PartitionRouter:
-    """Leads each read to the rows that answer it."""
+    """Finds the partition that answers a read, or forwards the read to its owner."""
 
     def __init__(
-        self, engine: Engine, publishing: Publishing, forwarding: Proxy, settings: Settings
+        self, engine: Engine, publishing: Publishing, proxy: Proxy, settings: Settings
     ) -> None:
         self._engine = engine
         self._publishing = publishing
-        self._forwarding = forwarding
+        self._proxy = proxy
         self._partitions = settings.partitions
         self._topics = {MEMBERS: settings.group_events, QUEUES: settings.queue_events}
 
     async def read(
-        self, context: RequestContext, table: str, key: str, answer: LocalAnswer, wait: float = 0.0
+        self, request: ProxiedRequest, table: str, key: str, read: LocalRead, wait: float = 0.0
     ) -> web.StreamResponse:
-        """Answer a read of the rows of one group or queue; as `read_partition`."""
+        """Answer a read of one group or queue, `key`, as `read_partition` does."""
         number = partition_of(key.encode(), self._partitions)
-        return await self.read_partition(context, table, number, answer, wait)
+        return await self.read_partition(request, table, number, read, wait)
 
     async def read_partition(
-        self,
-        context: RequestContext,
-        table: str,
-        number: int,
-        answer: LocalAnswer,
-        wait: float = 0.0,
+        self, request: ProxiedRequest, table: str, number: int, read: LocalRead, wait: float = 0.0
     ) -> web.StreamResponse:
-        """Answer a read with `answer`, called with the ready partition, or by the owner's.
+        """Answer a read with `read(partition)`, or forward it to the partition's owner.
 
-        `wait` is for how many seconds the answer may be held back on purpose.
+        The response reflects what was published through this worker, unless the fold is more
+        than `CATCH_UP_SECONDS` behind; then it reflects what the fold has reached.
 
-        What was published through this worker is seen, unless the fold is more than
-        `CATCH_UP_SECONDS` behind; then the answer is what there is.
+        Args:
+            request: what is forwarded if another worker owns the partition.
+            table: `members` or `queues`.
+            number: number of the partition.
+            read: called with the partition, which is ready then.
+            wait: seconds that the owner may hold the response back on purpose.
 
         Raises:
-            Unavailable: the partition is moving or recovering, or its owner is away.
+            Unavailable: the owner does not answer.
+            HTTPError: 503 if the partition is moving or recovering.
         """
-        written = max(
-            _asked_offset(context), self._publishing.confirmed(self._topics[table], number)
-        )
+        written = max(_read_after(request), self._publishing.confirmed(self._topics[table], number))
         partition = self._engine.partition(table, number)
         if partition is None:
-            return await self._elsewhere(context, table, number, written, wait)
+            return await self._forward(request, table, number, written, wait)
         self.check(partition)
         if partition.position <= written:
             await partition.reached(written, CATCH_UP_SECONDS)
             self.check(partition)
-        return await answer(partition)
+        return await read(partition)
 
     def check(self, partition: Partition) -> None:
-        """See that rows may be read; needed again after every await.
+        """Check that rows may be read; needed again after every await.
 
         Raises:
-            HTTPError: 503, the partition is recovering or not this worker's any more.
+            HTTPError: 503 if the partition is recovering, or no longer this worker's.
         """
-        if not self.answers(partition):
+        if not self.is_readable(partition):
             raise unavailable(
-                f"partition {partition.number} of {partition.table} is moving or recovering"
+                f"partition {partition.number} of {partition.table} is moving or recovering; "
+                "try again"
             )
 
-    def answers(self, partition: Partition) -> bool:
-        """Tell whether the partition is this worker's still, and its rows complete."""
+    def is_readable(self, partition: Partition) -> bool:
+        """Tell whether this worker still owns the partition and its rows are complete."""
         return (
             partition.ready
             and self._engine.partition(partition.table, partition.number) is partition
         )
 
-    async def _elsewhere(
-        self, context: RequestContext, table: str, number: int, written: int, wait: float
+    async def _forward(
+        self, request: ProxiedRequest, table: str, number: int, written: int, wait: float
     ) -> web.StreamResponse:
         owner = self._engine.owner(table, number)
-        if owner is None or self._forwarding.is_self(owner) or FORWARDED in context.request.headers:
-            # The last one: two workers know different assignments, for a moment.
-            raise unavailable(f"partition {number} of {table} is moving to another worker")
-        return await self._forwarding.forward(context, owner, written, wait)
+        # Forwarded already: for a moment, two workers know different assignments.
+        if owner is None or self._proxy.is_self(owner) or request.is_forwarded:
+            raise unavailable(
+                f"partition {number} of {table} is moving to another worker; try again"
+            )
+        return await self._proxy.forward(request, owner, written, wait)
 
 
-def _asked_offset(context: RequestContext) -> int:
-    text = context.request.headers.get(READ_AFTER)
+def _read_after(request: ProxiedRequest) -> int:
+    text = request.read_after
     if text is None:
         return -1
     if not (text.isascii() and text.isdecimal() and len(text) <= 18):

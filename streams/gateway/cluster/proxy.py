@@ -1,6 +1,7 @@
-"""Handing a request on to another worker, and its answer back, both as streams.
+"""Requests to other workers: forwarded ones, streams, and questions of this worker's own.
 
-Knows URLs and HTTP, not why the other worker is the one to ask.
+Forwarded bodies and responses are passed on as they arrive.  Knows URLs and HTTP, not why
+the other worker is the one to ask.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -17,28 +19,27 @@ from yarl import URL
 
 from streams.errors import Unavailable
 from streams.gateway.http.connection import COMMON_HEADERS
-from streams.gateway.http.context import RequestContext
 from streams.gateway.metrics.registry import Metrics
 from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 FORWARDED = "Streams-Forwarded"
-"""Set on a request that one worker hands on to another; such a one is not handed on again."""
+"""Set on a request from another worker; such a request is not forwarded again."""
 
 READ_AFTER = "Streams-Read-After"
-"""Offset of the source topic that the answer should be beyond, if that is soon."""
+"""Source offset that the fold should pass before it answers, if it does so soon."""
 
 CONNECT_SECONDS = 2.0
 STREAM_CONNECT_SECONDS = 5.0
 STREAM_HEARTBEAT_SECONDS = 10.0
-"""Silence after which the other worker is asked whether it lives; half of it to answer."""
+"""Silence after which a stream pings the other worker; it has half as long to answer."""
 STREAM_FRAME_BYTES = 8 * 1024 * 1024
 """Longest frame that another worker may send: a delivery with the largest body, escaped."""
-ANSWER_SECONDS = 20.0
-"""Longest silence of the other worker, besides what it is asked to wait."""
+RESPONSE_SECONDS = 20.0
+"""Longest silence of the other worker, in addition to the wait that the client asked for."""
 WRITE_SECONDS = 60.0
-"""How long a client may take to make room for the next piece of its answer."""
+"""How long a client may take to accept the next piece of a response."""
 
 LAST_EVENT_ID = "Last-Event-ID"
 
@@ -50,7 +51,7 @@ _REQUEST_HEADERS = (
     hdrs.CONTENT_TYPE,
     hdrs.USER_AGENT,
 )
-_ANSWER_HEADERS = (
+_RESPONSE_HEADERS = (
     hdrs.ALLOW,
     hdrs.CACHE_CONTROL,
     hdrs.CONTENT_LENGTH,
@@ -58,6 +59,27 @@ _ANSWER_HEADERS = (
     hdrs.RETRY_AFTER,
     hdrs.WWW_AUTHENTICATE,
 )
+_FAILURES = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class ProxiedRequest:
+    """A client's request that this worker or another one answers."""
+
+    http: web.BaseRequest
+    """Method, headers and body; the response goes to its connection."""
+    target: str
+    """Raw path and query."""
+
+    @property
+    def is_forwarded(self) -> bool:
+        """Whether another worker has forwarded it to this one."""
+        return FORWARDED in self.http.headers
+
+    @property
+    def read_after(self) -> str | None:
+        """Value of the `Streams-Read-After` header."""
+        return self.http.headers.get(READ_AFTER)
 
 
 class Proxy:
@@ -79,129 +101,139 @@ class Proxy:
         return URL(owner) == URL(self._own_url())
 
     async def open(self) -> None:
-        """Get ready to forward."""
+        """Open the HTTP session."""
         self._session = aiohttp.ClientSession(
-            # Unlimited: each connection serves one of ours, and these are limited.
+            # No limit: each connection serves a client's, and the server limits those.
             connector=aiohttp.TCPConnector(limit=0, ssl=self._settings.http_client_tls()),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
         )
 
     async def close(self) -> None:
-        """Close all connections; requests that wait for an answer end with `Unavailable`."""
+        """Close all connections; pending requests fail with `Unavailable`."""
         if self._session is not None:
             await self._session.close()
             self._session = None
 
     async def forward(
-        self, context: RequestContext, owner: str, read_after: int, wait: float
+        self, request: ProxiedRequest, owner: str, read_after: int, wait: float
     ) -> web.StreamResponse:
-        """Answer with what the worker at `owner` answers, which may hold it back for `wait` s.
+        """Forward a request to the worker at `owner`, and its response to the client.
+
+        Args:
+            request: the client's request.
+            owner: base URL of the other worker.
+            read_after: source offset that the response should reflect; -1 for any.
+            wait: seconds that the response may be held back on purpose.
 
         Raises:
-            Unavailable: it cannot be reached, or gave no answer.
+            Unavailable: the other worker cannot be reached, or did not answer.
         """
-        if self._session is None:
-            raise Unavailable("this worker is stopping")
-        request = context.request
-        headers = _chosen(_REQUEST_HEADERS, request.headers)
+        http = request.http
+        headers = _chosen(_REQUEST_HEADERS, http.headers)
         headers[FORWARDED] = "1"
         if read_after >= 0:
             headers[READ_AFTER] = str(read_after)
-        query = f"?{context.raw_query}" if context.raw_query else ""
-        raw = (owner.rstrip("/") + context.raw_path + query).encode("utf-8", "surrogateescape")
+        raw = (owner.rstrip("/") + request.target).encode("utf-8", "surrogateescape")
+        session = self._open_session()
         try:
-            upstream = await self._session.request(
-                request.method,
+            upstream = await session.request(
+                http.method,
                 URL(_escaped(raw), encoded=True),
                 headers=headers,
-                data=request.content.iter_any() if request.body_exists else None,
+                data=http.content.iter_any() if http.body_exists else None,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=CONNECT_SECONDS, sock_read=wait + ANSWER_SECONDS
+                    total=None, sock_connect=CONNECT_SECONDS, sock_read=wait + RESPONSE_SECONDS
                 ),
             )
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        except _FAILURES as error:
             self._metrics.forwarded.labels("failed").inc()
-            logger.info("no answer from the worker at %s: %s", owner, _named(error))
-            raise Unavailable("the worker that owns this partition does not answer") from error
+            raise _no_answer(owner, error) from error
         async with upstream:
             self._metrics.forwarded.labels("answered").inc()
-            return await self._relay(request, upstream)
+            return await _relay(http, upstream)
 
     async def stream(self, token: str, owner: str, path: str) -> aiohttp.ClientWebSocketResponse:
-        """Open a WebSocket to the worker at `owner`, for a client with this token, if any.
+        """Open a WebSocket to the worker at `owner` for the client that sent `token`, if any.
 
         Raises:
-            Unavailable: it cannot be reached, or refuses.
+            Unavailable: the other worker cannot be reached, or refuses.
         """
-        if self._session is None:
-            raise Unavailable("this worker is stopping")
-        headers = {FORWARDED: "1"}
-        if token:
-            headers[hdrs.AUTHORIZATION] = f"Bearer {token}"
+        session = self._open_session()
         try:
             async with asyncio.timeout(STREAM_CONNECT_SECONDS):
-                return await self._session.ws_connect(
+                return await session.ws_connect(
                     owner.rstrip("/") + path,
-                    headers=headers,
+                    headers=_internal_headers(token),
                     heartbeat=STREAM_HEARTBEAT_SECONDS,
                     max_msg_size=STREAM_FRAME_BYTES,
                 )
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            logger.info("no stream from the worker at %s: %s", owner, _named(error))
-            raise Unavailable("the worker that owns this partition does not answer") from error
+        except _FAILURES as error:
+            raise _no_answer(owner, error) from error
 
     async def ask(self, owner: str, path: str, token: str, seconds: float) -> dict[str, Any]:
-        """Return the JSON object that the worker at `owner` answers a GET with.
+        """GET a JSON object from the worker at `owner`.
 
         Raises:
-            Unavailable: it gave no such answer within `seconds`.
+            Unavailable: it did not send one within `seconds`.
         """
-        if self._session is None:
-            raise Unavailable("this worker is stopping")
-        headers = {FORWARDED: "1"}
-        if token:
-            headers[hdrs.AUTHORIZATION] = f"Bearer {token}"
+        session = self._open_session()
         try:
-            async with self._session.get(
+            async with session.get(
                 owner.rstrip("/") + path,
-                headers=headers,
+                headers=_internal_headers(token),
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=seconds),
-            ) as answer:
-                content = orjson.loads(await answer.read())
-                if answer.status != 200 or not isinstance(content, dict):
-                    raise Unavailable(f"it answers with status {answer.status}")
+            ) as response:
+                content = orjson.loads(await response.read())
+                if response.status != 200 or not isinstance(content, dict):
+                    raise Unavailable(f"it answers with HTTP status {response.status}")
                 return content
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            logger.debug("no answer from the worker at %s: %s", owner, _named(error))
+        except _FAILURES as error:
+            logger.debug("no answer from the worker at %s: %s", owner, _described(error))
             raise Unavailable("it does not answer") from error
 
-    async def _relay(
-        self, request: web.BaseRequest, upstream: aiohttp.ClientResponse
-    ) -> web.StreamResponse:
-        answer = web.StreamResponse(
-            status=upstream.status,
-            headers={**_chosen(_ANSWER_HEADERS, upstream.headers), **COMMON_HEADERS},
-        )
-        await answer.prepare(request)
-        try:
-            async for piece in upstream.content.iter_any():
-                async with asyncio.timeout(WRITE_SECONDS):
-                    await answer.write(piece)
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise Unavailable("this worker is stopping")
+        return self._session
+
+
+async def _relay(request: web.BaseRequest, upstream: aiohttp.ClientResponse) -> web.StreamResponse:
+    response = web.StreamResponse(
+        status=upstream.status,
+        headers={**_chosen(_RESPONSE_HEADERS, upstream.headers), **COMMON_HEADERS},
+    )
+    await response.prepare(request)
+    try:
+        async for piece in upstream.content.iter_any():
             async with asyncio.timeout(WRITE_SECONDS):
-                await answer.write_eof()
-        except (aiohttp.ClientError, TimeoutError) as error:
-            # The head is out already: only a broken connection can say that the rest is missing.
-            if request.transport is not None:
-                request.transport.abort()
-            raise ConnectionResetError("an answer broke off on its way") from error
-        return answer
+                await response.write(piece)
+        async with asyncio.timeout(WRITE_SECONDS):
+            await response.write_eof()
+    except (aiohttp.ClientError, TimeoutError) as error:
+        # The status line is sent: only a broken connection tells the client that data is missing.
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError("a forwarded response broke off") from error
+    return response
 
 
-def _named(error: BaseException) -> str:
-    """Return the text of an error; its repr may hold the request's headers, and so a token."""
+def _no_answer(owner: str, error: BaseException) -> Unavailable:
+    logger.info("no answer from the worker at %s: %s", owner, _described(error))
+    return Unavailable("the worker that owns this partition does not answer; try again")
+
+
+def _internal_headers(token: str) -> dict[str, str]:
+    headers = {FORWARDED: "1"}
+    if token:
+        headers[hdrs.AUTHORIZATION] = f"Bearer {token}"
+    return headers
+
+
+def _described(error: BaseException) -> str:
+    """Describe an error without its repr, which may hold headers, and so a token."""
     return f"{type(error).__name__}: {error}"
 
 
@@ -210,5 +242,5 @@ def _chosen(names: tuple[str, ...], headers: Mapping[str, str]) -> dict[str, str
 
 
 def _escaped(raw: bytes) -> str:
-    """Percent-encode bytes outside ASCII and leave the rest as it is."""
+    """Percent-encode bytes outside ASCII and leave the rest as they are."""
     return "".join(chr(byte) if 0x21 <= byte <= 0x7E else f"%{byte:02X}" for byte in raw)

@@ -1,6 +1,6 @@
-"""The limits of a connection, and how what is not even HTTP is answered.
+"""Connections of clients: their limits, and the response to input that is not HTTP.
 
-Knows nothing of routes.
+Uses only the public interface of aiohttp.  Knows nothing of routes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import asyncio
 import logging
 import resource
 import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from aiohttp import web
 
@@ -18,24 +20,24 @@ from streams.gateway.http.responses import error_response
 logger = logging.getLogger(__name__)
 
 KEEP_ALIVE_SECONDS = 75.0
-"""An idle connection, or one that does not finish the head of a request, lives this long."""
+"""How long a connection may be idle, or take to send the head of a request."""
 MAX_CONNECTIONS = 10_000
 BACKLOG = 1024
 MAX_HEAD_LINE = 8190
 """Longest request line, and longest header field, in bytes."""
 HANDSHAKE_SECONDS = 10.0
-"""How long TLS may take to be agreed on; until then a connection is not counted."""
+"""How long a TLS handshake may take; the connection is not counted until it ends."""
 LINGER_SECONDS = 3.0
-"""How long the rest of a refused body is read and thrown away, so that the answer arrives."""
+"""How long to drain the rest of a refused body, so that the client reads the response."""
 REFUSE_SECONDS = 10.0
-"""How long a client that is refused may go on sending."""
+"""How long to drain what a refused client still sends."""
 SILENCE_SECONDS = 0.5
-"""Who has sent nothing for so long has sent all."""
+"""A refused client that is silent for this long has finished sending."""
 
 SERVER = "streams"
-"""What answers call the server: not which version of what it is made of."""
+"""The `Server` header; hides the version of aiohttp."""
 COMMON_HEADERS = {"Server": SERVER, "X-Content-Type-Options": "nosniff"}
-"""On every answer: what it says it is, it is."""
+"""Headers of every response."""
 
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
@@ -45,84 +47,82 @@ _FULL = (
 
 
 def connection_limit() -> int:
-    """Return how many connections are let in: a third of the process's open files at most.
+    """Return the most connections to accept: at most a third of the open-files limit.
 
-    Each may need another one to the owner of what it asks for; the tables need the rest.
+    Each may need a second one, to the worker that owns a partition; tables need the rest.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, soft // 3)
 
 
-class Connection(web.RequestHandler):
+class HTTPConnection(web.RequestHandler):
     """One connection of a client."""
 
-    _full: asyncio.Future[None] | None = None
-    _thrown_away: int | None = None
+    def __init__(self, server: Server, **options: Any) -> None:
+        super().__init__(server, **options)
+        self._server = server
+        self._drained: asyncio.Future[None] | None = None
+        self._discarded: int | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Refuse one connection too many with an answer that says so."""
+        """Refuse the connection with a 503 if there are too many."""
         super().connection_made(transport)
-        server = self._manager
-        if (
-            isinstance(server, Server)
-            and server.is_full
-            and isinstance(transport, asyncio.Transport)
-        ):
+        if self._server.is_full and isinstance(transport, asyncio.Transport):
             transport.write(_FULL)
             self.force_close()
 
     @property
     def is_full(self) -> bool:
-        """Whether more is to be sent than the client has taken for a while."""
-        return self._full is not None
+        """Whether the send buffer is over its limit: the client reads too slowly."""
+        return self._drained is not None
 
     async def room(self) -> None:
-        """Wait until the client has taken most of what it was sent, or is gone."""
-        if self._full is not None:
-            await asyncio.shield(self._full)
+        """Wait until the send buffer has room, or the client has disconnected."""
+        if self._drained is not None:
+            await asyncio.shield(self._drained)
 
     def pause_writing(self) -> None:
-        """Note that much is unsent."""
+        """Note that the send buffer is full."""
         super().pause_writing()
-        self._full = asyncio.get_running_loop().create_future()
+        self._drained = asyncio.get_running_loop().create_future()
 
     def resume_writing(self) -> None:
-        """Note that little is unsent."""
+        """Note that the send buffer has room."""
         super().resume_writing()
-        self._empty()
+        self._has_drained()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Let go who waits for the client."""
+        """Wake whatever waits for the send buffer."""
         super().connection_lost(exc)
-        self._empty()
+        self._has_drained()
 
-    def _empty(self) -> None:
-        full, self._full = self._full, None
-        if full is not None:
-            full.set_result(None)
+    def _has_drained(self) -> None:
+        drained, self._drained = self._drained, None
+        if drained is not None:
+            drained.set_result(None)
 
     def data_received(self, data: bytes) -> None:
-        """Take what has come."""
-        if self._thrown_away is None:
+        """Parse what has arrived, or discard it after `refuse`."""
+        if self._discarded is None:
             super().data_received(data)
         else:
-            self._thrown_away += len(data)
+            self._discarded += len(data)
 
     async def refuse(self, farewell: bytes, most: int) -> None:
-        """Say a last word, throw away what the client still sends, and close.
+        """Send `farewell`, drain what the client still sends, and close.
 
-        Only who has sent all that it began to send reads what it is told.  It ends when the
-        client is gone or silent, after `most` bytes, or after some seconds.
+        Many clients read only once they have finished sending.  Draining ends when the client
+        is gone or silent, after `most` bytes, or after `REFUSE_SECONDS`.
         """
         if self.transport is None:
             return
-        self._thrown_away = 0
+        self._discarded = 0
         self.transport.write(farewell)
         self.transport.resume_reading()
         loop = asyncio.get_running_loop()
         deadline, before = loop.time() + REFUSE_SECONDS, -1
-        while before < self._thrown_away < most and loop.time() < deadline:
-            before = self._thrown_away
+        while before < self._discarded < most and loop.time() < deadline:
+            before = self._discarded
             await asyncio.sleep(SILENCE_SECONDS)
         if self.connected:
             self.force_close()
@@ -134,41 +134,59 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what could not be parsed as HTTP, in the shape of all errors."""
+        """Return the error response to input that aiohttp could not parse."""
         if request.writer.output_size > 0:
-            raise ConnectionError("an answer has begun already")
+            raise ConnectionError("the response has already started")
         if status < 500:
-            # Not its text: that has the line in it, which may be a token's.
-            logger.debug("not HTTP, from %s: %s", request.remote, type(exc).__name__)
-            refusal = HTTPError(status, "bad_request", "not a well-formed HTTP request")
+            # Without the text of the exception: it quotes the line, which may hold a token.
+            logger.debug("malformed HTTP from %s: %s", request.remote, type(exc).__name__)
+            error = HTTPError(status, "bad_request", "not a well-formed HTTP request")
         else:
             logger.error("a request from %s failed", request.remote, exc_info=exc)
-            refusal = HTTPError(500, "internal", "internal error")
-        answer = error_response(refusal)
-        answer.headers["Server"] = SERVER
-        answer.force_close()
-        return answer
+            error = HTTPError(500, "internal", "internal error")
+        response = error_response(error)
+        response.headers["Server"] = SERVER
+        response.force_close()
+        return response
 
 
 class Server(web.Server):
-    """Makes a `Connection` of each connection, up to the limit."""
+    """Makes an `HTTPConnection` for each client, up to a limit."""
 
-    limit = 0
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        limit: int,
+        *,
+        handler_cancellation: bool = False,
+        **options: Any,
+    ) -> None:
+        """Make a server.
+
+        Args:
+            handler: returns the response to a request.
+            limit: most connections at a time.
+            handler_cancellation: whether to cancel the handler when the client disconnects.
+            options: what `aiohttp.web.RequestHandler` takes.
+        """
+        super().__init__(handler, handler_cancellation=handler_cancellation)
+        self._limit = limit
+        self._options = options
 
     @property
     def is_full(self) -> bool:
         """Whether there are more connections than the limit."""
-        return len(self._connections) > self.limit
+        return len(self.connections) > self._limit
 
-    def __call__(self) -> Connection:
+    def __call__(self) -> HTTPConnection:
         """Make the protocol of a new connection."""
-        return Connection(self, loop=self._loop, **self._kwargs)
+        return HTTPConnection(self, loop=asyncio.get_running_loop(), **self._options)
 
 
 async def listen(
     server: Server, host: str, port: int, tls: ssl.SSLContext | None
 ) -> asyncio.Server:
-    """Make connections of what comes to an address; raises OSError when it cannot be had."""
+    """Listen on an address; raises OSError if it cannot be bound."""
     return await asyncio.get_running_loop().create_server(
         server,
         host,

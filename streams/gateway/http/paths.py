@@ -1,82 +1,23 @@
-"""From the raw target of a request to a route and its ids.
+"""Decoding the parts of a request target: path segments and query parameters.
 
-An id may hold any character, so a path is split before anything in it is decoded:
-`/v1/groups/a%2Fb/queues` is about the group `a/b`.  Knows nothing of what routes do.
+A path is split before anything in it is decoded, so that an id may hold a slash.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Generic, TypeAlias, TypeVar
 from urllib.parse import unquote_plus, unquote_to_bytes
 
-from streams.gateway.http.errors import HTTPError, bad_request
-
-H = TypeVar("H")
+from streams.gateway.http.errors import bad_request
 
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _MAX_PARAMETERS = 16
-
-_Shape: TypeAlias = tuple[tuple[int, ...], tuple[tuple[int, str], ...]]
-"""Places of words in a path, and places and names of ids."""
-
-
-@dataclass(frozen=True, slots=True)
-class Route(Generic[H]):
-    """One path with the handlers of its methods."""
-
-    template: str
-    """For example `/v1/groups/{group}/queues`; names of ids stand in braces."""
-    handlers: dict[str, H]
-
-    @property
-    def allow(self) -> str:
-        """Value of the `Allow` header."""
-        methods = set(self.handlers) | {"OPTIONS"}
-        if "GET" in methods:
-            methods.add("HEAD")
-        return ", ".join(sorted(methods))
-
-
-class Router(Generic[H]):
-    """Finds the route of a raw path."""
-
-    def __init__(self, routes: Iterable[Route[H]]) -> None:
-        # By what is the same in all paths of a shape: a path of five parts is looked up once
-        # for each way in which ids may stand in it, whatever the number of routes.
-        self._by_length: dict[int, dict[_Shape, dict[tuple[str, ...], Route[H]]]] = {}
-        for route in routes:
-            pattern = route.template.split("/")
-            words, names = [], []
-            for place, part in enumerate(pattern):
-                if part.startswith("{"):
-                    names.append((place, part[1:-1]))
-                else:
-                    words.append((place, part))
-            shape = tuple(place for place, _ in words), tuple(names)
-            shapes = self._by_length.setdefault(len(pattern), {})
-            shapes.setdefault(shape, {})[tuple(word for _, word in words)] = route
-
-    def find(self, raw_path: str) -> tuple[Route[H], dict[str, str]]:
-        """Return the route and the still encoded segments that stand for its names.
-
-        Raises:
-            HTTPError: 404, there is no such path.
-        """
-        segments = raw_path.split("/")
-        for (places, names), routes in self._by_length.get(len(segments), {}).items():
-            route = routes.get(tuple([segments[place] for place in places]))
-            if route is not None:
-                return route, {name: segments[place] for place, name in names}
-        raise HTTPError(404, "not_found", "there is no such path; the README lists all of them")
 
 
 def split_target(target: str) -> tuple[str, str]:
     """Split a request target into its raw path and raw query.
 
-    Both the usual form and the absolute one (`http://host/path`) are understood.
+    Accepts both the usual form and the absolute one (`http://host/path`).
     """
     if not target.startswith("/"):
         scheme, found, rest = target.partition("://")
@@ -90,14 +31,14 @@ def split_target(target: str) -> tuple[str, str]:
 
 
 def decode_segment(name: str, segment: str) -> str:
-    """Return the text that a path segment stands for; `name` is for the error.
+    """Decode a path segment; `name` names it in the error.
 
     Raises:
-        HTTPError: 400, an escape is broken or the bytes are not UTF-8.
+        HTTPError: 400 if an escape is broken or the bytes are not UTF-8.
     """
     if _BROKEN_ESCAPE.search(segment):
         raise bad_request("bad_id", f"{name}: a '%' in a path must be followed by two hex digits")
-    # The server hands on bytes outside ASCII as lone surrogates.
+    # aiohttp passes bytes outside ASCII as lone surrogates.
     raw = segment.encode("utf-8", "surrogateescape")
     try:
         return unquote_to_bytes(raw).decode("utf-8")
@@ -109,7 +50,7 @@ def decode_query(query: str, known: tuple[str, ...]) -> dict[str, str]:
     """Return the parameters of a raw query.
 
     Raises:
-        HTTPError: 400, a parameter is unknown, given twice, or not UTF-8.
+        HTTPError: 400 if a parameter is unknown, given twice, or not UTF-8.
     """
     parameters: dict[str, str] = {}
     if not query:
@@ -144,7 +85,7 @@ def integer(parameters: dict[str, str], name: str, default: int, low: int, high:
     """Return an integer parameter.
 
     Raises:
-        HTTPError: 400, it is not an integer from `low` to `high`.
+        HTTPError: 400 if it is not an integer from `low` to `high`.
     """
     text = parameters.get(name)
     if text is None:
@@ -155,10 +96,10 @@ def integer(parameters: dict[str, str], name: str, default: int, low: int, high:
 
 
 def seconds(parameters: dict[str, str], name: str, high: float) -> float:
-    """Return a parameter in seconds, 0 when absent.
+    """Return a parameter in seconds; 0 if absent.
 
     Raises:
-        HTTPError: 400, it is not a decimal number from 0 to `high`.
+        HTTPError: 400 if it is not a decimal number from 0 to `high`.
     """
     text = parameters.get(name)
     if text is None:

@@ -12,6 +12,7 @@ import orjson
 from aiohttp import web
 
 from streams.gateway.http.errors import HTTPError
+from streams.gateway.ports import RecordMetadata, RecordToSend
 
 if TYPE_CHECKING:
     from streams.gateway.reads.deliveries import Shown
@@ -43,3 +44,10 @@ def error_response(error: HTTPError) -> web.Response:
 def no_content() -> web.Response:
     """Return a response without a body (204)."""
     return web.Response(status=204)
+
+
+def message_sent(record: RecordToSend, metadata: RecordMetadata) -> web.Response:
+    """Return the response for a published message (201)."""
+    partition, offset = metadata
+    content = {"id": record.message_id, "partition": partition, "offset": offset}
+    return json_response(content, status=201)

@@ -1,38 +1,37 @@
-"""What each path of the gateway does, one module for each kind of thing.
+"""What each path of the gateway does: one module, and one class of handlers, per subject.
 
-A handler reads its parameters, calls one part, and answers; it holds no state.
+A handler reads its parameters, calls the services that its class was given, and responds.
 """
 
-from streams.gateway.http.context import Handler
-from streams.gateway.http.paths import Route
-from streams.gateway.routes import (
-    cluster,
-    events,
-    groups,
-    history,
-    jobs,
-    openapi,
-    options,
-    page,
-    queue_events,
-    queues,
-    sessions,
-    stream,
-    tables,
-)
+from streams.gateway.http.routing import Routes
+from streams.gateway.routes.cluster import ClusterRoutes
+from streams.gateway.routes.events import EventRoutes
+from streams.gateway.routes.groups import GroupRoutes
+from streams.gateway.routes.history import HistoryRoutes
+from streams.gateway.routes.leases import LeaseRoutes
+from streams.gateway.routes.openapi import OpenAPIRoutes
+from streams.gateway.routes.options import OptionRoutes
+from streams.gateway.routes.page import PageRoutes
+from streams.gateway.routes.queue_events import QueueEventRoutes
+from streams.gateway.routes.queues import QueueRoutes
+from streams.gateway.routes.sessions import SessionRoutes
+from streams.gateway.routes.stream import StreamRoutes
+from streams.gateway.routes.tables import TableRoutes
 
-ROUTES: list[Route[Handler]] = [
-    *groups.ROUTES,
-    *history.ROUTES,
-    *queues.ROUTES,
-    *options.ROUTES,
-    *jobs.ROUTES,
-    *queue_events.ROUTES,
-    *stream.ROUTES,
-    *sessions.ROUTES,
-    *events.ROUTES,
-    *tables.ROUTES,
-    *cluster.ROUTES,
-    *openapi.ROUTES,
-    *page.ROUTES,
-]
+CLASSES: tuple[type[Routes], ...] = (
+    GroupRoutes,
+    HistoryRoutes,
+    QueueRoutes,
+    OptionRoutes,
+    LeaseRoutes,
+    QueueEventRoutes,
+    StreamRoutes,
+    SessionRoutes,
+    EventRoutes,
+    TableRoutes,
+    ClusterRoutes,
+    OpenAPIRoutes,
+    PageRoutes,
+)
+ROUTES = [route for one in CLASSES for route in one.ROUTES]
+"""All routes, with unbound handlers: the gateway binds them to objects with services."""

@@ -1,70 +1,81 @@
-"""How the worker and its cluster are: for operators, probes and Prometheus."""
+"""State of the worker and its cluster, for operators, probes and Prometheus."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from streams.gateway.cluster.proxy import FORWARDED
-from streams.gateway.http.context import Handler, RequestContext
+from streams.gateway.cluster.overview import Overview
+from streams.gateway.http.context import RequestContext
 from streams.gateway.http.errors import unavailable
-from streams.gateway.http.paths import Route, integer
+from streams.gateway.http.paths import integer
 from streams.gateway.http.responses import json_response
+from streams.gateway.http.routing import Route, Routes
+from streams.gateway.ports import Engine
 
 
-async def cluster(context: RequestContext) -> web.StreamResponse:
-    """Return partitions, owners, lag and recovery, as this worker sees them.
+class ClusterRoutes(Routes):
+    """Handlers for the state of the worker and its cluster."""
 
-    With `all=1`, what every worker says of itself: this one asks the others.
-    """
-    if not integer(context.parameters("all"), "all", 0, 0, 1):
-        return json_response(context.parts.engine.status())
-    overview = context.parts.overview
-    if FORWARDED in context.request.headers:
-        return json_response(overview.own())
-    return json_response(await overview.all(context.principal.token))
+    def __init__(self, engine: Engine, overview: Overview, registry: CollectorRegistry) -> None:
+        self._engine = engine
+        self._overview = overview
+        self._registry = registry
 
+    async def cluster(self, context: RequestContext) -> web.StreamResponse:
+        """Return partitions, owners, lag and recovery, as this worker sees them.
 
-async def healthy(context: RequestContext) -> web.StreamResponse:
-    """Answer 200 as long as the process lives and need not be restarted."""
-    failure = context.parts.engine.status()["failure"]
-    if failure is not None:
-        raise unavailable(f"this worker has failed and is about to end: {failure}")
-    return json_response({"status": "ok"})
+        With `all=1`, this worker asks the others, and returns what each of them reports.
+        """
+        if not integer(context.parameters("all"), "all", 0, 0, 1):
+            return json_response(self._engine.status())
+        if context.proxied.is_forwarded:
+            return json_response(self._overview.own())
+        return json_response(await self._overview.all(context.principal.token))
 
+    async def healthy(self, context: RequestContext) -> web.StreamResponse:
+        """Return 200 while the process is alive and needs no restart."""
+        failure = self._engine.status()["failure"]
+        if failure is not None:
+            raise unavailable(f"this worker has failed and is about to exit: {failure}")
+        return json_response({"status": "ok"})
 
-async def ready(context: RequestContext) -> web.StreamResponse:
-    """Answer 200 once Kafka is there and every partition of this worker answers reads."""
-    status = context.parts.engine.status()
-    reason = _not_ready(status)
-    if reason is not None:
-        raise unavailable(reason)
-    return json_response({"status": "ready"})
+    async def ready(self, context: RequestContext) -> web.StreamResponse:
+        """Return 200 once Kafka is connected and every partition of this worker is ready."""
+        reason = _not_ready(self._engine.status())
+        if reason is not None:
+            raise unavailable(reason)
+        return json_response({"status": "ready"})
 
+    async def metrics(self, context: RequestContext) -> web.StreamResponse:
+        """Return the metrics in Prometheus' text format, or OpenMetrics if the client asks."""
+        try:
+            encode, content_type = choose_encoder(context.request.headers.get("Accept", ""))
+        except (TypeError, ValueError):  # an invalid version in Accept
+            encode, content_type = choose_encoder("")
+        return web.Response(body=encode(self._registry), headers={"Content-Type": content_type})
 
-async def metrics(context: RequestContext) -> web.StreamResponse:
-    """Return the metrics in Prometheus' text format, or in OpenMetrics' when asked for it."""
-    try:
-        encode, content_type = choose_encoder(context.request.headers.get("Accept", ""))
-    except (TypeError, ValueError):  # a version that is none
-        encode, content_type = choose_encoder("")
-    return web.Response(
-        body=encode(context.parts.metrics.registry), headers={"Content-Type": content_type}
+    ROUTES = (
+        Route("GET", "/v1/cluster", cluster),
+        Route("GET", "/healthz", healthy),
+        Route("GET", "/readyz", ready),
+        Route("GET", "/metrics", metrics),
     )
 
 
 def _not_ready(status: dict[str, Any]) -> str | None:
-    """Return why a worker of this status cannot answer all of its reads, None when it can."""
+    """Return why a worker with this status cannot answer all of its reads; None if it can."""
     if status["failure"] is not None:
-        return "this worker has failed and is about to end"
+        return "this worker has failed and is about to exit"
     if status["rebalancing"]:
         return "partitions are being assigned"
     own = [partition for partition in status["partitions"] if "state" in partition]
     if not own and status["generation"] <= 0:
         return "no partitions are assigned yet"
-    # A partition that has lost touch with Kafka is not ready either.
+    # A partition that has lost its connection to Kafka is not ready either.
     waiting = [partition for partition in own if not partition["ready"]]
     if waiting:
         first = waiting[0]
@@ -73,11 +84,3 @@ def _not_ready(status: dict[str, Any]) -> str | None:
             f"partition {first['partition']} of {first['table']} is {first['state']}"
         )
     return None
-
-
-ROUTES: list[Route[Handler]] = [
-    Route("/v1/cluster", {"GET": cluster}),
-    Route("/healthz", {"GET": healthy}),
-    Route("/readyz", {"GET": ready}),
-    Route("/metrics", {"GET": metrics}),
-]

@@ -1,19 +1,21 @@
-"""The description of all paths, for tools and for readers."""
+"""The OpenAPI document of the HTTP API."""
 
 from __future__ import annotations
 
 from aiohttp import web
 
-from streams.gateway.http.context import Handler, RequestContext
-from streams.gateway.http.paths import Route
+from streams.gateway.http.context import RequestContext
 from streams.gateway.http.responses import json_response
+from streams.gateway.http.routing import Route, Routes
 from streams.gateway.openapi.document import document
 
 
-async def openapi(context: RequestContext) -> web.StreamResponse:
-    """Return the OpenAPI document."""
-    context.parameters()
-    return json_response(document())
+class OpenAPIRoutes(Routes):
+    """The handler for the OpenAPI document."""
 
+    async def openapi(self, context: RequestContext) -> web.StreamResponse:
+        """Return the OpenAPI document."""
+        context.parameters()
+        return json_response(document())
 
-ROUTES: list[Route[Handler]] = [Route("/v1/openapi.json", {"GET": openapi})]
+    ROUTES = (Route("GET", "/v1/openapi.json", openapi),)

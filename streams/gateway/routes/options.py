@@ -1,4 +1,4 @@
-"""What a queue is like, and its end: options, purge, delete."""
+"""Options of a queue: its limits, retries and expiry."""
 
 from __future__ import annotations
 
@@ -10,70 +10,51 @@ from streams.events.records import Configure
 from streams.folds import views
 from streams.folds.options import Queue
 from streams.folds.tables import QUEUES
-from streams.gateway.http.context import Handler, RequestContext
-from streams.gateway.http.errors import bad_request
-from streams.gateway.http.paths import Route
+from streams.gateway.cluster.partition_router import PartitionRouter
+from streams.gateway.http.context import RequestContext
 from streams.gateway.http.responses import json_response, no_content
+from streams.gateway.http.routing import Route, Routes
 from streams.gateway.ports import Partition
-from streams.gateway.routes.publish import SMALL_BODY_BYTES, publish_bare, publish_parsed
-from streams.gateway.routes.queues import summary
+from streams.gateway.writes.event_writer import SMALL_BODY_BYTES, EventWriter
 
 
-async def configure(context: RequestContext) -> web.StreamResponse:
-    """Give a queue options, in place of all that it has."""
-    context.parameters()
-    queue, parser = context.id("queue"), context.parser
-    await publish_parsed(
-        context, SMALL_BODY_BYTES, lambda content: parser.configure(queue, content), optional=True
-    )
-    return no_content()
+class OptionRoutes(Routes):
+    """Handlers for the options of one queue."""
 
+    def __init__(self, router: PartitionRouter, writer: EventWriter) -> None:
+        self._router = router
+        self._writer = writer
 
-async def options(context: RequestContext) -> web.StreamResponse:
-    """Return the options of a queue; one that has none has the usual ones."""
-    queue = context.id("queue")
-    context.parameters()
-
-    async def answer(partition: Partition) -> web.StreamResponse:
-        state = views.options(partition.rows, queue) or Queue(Configure(queue))
-        return json_response(_shown(state.options))
-
-    return await context.parts.owners.read(context, QUEUES, queue, answer)
-
-
-async def purge(context: RequestContext) -> web.StreamResponse:
-    """Drop all messages of a queue."""
-    context.parameters()
-    return await publish_bare(context, context.parser.purge(context.id("queue")))
-
-
-async def delete(context: RequestContext) -> web.StreamResponse:
-    """End a queue; with erase=true, say what the logs hold of it still, and for how long."""
-    queue = context.id("queue")
-    erase = context.parameters("erase").get("erase", "false")
-    if erase not in ("true", "false"):
-        raise bad_request("bad_parameter", "erase must be true or false")
-    await publish_bare(context, context.parser.delete(queue))
-    if erase == "false":
+    async def configure(self, context: RequestContext) -> web.StreamResponse:
+        """Replace all options of a queue."""
+        context.parameters()
+        queue, parser = context.id("queue"), context.parser
+        await self._writer.write_body(
+            context.request,
+            SMALL_BODY_BYTES,
+            lambda content: parser.configure(queue, content),
+            optional=True,
+        )
         return no_content()
-    hours = context.parts.settings.retention_hours
-    ends = "never" if hours == -1 else f"{hours} hours after it was written"
-    content = {
-        "queue": queue,
-        "erased": ["messages", "bindings", "session", "options"],
-        "retained": {
-            "hours": None if hours == -1 else hours,
-            "what": "events that name the queue, and messages that it sent or was sent, in the "
-            "logs; copies of messages that it sent, in the inboxes of others until they are "
-            "acknowledged",
-            "until": f"each record is deleted {ends}; until then who may read the history of its "
-            "group can read it there",
-        },
-    }
-    return json_response(content)
+
+    async def options(self, context: RequestContext) -> web.StreamResponse:
+        """Return the options of a queue; the defaults if it has none."""
+        queue = context.id("queue")
+        context.parameters()
+
+        async def read(partition: Partition) -> web.StreamResponse:
+            state = views.options(partition.rows, queue) or Queue(Configure(queue))
+            return json_response(_fields(state.options))
+
+        return await self._router.read(context.proxied, QUEUES, queue, read)
+
+    ROUTES = (
+        Route("GET", "/v1/queues/{queue}/options", options),
+        Route("PUT", "/v1/queues/{queue}/options", configure),
+    )
 
 
-def _shown(options: Configure) -> dict[str, Any]:
+def _fields(options: Configure) -> dict[str, Any]:
     return {
         "max_length": options.max_length,
         "max_bytes": options.max_bytes,
@@ -87,10 +68,3 @@ def _shown(options: Configure) -> dict[str, Any]:
 
 def _seconds(milliseconds: int | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1000
-
-
-ROUTES: list[Route[Handler]] = [
-    Route("/v1/queues/{queue}", {"GET": summary, "DELETE": delete}),
-    Route("/v1/queues/{queue}/options", {"GET": options, "PUT": configure}),
-    Route("/v1/queues/{queue}/purge", {"POST": purge}),
-]

@@ -1,6 +1,6 @@
-"""The page that every worker serves: files of this package, as they are.
+"""The page that every worker serves, from static files of this package.
 
-Nothing secret is in them, so they need no token; what the page shows, it asks the API for.
+The files hold no secrets, so they need no token; the page gets its data from the API.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from importlib.resources import files
 
 from aiohttp import hdrs, web
 
-from streams.gateway.http.context import Handler, RequestContext
+from streams.gateway.http.context import RequestContext
 from streams.gateway.http.errors import HTTPError
-from streams.gateway.http.paths import Route
+from streams.gateway.http.routing import Route, Routes
 
 INDEX = "index.html"
 _TYPES = {
@@ -25,7 +25,7 @@ _TYPES = {
 }
 
 HEADERS = {
-    # Scripts and styles from this worker alone, nothing inline, nobody's frame.
+    # Scripts and styles from this worker only, nothing inline, no framing.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -35,7 +35,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    # Asked for again each time, but not sent again: another version may be running by now.
+    # Revalidated each time: another version may be running by now.
     hdrs.CACHE_CONTROL: "no-cache",
 }
 
@@ -48,8 +48,8 @@ class _File:
 
 
 @cache
-def _pages() -> dict[str, _File]:
-    """Read all files of the page, once."""
+def _files() -> dict[str, _File]:
+    """Read all files of the page once."""
     found = {}
     for entry in files("streams.gateway").joinpath("page").iterdir():
         content_type = _TYPES.get(entry.name.rpartition(".")[2])
@@ -60,28 +60,25 @@ def _pages() -> dict[str, _File]:
     return found
 
 
-async def index(context: RequestContext) -> web.StreamResponse:
-    """Return the page."""
-    return _answer(context, INDEX)
+class PageRoutes(Routes):
+    """Handlers for the page; open to everybody, whatever the authentication."""
+
+    async def index(self, context: RequestContext) -> web.StreamResponse:
+        """Return the page."""
+        return _file_response(context, INDEX)
+
+    async def part(self, context: RequestContext) -> web.StreamResponse:
+        """Return a script, style sheet or image of the page."""
+        return _file_response(context, context.segments["file"])
+
+    ROUTES = (Route("GET", "/", index), Route("GET", "/page/{file}", part))
 
 
-async def part(context: RequestContext) -> web.StreamResponse:
-    """Return a file that belongs to the page."""
-    return _answer(context, context.segments["file"])
-
-
-def _answer(context: RequestContext, name: str) -> web.StreamResponse:
-    file = _pages().get(name)
+def _file_response(context: RequestContext, name: str) -> web.StreamResponse:
+    file = _files().get(name)
     if file is None:
         raise HTTPError(404, "not_found", "the page has no such file")
     headers = {**HEADERS, hdrs.ETAG: file.tag}
     if context.request.headers.get(hdrs.IF_NONE_MATCH) == file.tag:
         return web.Response(status=304, headers=headers)
     return web.Response(body=file.body, headers={**headers, hdrs.CONTENT_TYPE: file.content_type})
-
-
-ROUTES: list[Route[Handler]] = [
-    Route("/", {"GET": index}),
-    Route("/page/{file}", {"GET": part}),
-]
-"""Open to everybody, whatever authentication there is."""

@@ -1,7 +1,8 @@
 """One queue as server-sent events, for a browser's EventSource or curl.
 
-Each message is an event with the seq as its id, so that who comes back with Last-Event-ID
-goes on where they were.  The stream ends when the partition moves: come back.
+Each message is an event with its seq as the event id: a client that reconnects with
+Last-Event-ID continues where it was.  The stream ends when the partition moves; the client
+reconnects then.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ from aiohttp import hdrs, web
 
 from streams.errors import Unavailable
 from streams.folds.tables import QUEUES
+from streams.gateway.cluster.partition_router import PartitionRouter
 from streams.gateway.cluster.proxy import LAST_EVENT_ID, WRITE_SECONDS
 from streams.gateway.http.connection import COMMON_HEADERS
-from streams.gateway.http.context import Handler, RequestContext
+from streams.gateway.http.context import RequestContext
 from streams.gateway.http.errors import HTTPError, unavailable
 from streams.gateway.http.fields import MAX_LONG
-from streams.gateway.http.paths import Route, integer
+from streams.gateway.http.paths import integer
+from streams.gateway.http.routing import Route, Routes
 from streams.gateway.ports import Partition
 from streams.gateway.reads.deliveries import Shown, page
+from streams.gateway.reads.long_polls import LongPolls
 
 HEARTBEAT_SECONDS = 10.0
 RETRY_MILLISECONDS = 1000
@@ -33,22 +37,67 @@ _HEADERS = {
 }
 
 
-async def events(context: RequestContext) -> web.StreamResponse:
-    """Send what is in the queue after a seq, and go on with what comes into it."""
-    queue = context.id("queue")
-    after = _start(context)
+class QueueEventRoutes(Routes):
+    """The handler for a queue's server-sent events."""
 
-    async def answer(partition: Partition) -> web.StreamResponse:
-        response = web.StreamResponse(headers=_HEADERS)
-        if context.request.method != hdrs.METH_HEAD:
-            await _send_all(context, partition, response, queue, after)
-        return response
+    def __init__(self, router: PartitionRouter, long_polls: LongPolls) -> None:
+        self._router = router
+        self._long_polls = long_polls
 
-    return await context.parts.owners.read(context, QUEUES, queue, answer)
+    async def events(self, context: RequestContext) -> web.StreamResponse:
+        """Send the messages of a queue after a seq, then new ones as they arrive."""
+        queue = context.id("queue")
+        after = _start(context)
+
+        async def read(partition: Partition) -> web.StreamResponse:
+            response = web.StreamResponse(headers=_HEADERS)
+            if context.request.method != hdrs.METH_HEAD:
+                await self._send_all(context, partition, response, queue, after)
+            return response
+
+        return await self._router.read(context.proxied, QUEUES, queue, read)
+
+    async def _send_all(
+        self,
+        context: RequestContext,
+        partition: Partition,
+        response: web.StreamResponse,
+        queue: str,
+        after: int,
+    ) -> None:
+        key, request, clock = queue.encode(), context.request, asyncio.get_running_loop().time
+        if request.transport is None:
+            raise unavailable("the client has disconnected")
+        await response.prepare(request)
+        await _write(request, response, f"retry: {RETRY_MILLISECONDS}\n\n".encode())
+        try:
+            while context.principal.seconds_left:
+                self._router.check(partition)
+                found, more = page(partition.rows, queue, after, PAGE_MESSAGES, PAGE_BYTES)
+                if found:
+                    after = found[-1].seq
+                    await _write(request, response, b"".join(map(_event, found)))
+                if more:
+                    # Let other tasks run: writing to a client that reads fast never waits.
+                    await asyncio.sleep(0)
+                    continue
+                self._router.check(partition)
+                began = clock()
+                if not found:
+                    await self._long_polls.wait(key, partition, HEARTBEAT_SECONDS)
+                    if clock() - began >= HEARTBEAT_SECONDS:
+                        await _write(request, response, b":\n\n")
+        except Unavailable:
+            pass
+        except HTTPError as error:
+            if error.status != 503:
+                raise
+
+    ROUTES = (Route("GET", "/v1/queues/{queue}/events", events),)
 
 
 def _start(context: RequestContext) -> int:
-    """Return the seq to begin after: the last event's when the client comes back."""
+    """Return the seq to start after: that of the last event if the client reconnects."""
     parameters = context.parameters("after")
     last = context.request.headers.get(LAST_EVENT_ID)
     if not last:
@@ -59,54 +108,15 @@ def _start(context: RequestContext) -> int:
         raise HTTPError(400, "bad_header", f"{LAST_EVENT_ID} must be a seq") from None
 
 
-async def _send_all(
-    context: RequestContext,
-    partition: Partition,
-    response: web.StreamResponse,
-    queue: str,
-    after: int,
-) -> None:
-    parts, key = context.parts, queue.encode()
-    if context.request.transport is None:
-        raise unavailable("the client is gone")
-    await response.prepare(context.request)
-    await _write(context, response, f"retry: {RETRY_MILLISECONDS}\n\n".encode())
-    try:
-        while context.principal.seconds_left:
-            parts.owners.check(partition)
-            found, more = page(partition.rows, queue, after, PAGE_MESSAGES, PAGE_BYTES)
-            if found:
-                after = found[-1].seq
-                await _write(context, response, b"".join(map(_event, found)))
-            if more:
-                # A turn for the others: a client that reads fast is never waited for.
-                await asyncio.sleep(0)
-                continue
-            parts.owners.check(partition)
-            began = asyncio.get_running_loop().time()
-            if not found:
-                await parts.waits.wait(key, partition, HEARTBEAT_SECONDS)
-                if asyncio.get_running_loop().time() - began >= HEARTBEAT_SECONDS:
-                    await _write(context, response, b":\n\n")
-    except Unavailable:
-        pass
-    except HTTPError as refusal:
-        if refusal.status != 503:
-            raise
-
-
 def _event(delivery: Shown) -> bytes:
     return b"id: %d\nevent: message\ndata: {%b}\n\n" % delivery
 
 
-async def _write(context: RequestContext, response: web.StreamResponse, content: bytes) -> None:
+async def _write(request: web.BaseRequest, response: web.StreamResponse, content: bytes) -> None:
     try:
         async with asyncio.timeout(WRITE_SECONDS):
             await response.write(content)
     except TimeoutError:
-        if context.request.transport is not None:
-            context.request.transport.abort()
-        raise ConnectionResetError("a client does not take its events") from None
-
-
-ROUTES: list[Route[Handler]] = [Route("/v1/queues/{queue}/events", {"GET": events})]
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError("the client does not read its events") from None

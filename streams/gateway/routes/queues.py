@@ -1,4 +1,4 @@
-"""Queues: reading an inbox and waiting for it, acknowledging, and what a queue is bound to."""
+"""Queues: read an inbox or wait for it, send, acknowledge, list bindings, purge, delete."""
 
 from __future__ import annotations
 
@@ -8,93 +8,155 @@ from aiohttp import web
 
 from streams.folds import views
 from streams.folds.tables import QUEUES
-from streams.gateway.http.context import Handler, RequestContext
+from streams.gateway.cluster.partition_router import PartitionRouter
+from streams.gateway.http.context import RequestContext
+from streams.gateway.http.errors import bad_request
 from streams.gateway.http.fields import MAX_LONG
-from streams.gateway.http.paths import Route, integer, seconds
-from streams.gateway.http.responses import json_response, messages_response, no_content
+from streams.gateway.http.paths import integer, seconds
+from streams.gateway.http.responses import (
+    json_response,
+    message_sent,
+    messages_response,
+    no_content,
+)
+from streams.gateway.http.routing import Route, Routes
 from streams.gateway.ports import Partition
 from streams.gateway.reads.deliveries import page
-from streams.gateway.routes.groups import DEFAULT_PAGE, MAX_PAGE, page_of, send_to
-from streams.gateway.routes.publish import LIST_BODY_BYTES, publish_parsed
+from streams.gateway.reads.long_polls import LongPolls
+from streams.gateway.reads.row_counter import RowCounter
+from streams.gateway.routes.paging import DEFAULT_PAGE, MAX_PAGE, MAX_WAIT_SECONDS, page_of
+from streams.gateway.writes.event_writer import LIST_BODY_BYTES, EventWriter
 from streams.ids import direct_group
 
-MAX_WAIT_SECONDS = 60.0
-MAX_ANSWER_BYTES = 4 * 1024 * 1024
-"""An inbox answer ends with the message that brings it over this, however many were asked."""
+MAX_RESPONSE_BYTES = 4 * 1024 * 1024
+"""An inbox response ends with the message that takes it past this size."""
 
 
-async def inbox(context: RequestContext) -> web.StreamResponse:
-    """Return the messages of a queue after a seq; wait for the first one if asked to."""
-    queue = context.id("queue")
-    parameters = context.parameters("after", "limit", "wait")
-    after = integer(parameters, "after", 0, 0, MAX_LONG)
-    limit = integer(parameters, "limit", DEFAULT_PAGE, 1, MAX_PAGE)
-    wait = seconds(parameters, "wait", MAX_WAIT_SECONDS)
-    owners, waits = context.parts.owners, context.parts.waits
+class QueueRoutes(Routes):
+    """Handlers for one queue."""
 
-    async def answer(partition: Partition) -> web.StreamResponse:
-        now = asyncio.get_running_loop().time
-        deadline = now() + min(wait, context.principal.seconds_left)
-        while True:
-            owners.check(partition)
-            messages, _ = page(partition.rows, queue, after, limit, MAX_ANSWER_BYTES)
-            left = deadline - now()
-            if messages or left <= 0:
-                return messages_response(messages)
-            await waits.wait(queue.encode(), partition, left)
-            context.principal.check()
+    def __init__(
+        self,
+        router: PartitionRouter,
+        writer: EventWriter,
+        long_polls: LongPolls,
+        row_counter: RowCounter,
+        retention_hours: int,
+    ) -> None:
+        self._router = router
+        self._writer = writer
+        self._long_polls = long_polls
+        self._row_counter = row_counter
+        self._retention_hours = retention_hours
 
-    return await owners.read(context, QUEUES, queue, answer, wait)
+    async def inbox(self, context: RequestContext) -> web.StreamResponse:
+        """Return the messages of a queue after a seq; wait for the first one if asked to."""
+        queue = context.id("queue")
+        parameters = context.parameters("after", "limit", "wait")
+        after = integer(parameters, "after", 0, 0, MAX_LONG)
+        limit = integer(parameters, "limit", DEFAULT_PAGE, 1, MAX_PAGE)
+        wait = seconds(parameters, "wait", MAX_WAIT_SECONDS)
 
+        async def read(partition: Partition) -> web.StreamResponse:
+            now = asyncio.get_running_loop().time
+            deadline = now() + min(wait, context.principal.seconds_left)
+            while True:
+                self._router.check(partition)
+                messages, _ = page(partition.rows, queue, after, limit, MAX_RESPONSE_BYTES)
+                left = deadline - now()
+                if messages or left <= 0:
+                    return messages_response(messages)
+                await self._long_polls.wait(queue.encode(), partition, left)
+                context.principal.check()
 
-async def send(context: RequestContext) -> web.StreamResponse:
-    """Send a message directly to a queue."""
-    context.parameters()
-    return await send_to(context, direct_group(context.id("queue")))
+        return await self._router.read(context.proxied, QUEUES, queue, read, wait)
 
+    async def send(self, context: RequestContext) -> web.StreamResponse:
+        """Send a message directly to a queue."""
+        context.parameters()
+        group, parser = direct_group(context.id("queue")), context.parser
+        record, metadata = await self._writer.write_body(
+            context.request, parser.request_limit, lambda content: parser.message(group, content)
+        )
+        return message_sent(record, metadata)
 
-async def ack(context: RequestContext) -> web.StreamResponse:
-    """Acknowledge deliveries."""
-    context.parameters()
-    queue, parser = context.id("queue"), context.parser
-    await publish_parsed(context, LIST_BODY_BYTES, lambda content: parser.ack(queue, content))
-    return no_content()
+    async def ack(self, context: RequestContext) -> web.StreamResponse:
+        """Acknowledge deliveries."""
+        context.parameters()
+        queue, parser = context.id("queue"), context.parser
+        await self._writer.write_body(
+            context.request, LIST_BODY_BYTES, lambda content: parser.ack(queue, content)
+        )
+        return no_content()
 
+    async def summary(self, context: RequestContext) -> web.StreamResponse:
+        """Return a queue's depth, its number of groups, and its open session."""
+        queue = context.id("queue")
+        context.parameters()
 
-async def summary(context: RequestContext) -> web.StreamResponse:
-    """Return how deep a queue is, how many groups it is bound to, and its open session."""
-    queue = context.id("queue")
-    context.parameters()
-    owners, counting = context.parts.owners, context.parts.counting
+        async def read(partition: Partition) -> web.StreamResponse:
+            def check() -> None:
+                self._router.check(partition)
 
-    async def answer(partition: Partition) -> web.StreamResponse:
-        def check() -> None:
-            owners.check(partition)
+            rows, count = partition.rows, self._row_counter.count
+            depth = await count(rows, views.inbox_bucket(queue), check)
+            groups = await count(rows, views.bindings_bucket(queue), check)
+            check()
+            session = views.session(rows, queue)
+            return json_response(
+                {"queue": queue, "depth": depth, "groups": groups, "session": session}
+            )
 
-        rows = partition.rows
-        depth = await counting.count(rows, views.inbox_bucket(queue), check)
-        groups = await counting.count(rows, views.bindings_bucket(queue), check)
-        check()
-        session = views.session(rows, queue)
-        return json_response({"queue": queue, "depth": depth, "groups": groups, "session": session})
+        return await self._router.read(context.proxied, QUEUES, queue, read)
 
-    return await owners.read(context, QUEUES, queue, answer)
+    async def bindings(self, context: RequestContext) -> web.StreamResponse:
+        """List the groups that a queue is bound to, one page at a time."""
+        queue = context.id("queue")
+        after, limit = page_of(context)
 
+        async def read(partition: Partition) -> web.StreamResponse:
+            groups, following = views.groups(partition.rows, queue, after, limit)
+            return json_response({"groups": groups, "next": following})
 
-async def bindings(context: RequestContext) -> web.StreamResponse:
-    """List the groups that a queue is bound to, a page at a time."""
-    queue = context.id("queue")
-    after, limit = page_of(context)
+        return await self._router.read(context.proxied, QUEUES, queue, read)
 
-    async def answer(partition: Partition) -> web.StreamResponse:
-        groups, following = views.groups(partition.rows, queue, after, limit)
-        return json_response({"groups": groups, "next": following})
+    async def purge(self, context: RequestContext) -> web.StreamResponse:
+        """Drop all messages of a queue."""
+        context.parameters()
+        await self._writer.write(context.parser.purge(context.id("queue")))
+        return no_content()
 
-    return await context.parts.owners.read(context, QUEUES, queue, answer)
+    async def delete(self, context: RequestContext) -> web.StreamResponse:
+        """Delete a queue; with erase=true, list what the logs still retain, and until when."""
+        queue = context.id("queue")
+        erase = context.parameters("erase").get("erase", "false")
+        if erase not in ("true", "false"):
+            raise bad_request("bad_parameter", "erase must be true or false")
+        await self._writer.write(context.parser.delete(queue))
+        return no_content() if erase == "false" else self._erased(queue)
 
+    def _erased(self, queue: str) -> web.Response:
+        hours = self._retention_hours
+        ends = "never" if hours == -1 else f"{hours} hours after it was written"
+        content = {
+            "queue": queue,
+            "erased": ["messages", "bindings", "session", "options"],
+            "retained": {
+                "hours": None if hours == -1 else hours,
+                "what": "in the logs: events that name the queue, and messages that it sent or "
+                "received; in other inboxes: messages that it sent, until they are acknowledged",
+                "until": f"each record is deleted {ends}; until then, clients that may read the "
+                "history of its group can read it",
+            },
+        }
+        return json_response(content)
 
-ROUTES: list[Route[Handler]] = [
-    Route("/v1/queues/{queue}/messages", {"GET": inbox, "POST": send}),
-    Route("/v1/queues/{queue}/acks", {"POST": ack}),
-    Route("/v1/queues/{queue}/groups", {"GET": bindings}),
-]
+    ROUTES = (
+        Route("GET", "/v1/queues/{queue}", summary),
+        Route("DELETE", "/v1/queues/{queue}", delete),
+        Route("GET", "/v1/queues/{queue}/messages", inbox),
+        Route("POST", "/v1/queues/{queue}/messages", send),
+        Route("POST", "/v1/queues/{queue}/acks", ack),
+        Route("GET", "/v1/queues/{queue}/groups", bindings),
+        Route("POST", "/v1/queues/{queue}/purge", purge),
+    )

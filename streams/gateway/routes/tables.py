@@ -1,11 +1,11 @@
 """The raw rows of a table partition, for `streams verify` and the demo.
 
-Internal: rows are as the folds lay them out, which may change with any version.
+Internal: the layout of rows may change with any version.
 
-`GET /v1/tables/{table}/{partition}/rows?after=KEY&limit=N` answers
+`GET /v1/tables/{table}/{partition}/rows?after=KEY&limit=N` returns
 `{"position": 17, "rows": [["key", "value"], ...], "next": "KEY" or null}`, keys and values
-as unpadded base64url, in ascending order of the raw key.  The rows of one page are those
-at `position`, the next source offset to be folded; another page may be of a later one.
+as unpadded base64url, in ascending order of the raw key.  All rows of one page are those at
+`position`, the next source offset to be folded; the next page may have a later one.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ from typing import Any
 from aiohttp import web
 
 from streams.folds.tables import TABLES
-from streams.gateway.http.context import Handler, RequestContext
+from streams.gateway.cluster.partition_router import PartitionRouter
+from streams.gateway.http.context import RequestContext
 from streams.gateway.http.errors import HTTPError, bad_request
-from streams.gateway.http.paths import Route, integer
+from streams.gateway.http.paths import integer
 from streams.gateway.http.responses import json_response
+from streams.gateway.http.routing import Route, Routes
 from streams.gateway.ports import Partition
+from streams.gateway.reads.barrier import Barrier
 
 MAX_ROWS = 10_000
 DEFAULT_ROWS = 1000
@@ -30,27 +33,38 @@ MAX_PAGE_BYTES = 4 * 1024 * 1024
 MAX_KEY_BYTES = 2048
 
 
-async def rows(context: RequestContext) -> web.StreamResponse:
-    """Return a page of raw rows, all of one position of the fold."""
-    table, number = context.segments["table"], context.segments["partition"]
-    if table not in TABLES:
-        raise HTTPError(404, "not_found", f"there is no such table; there are {', '.join(TABLES)}")
-    last = context.parts.settings.partitions - 1
-    if not (number.isascii() and number.isdecimal() and len(number) <= 5 and int(number) <= last):
-        raise HTTPError(404, "not_found", f"partitions are numbered from 0 to {last}")
-    parameters = context.parameters("after", "limit")
-    limit = integer(parameters, "limit", DEFAULT_ROWS, 1, MAX_ROWS)
-    after = _raw_key(parameters["after"]) if "after" in parameters else None
-    owners, chunk_ends = context.parts.owners, context.parts.chunk_ends
+class TableRoutes(Routes):
+    """The handler for raw rows."""
 
-    async def answer(partition: Partition) -> web.StreamResponse:
-        def page() -> dict[str, Any]:
-            owners.check(partition)
-            return _page(partition, after, limit)
+    def __init__(self, router: PartitionRouter, barrier: Barrier, partitions: int) -> None:
+        self._router = router
+        self._barrier = barrier
+        self._partitions = partitions
 
-        return json_response(await chunk_ends.call(partition, page))
+    async def rows(self, context: RequestContext) -> web.StreamResponse:
+        """Return a page of raw rows, all of one position of the fold."""
+        table, number = context.segments["table"], context.segments["partition"]
+        if table not in TABLES:
+            raise HTTPError(404, "not_found", f"no such table; the tables are {', '.join(TABLES)}")
+        last = self._partitions - 1
+        if not (
+            number.isascii() and number.isdecimal() and len(number) <= 5 and int(number) <= last
+        ):
+            raise HTTPError(404, "not_found", f"partitions are numbered from 0 to {last}")
+        parameters = context.parameters("after", "limit")
+        limit = integer(parameters, "limit", DEFAULT_ROWS, 1, MAX_ROWS)
+        after = _raw_key(parameters["after"]) if "after" in parameters else None
 
-    return await owners.read_partition(context, table, int(number), answer)
+        async def read(partition: Partition) -> web.StreamResponse:
+            def page() -> dict[str, Any]:
+                self._router.check(partition)
+                return _page(partition, after, limit)
+
+            return json_response(await self._barrier.call(partition, page))
+
+        return await self._router.read_partition(context.proxied, table, int(number), read)
+
+    ROUTES = (Route("GET", "/v1/tables/{table}/{partition}/rows", rows),)
 
 
 def _page(partition: Partition, after: bytes | None, limit: int) -> dict[str, Any]:
@@ -77,7 +91,4 @@ def _raw_key(text: str) -> bytes:
             return base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True)
         except (binascii.Error, ValueError):
             pass
-    raise bad_request("bad_base64", "after must be a key as `next` gives it, base64url")
-
-
-ROUTES: list[Route[Handler]] = [Route("/v1/tables/{table}/{partition}/rows", {"GET": rows})]
+    raise bad_request("bad_base64", "after must be a key in base64url, as in `next`")

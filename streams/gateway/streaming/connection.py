@@ -66,7 +66,6 @@ class StreamConnection:
         """When the client last sent something."""
         self._streaming = streaming
         self._request = context.request
-        self._parts = context.parts
         self._principal = context.principal
         self._parser = context.parser
         self._socket = socket
@@ -74,7 +73,7 @@ class StreamConnection:
         self._lifetime = TokenLifetime(self._refuse)
         self._wire = Wire(socket, context.request, batch)
         self._placement = Placement(streaming, self, forwarded)
-        self._in_flight = InFlightWindow(context.parts.publishing, context.parts.admission)
+        self._in_flight = InFlightWindow(streaming.publishing, streaming.admission)
         self._acks = AckWriter(self._write_ack)
         to_write = asyncio.Event()
         self._pages = Pages(
@@ -228,7 +227,7 @@ class StreamConnection:
                     await asyncio.sleep(0)
                 await self._do(content)
                 if self._principal.name:
-                    await self._parts.guard.paced(self._principal)
+                    await self._streaming.authenticator.pace(self._principal)
                 await self._room()
 
     async def _room(self) -> None:
@@ -260,19 +259,21 @@ class StreamConnection:
     def _log_refusal(self, error: StreamsError) -> None:
         if isinstance(error, (BadToken, Forbidden)):
             refusal = to_http_error(error)
-            self._parts.guard.note(refusal, self._request, "/v1/stream", self._principal)
+            self._streaming.authenticator.log_refusal(
+                refusal, self._request, "/v1/stream", self._principal
+            )
 
     # The token --------------------------------------------------------------------------
 
     async def _authenticate(self, frame: Frame) -> None:
         """Take the first token, or a newer one of the same subject."""
         token = frames.auth(frame.fields)
-        principal = await self._parts.guard.check(token)
+        principal = await self._streaming.authenticator.verify(token)
         subject = principal.permissions.subject
         if self._principal.name and subject != self._principal.permissions.subject:
             raise Forbidden("a stream stays with its subject; open another one")
         self._principal = principal
-        self._parser = EventParser(self._parts.settings, principal.permissions)
+        self._parser = EventParser(self._streaming.settings, principal.permissions)
         self._lifetime.start(principal)
         self._reply(frames.frame("authenticated", frame.ref))
         for subscription in list(self.subscriptions.values()):

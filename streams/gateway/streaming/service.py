@@ -16,6 +16,7 @@ from prometheus_client import Counter, Gauge
 
 from streams.errors import Unavailable
 from streams.folds.tables import QUEUES
+from streams.gateway.auth.authenticator import Authenticator
 from streams.gateway.cluster.partition_router import PartitionRouter
 from streams.gateway.cluster.proxy import Proxy
 from streams.gateway.metrics.registry import Metrics
@@ -24,6 +25,7 @@ from streams.gateway.reads.lease_results import LeaseResults
 from streams.gateway.streaming.connection import StreamConnection
 from streams.gateway.streaming.leasing import Leasing
 from streams.gateway.streaming.watching import Watching
+from streams.gateway.writes.admission import Admission
 from streams.gateway.writes.publishing import Publishing
 from streams.kafka.partitioner import partition_of
 from streams.settings import Settings
@@ -50,22 +52,27 @@ class Streaming:
     def __init__(
         self,
         engine: Engine,
+        authenticator: Authenticator,
         publishing: Publishing,
-        owners: PartitionRouter,
-        forwarding: Proxy,
+        admission: Admission,
+        router: PartitionRouter,
+        proxy: Proxy,
         settings: Settings,
         metrics: Metrics,
         leases: LeaseResults,
     ) -> None:
         self.watching = Watching()
-        self.leasing = Leasing(leases, publishing.publish, owners.answers)
+        self.leasing = Leasing(leases, publishing.publish, router.is_readable)
         self.upstreams = 0
         """Open streams to other workers, of all connections."""
         self.upstream_limit = 0
+        self.settings = settings
+        self.authenticator = authenticator
+        self.publishing = publishing
+        self.admission = admission
         self._engine = engine
-        self._publishing = publishing
-        self._owners = owners
-        self._forwarding = forwarding
+        self._router = router
+        self._proxy = proxy
         self._partitions = settings.partitions
         self._topic = settings.queue_events
         self._connections: set[StreamConnection] = set()
@@ -151,7 +158,7 @@ class Streaming:
 
     def answers(self, partition: Partition) -> bool:
         """Tell whether the partition's rows can be read now."""
-        return self._owners.answers(partition)
+        return self._router.is_readable(partition)
 
     def owner(self, number: int) -> str | None:
         """Return the base URL of the worker that owns a partition; None when unknown."""
@@ -159,16 +166,16 @@ class Streaming:
 
     def is_self(self, owner: str) -> bool:
         """Tell whether `owner` is the base URL of this worker."""
-        return self._forwarding.is_self(owner)
+        return self._proxy.is_self(owner)
 
     @property
     def own_url(self) -> str:
         """Base URL of this worker."""
-        return self._forwarding.own_url
+        return self._proxy.own_url
 
     def confirmed(self, number: int) -> int:
         """Return the highest offset in the partition that this worker has published."""
-        return self._publishing.confirmed(self._topic, number)
+        return self.publishing.confirmed(self._topic, number)
 
     def may_open_upstream(self) -> bool:
         """Tell whether another stream to another worker may be opened."""
@@ -176,7 +183,7 @@ class Streaming:
 
     async def connect(self, token: str, url: str) -> aiohttp.ClientWebSocketResponse:
         """Open a stream to the worker at `url`, with the client's token if it has one."""
-        return await self._forwarding.stream(token, url, PATH)
+        return await self._proxy.stream(token, url, PATH)
 
     # In the background ------------------------------------------------------------------
 

@@ -18,9 +18,10 @@ from typing import Final
 
 import aiohttp
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 
 from streams.gateway.cluster.proxy import WRITE_SECONDS
-from streams.gateway.http.connection import Connection
+from streams.gateway.http.connection import HTTPConnection
 
 ARRAY_BYTES: Final = 256 * 1024
 """An array ends with the frame that takes it over this size."""
@@ -41,7 +42,14 @@ class Socket(web.WebSocketResponse):
     so the rest of the frame is drained first.
     """
 
+    _connection: HTTPConnection | None = None
     _refused = False
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
+        """Upgrade the request's connection."""
+        if isinstance(request.protocol, HTTPConnection):
+            self._connection = request.protocol
+        return await super().prepare(request)
 
     @property
     def closed(self) -> bool:
@@ -57,10 +65,9 @@ class Socket(web.WebSocketResponse):
                 code=code, message=message, drain=drain
             )
         self._refused = True
-        connection = self._req.protocol if self._req is not None else None
-        if isinstance(connection, Connection):
+        if self._connection is not None:
             payload = code.to_bytes(2, "big") + b"the frame is too long"
-            await connection.refuse(_short(_CLOSE, len(payload)) + payload, FAREWELL_BYTES)
+            await self._connection.refuse(_short(_CLOSE, len(payload)) + payload, FAREWELL_BYTES)
         return True
 
 
@@ -96,7 +103,7 @@ class Wire:
         if self._socket.closed or transport is None or transport.is_closing():
             raise ConnectionResetError("the stream has ended")
         transport.write(framed(arrays(texts) if self._batch else texts))
-        assert isinstance(connection, Connection)
+        assert isinstance(connection, HTTPConnection)
         if connection.is_full:
             try:
                 async with asyncio.timeout(WRITE_SECONDS):

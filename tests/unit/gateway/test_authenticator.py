@@ -25,6 +25,7 @@ from streams.gateway.auth.authenticator import Authenticator
 from streams.gateway.auth.principal import ANONYMOUS, UNRESTRICTED
 from streams.gateway.http.errors import HTTPError
 from streams.gateway.routes import ROUTES
+from streams.security import tokens
 from streams.settings import Settings
 
 KEY = ed25519.Ed25519PrivateKey.generate()
@@ -61,18 +62,18 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-async def guard(settings: Settings) -> AsyncIterator[Authenticator]:
-    guard = Authenticator(settings)
-    await guard.open()
-    yield guard
-    await guard.close()
+async def authenticator(settings: Settings) -> AsyncIterator[Authenticator]:
+    authenticator = Authenticator(settings)
+    await authenticator.open()
+    yield authenticator
+    await authenticator.close()
 
 
 # The table -------------------------------------------------------------------------------
 
 
 def test_every_path_and_method_has_its_rule_and_no_rule_is_left_over() -> None:
-    routes = {(method, route.template) for route in ROUTES for method in route.handlers}
+    routes = {(route.method, route.template) for route in ROUTES}
 
     assert routes == set(ACCESS)
 
@@ -93,8 +94,8 @@ def test_what_needs_no_token_or_any_is_named_here() -> None:
     assert with_rule(any_token) == {"/v1/events"}
 
 
-async def test_a_path_without_a_rule_is_for_nobody(guard: Authenticator) -> None:
-    for one in (guard, Authenticator(Settings())):
+async def test_a_path_without_a_rule_is_for_nobody(authenticator: Authenticator) -> None:
+    for one in (authenticator, Authenticator(Settings())):
         with pytest.raises(HTTPError) as refused:
             await one.authenticate(bearing(token(streams={"admin": True})), "GET", "/v1/new")
         assert refused.value.status == 403
@@ -104,11 +105,11 @@ async def test_a_path_without_a_rule_is_for_nobody(guard: Authenticator) -> None
 
 
 async def test_a_token_is_checked_once_and_remembered_until_it_ends(
-    guard: Authenticator, monkeypatch: pytest.MonkeyPatch
+    authenticator: Authenticator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a token that was checked
     text = token(sub="bob")
-    first = await guard.authenticate(bearing(text), *INBOX)
+    first = await authenticator.authenticate(bearing(text), *INBOX)
     assert (first.permissions.subject, first.token) == ("bob", text)
 
     # When nothing can be checked any more
@@ -118,106 +119,110 @@ async def test_a_token_is_checked_once_and_remembered_until_it_ends(
         checks.append(token)
         raise BadToken("checked again")
 
-    monkeypatch.setattr(guards, "verify", no_more)
+    monkeypatch.setattr(tokens, "verify", no_more)
 
     # Then it is remembered; another is not, and nor is this one when it has ended
-    assert (await guard.authenticate(bearing(text), *INBOX)).permissions is first.permissions
+    assert (
+        await authenticator.authenticate(bearing(text), *INBOX)
+    ).permissions is first.permissions
     assert checks == []
     with pytest.raises(BadToken):
-        await guard.authenticate(bearing(token(sub="ann")), *INBOX)
+        await authenticator.authenticate(bearing(token(sub="ann")), *INBOX)
     monkeypatch.setattr(time, "time", lambda: first.permissions.expires_at + 0.1)
     assert first.seconds_left == 0
     with pytest.raises(BadToken, match="again"):
-        await guard.authenticate(bearing(text), *INBOX)
+        await authenticator.authenticate(bearing(text), *INBOX)
 
 
 async def test_no_more_tokens_are_remembered_than_there_is_room_for(
-    guard: Authenticator, monkeypatch: pytest.MonkeyPatch
+    authenticator: Authenticator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guards, "MAX_REMEMBERED", 3)
     for number in range(10):
-        await guard.check(token(sub=str(number)))
-    assert len(guard._remembered) == 3
+        await authenticator.verify(token(sub=str(number)))
+    assert len(authenticator._remembered) == 3
 
 
 @pytest.mark.parametrize(
     "header",
     ["", "Bearer", "Bearer ", "Basic YTpi", "Bearer a b", "Token x", "bearer,x", "x"],
 )
-async def test_what_is_no_bearer_token(guard: Authenticator, header: str) -> None:
+async def test_what_is_no_bearer_token(authenticator: Authenticator, header: str) -> None:
     with pytest.raises(HTTPError) as refused:
-        await guard.authenticate(request(Authorization=header), *INBOX)
+        await authenticator.authenticate(request(Authorization=header), *INBOX)
     assert refused.value.status == 401
     assert refused.value.headers["WWW-Authenticate"].startswith("Bearer")
 
 
-async def test_without_a_token(guard: Authenticator) -> None:
+async def test_without_a_token(authenticator: Authenticator) -> None:
     with pytest.raises(HTTPError) as refused:
-        await guard.authenticate(request(), *INBOX)
+        await authenticator.authenticate(request(), *INBOX)
     assert refused.value.status == 401
-    assert await guard.authenticate(request(), "GET", "/v1/stream") is ANONYMOUS
-    assert await guard.authenticate(request(), "GET", "/healthz") is ANONYMOUS
+    assert await authenticator.authenticate(request(), "GET", "/v1/stream") is ANONYMOUS
+    assert await authenticator.authenticate(request(), "GET", "/healthz") is ANONYMOUS
     # A probe is not refused for a token that is wrong, either
-    assert await guard.authenticate(bearing("x"), "GET", "/healthz") is ANONYMOUS
+    assert await authenticator.authenticate(bearing("x"), "GET", "/healthz") is ANONYMOUS
 
 
 async def test_a_browsers_token_comes_as_a_subprotocol_on_a_stream_alone(
-    guard: Authenticator,
+    authenticator: Authenticator,
 ) -> None:
     offered = request(Sec_WebSocket_Protocol=f"streams.v1, streams.token.{token(sub='bob')}")
 
-    assert (await guard.authenticate(offered, "GET", "/v1/stream")).permissions.subject == "bob"
+    assert (
+        await authenticator.authenticate(offered, "GET", "/v1/stream")
+    ).permissions.subject == "bob"
     with pytest.raises(HTTPError):
-        await guard.authenticate(offered, *INBOX)
+        await authenticator.authenticate(offered, *INBOX)
 
 
-async def test_a_token_of_any_bytes(guard: Authenticator) -> None:
+async def test_a_token_of_any_bytes(authenticator: Authenticator) -> None:
     # As the server hands on bytes outside ASCII
     for text in ("\udce9", "a.b.\udce9", "é", "\ud800"):
         with pytest.raises(BadToken):
-            await guard.check(text)
+            await authenticator.verify(text)
 
 
-async def test_a_token_of_any_length(guard: Authenticator) -> None:
+async def test_a_token_of_any_length(authenticator: Authenticator) -> None:
     for length in (5_000, 1_000_000):
         with pytest.raises(BadToken, match="limit"):
-            await guard.check("x" * length)
+            await authenticator.verify("x" * length)
 
 
 async def test_a_bearer_is_held_to_the_rate_of_all_tokens_of_the_subject(tmp_path: Path) -> None:
     (tmp_path / "keys.pem").write_bytes(public_pem(KEY))
-    guard = Authenticator(
+    authenticator = Authenticator(
         Settings(auth_keys=tmp_path / "keys.pem", rate_limit_per_second=0.01, rate_limit_burst=4)
     )
-    await guard.open()
+    await authenticator.open()
     for number in range(4):
-        await guard.authenticate(bearing(token(sub="bob", jti=str(number))), *INBOX)
+        await authenticator.authenticate(bearing(token(sub="bob", jti=str(number))), *INBOX)
 
     with pytest.raises(HTTPError) as refused:
-        await guard.authenticate(bearing(token(sub="bob")), *INBOX)
+        await authenticator.authenticate(bearing(token(sub="bob")), *INBOX)
 
     assert refused.value.status == 429
     assert int(refused.value.headers["Retry-After"]) >= 1
-    await guard.authenticate(bearing(token(sub="ann")), *INBOX)
-    await guard.authenticate(bearing(token()), *INBOX)
+    await authenticator.authenticate(bearing(token(sub="ann")), *INBOX)
+    await authenticator.authenticate(bearing(token()), *INBOX)
     for _ in range(20):
-        await guard.authenticate(bearing(token(sub="busy", streams={"rate": 0})), *INBOX)
-    await guard.close()
+        await authenticator.authenticate(bearing(token(sub="busy", streams={"rate": 0})), *INBOX)
+    await authenticator.close()
 
 
 async def test_what_is_noted_holds_no_token_and_is_not_endless(
-    guard: Authenticator, caplog: pytest.LogCaptureFixture
+    authenticator: Authenticator, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     text = token(sub="bob")
-    principal = await guard.check(text)
+    principal = await authenticator.verify(text)
     refusal, refused = HTTPError(403, "forbidden", "no"), bearing(text)
     for _ in range(1000):
-        guard.note(refusal, refused, INBOX[1], principal)
+        authenticator.log_refusal(refusal, refused, INBOX[1], principal)
 
     assert "refused with 403 forbidden: GET /v1/queues/{queue}/messages" in caplog.text
     assert "subject 'bob'" in caplog.text
-    assert text not in caplog.text + repr(principal) + repr(guard)
+    assert text not in caplog.text + repr(principal) + repr(authenticator)
     assert text.rpartition(".")[2] not in caplog.text + repr(principal)
     assert len(caplog.records) < 100
 
@@ -226,26 +231,26 @@ async def test_what_is_noted_holds_no_token_and_is_not_endless(
 
 
 async def test_a_new_file_of_keys_is_seen_and_the_old_keys_are_nobodys(
-    settings: Settings, guard: Authenticator, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, authenticator: Authenticator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keyrings, "SOON_SECONDS", 0.0)
     assert settings.auth_keys is not None
     new = ed25519.Ed25519PrivateKey.generate()
     old_token = token()
-    await guard.check(old_token)
+    await authenticator.verify(old_token)
 
     settings.auth_keys.write_bytes(json.dumps({"keys": [jwk(new, "new")]}).encode())
-    assert guard._keyring is not None
-    assert await guard._keyring.look_again()
+    assert authenticator._keyring is not None
+    assert await authenticator._keyring.look_again()
 
-    await guard.check(token(new, "new"))
+    await authenticator.verify(token(new, "new"))
     with pytest.raises(BadToken):
-        await guard.check(old_token)
+        await authenticator.verify(old_token)
 
     # A file that is broken changes nothing
     settings.auth_keys.write_bytes(b"{}")
-    assert not await guard._keyring.look_again()
-    await guard.check(token(new, "new"))
+    assert not await authenticator._keyring.look_again()
+    await authenticator.verify(token(new, "new"))
 
 
 async def test_keys_that_cannot_be_used_keep_the_worker_from_starting(tmp_path: Path) -> None:
@@ -268,29 +273,29 @@ async def test_keys_by_url(monkeypatch: pytest.MonkeyPatch) -> None:
     app.router.add_get("/keys", answer)
     async with TestServer(app) as server:
         settings = Settings.from_env({"STREAMS_AUTH_JWKS_URL": str(server.make_url("/keys"))})
-        guard = Authenticator(settings)
+        authenticator = Authenticator(settings)
         monkeypatch.setattr(keyrings, "SOON_SECONDS", 0.0)
-        await guard.open()
+        await authenticator.open()
         with pytest.raises(Unavailable):
-            await guard.check(token(kid="first"))
+            await authenticator.verify(token(kid="first"))
         served.append(jwk(KEY, "first"))
-        assert guard._keyring is not None
-        await guard._keyring.look_again()
-        await guard.check(token(kid="first"))
+        assert authenticator._keyring is not None
+        await authenticator._keyring.look_again()
+        await authenticator.verify(token(kid="first"))
 
         # When a token names a key that is new, then it is fetched
         new = ed25519.Ed25519PrivateKey.generate()
         served.append(jwk(new, "second"))
-        await guard.check(token(new, "second"))
+        await authenticator.verify(token(new, "second"))
 
         # When tokens name keys that are nowhere, then the server is not asked each time
         monkeypatch.setattr(keyrings, "SOON_SECONDS", 60.0)
         before = asked
         for number in range(20):
             with pytest.raises(BadToken):
-                await guard.check(token(new, f"unknown {number}"))
+                await authenticator.verify(token(new, f"unknown {number}"))
         assert asked <= before + 1
-        await guard.close()
+        await authenticator.close()
 
 
 async def test_a_url_that_has_no_keys_is_a_mistake() -> None:
@@ -310,18 +315,18 @@ async def test_a_url_that_has_no_keys_is_a_mistake() -> None:
     async with TestServer(app) as server:
         for path, says in (("/moved", "302"), ("/long", "bytes"), ("/text", "no key")):
             url = str(server.make_url(path))
-            guard = Authenticator(Settings.from_env({"STREAMS_AUTH_JWKS_URL": url}))
+            authenticator = Authenticator(Settings.from_env({"STREAMS_AUTH_JWKS_URL": url}))
             with pytest.raises(SettingsError, match=f"STREAMS_AUTH_JWKS_URL: .*{says}"):
-                await guard.open()
+                await authenticator.open()
 
 
 async def test_a_server_of_keys_that_is_away_is_waited_for(unused_tcp_port_of: int) -> None:
     url = f"http://127.0.0.1:{unused_tcp_port_of}/keys"
-    guard = Authenticator(Settings.from_env({"STREAMS_AUTH_JWKS_URL": url}))
-    await guard.open()
+    authenticator = Authenticator(Settings.from_env({"STREAMS_AUTH_JWKS_URL": url}))
+    await authenticator.open()
     with pytest.raises(Unavailable):
-        await guard.check(token())
-    await guard.close()
+        await authenticator.verify(token())
+    await authenticator.close()
 
 
 @pytest.fixture
@@ -341,11 +346,11 @@ def unused_tcp_port_of() -> int:
     ["127.0.0.1:6066", "127.0.0.1", "localhost:6066", "LOCALHOST", "[::1]:6066", "127.1.2.3"],
 )
 async def test_this_machine_may_ask_itself(host: str) -> None:
-    guard = Authenticator(Settings())
+    authenticator = Authenticator(Settings())
     for method in ("GET", "POST"):
-        assert await guard.authenticate(request(method, Host=host), *INBOX) is UNRESTRICTED
+        assert await authenticator.authenticate(request(method, Host=host), *INBOX) is UNRESTRICTED
         same = request(method, Host=host, Origin=f"http://{host}".lower())
-        assert await guard.authenticate(same, *INBOX) is UNRESTRICTED
+        assert await authenticator.authenticate(same, *INBOX) is UNRESTRICTED
 
 
 @pytest.mark.parametrize(
@@ -374,10 +379,12 @@ async def test_a_name_that_was_rebound_to_this_machine_is_refused(host: str) -> 
     "origin", ["http://evil.example.org", "null", "", "http://127.0.0.1:1", "http://localhost:6066"]
 )
 async def test_another_sites_page_changes_nothing(origin: str) -> None:
-    guard = Authenticator(Settings())
+    authenticator = Authenticator(Settings())
     for method in ("POST", "PUT", "DELETE"):
         with pytest.raises(HTTPError) as refused:
-            await guard.authenticate(request(method, Host="127.0.0.1:6066", Origin=origin), *INBOX)
+            await authenticator.authenticate(
+                request(method, Host="127.0.0.1:6066", Origin=origin), *INBOX
+            )
         assert (refused.value.status, refused.value.code) == (403, "bad_origin")
 
 
@@ -390,35 +397,35 @@ async def test_a_token_is_taken_back_while_it_is_remembered(
     # Given a token that was good
     file = tmp_path / "revoked.json"
     file.write_text("{}")
-    guard = Authenticator(replace(settings, auth_revoked=file))
-    await guard.open()
+    authenticator = Authenticator(replace(settings, auth_revoked=file))
+    await authenticator.open()
     text = token(jti="x", sub="bob")
-    principal = await guard.check(text)
+    principal = await authenticator.verify(text)
     changes: list[bool] = []
-    guard.revocations.on_change = lambda: changes.append(principal.is_revoked)
+    authenticator.revocations.on_change = lambda: changes.append(principal.is_revoked)
 
     # When it is in the list
     file.write_text('{"tokens": ["x"]}')
-    await guard.revocations.look()
+    await authenticator.revocations.look()
 
     # Then it is not, nor is who has shown it
     with pytest.raises(BadToken, match="revoked"):
-        await guard.check(text)
+        await authenticator.verify(text)
     assert changes == [True]
     assert principal.seconds_left == 0
-    await guard.check(token(jti="y", sub="bob"))
+    await authenticator.verify(token(jti="y", sub="bob"))
 
     # A list that is broken or gone leaves the one before in force
     for spoil in (lambda: file.write_text("{"), file.unlink):
         spoil()
         with pytest.raises((SettingsError, OSError)):
-            await guard.revocations.look()
+            await authenticator.revocations.look()
         with pytest.raises(BadToken, match="revoked"):
-            await guard.check(text)
+            await authenticator.verify(text)
     file.write_text("{}")
-    await guard.revocations.look()
-    await guard.check(text)
-    await guard.close()
+    await authenticator.revocations.look()
+    await authenticator.verify(text)
+    await authenticator.close()
 
 
 @pytest.mark.parametrize("content", [None, "", "[]"])

@@ -33,12 +33,12 @@ async def port() -> AsyncIterator[int]:
     """Port of a server of at most three connections."""
     server = Server(
         _answer,
+        3,
         keepalive_timeout=IDLE_SECONDS,
         max_line_size=MAX_HEAD_LINE,
         max_field_size=MAX_HEAD_LINE,
         lingering_time=0.1,
     )
-    server.limit = 3
     listener = await listen(server, "127.0.0.1", 0, None)
     yield listener.sockets[0].getsockname()[1]
     listener.close()

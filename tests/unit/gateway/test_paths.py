@@ -6,14 +6,13 @@ from hypothesis import strategies as st
 
 from streams.gateway.http.errors import HTTPError
 from streams.gateway.http.paths import (
-    Route,
-    Router,
     decode_query,
     decode_segment,
     integer,
     seconds,
     split_target,
 )
+from streams.gateway.http.routing import Resource, Route, Router
 from streams.gateway.routes import ROUTES
 
 ROUTER = Router(ROUTES)
@@ -102,8 +101,23 @@ def test_a_target_is_split(target: str, split: tuple[str, str]) -> None:
 
 
 def test_allow_names_what_a_route_takes() -> None:
-    assert Route("/x", {"GET": 1}).allow == "GET, HEAD, OPTIONS"
-    assert Route("/x", {"PUT": 1, "DELETE": 1}).allow == "DELETE, OPTIONS, PUT"
+    assert Resource("/x", {"GET": 1}).allow == "GET, HEAD, OPTIONS"
+    assert Resource("/x", {"PUT": 1, "DELETE": 1}).allow == "DELETE, OPTIONS, PUT"
+
+
+def test_routes_of_a_path_meet_in_one_resource() -> None:
+    router = Router([Route("GET", "/x/{id}", 1), Route("GET", "/y", 2), Route("PUT", "/x/{id}", 3)])
+
+    resource, segments = router.find("/x/a")
+
+    assert (resource.handlers, segments) == ({"GET": 1, "PUT": 3}, {"id": "a"})
+    assert resource.handler("HEAD") == ("GET", 1)
+    with pytest.raises(HTTPError) as refused:
+        resource.handler("POST")
+    assert refused.value.status == 405
+    assert refused.value.headers["Allow"] == "GET, HEAD, OPTIONS, PUT"
+    with pytest.raises(ValueError, match="two handlers"):
+        Router([Route("GET", "/x", 1), Route("GET", "/x", 2)])
 
 
 @pytest.mark.parametrize(

@@ -73,8 +73,7 @@ async def _send_all(request: web.BaseRequest) -> web.StreamResponse:
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
     """Port of a server that runs `_send_all`."""
-    server = Server(_send_all)
-    server.limit = 10
+    server = Server(_send_all, 10)
     listener = await listen(server, "127.0.0.1", 0, None)
     yield listener.sockets[0].getsockname()[1]
     listener.close()

@@ -1,0 +1,107 @@
+"""Competing consumers: lease the messages of a queue, and return what was not processed."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from streams.folds import views
+from streams.folds.tables import QUEUES
+from streams.gateway.cluster.partition_router import PartitionRouter
+from streams.gateway.http.bodies import json_object, read_body
+from streams.gateway.http.context import RequestContext
+from streams.gateway.http.errors import unavailable
+from streams.gateway.http.paths import seconds
+from streams.gateway.http.responses import messages_response, no_content
+from streams.gateway.http.routing import Route, Routes
+from streams.gateway.ports import Partition, RecordToSend
+from streams.gateway.reads.deliveries import Shown, some
+from streams.gateway.reads.lease_results import LeaseResults
+from streams.gateway.reads.long_polls import LongPolls
+from streams.gateway.routes.paging import MAX_WAIT_SECONDS
+from streams.gateway.writes.admission import Admission, Share
+from streams.gateway.writes.event_writer import LIST_BODY_BYTES, SMALL_BODY_BYTES, EventWriter
+from streams.gateway.writes.publishing import Publishing
+
+FOLD_SECONDS = 10.0
+"""How long the fold may take to reach a Lease that Kafka has confirmed."""
+
+
+class LeaseRoutes(Routes):
+    """Handlers for the leases of one queue."""
+
+    def __init__(
+        self,
+        router: PartitionRouter,
+        writer: EventWriter,
+        publishing: Publishing,
+        admission: Admission,
+        long_polls: LongPolls,
+        results: LeaseResults,
+    ) -> None:
+        self._router = router
+        self._writer = writer
+        self._publishing = publishing
+        self._admission = admission
+        self._long_polls = long_polls
+        self._results = results
+
+    async def lease(self, context: RequestContext) -> web.StreamResponse:
+        """Lease messages to a competing consumer; wait for the first one if asked to.
+
+        The fold decides which consumer gets what, in the order of the log.
+        """
+        queue, parser = context.id("queue"), context.parser
+        wait = seconds(context.parameters("wait"), "wait", MAX_WAIT_SECONDS)
+
+        async def read(partition: Partition) -> web.StreamResponse:
+            with Share(self._admission) as share:
+                body = await read_body(context.request, SMALL_BODY_BYTES, share)
+            content = json_object(body) if body.strip() else {}
+            parser.lease(queue, dict(content))  # an invalid request fails now, not after a wait
+            now = asyncio.get_running_loop().time
+            deadline = now() + min(wait, context.principal.seconds_left)
+            while True:
+                self._router.check(partition)
+                left = deadline - now()
+                messages: list[Shown] = []
+                if views.may_lease(partition.rows, queue):
+                    record = parser.lease(queue, dict(content))
+                    messages = await self._take(partition, queue, record)
+                if messages or left <= 0:
+                    return messages_response(messages)
+                self._router.check(partition)
+                if not views.may_lease(partition.rows, queue):
+                    await self._long_polls.wait(queue.encode(), partition, left)
+                    context.principal.check()
+
+        return await self._router.read(context.proxied, QUEUES, queue, read, wait)
+
+    async def _take(self, partition: Partition, queue: str, record: RecordToSend) -> list[Shown]:
+        """Append a Lease and return what it got.
+
+        Raises:
+            HTTPError: 503 if the result was lost; the messages return when the lease expires.
+        """
+        _, offset = await self._publishing.publish(record)
+        await partition.reached(offset, FOLD_SECONDS)
+        self._router.check(partition)
+        seqs = self._results.take(partition.number, offset)
+        if seqs is None:
+            raise unavailable("the lease was made, but its result is not known here; try again")
+        return some(partition.rows, queue, seqs)
+
+    async def nack(self, context: RequestContext) -> web.StreamResponse:
+        """Return deliveries: to retry them, reject them, or extend their lease."""
+        context.parameters()
+        queue, parser = context.id("queue"), context.parser
+        await self._writer.write_body(
+            context.request, LIST_BODY_BYTES, lambda content: parser.nack(queue, content)
+        )
+        return no_content()
+
+    ROUTES = (
+        Route("POST", "/v1/queues/{queue}/leases", lease),
+        Route("POST", "/v1/queues/{queue}/nacks", nack),
+    )

@@ -1,0 +1,21 @@
+"""The query parameters that listings share."""
+
+from __future__ import annotations
+
+from streams.gateway.http.context import RequestContext
+from streams.gateway.http.fields import id_of
+from streams.gateway.http.paths import integer
+
+MAX_PAGE = 1000
+DEFAULT_PAGE = 100
+MAX_WAIT_SECONDS = 60.0
+"""Longest wait for a first message."""
+
+
+def page_of(context: RequestContext) -> tuple[str | None, int]:
+    """Return `after` and `limit` of a listing of ids."""
+    parameters = context.parameters("after", "limit")
+    after = parameters.get("after")
+    if after is not None:
+        id_of("after", after)
+    return after, integer(parameters, "limit", DEFAULT_PAGE, 1, MAX_PAGE)

@@ -1,0 +1,65 @@
+"""Publishing the event of one request: reads the body, parses it, appends the record.
+
+Every request takes its share of the publish budget while it is under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aiohttp import web
+
+from streams.gateway.http.bodies import json_object, read_body
+from streams.gateway.http.fields import Fields
+from streams.gateway.ports import RecordMetadata, RecordToSend
+from streams.gateway.writes.admission import Admission, Share
+from streams.gateway.writes.publishing import Publishing
+
+SMALL_BODY_BYTES = 64 * 1024
+"""Limit of a body that may be missing."""
+LIST_BODY_BYTES = 1024 * 1024
+"""Limit of a body that is a list of ids or seqs."""
+
+
+class EventWriter:
+    """Publishes events one at a time."""
+
+    def __init__(self, publishing: Publishing, admission: Admission) -> None:
+        self._publishing = publishing
+        self._admission = admission
+
+    async def write(self, record: RecordToSend) -> RecordMetadata:
+        """Append a record that needs no body; returns once Kafka has confirmed it.
+
+        Raises:
+            HTTPError: 429 if the publish budget is used up.
+            Unavailable: not confirmed.
+        """
+        with Share(self._admission):
+            return await self._publishing.publish(record)
+
+    async def write_body(
+        self,
+        request: web.BaseRequest,
+        limit: int,
+        parse: Callable[[Fields], RecordToSend],
+        *,
+        optional: bool = False,
+    ) -> tuple[RecordToSend, RecordMetadata]:
+        """Append the record that `parse` makes of the request's JSON object.
+
+        Args:
+            request: where the body is read from.
+            limit: longest body, in bytes.
+            parse: returns the record, or raises `HTTPError`.
+            optional: whether a missing body counts as an empty object.
+
+        Raises:
+            HTTPError: 400, 408, 413 or 415 for the body; 429 if the publish budget is used up.
+            Unavailable: not confirmed.
+            TooLarge: not sent.
+        """
+        with Share(self._admission) as share:
+            body = await read_body(request, limit, share)
+            record = parse({} if optional and not body.strip() else json_object(body))
+            return record, await self._publishing.publish(record)
