@@ -1,4 +1,4 @@
-"""The Python client: publish, bind, hold sessions, and iterate over many queues.
+"""The Python client: publish, bind, hold sessions, and receive from many queues.
 
     from streams.client import Client
 
@@ -9,8 +9,8 @@
             async for delivery in deliveries:
                 print(delivery.sender, delivery.text)
 
-Any worker serves all of it; with several URLs the client goes round them when one is away.
-It needs aiohttp alone.  `streams.client.direct` writes to Kafka without a worker between.
+Any worker can serve every request; with several URLs the client fails over between them.
+It needs only aiohttp.  `streams.client.direct` writes to Kafka without going through a worker.
 """
 
 from streams.client.client import Client

@@ -1,6 +1,7 @@
-"""The client: one object for all that a program does with groups and queues.
+"""The client: one object for everything that a program does with groups and queues.
 
-What it sends is confirmed by Kafka before it returns, and repeated without harm meanwhile.
+A call that sends something returns once Kafka has confirmed it; until then it is retried,
+which is safe because messages have ids.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from types import TracebackType
 from typing import Any, TypeAlias, Unpack
 
 from streams.client.credentials import Credentials, TokenSource
@@ -29,29 +29,32 @@ from streams.client.requests import Requests, path
 from streams.client.session import Session
 from streams.client.subscription import Subscription
 
-EVENTS_AT_ONCE = 5000
-EVENT_BYTES_AT_ONCE = 4 * 1024 * 1024
+EVENTS_PER_REQUEST = 5000
+EVENT_BYTES_PER_REQUEST = 4 * 1024 * 1024
 PAGE = 1000
+"""Entries per request when listing."""
 LONG_POLL_SECONDS = 20.0
-"""How long a worker is asked to wait for something that may never come."""
+"""How long a worker is asked to hold a request until there is something to return."""
 
 Moment: TypeAlias = int | str | datetime
-"""A place in the log: an offset, a time in ISO 8601, or a time with a zone."""
+"""A position in the log: an offset, an ISO 8601 time, or a time with a time zone."""
 
 
 class Client:
-    """A client of one system, by the URLs of any of its workers; an async context manager.
+    """A client of one system of workers; an async context manager.
+
+    All methods may raise `Refused` (the request is invalid or not allowed), `Unavailable` (no
+    worker answered in time) and `ClientClosed` (the client is not open).
 
     Args:
-        urls: base URLs of workers, `http://127.0.0.1:6066`.  One is enough: any worker answers
-            for all.  With more the client goes on when one of them is away.
-        token: sent as a bearer token, where workers ask for one; or a function, or coroutine
-            function, that returns one and is asked again before it expires or when a worker
-            refuses it.
-        ssl: TLS context for `https`, when the system's authorities are not the ones to trust.
-        retry_seconds: how long a request is repeated while nobody can answer it.
-        follow_owners: subscribe at the workers that own the queues, as `/v1/cluster` says, and
-            spare the others the work of handing deliveries on.
+        urls: base URLs of workers; by default `http://127.0.0.1:6066`.  One is enough, since
+            any worker serves every request; with more the client fails over between them.
+        token: bearer token to send; or a function or coroutine function that returns one.
+            A function is called again before the token expires, and when a worker rejects it.
+        ssl: TLS context for `https`, to trust other certificate authorities than the system's.
+        retry_seconds: how long a request is retried while no worker can serve it.
+        follow_owners: open subscriptions at the workers that own the queues (see `cluster`),
+            which saves the other workers from relaying deliveries.
     """
 
     def __init__(
@@ -75,12 +78,7 @@ class Client:
         await self.requests.open()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:
@@ -94,25 +92,25 @@ class Client:
     async def publish(
         self, group: str, body: str | bytes, **fields: Unpack[MessageFields]
     ) -> Published:
-        """Send a message to a group; returns once Kafka has it.  `fields` are those of `Draft`.
+        """Publish a message to a group; returns once Kafka has it.
 
-        Whoever is bound at that place of the log gets it, exactly once, however often the
-        request had to be repeated.
+        Every queue bound at that position of the log gets the message exactly once, even if
+        the request had to be retried.  `fields` are those of `Draft`.
 
         Raises:
-            Refused: an id or the body is not as it may be.
-            Unavailable: not confirmed in time; send it again with the same `id`.
+            Refused: an id or the body is invalid, or the token does not allow it.
+            Unavailable: not confirmed in time; to retry, publish again with the same `id`.
         """
         return await self.publish_draft(Draft(body, group=group, **fields))
 
     async def send(
         self, queue: str, body: str | bytes, **fields: Unpack[MessageFields]
     ) -> Published:
-        """Send a message directly to one queue; as `publish`."""
+        """Send a message directly to one queue; otherwise the same as `publish`."""
         return await self.publish_draft(Draft(body, queue=queue, **fields))
 
     async def publish_draft(self, draft: Draft) -> Published:
-        """Publish a draft; as `publish`."""
+        """Publish a draft; otherwise the same as `publish`."""
         if draft.group is not None:
             target = _group(draft.group, "messages")
         else:
@@ -124,8 +122,8 @@ class Client:
         """Publish many drafts in few requests; returns their ids once Kafka has all of them.
 
         Raises:
-            Refused: one of them is not as it may be; of its request nothing was sent.
-            Unavailable: not all were confirmed in time; all may be sent again.
+            Refused: a draft is invalid; none of the drafts in its request was published.
+            Unavailable: not all were confirmed in time; publishing all of them again is safe.
         """
         ids: list[str] = []
 
@@ -141,12 +139,12 @@ class Client:
         return ids
 
     async def send_events(self, events: Iterable[Mapping[str, Any]]) -> int:
-        """Send events as `POST /v1/events` takes them, in few requests; returns how many.
+        """Send events in the JSON form of `POST /v1/events`, in few requests; returns how many.
 
-        A message without an id gets one here, so that it counts once if it is sent again.
+        A message without an id gets one, so that retries do not duplicate it.
 
         Raises:
-            Refused: one of them is wrong; of its request nothing was sent.
+            Refused: an event is invalid; none of the events in its request was sent.
             Unavailable: not all were confirmed in time.
         """
         lines: list[bytes] = []
@@ -155,7 +153,9 @@ class Client:
             if event.get("type") == "message" and event.get("id") is None:
                 event = {**event, "id": str(uuid.uuid4())}
             line = json.dumps(event).encode()
-            if lines and (len(lines) == EVENTS_AT_ONCE or size + len(line) > EVENT_BYTES_AT_ONCE):
+            if lines and (
+                len(lines) == EVENTS_PER_REQUEST or size + len(line) > EVENT_BYTES_PER_REQUEST
+            ):
                 await self.requests.ask("POST", "/v1/events", b"\n".join(lines))
                 lines, size = [], 0
             lines.append(line)
@@ -168,11 +168,14 @@ class Client:
     # Groups ---------------------------------------------------------------------------
 
     async def bind(self, group: str, queue: str, *, session: str | None = None) -> None:
-        """Have a queue receive what is sent to a group; for a session, until that ends."""
+        """Bind a queue to a group, so that it receives what is published to the group.
+
+        With the id of a `session`, the binding ends when that session does.
+        """
         await self._change("bind", "PUT", group, queue, session)
 
     async def unbind(self, group: str, queue: str, *, session: str | None = None) -> None:
-        """End that; with a session, only if the binding is of that session."""
+        """Remove a binding; with the id of a `session`, only if the binding belongs to it."""
         await self._change("unbind", "DELETE", group, queue, session)
 
     async def _change(
@@ -186,11 +189,11 @@ class Client:
             )
 
     def members(self, group: str) -> AsyncIterator[str]:
-        """Yield the queues that are bound to a group, in order."""
+        """Yield the ids of the queues bound to a group, in order."""
         return self._pages(_group(group, "queues"), "queues")
 
     def groups(self, queue: str) -> AsyncIterator[str]:
-        """Yield the groups that a queue is bound to, in order."""
+        """Yield the ids of the groups that a queue is bound to, in order."""
         return self._pages(_queue(queue, "groups"), "groups")
 
     async def _pages(self, where: str, key: str) -> AsyncIterator[str]:
@@ -212,10 +215,14 @@ class Client:
         limit: int | None = None,
         follow: bool = False,
     ) -> AsyncIterator[dict[str, Any]]:
-        """Yield what was sent to a group, as JSON, from one place of the log to another.
+        """Yield messages of a group from the log, as JSON fields, in order.
 
-        At most `limit` messages; with `follow`, and no `to`, it goes on with what is sent
-        meanwhile.
+        Args:
+            group: the group.
+            from_: position to start from; by default the oldest message kept.
+            to: position to stop before; by default the present end of the log.
+            limit: maximum number of messages.
+            follow: continue with new messages as they arrive, unless `to` is given.
         """
         where, place, left = _group(group, "messages"), _moment(from_), limit
         while left is None or left > 0:
@@ -239,7 +246,10 @@ class Client:
     async def replay(
         self, group: str, queue: str, *, from_: Moment = 0, to: Moment | None = None
     ) -> int:
-        """Deliver a span of a group's past to a queue; return how many messages that were."""
+        """Deliver a range of a group's history to a queue; return the number of messages.
+
+        `from_` and `to` are as for `history`.  Replaying the same range again adds nothing.
+        """
         count, end, place = 0, False, str(_moment(from_))
         while not end:
             content = {
@@ -261,22 +271,25 @@ class Client:
         auto_ack: bool = True,
         prefetch: int = 100,
     ) -> Subscription:
-        """Subscribe to queues; iterate over what comes, for as long as you like.
+        """Subscribe to queues; returns an async context manager to iterate over.
 
             async with client.subscribe("alice", "alice-jobs") as deliveries:
                 async for delivery in deliveries:
                     ...
 
-        What is not acknowledged comes first.  A lost connection is made again, at another
-        worker if need be, and the iteration goes on: within it no delivery is lost and
-        none comes twice.  Without `async with`, say `await deliveries.close()` in the end.
+        Unacknowledged deliveries come first.  After a lost connection the client reconnects,
+        if necessary to another worker, and the iteration continues: within it no delivery is
+        lost and none is repeated.  Without `async with`, call `await deliveries.close()`.
 
         Args:
-            queues: whose deliveries; more can be added later.
-            after: begin after this seq, in each of them.
-            auto_ack: acknowledge a delivery when the next one is asked for, or the block is
-                left without an exception.  Otherwise say `await delivery.ack()`.
-            prefetch: how many deliveries of one queue may wait here to be taken.
+            queues: ids of the queues; more can be added later.
+            after: skip deliveries up to this seq, in each queue.
+            auto_ack: acknowledge a delivery when the next one is requested, or when the block
+                ends without an exception.  Otherwise call `await delivery.ack()`.
+            prefetch: maximum number of deliveries of one queue buffered in the client.
+
+        Raises:
+            ValueError: `prefetch` is less than 1.
         """
         subscription = Subscription(self, queues, after or 0, auto_ack=auto_ack, prefetch=prefetch)
         self._subscriptions.add(subscription)
@@ -286,7 +299,10 @@ class Client:
     async def inbox(
         self, queue: str, *, after: int = 0, limit: int = 100, wait: float = 0.0
     ) -> list[Delivery]:
-        """Return what is in a queue now; wait up to `wait` seconds for the first delivery."""
+        """Return unacknowledged deliveries of a queue, at most `limit`, with a seq above `after`.
+
+        If there are none, wait up to `wait` seconds for the first.
+        """
         answer = await self.requests.ask(
             "GET",
             _queue(queue, "messages"),
@@ -296,37 +312,40 @@ class Client:
         return [delivery(queue, content, self) for content in answer["messages"]]
 
     async def queue(self, queue: str) -> QueueSummary:
-        """Return how a queue is doing."""
+        """Return the state of a queue."""
         answer = await self.requests.ask("GET", _queue(queue))
         return QueueSummary(queue, answer["depth"], answer["groups"], answer["session"])
 
     async def ack(self, queue: str, *, upto: int | None = None, seqs: Sequence[int] = ()) -> None:
-        """Be done with deliveries: all up to a seq, or single ones; one of the two."""
+        """Acknowledge deliveries: either all up to the seq `upto`, or those in `seqs`."""
         content = {"seqs": list(seqs)} if upto is None else {"upto": upto}
         await self.requests.ask("POST", _queue(queue, "acks"), content)
 
     async def acknowledge(self, delivery: Delivery, *, cumulative: bool) -> None:
-        """Be done with a delivery of `inbox`."""
+        """Acknowledge a delivery from `inbox`; with `cumulative`, all before it too."""
         if cumulative:
             await self.ack(delivery.queue, upto=delivery.seq)
         else:
             await self.ack(delivery.queue, seqs=[delivery.seq])
 
     async def options(self, queue: str) -> dict[str, Any]:
-        """Return the options of a queue."""
+        """Return the options of a queue, by name."""
         answer: dict[str, Any] = await self.requests.ask("GET", _queue(queue, "options"))
         return answer
 
     async def configure(self, queue: str, **options: str | float | None) -> None:
-        """Set all options of a queue, by their names in `options`; others become the usual."""
+        """Set the options of a queue; those not given return to their defaults."""
         await self.requests.ask("PUT", _queue(queue, "options"), options)
 
     async def purge(self, queue: str) -> None:
-        """Drop all messages of a queue."""
+        """Drop all deliveries of a queue."""
         await self.requests.ask("POST", _queue(queue, "purge"))
 
     async def delete(self, queue: str, *, erase: bool = False) -> dict[str, Any] | None:
-        """Delete a queue; with `erase`, return what the logs hold of it still."""
+        """Delete a queue with its bindings, session and deliveries.
+
+        With `erase`, return a report of what the logs still retain of it; otherwise None.
+        """
         answer: dict[str, Any] | None = await self.requests.ask(
             "DELETE", _queue(queue), query={"erase": "true" if erase else None}
         )
@@ -342,18 +361,23 @@ class Client:
         consumer: str | None = None,
         prefetch: int = 1,
     ) -> AsyncIterator[Job]:
-        """Take jobs of a queue, one after the other, as one of several consumers; never ends.
+        """Yield jobs of a queue, as one of several competing consumers; never ends.
 
             async for job in client.jobs("map-tiles", lease=30):
                 async with job:
                     render(job.text)
 
-        In its block a job is kept for as long as that takes, and others get it `lease` seconds
-        after this process has died; left well it is acknowledged, after an exception given
-        back.  The exception goes on: catch it outside of the block to go on with other jobs.
+        Inside `async with job` the lease is extended for as long as the block takes.  If this
+        process dies, another consumer gets the job after at most `lease` seconds.  A block
+        that ends normally acknowledges the job.  One that raises returns the job to the queue
+        and propagates the exception: catch it outside the block to continue with other jobs.
 
-        With a `prefetch` more are taken at once, and kept until they are asked for: fewer
-        requests, but others do not get them meanwhile.
+        Args:
+            queue: id of the queue.
+            lease: duration of a lease, in seconds.
+            consumer: name of this consumer; a new UUID by default.
+            prefetch: number of jobs to lease at once.  More than one saves requests, but other
+                consumers do not get jobs that wait here.
         """
         name = consumer or str(uuid.uuid4())
         waiting: deque[Job] = deque()
@@ -381,9 +405,16 @@ class Client:
         wait: float = 0.0,
         consumer: str | None = None,
     ) -> list[Job]:
-        """Take messages as one of several consumers; wait up to `wait` seconds for the first.
+        """Lease up to `limit` messages of a queue, as one of several competing consumers.
 
-        Others get what is not acknowledged within `visibility` seconds, 30 as a rule.
+        Args:
+            queue: id of the queue.
+            limit: maximum number of messages.
+            visibility: duration of the lease in seconds; by default the queue's option, which
+                is 30 unless configured.  After that, other consumers get what is not
+                acknowledged.
+            wait: how long to wait for the first message, in seconds.
+            consumer: name of this consumer; a new UUID by default.
         """
         name = consumer or str(uuid.uuid4())
         content: dict[str, Any] = {"limit": limit, "consumer": name}
@@ -404,7 +435,17 @@ class Client:
         delay: float = 0.0,
         consumer: str | None = None,
     ) -> None:
-        """Give deliveries back (`retry`), up (`reject`), or keep them longer (`extend`)."""
+        """Settle leased deliveries without acknowledging them.
+
+        Args:
+            queue: id of the queue.
+            seqs: seqs of the deliveries.
+            outcome: `retry` returns them to the queue, after `delay`; `reject` gives up and
+                moves them to the dead-letter queue, if there is one; `extend` makes the
+                lease last `delay` seconds from now.
+            delay: in seconds.
+            consumer: name of the consumer that holds the lease.
+        """
         content = {"seqs": list(seqs), "outcome": outcome, "delay_seconds": delay}
         if consumer is not None:
             content["consumer"] = consumer
@@ -422,17 +463,22 @@ class Client:
         presence: bool = True,
         on_lost: Callable[[SessionLost], None] | None = None,
     ) -> Session:
-        """Open a session of a queue for the length of an `async with` block.
+        """Open a session of a queue for the duration of an `async with` block.
 
         Args:
-            queue: whose session; any other of it ends.
-            groups: what is bound with it, with one event, however many; so is their end.
-            id: a new one as a rule.
-            ttl: end it when nothing was heard of it for so many seconds.  Three times in each
-                the block says that it lives, and learns when it does not: then it is cancelled
-                and raises SessionLost.
-            presence: whether the group `presence:QUEUE` is told when it begins and ends.
-            on_lost: is called with the SessionLost instead, and the block goes on.
+            queue: id of the queue; any other session of it ends.
+            groups: groups to bind the queue to while the session is open.  All are bound and
+                unbound with one event each way, however many they are.
+            id: id of the session; a new UUID by default.
+            ttl: end the session after this many seconds without a heartbeat.  The client sends
+                three in that time.  If the session is lost, the block is cancelled and raises
+                `SessionLost`.
+            presence: whether the group `presence:QUEUE` is told when the session begins and ends.
+            on_lost: called with the `SessionLost` instead of cancelling the block.
+
+        Raises:
+            ValueError: `ttl` is not positive.
+            SessionLost: raised by the block, see `ttl`.
         """
         return Session(
             self,
@@ -453,28 +499,35 @@ class Client:
         ttl: float | None = None,
         presence: bool = True,
     ) -> None:
-        """Open a session; any other of the queue ends.  With a `ttl`, see `heartbeat`."""
+        """Open a session; any other session of the queue ends.
+
+        With a `ttl` in seconds, the caller must send a `heartbeat` within each `ttl`.  `session`
+        does all this as a context manager.
+        """
         content: dict[str, Any] = {"groups": list(groups), "presence": presence}
         if ttl is not None:
             content["ttl_seconds"] = ttl
         await self.requests.ask("PUT", _queue(queue, "sessions", session), content)
 
     async def heartbeat(self, queue: str, session: str) -> None:
-        """Keep a session from being ended for its silence.
+        """Tell the system that a session with a `ttl` is alive.
 
         Raises:
-            Refused: it is not open (any more), `code` is `no_session`.
+            Refused: with the code `no_session`, if the session is not open.
         """
         await self.requests.ask("POST", _queue(queue, "sessions", session, "heartbeats"))
 
     async def close_session(self, queue: str, session: str) -> None:
-        """Close a session; what was bound within it ends."""
+        """Close a session and remove its bindings."""
         await self.requests.ask("DELETE", _queue(queue, "sessions", session))
 
     # The cluster ----------------------------------------------------------------------
 
     async def cluster(self, *, all: bool = False) -> dict[str, Any]:
-        """Return partitions, owners and lag, as one worker sees them, or as `all` do."""
+        """Return partitions, their owners and lag, as one worker sees them.
+
+        With `all`, each worker's view.
+        """
         answer: dict[str, Any] = await self.requests.ask(
             "GET", "/v1/cluster", query={"all": 1 if all else None}
         )
@@ -490,7 +543,7 @@ def _queue(queue: str, *more: str) -> str:
 
 
 def _moment(moment: Moment) -> int | str:
-    """Return a moment as the worker takes it."""
+    """Return a moment in the form that workers accept."""
     if not isinstance(moment, datetime):
         return moment
     if moment.tzinfo is None:

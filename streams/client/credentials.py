@@ -1,6 +1,6 @@
-"""Who the client is: a token as it is, or from a function that is asked for a fresh one.
+"""The client's token: fixed, or from a function that is called for a fresh one in time.
 
-Knows of a token when it expires, as far as it says that itself; checks nothing.
+Reads the expiry of a token if it states one; verifies nothing.
 """
 
 from __future__ import annotations
@@ -15,43 +15,43 @@ from typing import TypeAlias
 from streams.client.errors import ClientError, Unavailable
 
 TokenSource: TypeAlias = str | Callable[[], str | Awaitable[str]]
-"""A token, or what returns one: a function, or a coroutine function."""
+"""A token, or a function or coroutine function that returns one."""
 
 EARLY_SECONDS = 30.0
-"""How long before its end a token is replaced, unless it is so short-lived that that is long."""
+"""How long before expiry a token is replaced; at most a third of its remaining life."""
 
 
 class Credentials:
-    """The token to show, replaced before it expires or when it is refused."""
+    """The token to send, replaced before it expires or when a worker rejects it."""
 
     def __init__(self, source: TokenSource | None) -> None:
         self._source = source
         self._token: str | None = None
         self._renew_at = 0.0
-        self._asking = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     @property
     def can_be_renewed(self) -> bool:
-        """Whether there is somebody to ask for another token."""
+        """Whether there is a function to call for another token."""
         return callable(self._source)
 
     @property
     def seconds_left(self) -> float | None:
-        """For how long the token is to be shown; None when it is not to be replaced."""
+        """Seconds until the token is due for replacement; None if it is never replaced."""
         if not callable(self._source) or self._renew_at == 0.0:
             return None
         return max(0.0, self._renew_at - time.time())
 
     async def token(self) -> str | None:
-        """Return the token to show now; None without any.
+        """Return the token to send now; None without authentication.
 
         Raises:
-            Unavailable: who was asked for one failed.
+            Unavailable: the function that returns tokens failed.
         """
         source = self._source
         if source is None or isinstance(source, str):
             return source
-        async with self._asking:
+        async with self._lock:
             if self._token is None or self.seconds_left == 0.0:
                 self._token = await _asked(source)
                 now = time.time()
@@ -61,7 +61,7 @@ class Credentials:
             return self._token
 
     def forget(self, refused: str | None) -> bool:
-        """Note that a token was refused; return whether there may be another one."""
+        """Drop a token that was rejected; return whether another one can be requested."""
         if not self.can_be_renewed:
             return False
         if self._token == refused:
@@ -70,7 +70,7 @@ class Credentials:
 
 
 def expiry(token: str) -> float | None:
-    """Return when a JSON Web Token expires, in seconds since the epoch; None if it says not."""
+    """Return the expiry of a JSON Web Token in seconds since 1970; None if it states none."""
     try:
         payload = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
@@ -86,4 +86,4 @@ async def _asked(source: Callable[[], str | Awaitable[str]]) -> str:
     except ClientError:
         raise
     except Exception as error:
-        raise Unavailable(f"there is no token: {type(error).__name__}") from error
+        raise Unavailable(f"the token function failed: {type(error).__name__}") from error

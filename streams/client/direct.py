@@ -1,8 +1,7 @@
-"""Publishing without a worker between: Avro records straight into Kafka.
+"""Direct publishing: Avro records written to Kafka without going through a worker.
 
-For producers that are near Kafka and have much to say.  The records are those that the
-gateway makes, so nothing reads differently; reading is the gateway's alone.  Needs
-confluent-kafka and fastavro, which the package brings.
+For producers close to Kafka that publish a lot.  The records are identical to the gateway's;
+reading still goes through the gateway.  Needs the extra `direct`: confluent-kafka and fastavro.
 """
 
 from __future__ import annotations
@@ -11,10 +10,14 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from types import TracebackType
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+try:
+    from confluent_kafka import KafkaError, KafkaException, Producer
+except ImportError as error:
+    raise ImportError(
+        "streams.client.direct needs confluent-kafka: pip install 'group-streams[direct]'"
+    ) from error
 
 from streams.client.errors import ClientClosed, Unavailable
 from streams.client.messages import Draft, Published, milliseconds
@@ -38,12 +41,14 @@ _NOT_SENT = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE)
 
 
 class DirectProducer:
-    """Writes binds, unbinds and messages to the log of groups; an async context manager.
+    """Writes binds, unbinds and messages to the topic `group-events`; an async context manager.
+
+    Nothing checks its permissions except Kafka's own access control.
 
     Args:
-        brokers: `host:port,...`.
-        namespace: the system's `STREAMS_NAMESPACE`.
-        config: more configuration of librdkafka, such as credentials.
+        brokers: bootstrap brokers, `host:port,...`.
+        namespace: `STREAMS_NAMESPACE` of the workers.
+        config: more librdkafka configuration, such as credentials.
     """
 
     def __init__(
@@ -57,7 +62,7 @@ class DirectProducer:
             "message.timeout.ms": int(CONFIRM_SECONDS * 1000),
             **(config or {}),
             "bootstrap.servers": brokers,
-            # Kafka's own placing of keys: an event anywhere else is a dead letter.
+            # Workers reject events that are not in the partition of their key.
             "partitioner": "murmur2_random",
             "enable.idempotence": True,
         }
@@ -74,16 +79,11 @@ class DirectProducer:
         self._polling.start()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:
-        """Wait until all is confirmed or given up, and close."""
+        """Wait until every event is confirmed or has timed out, then close."""
         producer, self._producer = self._producer, None
         if producer is not None:
             await asyncio.to_thread(producer.flush, CONFIRM_SECONDS)
@@ -95,26 +95,30 @@ class DirectProducer:
         """Publish a message; returns once Kafka has it.
 
         Raises:
-            InvalidId: an id may not be one.
-            TooLarge: the body is over the limit; nothing was sent.
-            Unavailable: not confirmed; send the same draft again.
+            InvalidId: an id is invalid.
+            TooLarge: the message exceeds the limit; nothing was sent.
+            ValueError: the priority is out of range.
+            Unavailable: not confirmed in time; publish the same draft again.
+            ClientClosed: the producer is not open.
         """
         partition, offset = await self._message(draft)
         return Published(draft.id, partition, offset)
 
     async def publish_many(self, drafts: Iterable[Draft]) -> list[Published]:
-        """Publish messages, in order within each group; raises as `publish`."""
+        """Publish messages, in order within each group; raises what `publish` does."""
         named = [(draft.id, self._message(draft)) for draft in drafts]
-        places = await asyncio.gather(*(future for _, future in named))
-        return [Published(name, *place) for (name, _), place in zip(named, places, strict=True)]
+        positions = await asyncio.gather(*(future for _, future in named))
+        return [
+            Published(name, *position) for (name, _), position in zip(named, positions, strict=True)
+        ]
 
     async def bind(self, group: str, queue: str, *, session: str | None = None) -> None:
-        """Have a queue receive what is sent to a group; returns once Kafka has it."""
+        """Bind a queue to a group; returns once Kafka has the event."""
         key = _change(group, queue, session)
         await self._send(key, encode(Bind(group, queue, session, at=_now())), "Bind")
 
     async def unbind(self, group: str, queue: str, *, session: str | None = None) -> None:
-        """End that; returns once Kafka has it."""
+        """Remove a binding; returns once Kafka has the event."""
         key = _change(group, queue, session)
         await self._send(key, encode(Unbind(group, queue, session, at=_now())), "Unbind")
 
@@ -131,7 +135,7 @@ class DirectProducer:
             check_id(draft.sender, "sender")
         body = draft.body.encode() if isinstance(draft.body, str) else draft.body
         if len(body) > MAX_BODY:
-            raise TooLarge(f"a body of {len(body)} bytes is over the limit of {MAX_BODY}")
+            raise TooLarge(f"a body of {len(body)} bytes exceeds the limit of {MAX_BODY}")
         expires = None if draft.expires_at is None else milliseconds(draft.expires_at)
         priority = NORMAL_PRIORITY if draft.priority is None else draft.priority
         if not 0 <= priority <= MAX_PRIORITY:
@@ -152,7 +156,7 @@ class DirectProducer:
         )
         value = encode(message)
         if len(value) > MAX_MESSAGE:
-            raise TooLarge(f"a message of {len(value)} bytes is over the limit of {MAX_MESSAGE}")
+            raise TooLarge(f"a message of {len(value)} bytes exceeds the limit of {MAX_MESSAGE}")
         return self._send(key, value, "Message")
 
     def _send(self, key: bytes, value: bytes, kind: str) -> asyncio.Future[tuple[int, int]]:
@@ -161,26 +165,28 @@ class DirectProducer:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[tuple[int, int]] = loop.create_future()
 
-        def resolve(error: KafkaError | None, place: tuple[int, int]) -> None:
+        def resolve(error: KafkaError | None, position: tuple[int, int]) -> None:
             if future.done():
                 return
             if error is None:
-                future.set_result(place)
+                future.set_result(position)
             elif error.code() in _NOT_SENT:
-                future.set_exception(TooLarge(f"a record of {len(value)} bytes is too large"))
+                future.set_exception(
+                    TooLarge(f"Kafka refused a record of {len(value)} bytes as too large")
+                )
             else:
                 future.set_exception(Unavailable(f"Kafka did not confirm: {error.str()}"))
 
         def delivered(error: KafkaError | None, message: Any) -> None:
-            place = (-1, -1) if error is not None else (message.partition(), message.offset())
-            loop.call_soon_threadsafe(resolve, error, place)
+            position = (-1, -1) if error is not None else (message.partition(), message.offset())
+            loop.call_soon_threadsafe(resolve, error, position)
 
         try:
             self._producer.produce(
                 self.topic, value, key, headers=[("type", kind.encode())], on_delivery=delivered
             )
         except BufferError:
-            raise Unavailable("too many events wait to be confirmed") from None
+            raise Unavailable("too many events are waiting for confirmation") from None
         except KafkaException as error:
             raise Unavailable(f"Kafka refused: {error.args[0].str()}") from error
         return future

@@ -1,4 +1,4 @@
-"""What a client may raise: few classes, by what the caller can do about it."""
+"""The errors that a client raises: one class for each way in which a caller can react."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ __all__ = ["ClientClosed", "ClientError", "Refused", "SessionLost", "Unavailable
 
 
 class ClientError(StreamsError):
-    """Base of the errors that are the client's own; `Unavailable` is the system's."""
+    """Base of the client's errors, except `Unavailable`."""
 
 
 class Refused(ClientError):
-    """The worker will not do it, however often it is asked.
+    """A worker refused the request; repeating it would not help.
 
-    `code` is the stable word of the answer, `status` its HTTP status (0 on a stream).
+    `code` is the stable error code of the response, such as `bad_id`, and `status` its HTTP
+    status (0 on a WebSocket stream).
     """
 
     def __init__(self, code: str, message: str, status: int = 0) -> None:
@@ -24,10 +25,10 @@ class Refused(ClientError):
 
 
 class SessionLost(ClientError):
-    """A session has ended that its holder did not close.
+    """A session ended without being closed by its holder.
 
-    `by` is the session that took over; None when it was silent for too long, was closed by
-    somebody else, or may not be kept open any more (then there is a `__cause__`).
+    `by` is the id of the session that took over.  It is None if the session timed out, was
+    closed elsewhere, or may no longer be kept open (then `__cause__` says why).
     """
 
     def __init__(self, message: str, by: str | None = None) -> None:
@@ -36,4 +37,4 @@ class SessionLost(ClientError):
 
 
 class ClientClosed(ClientError):
-    """The client, or the subscription, is not open (any more)."""
+    """The client or the subscription is not open, or no longer."""

@@ -1,4 +1,4 @@
-"""Jobs: deliveries that one of several competing consumers has for a while."""
+"""Jobs: deliveries leased by one of several competing consumers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from streams.client.errors import ClientError, Unavailable
 from streams.client.messages import Delivery
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from streams.client.client import Client
 
 logger = logging.getLogger(__name__)
@@ -22,11 +20,11 @@ SHORTEST_LEASE_SECONDS = 0.5
 
 
 class Job:
-    """A leased delivery: nobody else gets it before the lease ends.
+    """A leased delivery: no other consumer gets it until the lease ends.
 
-    As a context it is kept for as long as the block takes, and acknowledged when that is left
-    well; after an exception it is given back, to be had again at once.  What the block itself
-    says of it (`ack`, `nack`, `reject`) stands.
+    As an async context manager it extends the lease for as long as the block takes.  A block
+    that ends normally acknowledges the job; one that raises returns it to the queue at once.
+    If the block itself calls `ack`, `nack` or `reject`, that stands.
     """
 
     __slots__ = ("_client", "_keeping", "_lease", "_settled", "consumer", "delivery")
@@ -51,12 +49,7 @@ class Job:
         self.keep()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.let_go()
         if self._settled:
             return
@@ -66,51 +59,55 @@ class Job:
             await self.give_back()
 
     def keep(self) -> None:
-        """Extend the lease again and again in the background, until `let_go`."""
+        """Extend the lease in the background until `let_go` is called."""
         if self._keeping is None:
             self._keeping = asyncio.get_running_loop().create_task(self._keep())
 
     def let_go(self) -> None:
-        """Let the lease end in its time."""
+        """Stop extending the lease."""
         if self._keeping is not None:
             self._keeping.cancel()
             self._keeping = None
 
     async def give_back(self) -> None:
-        """Give it back if that can be; raises nothing, the lease will end by itself."""
+        """Return the job to the queue.  Failures are logged: the lease ends by itself."""
         self.let_go()
         try:
             await self.nack()
         except (ClientError, Unavailable) as error:
-            logger.warning("a job of %s was not given back: %s", self.delivery.queue, error)
+            logger.warning(
+                "could not return a job to %s, its lease will end by itself: %s",
+                self.delivery.queue,
+                error,
+            )
 
     @property
     def text(self) -> str:
-        """The body as text."""
+        """The body as text; raises UnicodeDecodeError if it is not UTF-8."""
         return self.delivery.text
 
     @property
     def tries(self) -> int:
-        """How often it has been leased, this time included."""
+        """How often the job has been leased, including this time."""
         return int(self.delivery.fields.get("tries", 1))
 
     async def ack(self) -> None:
-        """Be done with it, once for all."""
+        """Acknowledge the job: it is done."""
         await self.delivery.ack()
         self._settled = True
 
     async def nack(self, *, delay: float = 0.0) -> None:
-        """Give it back: it is to be had again after `delay` seconds."""
+        """Return the job to the queue; it becomes available after `delay` seconds."""
         await self._nack("retry", delay)
         self._settled = True
 
     async def reject(self) -> None:
-        """Give it up: it goes to the dead-letter queue, if there is one."""
+        """Give up on the job; it goes to the dead-letter queue, if there is one."""
         await self._nack("reject", 0.0)
         self._settled = True
 
     async def extend(self, seconds: float) -> None:
-        """Have the lease last for so many seconds from now."""
+        """Make the lease last `seconds` from now."""
         await self._nack("extend", seconds)
 
     async def _nack(self, outcome: str, delay: float) -> None:
@@ -127,4 +124,8 @@ class Job:
             try:
                 await self.extend(self._lease)
             except (ClientError, Unavailable) as error:
-                logger.warning("a job of %s was not kept: %s", self.delivery.queue, error)
+                logger.warning(
+                    "could not extend the lease of a job of %s, will retry: %s",
+                    self.delivery.queue,
+                    error,
+                )

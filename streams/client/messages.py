@@ -1,6 +1,6 @@
-"""What is published and what is delivered, as plain data.
+"""Messages to publish and deliveries received, as plain data.
 
-Knows the fields of the JSON, nothing of connections.
+Knows the JSON fields, nothing of connections.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypedDict
 
 
 class MessageFields(TypedDict, total=False):
-    """What may be said of a message besides where it goes; what each means says `Draft`."""
+    """Optional fields of a message; see `Draft` for their meaning."""
 
     sender: str
     kind: str
@@ -29,29 +29,40 @@ class MessageFields(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A message to be published: to a group, or directly to a queue.
+    """A message to publish, either to a group or directly to a queue.
 
-    A draft has an id from the start, so that it can be sent again without harm: a group
-    drops what it has seen within ten minutes.
+    A draft gets its id when it is made, so it can safely be sent again: groups drop messages
+    whose id they have seen in the last ten minutes.
+
+    Raises:
+        ValueError: there is not exactly one of `group` and `queue`, or `expires_at` has no
+            time zone.
     """
 
     body: str | bytes
+    """Text, or up to 256 KiB (by default) of any bytes."""
     group: str | None = None
+    """Group to publish to."""
     queue: str | None = None
+    """Queue to send to, instead of a group."""
     sender: str = ""
+    """Id of the sender; with a token, its subject is used when empty."""
     kind: str = "text"
+    """Kind of the message, for its receivers; Streams does not interpret it."""
     headers: Mapping[str, str] = field(default_factory=dict)
+    """More properties, for the receivers."""
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    """Id of the message; a new UUID by default."""
     expires_at: datetime | int | None = None
-    """After this it is not delivered any more; with a time zone, or milliseconds."""
+    """Time after which it is not delivered: with a time zone, or in milliseconds since 1970."""
     persistent: bool = True
-    """Otherwise it goes to queues with an open session only, and ends with that."""
+    """If false, only queues with an open session get it, and lose it when that session ends."""
     echo: bool = True
-    """Whether the queue that has the sender's id gets it too."""
+    """Whether the queue whose id is the sender's also gets the message."""
     receipt: bool = False
-    """Whether that queue is told when a receiver acknowledges."""
+    """Whether the sender's queue gets a receipt when a receiver acknowledges."""
     priority: int | None = None
-    """0 to 9: competing consumers get higher ones first; 4 as a rule."""
+    """0 to 9: competing consumers get higher priorities first; None for the default of 4."""
 
     def __post_init__(self) -> None:
         if (self.group is None) == (self.queue is None):
@@ -60,7 +71,7 @@ class Draft:
             raise ValueError("expires_at needs a time zone")
 
     def fields(self) -> dict[str, Any]:
-        """Return the fields of the JSON that publishes it, without where it goes."""
+        """Return the JSON fields of a publish request, without the destination."""
         content: dict[str, Any] = {"id": self.id}
         if isinstance(self.body, str):
             content["body"] = self.body
@@ -87,31 +98,34 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """Where Kafka has a message: a confirmation is a place in the log."""
+    """Confirmation of a message: its position in Kafka."""
 
     id: str
+    """Id of the message."""
     partition: int
+    """Partition of the topic `group-events`."""
     offset: int
+    """Offset in that partition."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueSummary:
-    """How a queue is doing."""
+    """State of a queue."""
 
     queue: str
     depth: int
-    """Deliveries that are not acknowledged."""
+    """Number of deliveries that are not acknowledged."""
     groups: int
-    """Groups that the queue is bound to."""
+    """Number of groups that the queue is bound to."""
     session: str | None
-    """The open session."""
+    """Id of the open session; None without one."""
 
 
-class Acknowledges(Protocol):
-    """What a delivery came from."""
+class Acknowledger(Protocol):
+    """Where a delivery came from, and where its ack goes."""
 
     def acknowledge(self, delivery: Delivery, *, cumulative: bool) -> Awaitable[None]:
-        """Say that the consumer is done with it; returns once Kafka has that."""
+        """Acknowledge a delivery; returns once Kafka has the ack."""
         ...
 
 
@@ -120,46 +134,55 @@ class Delivery:
     """One message in one queue."""
 
     queue: str
+    """Queue that it was delivered to."""
     seq: int
-    """Grows within the queue; the same whoever serves it."""
+    """Sequence number, increasing within the queue; it survives moves between workers."""
     id: str
+    """Id of the message."""
     group: str
-    """The group that it was sent to; `@` and the queue's id when it was sent directly."""
+    """Group that it was published to; `@` and the queue's id if it was sent directly."""
     sender: str
+    """Id of the sender; may be empty."""
     kind: str
+    """Kind of the message, as set by the sender."""
     headers: Mapping[str, str]
+    """Headers, as set by the sender."""
     body: bytes
+    """Body; see also `text`."""
     at: int
-    """When Kafka took it, in milliseconds since the epoch."""
+    """Time at which Kafka appended it, in milliseconds since 1970."""
     fields: Mapping[str, Any] = field(repr=False, compare=False)
-    """All that the worker said of it, also what this version has no name for."""
-    _source: Acknowledges = field(repr=False, compare=False)
+    """All JSON fields from the worker, including those that this version does not know."""
+    _source: Acknowledger = field(repr=False, compare=False)
 
     @property
     def text(self) -> str:
         """The body as text.
 
         Raises:
-            UnicodeDecodeError: it is none.
+            UnicodeDecodeError: the body is not UTF-8.
         """
         return self.body.decode()
 
     async def ack(self, *, cumulative: bool = False) -> None:
-        """Be done with it, once for all; `cumulative`: and with all before it in its queue.
+        """Acknowledge the delivery, so that it is not delivered again.
+
+        With `cumulative`, also acknowledge everything before it in its queue.
 
         Raises:
-            Unavailable: Kafka did not confirm in time; it may be delivered again.
+            Refused: a worker refused the ack.
+            Unavailable: not confirmed in time; the message may be delivered again.
         """
         await self._source.acknowledge(self, cumulative=cumulative)
 
 
 def milliseconds(moment: datetime | int) -> int:
-    """Return a time in milliseconds since the epoch."""
+    """Return a time in milliseconds since 1970."""
     return moment if isinstance(moment, int) else int(moment.timestamp() * 1000)
 
 
-def delivery(queue: str, content: Mapping[str, Any], source: Acknowledges) -> Delivery:
-    """Make a delivery of the JSON that describes it."""
+def delivery(queue: str, content: Mapping[str, Any], source: Acknowledger) -> Delivery:
+    """Build a delivery from its JSON fields."""
     text = content.get("body")
     body = text.encode() if text is not None else base64.b64decode(content["body_base64"])
     return Delivery(

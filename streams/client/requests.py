@@ -1,6 +1,6 @@
-"""HTTP requests that go round the workers until one of them answers.
+"""HTTP requests with retries and failover between workers.
 
-What may be sent twice is sent again, within a time; knows nothing of groups and queues.
+Knows nothing of groups and queues.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ LONGEST_PAUSE_SECONDS = 5.0
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 30.0
 UNAUTHORIZED = 401
-_COME_AGAIN = (429, 502, 503, 504)
+_RETRYABLE = (429, 502, 503, 504)
 
 
-class Pauses:
-    """How long to wait after each failure in a row: longer each time, never the same."""
+class Backoff:
+    """Pauses between retries: exponential, with jitter."""
 
     def __init__(self) -> None:
         self._failures = 0
 
     def next(self, at_least: float = 0.0) -> float:
-        """Return the pause in seconds after one more failure."""
+        """Count a failure; return the pause before the next attempt, in seconds."""
         longest: float = min(FIRST_PAUSE_SECONDS * 2**self._failures, LONGEST_PAUSE_SECONDS)
         self._failures = min(self._failures + 1, 30)
         return max(at_least, longest * random.uniform(0.5, 1.0))
 
     def reset(self) -> None:
-        """Note a success."""
+        """Start again after a success."""
         self._failures = 0
 
 
 class Requests:
-    """The workers of one system, by their base URLs."""
+    """Sends requests to the workers of one system, given by their base URLs."""
 
     def __init__(
         self,
@@ -61,11 +61,11 @@ class Requests:
         self.retry_seconds = retry_seconds
         self.credentials = credentials
         self._ssl = ssl
-        self._turn = 0
+        self._current = 0
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
-        """Get ready."""
+        """Open the HTTP session."""
         self._session = aiohttp.ClientSession(
             headers={"User-Agent": "streams-client"},
             connector=aiohttp.TCPConnector(limit=0, ssl=self._ssl),
@@ -83,7 +83,7 @@ class Requests:
         """The open HTTP session.
 
         Raises:
-            ClientClosed: there is none.
+            ClientClosed: the client is not open.
         """
         if self._session is None:
             raise ClientClosed("the client is not open; use it in `async with`")
@@ -91,13 +91,13 @@ class Requests:
 
     @property
     def url(self) -> str:
-        """The worker whose turn it is."""
-        return self.urls[self._turn % len(self.urls)]
+        """Base URL of the worker to ask next."""
+        return self.urls[self._current % len(self.urls)]
 
     def next_url(self, failed: str) -> None:
-        """Go on to the next worker, if `failed` is the one whose turn it is."""
+        """Switch to the next worker, if `failed` is the current one."""
         if self.url == failed:
-            self._turn += 1
+            self._current += 1
 
     async def ask(
         self,
@@ -108,14 +108,18 @@ class Requests:
         query: Mapping[str, str | float | None] | None = None,
         wait: float = 0.0,
     ) -> Any:
-        """Send a request until it is answered; return the JSON, None for an empty answer.
+        """Send a request, with retries; return the decoded JSON, None for an empty response.
 
-        `body` is an object for JSON, or bytes as they are; what is None in `query` is left out;
-        `wait` is for how many seconds the answer may be held back on purpose.
+        Args:
+            method: HTTP method.
+            path: path, percent-encoded; see `path`.
+            body: an object to send as JSON, or bytes to send unchanged.
+            query: query parameters; those that are None are left out.
+            wait: how long the worker may hold the request on purpose, in seconds.
 
         Raises:
-            Refused: the request is wrong, or not allowed.
-            Unavailable: no worker could do it in time; it may be done or not.
+            Refused: the request is invalid or not allowed.
+            Unavailable: no worker answered in time; the request may have been carried out.
             ClientClosed: the client is not open.
         """
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
@@ -124,7 +128,7 @@ class Requests:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.retry_seconds
         timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS + wait, sock_connect=CONNECT_SECONDS)
-        pauses = Pauses()
+        backoff = Backoff()
         renewed = False
         while True:
             url, retry_after = self.url, 0.0
@@ -148,22 +152,22 @@ class Requests:
                     ):
                         renewed = True
                         continue
-                    if answer.status not in _COME_AGAIN:
+                    if answer.status not in _RETRYABLE:
                         raise refusal
                     reason = str(refusal)
                     retry_after = _seconds(answer.headers.get("Retry-After"))
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 reason = f"the worker at {url} {_away(error)}"
             self.next_url(url)
-            # Another worker may do what this one cannot: ask it sooner.
-            pause = pauses.next(retry_after if len(self.urls) == 1 else 0.0)
+            # With several workers, another one may serve the request at once.
+            pause = backoff.next(retry_after if len(self.urls) == 1 else 0.0)
             if loop.time() + pause > deadline:
                 raise Unavailable(reason)
             await asyncio.sleep(pause)
 
 
 def _away(error: Exception) -> str:
-    """Say in what way a worker is away."""
+    """Describe why a worker could not be reached."""
     if isinstance(error, TimeoutError):
         return "does not answer in time"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
@@ -176,15 +180,15 @@ def _away(error: Exception) -> str:
 
 
 def bearer(token: str | None) -> dict[str, str]:
-    """Return the headers that show a token."""
+    """Return the headers that carry a token."""
     return {} if token is None else {"Authorization": f"Bearer {token}"}
 
 
 def path(*segments: str) -> str:
-    """Return a path of segments, ids percent-encoded: `path("v1", "groups", "a/b")`.
+    """Join percent-encoded segments to a path: `path("v1", "groups", "a/b")`.
 
     Raises:
-        Refused: one of them cannot be written as UTF-8.
+        Refused: a segment cannot be encoded as UTF-8.
     """
     try:
         return "".join("/" + quote(segment, safe="") for segment in segments)
@@ -193,12 +197,12 @@ def path(*segments: str) -> str:
 
 
 def refused(status: int, content: bytes) -> Refused:
-    """Return the error that an answer with an error status says."""
+    """Return the error in a response with an error status."""
     try:
         error = json.loads(content)["error"]
         return Refused(str(error["code"]), str(error["message"]), status)
     except (ValueError, KeyError, TypeError):
-        return Refused("unknown", f"the answer was HTTP status {status}", status)
+        return Refused("unknown", f"the worker answered with HTTP status {status}", status)
 
 
 def _seconds(text: str | None) -> float:

@@ -1,6 +1,6 @@
-"""A session of a queue, as a context: what is bound within it ends with it.
+"""A session of a queue as an async context manager.
 
-With a `ttl` it says in the background that it lives, and notices when it does not.
+With a `ttl` it sends heartbeats in the background and notices when the session is lost.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 from streams.client.errors import ClientError, Refused, SessionLost, Unavailable
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from streams.client.client import Client
     from streams.client.subscription import Subscription
 
@@ -22,15 +20,15 @@ logger = logging.getLogger(__name__)
 
 BEATS_PER_TTL = 3
 NO_SESSION = "no_session"
-"""Code of the answer to a heartbeat of a session that is not open."""
+"""Error code of a heartbeat for a session that is not open."""
 
 
 class Session:
-    """An open session of a queue; leaving the block closes it.
+    """An open session of a queue; leaving the block closes it.  Made by `Client.session`.
 
-    A queue has one at a time: a new one takes over, and ends what was bound within the old.
-    Who holds the old one is told, if it has a `ttl`: the block is cancelled and raises
-    SessionLost, or `on_lost` is called with that, and the block goes on.
+    A queue has one session at a time.  A new one takes over and ends the old one with its
+    bindings.  If the old one has a `ttl`, its holder notices: the block is cancelled and
+    raises `SessionLost`, or `on_lost` is called and the block continues.
     """
 
     def __init__(
@@ -50,7 +48,7 @@ class Session:
         self.id = id
         self.ttl = ttl
         self.lost: SessionLost | None = None
-        """How it ended, when its holder did not end it."""
+        """Why the session was lost; None unless it was."""
         self._client = client
         self._groups = tuple(groups)
         self._presence = presence
@@ -70,37 +68,32 @@ class Session:
             self._beating = asyncio.get_running_loop().create_task(self._beat(self.ttl))
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._beating is not None:
             self._beating.cancel()
             await asyncio.gather(self._beating, return_exceptions=True)
         if self.lost is None:
             await self._client.close_session(self.queue, self.id)
         elif self._cancelled and self._holder is not None:
-            # As asyncio.timeout does: what others cancelled stays cancelled.
+            # As in asyncio.timeout: a task that others cancelled stays cancelled.
             still = self._holder.uncancel() > self._cancelling
             if not still and (kind is None or issubclass(kind, asyncio.CancelledError)):
                 raise self.lost from self.lost.__cause__
 
     async def join(self, group: str) -> None:
-        """Bind the queue to a group for as long as the session is open."""
+        """Bind the queue to a group until the session ends."""
         await self._client.bind(group, self.queue, session=self.id)
 
     async def leave(self, group: str) -> None:
-        """Remove the binding again, if it is this session's."""
+        """Remove the queue's binding to a group, if it belongs to this session."""
         await self._client.unbind(group, self.queue, session=self.id)
 
     def subscribe(self, *, auto_ack: bool = True, prefetch: int = 100) -> Subscription:
-        """Subscribe to the queue of the session."""
+        """Subscribe to the queue of the session; see `Client.subscribe`."""
         return self._client.subscribe(self.queue, auto_ack=auto_ack, prefetch=prefetch)
 
     async def _beat(self, ttl: float) -> None:
-        """Say that the session lives, until it does not."""
+        """Send heartbeats until the session is lost."""
         pause = ttl / BEATS_PER_TTL
         while self.lost is None:
             await asyncio.sleep(pause)
@@ -108,8 +101,8 @@ class Session:
                 async with asyncio.timeout(max(1.0, pause)):
                     self.lost = await self._heartbeat()
             except (TimeoutError, Unavailable) as error:
-                # It may live for some time still; the next one will tell.
-                logger.debug("no heartbeat of %s: %r", self.queue, error)
+                # The session may still be open; the next heartbeat will tell.
+                logger.debug("heartbeat of %s failed, will retry: %r", self.queue, error)
                 self._client.requests.next_url(self._client.requests.url)
         if self._on_lost is not None:
             self._on_lost(self.lost)
@@ -122,16 +115,16 @@ class Session:
             await self._client.heartbeat(self.queue, self.id)
         except ClientError as error:
             if isinstance(error, Refused) and error.code == NO_SESSION:
-                return await self._who_took_over()
-            lost = SessionLost(f"the session of {self.queue!r} is not kept open: {error}")
+                return await self._loss()
+            lost = SessionLost(f"the session of {self.queue!r} cannot be kept open: {error}")
             lost.__cause__ = error
             return lost
         return None
 
-    async def _who_took_over(self) -> SessionLost | None:
+    async def _loss(self) -> SessionLost | None:
         other = (await self._client.queue(self.queue)).session
         if other == self.id:
-            return None  # Asked at a worker that had not come to its Open yet.
+            return None  # The worker asked has not processed the opening yet.
         if other is None:
             return SessionLost(f"the session of {self.queue!r} has ended")
         return SessionLost(f"another session of {self.queue!r} has taken over", other)

@@ -1,8 +1,8 @@
-"""Iterating over many queues: links are made, lost and made again below; the iteration goes on.
+"""Subscriptions: one iteration over many queues, which outlives the connections below it.
 
-The seq of a delivery is a place in the log, the same whoever serves the queue: a new link
-begins after the last seq that came, and what comes twice is dropped by it, unless the worker
-says that somebody has given it back.
+The seq of a delivery is its position in the log, the same on every worker.  A new connection
+therefore resumes after the last seq received, and a delivery with an earlier seq is dropped as
+a duplicate, unless the worker marks it as redelivered.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from streams.client.acking import Acking
 from streams.client.errors import ClientClosed, ClientError, Refused, Unavailable
-from streams.client.link import Link
 from streams.client.messages import Delivery, delivery
-from streams.client.requests import Pauses
+from streams.client.pending_acks import PendingAcks
+from streams.client.requests import Backoff
+from streams.client.stream_connection import StreamConnection
 from streams.kafka.partitioner import partition_of
 
 if TYPE_CHECKING:
@@ -28,50 +27,51 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_WAITING = 20_000
-"""Deliveries of all queues that may wait to be taken, whatever the prefetch of each."""
+"""Deliveries of all queues together that may be buffered, whatever their `prefetch`."""
 CLOSE_SECONDS = 5.0
-"""How long acks may take to be confirmed when the subscription is closed."""
-_RETRY = ("unavailable", "busy")
+"""How long closing waits for the confirmation of acks."""
+_RETRYABLE = ("unavailable", "busy")
 
 
-class _Queue:
-    """How far one queue has come."""
+class _QueueState:
+    """Progress of one queue."""
 
     __slots__ = (
-        "acking",
-        "begun",
+        "acks",
+        "buffered",
+        "confirmed",
+        "connection",
         "last",
         "leaving",
-        "link",
         "name",
         "prefetch",
         "ref",
         "taken",
-        "waiting",
     )
 
     def __init__(self, name: str, after: int, prefetch: int) -> None:
         self.name = name
         self.last = after
         self.prefetch = prefetch
-        self.waiting = 0
-        """Deliveries that came and were not taken."""
+        self.buffered = 0
+        """Deliveries received and not yet taken."""
         self.taken = 0
-        """Deliveries taken since the worker was last given credit."""
-        self.link: Link | None = None
+        """Deliveries taken since credit was last sent to the worker."""
+        self.connection: StreamConnection | None = None
         self.ref = ""
-        """Names the subscription at the link: there may have been one before of this queue."""
-        self.begun = False
-        """Whether the worker has answered to it; what comes before that is another's."""
+        """Identifies the latest subscribe frame of the queue on its connection."""
+        self.confirmed = False
+        """Whether the worker has confirmed that frame; messages before belong to an earlier one."""
         self.leaving = False
-        """Whether it is to end there, so as to be made elsewhere."""
-        self.acking = Acking()
+        """Whether it is being unsubscribed there, to move to another worker."""
+        self.acks = PendingAcks()
 
 
 class Subscription:
     """The deliveries of some queues: an async context manager and an async iterator.
 
-    One task at a time may iterate.  Made by `Client.subscribe`.
+    Made by `Client.subscribe`.  Only one task at a time may iterate.  Iteration ends when the
+    subscription is closed, and raises `Refused` if a worker refuses a queue.
     """
 
     def __init__(
@@ -86,15 +86,15 @@ class Subscription:
         self._after = after
         self._prefetch = prefetch
         self._queues = {name: self._new(name, len(names)) for name in names}
-        self._homeless: dict[str, None] = dict.fromkeys(names)
-        self._links: set[Link] = set()
+        self._unassigned: dict[str, None] = dict.fromkeys(names)
+        self._connections: set[StreamConnection] = set()
         self._ready: deque[Delivery] = deque()
         self._current: Delivery | None = None
         self._arrived = asyncio.Event()
         self._refs = itertools.count()
-        self._wanted = asyncio.Event()
-        self._wanted.set()
-        self._pauses = Pauses()
+        self._has_unassigned = asyncio.Event()
+        self._has_unassigned.set()
+        self._backoff = Backoff()
         self._failure: ClientError | None = None
         self._closed = False
         self._task: asyncio.Task[None] | None = None
@@ -103,12 +103,7 @@ class Subscription:
         self._start()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self._ack_current()
         await self.close()
@@ -130,32 +125,33 @@ class Subscription:
         self._give_credit(taken.queue)
         return taken
 
-    # For its user -----------------------------------------------------------------------
+    # Public ---------------------------------------------------------------------------
 
     @property
     def queues(self) -> list[str]:
-        """The queues that it is subscribed to."""
+        """Ids of the queues that it is subscribed to."""
         return list(self._queues)
 
     def add(self, queue: str, *, after: int = 0) -> None:
-        """Subscribe to one queue more."""
+        """Subscribe to another queue, from the delivery after the seq `after`."""
         if queue not in self._queues:
             self._queues[queue] = self._new(queue, len(self._queues) + 1, after)
             self._seek([queue])
 
     def remove(self, queue: str) -> None:
-        """Subscribe to one queue less; what has come of it and was not taken is dropped."""
+        """Unsubscribe from a queue; deliveries of it that were not taken are dropped."""
         found = self._queues.pop(queue, None)
-        self._homeless.pop(queue, None)
-        if found is not None and found.link is not None:
-            found.link.queues.discard(queue)
-            found.link.send("unsubscribe", queue=queue, ref="unsubscribe")
+        self._unassigned.pop(queue, None)
+        if found is not None and found.connection is not None:
+            found.connection.queues.discard(queue)
+            found.connection.send("unsubscribe", queue=queue, ref="unsubscribe")
         self._ready = deque(one for one in self._ready if one.queue != queue)
 
     async def acknowledge(self, delivery: Delivery, *, cumulative: bool) -> None:
-        """Be done with a delivery; returns once Kafka has that.
+        """Acknowledge a delivery; returns once Kafka has the ack (see `Delivery.ack`).
 
         Raises:
+            Refused: the worker refused the ack.
             Unavailable: not confirmed in time.
         """
         queue = self._queues.get(delivery.queue)
@@ -172,10 +168,10 @@ class Subscription:
             raise Unavailable("the ack was not confirmed in time") from None
 
     async def close(self) -> None:
-        """End it; acks that are on their way are waited for, but not for long."""
+        """Close the subscription, after waiting a few seconds for acks to be confirmed."""
         if self._closed:
             return
-        acks = [future for q in self._queues.values() for future in q.acking.futures()]
+        acks = [future for q in self._queues.values() for future in q.acks.futures()]
         if acks and self._failure is None:
             await asyncio.wait(acks, timeout=CLOSE_SECONDS)
         self._closed = True
@@ -183,94 +179,98 @@ class Subscription:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        for link in list(self._links):
-            await link.close()
+        for connection in list(self._connections):
+            await connection.close()
         closed = ClientClosed("the subscription was closed before the ack was confirmed")
         for queue in self._queues.values():
-            queue.acking.fail(None, list(queue.acking.single), closed)
-            for upto in list(queue.acking.upto):
-                queue.acking.fail(upto, (), closed)
+            queue.acks.fail_all(closed)
         self.on_close(self)
 
-    # Called by links ----------------------------------------------------------------------
+    # Called by connections------------------------------------------------------------------
 
-    def received(self, link: Link, frame: dict[str, Any]) -> None:
-        """Take a frame (for links)."""
+    def received(self, connection: StreamConnection, frame: dict[str, Any]) -> None:
+        """Handle a frame (called by connections)."""
         queue = self._queues.get(frame.get("queue", ""))
         match frame["type"]:
-            case "message" if queue is not None and queue.link is link and queue.begun:
+            case "message" if (
+                queue is not None and queue.connection is connection and queue.confirmed
+            ):
                 self._received_message(queue, frame)
             case "subscribed":
-                self._pauses.reset()
+                self._backoff.reset()
                 if queue is not None and frame.get("ref") == queue.ref:
-                    queue.begun = True
+                    queue.confirmed = True
             case "acked" if queue is not None:
-                queue.acking.confirm(frame.get("upto"), frame.get("seqs", ()))
-            case "moved" if queue is not None and queue.link is link:
-                if self._client.follow_owners and frame["owner"] != link.url:
+                queue.acks.confirm(frame.get("upto"), frame.get("seqs", ()))
+            case "moved" if queue is not None and queue.connection is connection:
+                if self._client.follow_owners and frame["owner"] != connection.url:
                     queue.leaving = True
-                    link.send("unsubscribe", queue=queue.name, ref="unsubscribe")
-            case "unsubscribed" if queue is not None and queue.link is link and queue.leaving:
-                link.queues.discard(queue.name)
+                    connection.send("unsubscribe", queue=queue.name, ref="unsubscribe")
+            case "unsubscribed" if (
+                queue is not None and queue.connection is connection and queue.leaving
+            ):
+                connection.queues.discard(queue.name)
                 self._seek([queue.name])
             case "error":
-                self._received_error(link, queue, frame)
+                self._received_error(connection, queue, frame)
 
-    def ended(self, link: Link, failure: Refused | None) -> None:
-        """Note that a link is gone (for links)."""
-        self._links.discard(link)
+    def ended(self, connection: StreamConnection, failure: Refused | None) -> None:
+        """Handle the end of a connection (called by connections)."""
+        self._connections.discard(connection)
         if self._closed:
             return
         if failure is not None:
             self._fail(failure)
             return
-        self._client.requests.next_url(link.url)
-        self._seek_later(list(link.queues), self._pauses.next())
+        self._client.requests.next_url(connection.url)
+        self._seek_later(list(connection.queues), self._backoff.next())
 
-    def _received_message(self, queue: _Queue, frame: dict[str, Any]) -> None:
-        """Take a message that is new, or that another consumer has given back meanwhile."""
+    def _received_message(self, queue: _QueueState, frame: dict[str, Any]) -> None:
+        """Buffer a message that is new, or that another consumer has returned to the queue."""
         seq = frame["seq"]
         again = seq <= queue.last
         if again and not frame.get("redelivered", False):
             return
-        queue.waiting += 1
+        queue.buffered += 1
         if again and any(one.seq == seq and one.queue == queue.name for one in self._ready):
-            self._give_credit(queue.name)  # it waits to be taken anyway
+            self._give_credit(queue.name)  # it is in the buffer anyway
             return
         queue.last = max(queue.last, seq)
         self._ready.append(delivery(queue.name, frame, self))
         self._arrived.set()
 
-    def _received_error(self, link: Link, queue: _Queue | None, frame: dict[str, Any]) -> None:
+    def _received_error(
+        self, connection: StreamConnection, queue: _QueueState | None, frame: dict[str, Any]
+    ) -> None:
         code, message = frame["code"], frame["message"]
-        again = code in _RETRY
+        again = code in _RETRYABLE
         pause = float(frame.get("retry_after", 1.0))
         upto, seqs = frame.get("upto"), frame.get("seqs", [])
         if queue is None:
             if frame.get("ref") is None:
-                logger.warning("the worker at %s: %s", link.url, message)
+                logger.warning("the worker at %s reported: %s", connection.url, message)
         elif upto is not None or seqs:
             if again:
                 asyncio.get_running_loop().call_later(pause, self._ack_again, queue)
             else:
-                queue.acking.fail(upto, seqs, Refused(code, message))
-        elif frame.get("ref") in (queue.ref, None):  # None: the queue is no longer allowed
-            link.queues.discard(queue.name)
+                queue.acks.fail(upto, seqs, Refused(code, message))
+        elif frame.get("ref") in (queue.ref, None):  # None: permission for the queue was lost
+            connection.queues.discard(queue.name)
             if again:
-                self._seek_later([queue.name], self._pauses.next(pause))
+                self._seek_later([queue.name], self._backoff.next(pause))
             else:
                 self._fail(Refused(code, f"queue {queue.name!r}: {message}"))
 
-    # On its own ---------------------------------------------------------------------------
+    # Internal ----------------------------------------------------------------------------
 
-    def _new(self, name: str, count: int, after: int | None = None) -> _Queue:
+    def _new(self, name: str, count: int, after: int | None = None) -> _QueueState:
         prefetch = max(1, min(self._prefetch, MAX_WAITING // count))
-        return _Queue(name, self._after if after is None else after, prefetch)
+        return _QueueState(name, self._after if after is None else after, prefetch)
 
     def _start(self) -> None:
         if self._task is None and not self._closed:
-            _ = self._client.requests.session  # raises when the client is not open
-            self._task = asyncio.get_running_loop().create_task(self._find_homes())
+            _ = self._client.requests.session  # raises if the client is not open
+            self._task = asyncio.get_running_loop().create_task(self._assign_queues())
 
     def _fail(self, error: ClientError) -> None:
         self._failure = error
@@ -280,35 +280,35 @@ class Subscription:
         for name in queues:
             queue = self._queues.get(name)
             if queue is not None:
-                queue.link = None
-                self._homeless[name] = None
-        self._wanted.set()
+                queue.connection = None
+                self._unassigned[name] = None
+        self._has_unassigned.set()
 
     def _seek_later(self, queues: list[str], pause: float) -> None:
         for name in queues:
             queue = self._queues.get(name)
             if queue is not None:
-                queue.link = None
+                queue.connection = None
         asyncio.get_running_loop().call_later(pause, self._seek, queues)
 
-    async def _find_homes(self) -> None:
-        """Find a link for each queue that has none, for as long as the subscription lives."""
+    async def _assign_queues(self) -> None:
+        """Give each queue without a connection one, as long as the subscription is open."""
         while True:
-            await self._wanted.wait()
-            self._wanted.clear()
-            names, self._homeless = list(self._homeless), {}
+            await self._has_unassigned.wait()
+            self._has_unassigned.clear()
+            names, self._unassigned = list(self._unassigned), {}
             try:
-                places = await self._places(names)
+                urls = await self._urls_of(names)
             except ClientError as error:
                 self._fail(error)
                 return
-            for name, url in places.items():
+            for name, url in urls.items():
                 queue = self._queues.get(name)
-                if queue is not None and queue.link is None:
-                    self._subscribe(queue, self._link(url))
+                if queue is not None and queue.connection is None:
+                    self._subscribe(queue, self._connection(url))
 
-    async def _places(self, names: list[str]) -> dict[str, str]:
-        """Return the URL of the worker to ask for each queue."""
+    async def _urls_of(self, names: list[str]) -> dict[str, str]:
+        """Return the URL of the worker to subscribe at, for each queue."""
         requests = self._client.requests
         owners: list[str | None] = []
         if self._client.follow_owners and names:
@@ -324,25 +324,25 @@ class Subscription:
             name: owners[partition_of(name.encode(), len(owners))] or requests.url for name in names
         }
 
-    def _link(self, url: str) -> Link:
-        for link in self._links:
-            if link.url == url and link.has_room:
-                return link
-        link = Link(self._client.requests, url, self)
-        self._links.add(link)
-        return link
+    def _connection(self, url: str) -> StreamConnection:
+        for connection in self._connections:
+            if connection.url == url and connection.has_room:
+                return connection
+        connection = StreamConnection(self._client.requests, url, self)
+        self._connections.add(connection)
+        return connection
 
-    def _subscribe(self, queue: _Queue, link: Link) -> None:
-        queue.link = link
+    def _subscribe(self, queue: _QueueState, connection: StreamConnection) -> None:
+        queue.connection = connection
         queue.ref = f"subscribe {next(self._refs)}"
-        queue.begun = queue.leaving = False
-        link.queues.add(queue.name)
+        queue.confirmed = queue.leaving = False
+        connection.queues.add(queue.name)
         queue.taken = 0
-        link.send(
+        connection.send(
             "subscribe",
             queue=queue.name,
             after=queue.last,
-            credit=max(0, queue.prefetch - queue.waiting),
+            credit=max(0, queue.prefetch - queue.buffered),
             ref=queue.ref,
         )
         self._ack_again(queue)
@@ -351,10 +351,10 @@ class Subscription:
         queue = self._queues.get(name)
         if queue is None:
             return
-        queue.waiting -= 1
+        queue.buffered -= 1
         queue.taken += 1
-        if queue.link is not None and queue.taken * 2 >= queue.prefetch:
-            queue.link.send("credit", queue=name, more=queue.taken, ref="credit")
+        if queue.connection is not None and queue.taken * 2 >= queue.prefetch:
+            queue.connection.send("credit", queue=name, more=queue.taken, ref="credit")
             queue.taken = 0
 
     # Acks -----------------------------------------------------------------------------------
@@ -366,20 +366,20 @@ class Subscription:
             if queue is not None:
                 self._ack(queue, current.seq, cumulative=False)
 
-    def _ack(self, queue: _Queue, seq: int, *, cumulative: bool) -> asyncio.Future[None]:
-        future = queue.acking.begin(seq, cumulative=cumulative)
-        if queue.link is not None:
+    def _ack(self, queue: _QueueState, seq: int, *, cumulative: bool) -> asyncio.Future[None]:
+        future = queue.acks.begin(seq, cumulative=cumulative)
+        if queue.connection is not None:
             if cumulative:
-                queue.link.send("ack", queue=queue.name, upto=seq)
+                queue.connection.send("ack", queue=queue.name, upto=seq)
             else:
-                queue.link.ack(queue.name, [seq])
+                queue.connection.ack(queue.name, [seq])
         return future
 
-    def _ack_again(self, queue: _Queue) -> None:
-        """Send again what is not confirmed."""
-        if queue.link is None or not queue.acking:
+    def _ack_again(self, queue: _QueueState) -> None:
+        """Send unconfirmed acks again."""
+        if queue.connection is None or not queue.acks:
             return
-        if queue.acking.upto:
-            queue.link.send("ack", queue=queue.name, upto=max(queue.acking.upto))
-        if queue.acking.single:
-            queue.link.ack(queue.name, list(queue.acking.single))
+        if queue.acks.upto:
+            queue.connection.send("ack", queue=queue.name, upto=max(queue.acks.upto))
+        if queue.acks.single:
+            queue.connection.ack(queue.name, list(queue.acks.single))

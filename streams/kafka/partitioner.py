@@ -1,11 +1,11 @@
-"""Which partition a key belongs to: Kafka's own choice, so that all producers agree.
+"""The partition of a key, as Kafka's own clients compute it.
 
 The hash is the 32-bit MurmurHash2 of Kafka's Java client
-(`org.apache.kafka.common.utils.Utils.murmur2`, seed 0x9747b28c), and the partition is its
-lower 31 bits modulo the number of partitions; librdkafka calls it `murmur2_random`.
-The folds need it and may import no Kafka client, so the hash is that of `murmurhash2`, a
-small native library, where it has a wheel; elsewhere it is the one written here, which takes
-about seven times as long.
+(`org.apache.kafka.common.utils.Utils.murmur2`, seed 0x9747b28c); the partition is its lower
+31 bits modulo the number of partitions.  librdkafka calls this `murmur2_random`.
+
+The folds need it and must not import a Kafka client.  The native library `murmurhash2` computes
+the hash where it has a wheel; elsewhere `murmur2` does, which takes about seven times as long.
 """
 
 from __future__ import annotations
@@ -44,5 +44,5 @@ else:
 
 
 def partition_of(key: bytes, partitions: int) -> int:
-    """Return the partition, from 0, that `key` belongs to among so many `partitions`."""
+    """Return the partition of `key`, from 0 to `partitions` - 1."""
     return (_hash(key, _SEED) & 0x7FFFFFFF) % partitions

@@ -1,4 +1,4 @@
-"""Who may do what: keys, signed tokens, what a token grants, and how often it may be used.
+"""Authorization: keys, signed tokens, the permissions in a token, and rate limits.
 
-Pure but for reading a file of keys; knows nothing of HTTP, Kafka or tables.
+Pure, except that `signing` writes key files; knows nothing of HTTP, Kafka or tables.
 """

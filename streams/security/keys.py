@@ -1,13 +1,13 @@
-"""The public keys that tokens are checked with, out of a PEM file or a JWK set (RFC 7517).
+"""The public keys that verify tokens, read from a PEM file or a JWK set (RFC 7517).
 
-The kind of a key says which algorithm a token must name, never the token itself: so nobody
-can pass a public key off as a secret, or do without a signature.
+The type of a key determines the algorithm that a token must use; the token has no say.  This
+rules out unsigned tokens and tokens signed with a public key as if it were a shared secret.
 
 ================== ======= ==========================================
 RSA, 2048 bits up  RS256   PEM `PUBLIC KEY`, or JWK
 EC, curve P-256    ES256   PEM `PUBLIC KEY`, or JWK
 Ed25519            EdDSA   PEM `PUBLIC KEY`, or JWK
-shared secret      HS256   JWK of type `oct` alone, 256 bits up
+shared secret      HS256   JWK of type `oct`, 256 bits up
 ================== ======= ==========================================
 """
 
@@ -34,7 +34,7 @@ _PEM: Final = re.compile(rb"-----BEGIN ([A-Z ]+)-----.+?-----END \1-----", re.DO
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key, the algorithm that it is for, and its name if it has one."""
+    """One key, its algorithm, and its id if it has one."""
 
     kid: str | None
     algorithm: str
@@ -44,16 +44,16 @@ class Key:
 def read_keys(content: bytes) -> tuple[Key, ...]:
     """Return the keys in a PEM file or a JWK set.
 
-    Keys of a JWK set that are not for checking tokens, or of another kind, are left out.
+    Keys in a JWK set that are of another type, or not for verifying signatures, are ignored.
 
     Raises:
-        SettingsError: there is none, one is too weak, or one is private.
+        SettingsError: there is no key, or a key is malformed, too weak or private.
     """
     keys = _jwk_set(content) if content.lstrip().startswith(b"{") else _pem(content)
     if not keys:
-        raise SettingsError("no key for RS256, ES256, EdDSA or HS256 in it")
+        raise SettingsError("no key for RS256, ES256, EdDSA or HS256")
     if len(keys) > MAX_KEYS:
-        raise SettingsError(f"more than {MAX_KEYS} keys in it")
+        raise SettingsError(f"more than {MAX_KEYS} keys")
     return tuple(keys)
 
 
@@ -65,10 +65,10 @@ def _pem(content: bytes) -> list[Key]:
         try:
             material = load_pem_public_key(block[0])
         except (ValueError, TypeError, UnsupportedAlgorithm):
-            raise SettingsError("a PEM block in it is no public key") from None
+            raise SettingsError("a PEM block is not a public key") from None
         key = _public(None, material)
         if key is None:
-            raise SettingsError("a key in it is neither RSA, nor EC on P-256, nor Ed25519")
+            raise SettingsError("a key is neither RSA, nor EC on P-256, nor Ed25519")
         keys.append(key)
     return keys
 
@@ -79,7 +79,7 @@ def _jwk_set(content: bytes) -> list[Key]:
         if not isinstance(jwks, list) or not all(isinstance(jwk, dict) for jwk in jwks):
             raise TypeError
     except (ValueError, KeyError, TypeError):
-        raise SettingsError('it is no JWK set, {"keys": [...]}') from None
+        raise SettingsError('not a JWK set: expected {"keys": [...]}') from None
     return [key for jwk in jwks if (key := _jwk(jwk)) is not None]
 
 
@@ -88,7 +88,7 @@ def _jwk(jwk: dict[str, Any]) -> Key | None:
     if use not in (None, "sig") or (isinstance(uses, list) and "verify" not in uses):
         return None
     if kid is not None and not isinstance(kid, str):
-        raise SettingsError("the kid of a key in it is no string")
+        raise SettingsError("the kid of a key is not a string")
     read = _READERS.get(kind) if isinstance(kind, str) else None
     if read is None:
         return None
@@ -97,9 +97,9 @@ def _jwk(jwk: dict[str, Any]) -> Key | None:
     try:
         material = read(jwk)
     except (jwt.PyJWTError, ValueError, TypeError, KeyError, UnsupportedAlgorithm):
-        if kind in ("EC", "OKP"):  # of a curve that is not for us
+        if kind in ("EC", "OKP"):  # on a curve that we do not support
             return None
-        raise SettingsError("a key in it is malformed") from None
+        raise SettingsError("a key is malformed") from None
     key = _secret(kid, material) if kind == "oct" else _public(kid, material)
     if key is not None and jwk.get("alg") not in (None, key.algorithm):
         return None
@@ -116,7 +116,7 @@ _READERS: Final[dict[str, Any]] = {
 
 def _secret(kid: str | None, secret: bytes) -> Key:
     if len(secret) < MIN_SECRET_BYTES:
-        raise SettingsError(f"a secret in it has fewer than {8 * MIN_SECRET_BYTES} bits")
+        raise SettingsError(f"a secret has fewer than {8 * MIN_SECRET_BYTES} bits")
     return Key(kid, "HS256", secret)
 
 
@@ -124,7 +124,7 @@ def _public(kid: str | None, material: Any) -> Key | None:
     match material:
         case rsa.RSAPublicKey():
             if material.key_size < MIN_RSA_BITS:
-                raise SettingsError(f"an RSA key in it has fewer than {MIN_RSA_BITS} bits")
+                raise SettingsError(f"an RSA key has fewer than {MIN_RSA_BITS} bits")
             return Key(kid, "RS256", material)
         case ec.EllipticCurvePublicKey() if isinstance(material.curve, ec.SECP256R1):
             return Key(kid, "ES256", material)
@@ -136,6 +136,6 @@ def _public(kid: str | None, material: Any) -> Key | None:
 
 def _private() -> SettingsError:
     return SettingsError(
-        "it holds a private key; workers need the public one alone: "
+        "the file holds a private key; workers need only the public one: "
         "openssl pkey -in KEY -pubout -out PUBLIC"
     )

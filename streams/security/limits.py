@@ -1,21 +1,21 @@
-"""How often each bearer may do something: a bucket of tokens for each, refilled in time.
+"""Rate limits: a token bucket for each principal.
 
-A bucket is charged after the fact, too: a request of many events is let in once, and then
-the bearer is in debt.  Pure; the clock is handed in.
+A bucket can also be charged afterwards: a request with many events is admitted once and then
+puts its principal in debt.  Pure; the caller passes the time.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 
-MAX_BEARERS = 50_000
-"""Bearers remembered; who was quiet longest is forgotten, and starts with a full bucket."""
+MAX_PRINCIPALS = 50_000
+"""Principals remembered.  The one idle longest is forgotten and restarts with a full bucket."""
 
 
 class Limits:
-    """The buckets of all bearers; each holds `burst` and gains `rate` a second.
+    """The buckets of all principals; each holds `burst` events and gains `rate` per second.
 
-    A rate of 0 is no limit.
+    A rate of 0 means no limit.
     """
 
     def __init__(self, rate: float, burst: float) -> None:
@@ -27,9 +27,9 @@ class Limits:
         return len(self._buckets)
 
     def charge(self, principal: str, now: float, events: float, rate: float | None = None) -> float:
-        """Take `events`, if there are so many; return 0, or the seconds until there are.
+        """Take `events` if the bucket holds them; return 0, or the seconds until it will.
 
-        `rate` is the bearer's own, instead of everybody's.
+        `rate` replaces the common rate for this principal.
         """
         rate = self.rate if rate is None else rate
         if not rate:
@@ -45,7 +45,7 @@ class Limits:
     def add_debt(
         self, principal: str, now: float, events: float, rate: float | None = None
     ) -> None:
-        """Take `events` in any case: they are done already."""
+        """Take `events` that have already happened, even if the bucket does not hold them."""
         rate = self.rate if rate is None else rate
         if rate:
             self._keep(principal, self._left(principal, now, rate) - events, now)
@@ -58,5 +58,5 @@ class Limits:
     def _keep(self, principal: str, left: float, now: float) -> None:
         self._buckets[principal] = (left, now)
         self._buckets.move_to_end(principal)
-        if len(self._buckets) > MAX_BEARERS:
+        if len(self._buckets) > MAX_PRINCIPALS:
             self._buckets.popitem(last=False)

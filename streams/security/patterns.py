@@ -1,8 +1,7 @@
-"""Patterns of ids, in which `*` stands for any run of characters, the empty one included.
+"""Patterns of ids, in which `*` matches any run of characters, including an empty one.
 
-Everything else in a pattern stands for itself, letter case included.  Matching looks at each
-character of the id a bounded number of times, whatever the pattern: nobody's token can make
-it slow.
+Every other character matches itself; case matters.  Matching examines each character of the
+id a bounded number of times, so that no pattern in a token can make it slow.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ ANY = "*"
 
 
 class Patterns:
-    """A list of patterns of destinations: groups, and with `@` before it a queue.
+    """Patterns of destinations: groups, and queues with `@` in front.
 
-    A pattern is about queues if and only if it begins with `@`: `*` matches no queue, and
-    `@*` no group.
+    A pattern matches queues if and only if it begins with `@`: `*` matches no queue, and
+    `@*` matches no group.
     """
 
     __slots__ = ("_exact", "_globs", "_patterns")
@@ -35,7 +34,7 @@ class Patterns:
         return f"Patterns({list(self._patterns)!r})"
 
     def match(self, destination: str) -> bool:
-        """Tell whether a group, or `@` and a queue, is matched by any of the patterns."""
+        """Tell whether any pattern matches a group, or a queue (`@` and its id)."""
         if destination in self._exact:
             return True
         queue = destination.startswith(DIRECT)

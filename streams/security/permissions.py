@@ -1,21 +1,22 @@
-"""What a token grants, and the questions that are asked of it.
+"""The permissions in a token, and checks against them.
 
-The claim `streams` of a token is an object with any of these members; what is not granted is
-refused, and a member or value that is not known makes the whole token invalid:
+The claim `streams` of a token is an object with any of these members.  Whatever it does not
+grant is refused; an unknown member or value makes the whole token invalid.
 
 ============= ======================================================================
-`namespace`   STREAMS_NAMESPACE of the workers that it is for; none by default
+`namespace`   STREAMS_NAMESPACE of the workers that accept the token; empty by default
 `publish`     patterns of groups, and with `@` of queues, that messages may be sent to
 `bind`        patterns of groups that queues may be bound to and unbound from; with `@`,
-              of queues that may be bound besides those in `read`
-`read`        with `@`, patterns of queues that are the bearer's own: to read, acknowledge,
-              open sessions of; without, of groups whose members and past may be read
-`observe`     true: the state of the cluster, and metrics
-`admin`       true: everything
-`rate`        events a second, instead of STREAMS_RATE_LIMIT_PER_SECOND; 0 is no limit
+              of queues that may be bound, in addition to those in `read`
+`read`        with `@`, patterns of the principal's own queues, which it may read from,
+              acknowledge and open sessions for; without, of groups whose members and
+              history may be read
+`observe`     true: may read the state of the cluster and metrics
+`admin`       true: may do everything
+`rate`        events per second, instead of STREAMS_RATE_LIMIT_PER_SECOND; 0 for no limit
 ============= ======================================================================
 
-Knows nothing of signatures and requests.
+Knows nothing of signatures or requests.
 """
 
 from __future__ import annotations
@@ -31,75 +32,78 @@ from streams.security.patterns import Patterns
 
 CLAIM: Final = "streams"
 LEEWAY_SECONDS: Final = 10.0
-"""How far clocks may be apart."""
+"""Tolerated clock difference between the issuer of a token and a worker."""
 
-NONE: Final = Patterns()
+_NO_PATTERNS: Final = Patterns()
 
 
 @dataclass(frozen=True, slots=True)
 class Permissions:
-    """What the bearer of one token may do; by default nothing.
+    """What the principal of one token may do; by default nothing.
 
-    Each `check_` raises `Forbidden`, with a text that says what is missing.
+    Each `check_` method raises `Forbidden` with the missing permission.
     """
 
     subject: str | None = None
-    """Claim `sub`: the only sender that the bearer may name, unless an admin."""
-    publish: Patterns = NONE
-    bind: Patterns = NONE
-    read: Patterns = NONE
+    """Claim `sub`: the only sender that the principal may name, unless it is an admin."""
+    publish: Patterns = _NO_PATTERNS
+    bind: Patterns = _NO_PATTERNS
+    read: Patterns = _NO_PATTERNS
     observe: bool = False
     admin: bool = False
     rate: float | None = None
-    """Events a second; 0 for no limit, None for the setting."""
+    """Events per second; 0 for no limit, None for STREAMS_RATE_LIMIT_PER_SECOND."""
     expires_at: float = math.inf
-    """From when on the token is refused, in seconds since 1970, the leeway included."""
+    """Claim `exp` plus the leeway, in seconds since 1970."""
     token_id: str | None = None
     """Claim `jti`."""
     issued_at: float | None = None
     """Claim `iat`, in seconds since 1970."""
 
     def check_publish(self, destination: str) -> None:
-        """May messages be sent to a group, or to `@` and a queue?"""
+        """Check that messages may be sent to a group, or to a queue (`@` and its id)."""
         if not (self.admin or self.publish.match(destination)):
             raise Forbidden(f"the token does not grant publish to {destination!r}")
 
     def check_group(self, group: str) -> None:
-        """May queues be bound to the group?"""
+        """Check that queues may be bound to the group."""
         if not (self.admin or self.bind.match(group)):
             raise Forbidden(f"the token does not grant bind on the group {group!r}")
 
     def check_binding(self, group: str, queue: str) -> None:
-        """May this queue be bound to the group, or unbound from it?"""
+        """Check that this queue may be bound to the group and unbound from it."""
         self.check_group(group)
         own = direct_group(queue)
         if not (self.admin or self.read.match(own) or self.bind.match(own)):
             raise Forbidden(f"the token grants neither read nor bind on {own!r}")
 
     def check_read(self, destination: str) -> None:
-        """May the members of a group be read; with `@`, is the queue the bearer's own?"""
+        """Check that a group may be read, or that the queue after an `@` is the principal's own."""
         if not (self.admin or self.read.match(destination)):
             raise Forbidden(f"the token does not grant read on {destination!r}")
 
     def check_queue(self, queue: str) -> None:
-        """Is the queue the bearer's own?"""
+        """Check that the queue is the principal's own."""
         self.check_read(direct_group(queue))
 
     def check_observe(self) -> None:
-        """May the state of the cluster be seen?"""
+        """Check that the state of the cluster may be read."""
         if not (self.admin or self.observe):
             raise Forbidden("the token grants neither observe nor admin")
 
     def check_admin(self) -> None:
-        """May everything be done?"""
+        """Check that everything is allowed."""
         if not self.admin:
             raise Forbidden("the token does not grant admin")
 
     def sender(self, asked: str | None) -> str:
-        """Return the sender of a message for which the client asked for `asked`.
+        """Return the sender of a message whose client requested the sender `asked`.
 
-        Who has a name sends under it: none given means one's own.  Without one, a sender must
-        be a queue of the bearer's own: what recipients answer goes there.
+        A principal with a subject sends under that name, also by default.  Without a subject,
+        the sender must be a queue of the principal's own, since replies go there.
+
+        Raises:
+            Forbidden: the client may not send under that name.
         """
         if asked is None or asked == self.subject:
             return self.subject or ""
@@ -111,19 +115,19 @@ class Permissions:
 
 
 ALL: Final = Permissions(admin=True)
-"""For everybody, where no credentials are asked for."""
+"""Permissions of every client when authentication is off."""
 NOTHING: Final = Permissions()
 
 
 def permissions_of(claims: Mapping[str, Any], namespace: str) -> Permissions:
-    """Return what the claims of a verified token grant on workers of `namespace`.
+    """Return the permissions that a verified token grants on workers of `namespace`.
 
     Raises:
         BadToken: the claims are malformed, or for another namespace.
     """
     given = claims.get(CLAIM)
     if not isinstance(given, dict):
-        raise BadToken(f"the claim {CLAIM!r} is missing, or no object")
+        raise BadToken(f"the claim {CLAIM!r} is missing or not an object")
     asked = dict(given)
     if asked.pop("namespace", "") != namespace:
         raise BadToken("the token is for another namespace")
@@ -140,7 +144,7 @@ def permissions_of(claims: Mapping[str, Any], namespace: str) -> Permissions:
         issued_at=None if claims.get("iat") is None else float(claims["iat"]),
     )
     if asked:
-        raise BadToken(f"the claim {CLAIM!r} has members that are not known")
+        raise BadToken(f"the claim {CLAIM!r} has unknown members")
     return permissions
 
 
@@ -149,7 +153,7 @@ def _subject(claims: Mapping[str, Any]) -> str | None:
     if subject is None:
         return None
     if not isinstance(subject, str) or problem(subject):
-        raise BadToken("the claim 'sub' must be an id, as senders are")
+        raise BadToken("the claim 'sub' must be a valid id")
     return subject
 
 
@@ -179,5 +183,5 @@ def _rate(asked: dict[str, Any]) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1e9:
-        raise BadToken(f"'rate' in the claim {CLAIM!r} must be a number from 0")
+        raise BadToken(f"'rate' in the claim {CLAIM!r} must be a number from 0 to 1e9")
     return float(value)

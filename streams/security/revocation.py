@@ -1,15 +1,14 @@
-"""Tokens taken back before they expire: single ones by their id, and all older ones of a subject.
+"""Revocation of tokens before they expire: one by its id, or all older ones of a subject.
 
-The list is a JSON object with any of two members, and no others:
+The list is a JSON object with either or both of these members, and no others:
 
 ============== =========================================================================
-`tokens`       a list of ids of tokens, as their claim `jti` says
-`subjects`     an object: for a subject, as the claim `sub` says, from when on its tokens
-               must have been issued (claim `iat`, in seconds since 1970); one that does
-               not say when it was issued is taken back too
+`tokens`       a list of token ids (claim `jti`)
+`subjects`     an object from subjects (claim `sub`) to times in seconds since 1970:
+               tokens issued earlier (claim `iat`), or without that claim, are revoked
 ============== =========================================================================
 
-An entry may go when every token that it is about has expired.  Knows nothing of files.
+Remove an entry once every token that it concerns has expired.  Knows nothing of files.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ MAX_ENTRIES: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Revoked:
-    """Which tokens are taken back."""
+    """The list of revoked tokens."""
 
     tokens: frozenset[str] = frozenset()
     subjects: Mapping[str, float] = field(default_factory=dict)
 
     def revokes(self, permissions: Permissions) -> bool:
-        """Tell whether the token of a grant is taken back."""
+        """Tell whether the token with these permissions is revoked."""
         if permissions.token_id is not None and permissions.token_id in self.tokens:
             return True
         if permissions.subject is None:
@@ -46,24 +45,24 @@ class Revoked:
 
 
 def read_revoked(content: bytes) -> Revoked:
-    """Return what a list says.
+    """Parse a list of revoked tokens.
 
     Raises:
-        SettingsError: it is malformed.
+        SettingsError: the list is malformed.
     """
     try:
         found = orjson.loads(content)
     except ValueError:
-        raise SettingsError("it is no JSON") from None
+        raise SettingsError("not JSON") from None
     if not isinstance(found, dict) or not found.keys() <= {"tokens", "subjects"}:
-        raise SettingsError('it is no object of "tokens" and "subjects"')
+        raise SettingsError('must be an object with only "tokens" and "subjects"')
     tokens, subjects = found.get("tokens", []), found.get("subjects", {})
     if not isinstance(tokens, list) or not all(isinstance(one, str) for one in tokens):
-        raise SettingsError("tokens must be a list of ids of tokens")
+        raise SettingsError("tokens must be a list of token ids")
     if not isinstance(subjects, dict) or not all(map(_is_time, subjects.values())):
-        raise SettingsError("subjects must be an object of times, in seconds since 1970")
+        raise SettingsError("subjects must be an object from subjects to seconds since 1970")
     if len(tokens) + len(subjects) > MAX_ENTRIES:
-        raise SettingsError(f"more than {MAX_ENTRIES} entries in it")
+        raise SettingsError(f"more than {MAX_ENTRIES} entries")
     return Revoked(frozenset(tokens), subjects)
 
 

@@ -1,6 +1,6 @@
-"""Making keys and tokens, for development and for those who have no identity provider.
+"""Creation of keys and tokens, for development and for systems without an identity provider.
 
-Workers never sign: they need public keys alone.
+Workers never sign; they need only public keys.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from streams.security.keys import MIN_RSA_BITS, read_keys
 
 
 def make_key(private: Path, public: Path) -> None:
-    """Write a new Ed25519 key to two PEM files, the private one for its owner's eyes alone.
+    """Write a new Ed25519 key pair to two PEM files; only the owner can read the private one.
 
     Raises:
-        StreamsError: a file is there already, or cannot be written.
+        StreamsError: a file exists already or cannot be written.
     """
     key = ed25519.Ed25519PrivateKey.generate()
     secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -39,19 +39,22 @@ def make_key(private: Path, public: Path) -> None:
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
                 file.write(content)
         except FileExistsError:
-            raise StreamsError(f"{path} is there already; keys are not overwritten") from None
+            raise StreamsError(f"{path} exists already; keys are never overwritten") from None
         except OSError as error:
             raise StreamsError(f"cannot write {path}: {error.strerror}") from None
 
 
 def sign(claims: Mapping[str, Any], key: bytes, kid: str | None = None) -> str:
-    """Return a token with these claims.
+    """Return a signed token with these claims.
 
-    `key` is the content of a file: a private key in PEM without a password, or a JWK set
-    whose first key is a secret.
+    Args:
+        claims: the claims of the token.
+        key: content of a key file: a private key in PEM without a password, or a JWK set
+            whose first key is a shared secret.
+        kid: key id for the token's header; by default that of the JWK.
 
     Raises:
-        StreamsError: it is neither.
+        StreamsError: `key` is neither.
     """
     material, algorithm, own_kid = _signing_key(key)
     kid = kid or own_kid
@@ -64,11 +67,11 @@ def _signing_key(content: bytes) -> tuple[Any, str, str | None]:
         first = read_keys(content)[0]
         if first.algorithm == "HS256":
             return first.material, first.algorithm, first.kid
-        raise StreamsError("the key is a public one; tokens are signed with the private one")
+        raise StreamsError("the key is public; tokens are signed with the private key")
     try:
         key = load_pem_private_key(content, None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise StreamsError("the key is no private key in PEM without a password") from None
+        raise StreamsError("the key is not a private key in PEM without a password") from None
     match key:
         case ed25519.Ed25519PrivateKey():
             return key, "EdDSA", None

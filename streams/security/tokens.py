@@ -1,4 +1,4 @@
-"""Signed tokens: JSON Web Tokens (RFC 7519) with what RFC 8725 says of their dangers."""
+"""Verification of signed tokens: JSON Web Tokens (RFC 7519), with the precautions of RFC 8725."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ _UNREADABLE: Final = (jwt.PyJWTError, ValueError, TypeError, OverflowError, Recu
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the claims of a token must say."""
+    """Required values of a token's claims."""
 
     audience: str
     issuer: str = ""
-    """Any, when empty."""
+    """Empty for any issuer."""
     namespace: str = ""
 
 
 def verify(token: str, keys: Iterable[Key], rules: Rules) -> Permissions:
-    """Check signature, times, audience, issuer and namespace; return what the token grants.
+    """Check signature, times, audience, issuer and namespace; return the token's permissions.
 
     Raises:
-        BadToken: any of them is wrong; the text holds nothing of the token.
-        UnknownKey: none of the keys is the one that it names.
+        BadToken: one of them is wrong; the text contains nothing of the token.
+        UnknownKey: the token names a key that is not among `keys`.
     """
     kid, algorithm = _header(token)
     known = [key for key in keys if kid is None or key.kid is None or key.kid == kid]
     if not known:
-        raise UnknownKey("the token names a key that is not known")
-    # The key says the algorithm, the token only which of the keys may be tried.
+        raise UnknownKey("the token names an unknown key")
+    # The algorithm comes from the key; the token only selects which keys to try.
     fitting = [key for key in known if key.algorithm == algorithm]
     if not fitting:
-        raise BadToken("the token's algorithm is not that of the key")
+        raise BadToken("the token's algorithm does not match the key")
     for key in fitting:
         try:
             claims = jwt.decode(
@@ -66,9 +66,9 @@ def verify(token: str, keys: Iterable[Key], rules: Rules) -> Permissions:
 
 
 def _header(token: str) -> tuple[str | None, str]:
-    """Return kid and algorithm; looked at before anything else reads the token."""
+    """Return the key id and the algorithm; checks the header before anything else reads it."""
     if len(token) > MAX_TOKEN_CHARACTERS:
-        raise BadToken(f"the token is over the limit of {MAX_TOKEN_CHARACTERS} characters")
+        raise BadToken(f"the token exceeds the limit of {MAX_TOKEN_CHARACTERS} characters")
     parts = token.split(".")
     if len(parts) != 3 or not token.isascii():
         raise BadToken("not a signed JSON Web Token")
@@ -80,12 +80,12 @@ def _header(token: str) -> tuple[str | None, str]:
     if not isinstance(header, dict) or not all(isinstance(v, str) for v in header.values()):
         raise BadToken("the token's header must be an object of strings")
     if not header.keys() <= _HEADER_NAMES or "alg" not in header:
-        raise BadToken("the token's header has members that are not known, or no alg")
+        raise BadToken("the token's header has unknown members or no alg")
     return header.get("kid"), header["alg"]
 
 
 def _reason(error: BaseException) -> str:
-    """Return why PyJWT refused a token, in words that hold nothing of it."""
+    """Return why PyJWT rejected a token, without quoting it."""
     match error:
         case jwt.ExpiredSignatureError():
             return "the token has expired"
@@ -94,7 +94,7 @@ def _reason(error: BaseException) -> str:
         case jwt.InvalidAudienceError():
             return "the token is for another audience"
         case jwt.InvalidIssuerError():
-            return "the token is of another issuer"
+            return "the token is from another issuer"
         case jwt.MissingRequiredClaimError():
             return f"the claim {error.claim!r} is missing"
         case _:

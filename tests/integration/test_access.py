@@ -702,13 +702,13 @@ async def test_the_python_client_shows_a_fresh_token_in_time(client: Client) -> 
     ):
         await client.ask(0, "POST", sent, guarded.admin, {"body": "one"})
         assert (await asyncio.wait_for(anext(deliveries), 20)).text == "one"
-        (link,) = deliveries._links
+        (link,) = deliveries._connections
 
         # When the first has expired, Then the stream goes on, with the second
         await asyncio.sleep(4)
         await client.ask(0, "POST", sent, guarded.admin, {"body": "two"})
         assert (await asyncio.wait_for(anext(deliveries), 20)).text == "two"
-        assert deliveries._links == {link}
+        assert deliveries._connections == {link}
         assert len(given) == 2
 
         # And one that is taken back is asked for anew

@@ -55,8 +55,8 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "key.pem").write_text("hello")
     for arguments, says in (
         (["--key", "nowhere.pem"], "cannot read nowhere.pem"),
-        (["--key", "key.pem"], "no private key"),
-        (["--key", "key.pem", "--new-key", "public.pem"], "there already"),
+        (["--key", "key.pem"], "not a private key"),
+        (["--key", "key.pem", "--new-key", "public.pem"], "exists already"),
         (["--key", "key.pem", "--subject", "x" * 300], "'sub'"),
     ):
         refused = streams_token(tmp_path, *arguments)

@@ -1,4 +1,4 @@
-"""The client's pure parts: drafts, deliveries, pauses, acks that wait."""
+"""The client's pure parts: drafts, deliveries, backoff, pending acks."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from streams.client import Client, Draft, Refused, Unavailable
-from streams.client.acking import Acking
 from streams.client.messages import delivery
-from streams.client.requests import LONGEST_PAUSE_SECONDS, Pauses, path, refused
+from streams.client.pending_acks import PendingAcks
+from streams.client.requests import LONGEST_PAUSE_SECONDS, Backoff, path, refused
 
 
 class Nobody:
@@ -20,7 +20,7 @@ class Nobody:
         raise NotImplementedError
 
 
-def test_a_draft_has_an_id_and_one_place_to_go() -> None:
+def test_a_draft_has_an_id_and_one_destination() -> None:
     first, second = Draft("x", group="g"), Draft("x", group="g")
     assert first.id != second.id
     assert first.fields() == {"id": first.id, "body": "x"}
@@ -30,7 +30,7 @@ def test_a_draft_has_an_id_and_one_place_to_go() -> None:
         Draft("x", group="g", queue="q")
 
 
-def test_a_drafts_fields_are_those_of_the_json() -> None:
+def test_a_draft_has_the_json_fields() -> None:
     draft = Draft(
         b"\0",
         queue="q",
@@ -52,7 +52,7 @@ def test_a_drafts_fields_are_those_of_the_json() -> None:
     }
 
 
-def test_a_delivery_keeps_what_it_has_no_name_for() -> None:
+def test_a_delivery_keeps_unknown_fields() -> None:
     content = {"seq": 5, "id": "i", "group": "g", "sender": "", "kind": "text", "headers": {}}
     one = delivery("q", {**content, "body": "hé", "at": 1, "redelivered": 2}, Nobody())
     assert (one.queue, one.seq, one.text, one.body) == ("q", 5, "hé", "hé".encode())
@@ -63,49 +63,49 @@ def test_a_delivery_keeps_what_it_has_no_name_for() -> None:
         _ = raw.text
 
 
-def test_pauses_grow_up_to_a_limit_and_begin_again() -> None:
-    pauses = Pauses()
-    found = [pauses.next() for _ in range(40)]
+def test_backoff_grows_up_to_a_limit_and_restarts() -> None:
+    backoff = Backoff()
+    found = [backoff.next() for _ in range(40)]
     assert found[0] <= 0.1
     assert all(pause <= LONGEST_PAUSE_SECONDS for pause in found)
     assert all(pause >= LONGEST_PAUSE_SECONDS / 2 for pause in found[10:])
-    pauses.reset()
-    assert pauses.next() <= 0.1
-    assert pauses.next(at_least=3) == 3
+    backoff.reset()
+    assert backoff.next() <= 0.1
+    assert backoff.next(at_least=3) == 3
 
 
-def test_paths_hold_any_id() -> None:
+def test_a_path_can_hold_any_id() -> None:
     assert path("v1", "groups", "a/b?ж") == "/v1/groups/a%2Fb%3F%D0%B6"
 
 
-def test_errors_keep_code_and_status() -> None:
+def test_errors_carry_code_and_status() -> None:
     error = refused(400, b'{"error":{"code":"bad_id","message":"no"}}')
     assert (error.code, str(error), error.status) == ("bad_id", "no", 400)
     assert refused(502, b"<html>").code == "unknown"
 
 
-async def test_a_cumulative_confirmation_stands_for_all_below() -> None:
-    acking = Acking()
-    low, high = acking.begin(3, cumulative=False), acking.begin(9, cumulative=False)
-    upto = acking.begin(5, cumulative=True)
-    assert acking.begin(3, cumulative=False) is low
-    acking.confirm(5, ())
+async def test_a_cumulative_confirmation_covers_everything_below() -> None:
+    pending = PendingAcks()
+    low, high = pending.begin(3, cumulative=False), pending.begin(9, cumulative=False)
+    upto = pending.begin(5, cumulative=True)
+    assert pending.begin(3, cumulative=False) is low
+    pending.confirm(5, ())
     assert low.done()
     assert upto.done()
     assert not high.done()
-    acking.confirm(None, [9, 10])
+    pending.confirm(None, [9, 10])
     assert high.done()
-    assert not acking
+    assert not pending
 
 
-async def test_what_fails_for_good_is_told_to_who_waits() -> None:
-    acking = Acking()
-    future, other = acking.begin(3, cumulative=False), acking.begin(4, cumulative=True)
-    acking.fail(4, [3, 77], Refused("forbidden", "no"))
+async def test_a_permanent_failure_reaches_whoever_awaits_the_ack() -> None:
+    pending = PendingAcks()
+    future, other = pending.begin(3, cumulative=False), pending.begin(4, cumulative=True)
+    pending.fail(4, [3, 77], Refused("forbidden", "no"))
     for one in (future, other):
         with pytest.raises(Refused):
             await one
-    assert not acking.futures()
+    assert not pending.futures()
 
 
 async def test_a_subscription_needs_a_prefetch_and_ends_with_its_client() -> None:
@@ -121,7 +121,7 @@ async def test_a_subscription_needs_a_prefetch_and_ends_with_its_client() -> Non
     assert await asyncio.wait_for(waiting, 1) is None
 
 
-def test_a_draft_says_what_is_not_as_usual() -> None:
+def test_a_draft_states_only_what_differs_from_the_defaults() -> None:
     draft = Draft("x", group="g", id="i", expires_at=7, echo=False, receipt=True, priority=0)
     assert draft.fields() == {
         "id": "i",
@@ -133,7 +133,7 @@ def test_a_draft_says_what_is_not_as_usual() -> None:
     }
 
 
-async def test_an_event_that_may_be_sent_again_has_an_id(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_message_gets_an_id_before_it_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     client = Client("http://127.0.0.1:1")
     sent: list[dict[str, Any]] = []
 
@@ -151,6 +151,6 @@ async def test_an_event_that_may_be_sent_again_has_an_id(monkeypatch: pytest.Mon
     assert sent == [{"type": "message", "group": "g", "body": "1"}, *events[1:]]
 
 
-def test_an_id_that_is_no_text_is_refused() -> None:
+def test_an_id_that_is_not_utf8_is_refused() -> None:
     with pytest.raises(Refused, match="not valid UTF-8"):
         path("v1", "queues", "\udcff")

@@ -47,7 +47,7 @@ def test_a_clock_that_goes_back_gives_nothing() -> None:
 
 
 def test_bearers_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MAX_BEARERS", 10)
+    monkeypatch.setattr(limits, "MAX_PRINCIPALS", 10)
     bucket = Limits(rate=1, burst=1)
     for number in range(100):
         bucket.charge(str(number), 0.0, 1)

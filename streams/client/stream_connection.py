@@ -1,6 +1,6 @@
-"""One WebSocket of a subscription, to one worker, for as long as it lasts.
+"""One WebSocket connection of a subscription to one worker.
 
-Knows frames; what they mean for queues is the subscription's.
+Knows frames; the subscription interprets them.  A connection that ends is not reused.
 """
 
 from __future__ import annotations
@@ -25,32 +25,33 @@ CONNECT_SECONDS = 5.0
 HEARTBEAT_SECONDS = 15.0
 FRAME_BYTES = 8 * 1024 * 1024
 MAX_QUEUES = 5000
-"""Queues of one link; for more there is another one."""
+"""Queues on one connection; the subscription opens another for more."""
 SEQS_PER_FRAME = 1000
-RENEW_AGAIN_SECONDS = 1.0
+RENEW_RETRY_SECONDS = 1.0
 _FATAL = range(400, 429)
+"""Statuses of a failed handshake for which a retry would not help."""
 
 
-class Owner(Protocol):
-    """The subscription that a link belongs to."""
+class Listener(Protocol):
+    """Receives what happens on a connection."""
 
-    def received(self, link: Link, frame: dict[str, Any]) -> None:
-        """Take a frame."""
+    def received(self, connection: StreamConnection, frame: dict[str, Any]) -> None:
+        """Handle a frame from the worker."""
         ...
 
-    def ended(self, link: Link, failure: Refused | None) -> None:
-        """Note that the link is gone; a failure is one that trying again does not cure."""
+    def ended(self, connection: StreamConnection, failure: Refused | None) -> None:
+        """Handle the end of the connection; `failure` is set if a retry would not help."""
         ...
 
 
-class Link:
-    """A connection to the worker at `url`."""
+class StreamConnection:
+    """A WebSocket connection to the worker at `url`, opened in the background."""
 
-    def __init__(self, requests: Requests, url: str, owner: Owner) -> None:
+    def __init__(self, requests: Requests, url: str, listener: Listener) -> None:
         self.url = url
         self.queues: set[str] = set()
         self._requests = requests
-        self._owner = owner
+        self._listener = listener
         self._frames: deque[dict[str, Any]] = deque()
         self._acks: dict[str, list[int]] = {}
         self._to_send = asyncio.Event()
@@ -58,16 +59,16 @@ class Link:
 
     @property
     def has_room(self) -> bool:
-        """Whether it can take another queue."""
+        """Whether another queue can be subscribed on it."""
         return len(self.queues) < MAX_QUEUES and not self._task.done()
 
     def send(self, kind: str, **fields: Any) -> None:
-        """Send a frame, after those before it."""
+        """Queue a frame for sending."""
         self._frames.append({"type": kind, **fields})
         self._to_send.set()
 
     def ack(self, queue: str, seqs: list[int]) -> None:
-        """Send acks of single deliveries, together with others that wait to be sent."""
+        """Queue acks of single deliveries; acks of one queue share frames."""
         self._acks.setdefault(queue, []).extend(seqs)
         self._to_send.set()
 
@@ -82,12 +83,12 @@ class Link:
             socket = await self._connect()
             tasks = [
                 asyncio.get_running_loop().create_task(work)
-                for work in (self._send_all(socket), self._stay_known())
+                for work in (self._send_all(socket), self._renew_token())
             ]
             try:
                 async for message in socket:
                     if message.type is aiohttp.WSMsgType.TEXT:
-                        self._owner.received(self, json.loads(message.data))
+                        self._listener.received(self, json.loads(message.data))
             finally:
                 for task in tasks:
                     task.cancel()
@@ -95,14 +96,16 @@ class Link:
                 await socket.close()
         except aiohttp.WSServerHandshakeError as error:
             if error.status in _FATAL:
-                failure = Refused("refused", f"no stream: {error.message}", error.status)
+                failure = Refused(
+                    "refused", f"the worker refused the stream: {error.message}", error.status
+                )
         except (aiohttp.ClientError, OSError, TimeoutError, ClientClosed, Unavailable) as error:
-            logger.debug("stream to %s: %r", self.url, error)
+            logger.debug("stream to %s ended, will reconnect: %r", self.url, error)
         finally:
-            self._owner.ended(self, failure)
+            self._listener.ended(self, failure)
 
     async def _connect(self) -> aiohttp.ClientWebSocketResponse:
-        """Open the connection; who is refused for the token tries once with another one."""
+        """Open the connection; after a rejected token, try once more with a new one."""
         credentials, renewed = self._requests.credentials, False
         while True:
             token = await credentials.token()
@@ -120,16 +123,16 @@ class Link:
                     raise
                 renewed = True
 
-    async def _stay_known(self) -> None:
-        """Show a fresh token before the old one expires and the worker ends the stream."""
+    async def _renew_token(self) -> None:
+        """Send a fresh token before the old one expires and the worker ends the stream."""
         credentials = self._requests.credentials
         while (left := credentials.seconds_left) is not None:
             await asyncio.sleep(left)
             try:
                 self.send("auth", token=await credentials.token(), ref="auth")
             except Unavailable as error:
-                logger.warning("stream to %s: %s", self.url, error)
-                await asyncio.sleep(RENEW_AGAIN_SECONDS)
+                logger.warning("no new token for the stream to %s: %s", self.url, error)
+                await asyncio.sleep(RENEW_RETRY_SECONDS)
 
     async def _send_all(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         while True:

@@ -1,6 +1,6 @@
 """Acks of one queue that Kafka has not confirmed yet, so that they can be sent again.
 
-Pure but for the futures that wait for them.
+Pure, except for the futures that wait for confirmations.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from streams.client.errors import ClientError
 
 
-class Acking:
-    """Single seqs and cumulative ones, each with the future that its confirmation resolves."""
+class PendingAcks:
+    """Single and cumulative acks, each with a future that its confirmation resolves."""
 
     def __init__(self) -> None:
         self.single: dict[int, asyncio.Future[None]] = {}
@@ -22,27 +22,27 @@ class Acking:
         return bool(self.single or self.upto)
 
     def begin(self, seq: int, *, cumulative: bool) -> asyncio.Future[None]:
-        """Note an ack that is sent now; returns what its confirmation resolves."""
-        waiting = self.upto if cumulative else self.single
-        future = waiting.get(seq)
+        """Add an ack that is sent now; return the future of its confirmation."""
+        pending = self.upto if cumulative else self.single
+        future = pending.get(seq)
         if future is None:
-            future = waiting[seq] = asyncio.get_running_loop().create_future()
-            future.add_done_callback(_look)
+            future = pending[seq] = asyncio.get_running_loop().create_future()
+            future.add_done_callback(_retrieve_exception)
         return future
 
     def confirm(self, upto: int | None, seqs: Iterable[int]) -> None:
-        """Resolve what a confirmation says; a cumulative one stands for all below it."""
+        """Resolve confirmed acks; `upto` confirms all acks up to that seq."""
         if upto is not None:
-            for waiting in (self.upto, self.single):
-                for seq in [seq for seq in waiting if seq <= upto]:
-                    _resolve(waiting.pop(seq))
+            for pending in (self.upto, self.single):
+                for seq in [seq for seq in pending if seq <= upto]:
+                    _resolve(pending.pop(seq))
         for seq in seqs:
             future = self.single.pop(seq, None)
             if future is not None:
                 _resolve(future)
 
     def fail(self, upto: int | None, seqs: Iterable[int], error: ClientError) -> None:
-        """Fail what will not be confirmed, however often it is sent."""
+        """Fail acks that a retry cannot confirm."""
         failed = [self.single.pop(seq, None) for seq in seqs]
         if upto is not None:
             failed.append(self.upto.pop(upto, None))
@@ -50,8 +50,14 @@ class Acking:
             if future is not None and not future.done():
                 future.set_exception(error)
 
+    def fail_all(self, error: ClientError) -> None:
+        """Fail every ack."""
+        self.fail(None, list(self.single), error)
+        for upto in list(self.upto):
+            self.fail(upto, (), error)
+
     def futures(self) -> list[asyncio.Future[None]]:
-        """Return all that is waited for."""
+        """Return the futures of all acks."""
         return [*self.single.values(), *self.upto.values()]
 
 
@@ -60,7 +66,7 @@ def _resolve(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-def _look(future: asyncio.Future[None]) -> None:
-    """Look at an error that perhaps nobody waits for, so that asyncio does not complain."""
+def _retrieve_exception(future: asyncio.Future[None]) -> None:
+    """Retrieve the exception, so that asyncio does not log it when nobody awaits the future."""
     if not future.cancelled():
         future.exception()
