@@ -286,7 +286,7 @@ async def test_a_token_is_replaced_before_it_expires(monkeypatch: pytest.MonkeyP
     assert left == pytest.approx(40)
 
     # When most of the minute has passed, then it is replaced
-    now += left
+    now += left or 0.0
     assert await credentials.token() == given[1] != first
     assert credentials.seconds_left == pytest.approx(3600 - 30)
 
