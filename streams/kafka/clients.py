@@ -37,7 +37,7 @@ def open_reader(
     }
     return Consumer(
         {**common, **client, **(config or {})},
-        error_cb=lambda error: logger.info("reader %s: %s", name, error.str()),
+        error_cb=_log_changes(name),
         logger=logger,
     )
 
@@ -65,6 +65,19 @@ def open_producer(
         error_cb=on_error or (lambda _error: None),
         logger=logger,
     )
+
+
+def _log_changes(name: str) -> Callable[[KafkaError], None]:
+    """Log errors of a client, but not one kind again and again while a broker is away."""
+    last: int | None = None
+
+    def log(error: KafkaError) -> None:
+        nonlocal last
+        if error.code() != last:
+            last = error.code()
+            logger.info("reader %s: %s", name, error.str())
+
+    return log
 
 
 def _worth_reading(record: logging.LogRecord) -> bool:

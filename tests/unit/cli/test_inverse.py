@@ -8,10 +8,10 @@ from typing import Any, cast
 import pytest
 
 import streams.operate.comparing as comparing
+from streams.engine.testing import MemoryRows
 from streams.errors import Unavailable
 from streams.events.codec import encode
 from streams.events.records import Bind
-from streams.folds.rows import MemoryRows
 from streams.folds.tables import MEMBERS, QUEUES
 from streams.operate.comparing import Inverse, Result
 from streams.operate.rebuild import Rebuilt

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
+from streams.engine.testing import MemoryRows
 from streams.events.codec import decode, encode
 from streams.events.records import Bind, Event, Message, Routed, Tick, Unbind
 from streams.fold import Fold, Output, Record
 from streams.folds.deliver import Deliver
 from streams.folds.route import Route
-from streams.folds.rows import MemoryRows
 from streams.kafka.partitioner import partition_of
 
 TICK_KEY = b"tick"

@@ -9,6 +9,7 @@ import pytest
 from feeding import Feed, deliver
 from test_deliver import asked, bound, inbox, seqs
 
+from streams.engine.testing import MemoryRows
 from streams.events.codec import encode
 from streams.events.records import (
     Ack,
@@ -26,7 +27,6 @@ from streams.events.records import (
 from streams.folds import views
 from streams.folds.deliver import Deliver
 from streams.folds.front import SIZE, Front
-from streams.folds.rows import MemoryRows
 from streams.folds.sessions import AT_ONCE
 from streams.folds.timers import DUE
 

@@ -14,12 +14,12 @@ from typing import Literal
 
 from feeding import key_of, tick_key
 
+from streams.engine.testing import MemoryRows
 from streams.events.codec import encode
 from streams.events.records import Event, Tick
 from streams.fold import BadRecord, Fold, Output, Record
 from streams.folds.deliver import Deliver
 from streams.folds.route import Route
-from streams.folds.rows import MemoryRows
 from streams.kafka.partitioner import partition_of
 
 Table = Literal["members", "queues"]

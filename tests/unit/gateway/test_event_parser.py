@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.engine.testing import MemoryRows
 from streams.errors import Forbidden, StreamsError
 from streams.events.codec import decode
 from streams.events.records import (
@@ -25,7 +26,6 @@ from streams.events.records import (
 from streams.fold import Fold, Record
 from streams.folds.deliver import Deliver
 from streams.folds.route import Route
-from streams.folds.rows import MemoryRows
 from streams.gateway.http.errors import HTTPError, to_http_error
 from streams.gateway.http.fields import MAX_HEADER_BYTES
 from streams.gateway.ports import RecordToSend

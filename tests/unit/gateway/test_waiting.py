@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
+from streams.engine.testing import MemoryRows
 from streams.errors import Unavailable
-from streams.folds.rows import MemoryRows
 from streams.gateway.ports import Partition
 from streams.gateway.reads import row_counter
 from streams.gateway.reads.barrier import Barrier

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.engine.testing import MemoryRows
 from streams.fold import Rows
-from streams.folds.rows import MemoryRows
 
 suffixes = st.binary(max_size=3)
 
