@@ -13,6 +13,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from streams.cli.output import OutputError, ReaderGone, outputs
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line with `streams.app` as the app; never returns."""
@@ -26,9 +28,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"streams: the command line needs {missing}, which is not installed;"
             " install it with: pip install 'group-streams[worker]'"
         )
-    cli(
-        args=None if arguments is None else list(arguments),
-        prog_name="streams",
-        # As if -A streams.app were given, but only commands that need the app import it.
-        default_map={"app": "streams.app"},
-    )
+    try:
+        with outputs():
+            cli(
+                args=None if arguments is None else list(arguments),
+                prog_name="streams",
+                # As if -A streams.app were given, but only commands that need the app import it.
+                default_map={"app": "streams.app"},
+            )
+    except ReaderGone:
+        sys.exit(0)
+    except OutputError as error:
+        sys.exit(f"streams: {error}")

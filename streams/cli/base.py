@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import click
 from faust.cli.base import Command
 
+from streams.cli.output import ReaderGone, outputs
 from streams.errors import StreamsError, Unavailable
 
 UNREACHABLE = 3
@@ -45,7 +46,10 @@ class StreamsCommand(Command):
 def exit_code(run: Callable[[], int]) -> int:
     """Call `run` and turn what it raises into one line on stderr and an exit code."""
     try:
-        return run()
+        with outputs():
+            return run()
+    except ReaderGone:
+        return 0
     except StreamsError as error:
         click.echo(f"streams: {one_line(error)}", err=True)
         return UNREACHABLE if isinstance(error, Unavailable) else 1
@@ -54,9 +58,6 @@ def exit_code(run: Callable[[], int]) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
-    except BrokenPipeError:  # The reader of our output has seen enough: `streams tail x | head`.
-        sys.stderr.close()
-        return 0
 
 
 def stopping_signals() -> list[signal.Signals]:
