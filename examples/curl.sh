@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that a client needs, in plain curl.
+# A client in plain curl: bind, publish, read, acknowledge, send many events at once.
 #
 #     examples/curl.sh URL
 set -euo pipefail

@@ -1,9 +1,9 @@
-"""Direct messages: sent to somebody who is offline, read when they come back.
+"""Direct messages: sent while the receiver is offline, read in two visits.
 
     python examples/direct_messages.py [URL of a worker ...]
 
-A queue is durable whether anybody reads it or not.  Reading acknowledges; what was not
-acknowledged comes again.
+A queue is durable whether or not anyone reads it.  Messages that were not acknowledged are
+delivered again.
 """
 
 import asyncio
@@ -19,8 +19,8 @@ async def main() -> None:
     """Leave Carol three messages, and read them in two visits."""
     async with Client(*sys.argv[1:]) as client:
         for text in ("are you there?", "I have a plot to sell", "call me"):
-            placed = await client.send(CAROL, text, sender="dave")
-            print(f"Kafka has {placed.id} at partition {placed.partition}, {placed.offset}")
+            published = await client.send(CAROL, text, sender="dave")
+            print(f"published {published.id}: {published.partition}/{published.offset}")
 
         async with client.subscribe(CAROL, auto_ack=False) as deliveries:
             first = await anext(deliveries)
@@ -32,7 +32,7 @@ async def main() -> None:
         print("second visit:", *rest, sep="\n  ")
         assert rest == ["I have a plot to sell", "call me"]
         assert (await client.queue(CAROL)).depth == 0
-    print("nothing was lost, nothing came twice")
+    print("nothing was lost, nothing was delivered twice")
 
 
 asyncio.run(main())

@@ -1,8 +1,8 @@
-"""Writing events to Kafka without a worker between, and reading them through one.
+"""Publishing to Kafka without going through a worker, and reading through one.
 
     python examples/direct_producer.py URL BROKERS [NAMESPACE]
 
-The namespace is the system's STREAMS_NAMESPACE.
+The namespace is the STREAMS_NAMESPACE of the workers.  Needs the extra `direct`.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from streams.client.direct import DirectProducer
 
 
 async def main() -> None:
-    """Bind and publish directly; read by the client."""
+    """Bind and publish directly; read with the client."""
     url, brokers, namespace = [*sys.argv[1:], ""][:3]
     sensor, reader = f"sensor-{uuid.uuid4()}", f"reader-{uuid.uuid4()}"
     async with DirectProducer(brokers, namespace=namespace) as producer:

@@ -1,9 +1,9 @@
-"""A group chat: two residents log in, talk in a room, and one of them leaves.
+"""A group chat: two users log in, talk in a room, and one of them leaves.
 
     python examples/group_chat.py [URL of a worker ...]
 
-Each resident has a queue; their sessions bind it to the room, and closing a session is one
-event, however many rooms it had joined.
+Each user has a queue, which a session binds to the room.  Closing a session is one event,
+however many rooms it has joined.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ ROOM = f"room-{uuid.uuid4()}"
 
 
 async def hear(name: str, deliveries: Subscription, count: int) -> list[str]:
-    """Print what a resident hears, until it was so much."""
+    """Print what a user receives, until `count` messages have arrived."""
     heard: list[str] = []
     async for delivery in deliveries:
         print(f"{name} hears {delivery.sender}: {delivery.text}")
@@ -27,7 +27,7 @@ async def hear(name: str, deliveries: Subscription, count: int) -> list[str]:
 
 
 async def joined(client: Client, count: int) -> None:
-    """Wait until so many are in the room: a session's bindings come a moment after it."""
+    """Wait until the room has `count` members: bindings take effect shortly after the session."""
     while len([one async for one in client.members(ROOM)]) != count:  # noqa: ASYNC110
         await asyncio.sleep(0.02)
 
@@ -47,7 +47,7 @@ async def main() -> None:
             async with hers.subscribe() as her_ears:
                 assert len(await hear("alice", her_ears, 3)) == 3
         assert (await client.queue(bob)).depth == 0
-    print("everybody heard what was said while they were there")
+    print("both received what was said while they were in the room")
 
 
 asyncio.run(main())

@@ -1,8 +1,8 @@
-"""The past: what was said before one came, read from the log or replayed into one's inbox.
+"""History: messages from before a queue was bound, read from the log or replayed into it.
 
     python examples/history.py [URL of a worker ...]
 
-The log keeps messages for STREAMS_RETENTION_HOURS, whoever was bound when they were sent.
+The log keeps messages for STREAMS_RETENTION_HOURS, no matter which queues were bound.
 """
 
 import asyncio
@@ -17,19 +17,19 @@ LATE = f"late-{uuid.uuid4()}"
 
 
 async def main() -> None:
-    """Come late, and still know what was said."""
+    """Arrive late, and catch up."""
     async with Client(*sys.argv[1:]) as client:
         for text in ("the king is dead", "long live the king", "who pays the beer?"):
-            placed = await client.publish(ROOM, text, sender="innkeeper")
+            published = await client.publish(ROOM, text, sender="innkeeper")
 
-        # Read: by offset, or by time, as many as one likes
+        # Read by time or by offset
         hour_ago = datetime.now(UTC) - timedelta(hours=1)
         said = [one["body"] async for one in client.history(ROOM, from_=hour_ago, limit=2)]
         assert said == ["the king is dead", "long live the king"]
-        (last,) = [one async for one in client.history(ROOM, from_=placed.offset)]
+        (last,) = [one async for one in client.history(ROOM, from_=published.offset)]
         print(f"{last['sender']} said last: {last['body']}")
 
-        # Replay: into an inbox, as if one had been there; twice is once
+        # Replay into a queue; replaying again adds nothing
         assert await client.replay(ROOM, LATE) == 3
         await client.replay(ROOM, LATE)
         async with client.subscribe(LATE) as deliveries:

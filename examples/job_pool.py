@@ -1,8 +1,9 @@
-"""A job pool: several consumers share a queue, and nobody does what another has done.
+"""A job pool: several competing consumers share a queue of jobs.
 
     python examples/job_pool.py [URL of a worker ...]
 
-A job is leased; whoever fails gives it back, and what fails too often is a dead letter.
+Each job is leased to one consumer.  A failed job returns to the queue; after three tries it
+becomes a dead letter.  For a single consumer, see `jobs.py`.
 """
 
 import asyncio
@@ -19,33 +20,33 @@ URGENT = "tile of the mayor"
 BROKEN = "tile 5"
 
 
-class BreakDownError(Exception):
+class RenderError(Exception):
     """A tile cannot be rendered."""
 
 
 async def render(job: Job) -> None:
-    """Render a tile; leaving the block acknowledges the job, an exception gives it back."""
+    """Render a tile.  The block acknowledges the job, or returns it to the queue if it raises."""
     async with job:
         await asyncio.sleep(0.02)
         if job.text == BROKEN:
-            raise BreakDownError(job.text)
+            raise RenderError(job.text)
 
 
 async def work(client: Client, name: str, done: Counter[str], all_done: asyncio.Event) -> None:
-    """Take one job after the other, for ever."""
+    """Take one job after another, until cancelled."""
     async for job in client.jobs(POOL, lease=30, consumer=name):
         try:
             await render(job)
-        except BreakDownError:
+        except RenderError:
             print(f"{name} failed at {job.text}, try {job.tries}")
         else:
             done[job.text] += 1
-            if len(done) == len(TILES):  # all but the broken one, and the mayor's
+            if len(done) == len(TILES):  # without the broken one, but with the urgent one
                 all_done.set()
 
 
 async def main() -> None:
-    """Render all tiles by three consumers, and see what became of the broken one."""
+    """Render all tiles with three consumers, and find the broken one among the dead letters."""
     done: Counter[str] = Counter()
     all_done = asyncio.Event()
     async with Client(*sys.argv[1:]) as client:
@@ -66,7 +67,7 @@ async def main() -> None:
     assert (dead.text, tries) == (BROKEN, "3")
     assert set(done) == {*TILES, URGENT} - {BROKEN}
     assert set(done.values()) == {1}
-    print(f"{len(done)} tiles are done, each once")
+    print(f"{len(done)} tiles done, each exactly once")
 
 
 asyncio.run(main())

@@ -1,8 +1,8 @@
-"""Many queues over few connections: a gateway of another protocol, say, for all its users.
+"""Many queues over few connections, as a gateway to another protocol would hold them.
 
     python examples/many_queues.py [URL of a worker ...]
 
-`follow_owners` subscribes each queue at the worker that owns it.
+With `follow_owners` the client subscribes to each queue at the worker that owns it.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ RESIDENTS = [f"{TOWN}/{number}" for number in range(500)]
 
 
 async def main() -> None:
-    """Say one thing to everybody."""
+    """Publish four notices to 500 queues and read them all."""
     async with (
         Client(*sys.argv[1:], follow_owners=True) as client,
         client.subscribe(*RESIDENTS) as deliveries,

@@ -2,8 +2,8 @@
 
     python examples/plain_websocket.py [URL of a worker]
 
-The same in any language that has WebSockets.  Credit keeps the worker from sending more
-than one wants to hold; after a lost connection, subscribe with the last seq as `after`.
+It works the same in every language that has WebSockets.  Credit limits how many messages the
+worker sends ahead.  After a lost connection, subscribe with the last seq as `after`.
 """
 
 import asyncio

@@ -1,9 +1,9 @@
-"""Presence: who is here, told to those who want to know, also when somebody just vanishes.
+"""Presence: who is online, published to those who watch, even when a user just vanishes.
 
     python examples/presence.py [URL of a worker ...]
 
-A session with a ttl lives as long as its block says so.  The group `presence:QUEUE` hears
-when it begins and ends.
+The client keeps a session with a ttl alive.  The group `presence:QUEUE` gets a message when a
+session begins and when it ends.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ BOB = f"bob-{uuid.uuid4()}"
 
 
 async def state(deliveries: Subscription) -> str:
-    """Return what Bob hears next of Alice."""
+    """Return the next state of Alice that Bob receives."""
     told = json.loads((await anext(deliveries)).body)
     print(f"{told['queue'].split('-')[0]} is {told['state']}")
     return str(told["state"])
 
 
 async def at_home(client: Client, opened: asyncio.Event) -> str | None:
-    """Be logged in, until a login somewhere else takes over; return which."""
+    """Stay logged in until another session takes over; return its id."""
     try:
         async with client.session(ALICE, groups=["friends"], ttl=1.5):
             opened.set()
@@ -46,7 +46,7 @@ async def main() -> None:
             await opened.wait()
             assert await state(deliveries) == "online"
 
-            # Logged in elsewhere, by a machine that then says nothing any more
+            # Logged in elsewhere, by a machine that then goes silent
             await client.open_session(ALICE, "elsewhere", ["friends"], ttl=4.0)
             other = await home
             print(f"at home: {other} has taken over")

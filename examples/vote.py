@@ -1,8 +1,8 @@
-"""A vote: an urn is a queue that is bound to a group; ballots are messages of a kind.
+"""A vote: the ballot box is a queue bound to a group; ballots are messages of one kind.
 
     python examples/vote.py [URL of a worker ...]
 
-A ballot's id is made of the voter, so that voting twice counts once, whoever repeats it.
+A ballot's id contains the voter, so voting twice counts once.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ VOTERS = 200
 
 
 async def main() -> None:
-    """Vote, each twice, and count."""
+    """Cast every vote twice, and count."""
     async with Client(*sys.argv[1:]) as client:
         await client.bind(POLL, f"urn-{POLL}")
         ballots = [

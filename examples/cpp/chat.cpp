@@ -1,11 +1,11 @@
-// A client in C++ that needs no worker between: librdkafka and Avro C, nothing else.
+// A C++ client that reads and writes Kafka directly, with librdkafka and Avro C only.
 //
 //     chat SCHEMAS BROKERS PREFIX GROUP QUEUE TEXT
 //
 // binds QUEUE to GROUP, publishes TEXT to GROUP, waits for the delivery in queue-events,
-// prints it, and acknowledges it. SCHEMAS is the folder with *.avsc and HEADERS.txt, PREFIX
-// that of the topics ("" or "namespace."). The wire format is Avro single-object encoding:
-// ten bytes that name the schema (HEADERS.txt), then the Avro body.
+// prints it, and acknowledges it. SCHEMAS is the folder with *.avsc and HEADERS.txt; PREFIX is
+// the prefix of the topics ("" or "namespace."). The wire format is Avro single-object
+// encoding: ten bytes that identify the schema (HEADERS.txt), then the Avro body.
 //
 // Build: g++ -std=c++17 chat.cpp -o chat -lrdkafka++ -lrdkafka -lavro
 // (Debian: librdkafka-dev libavro-dev)
@@ -37,7 +37,7 @@ void check(int avro_result) {
   if (avro_result) throw std::runtime_error(avro_strerror());
 }
 
-// One record type: its schema, and the bytes that go before each record of it.
+// One record type: its schema and the header bytes of its records.
 class Type {
  public:
   Type(const std::string& folder, const std::string& name) : name_(name) {
@@ -73,7 +73,7 @@ class Type {
   avro_value_iface_t* class_ = nullptr;
 };
 
-// One record, by the names of its fields.
+// One record, with access to fields by name.
 class Record {
  public:
   explicit Record(const Type& type) : type_(type) {
@@ -179,7 +179,7 @@ class Events {
   Events(const std::string& brokers) {
     std::unique_ptr<RdKafka::Conf> conf(RdKafka::Conf::create(RdKafka::Conf::CONF_GLOBAL));
     std::string why;
-    // The partitioner is part of the contract: keys must land where Kafka's own client puts them.
+    // The partitioner is part of the contract: keys must go where Kafka's Java client puts them.
     const std::map<std::string, std::string> settings = {{"bootstrap.servers", brokers},
                                                          {"enable.idempotence", "true"},
                                                          {"partitioner", "murmur2_random"}};
@@ -209,7 +209,7 @@ class Events {
   std::unique_ptr<RdKafka::Producer> producer_;
 };
 
-// Reads all partitions of a topic from their ends as of now.
+// Reads all partitions of a topic, starting at their present ends.
 class Tail {
  public:
   Tail(const std::string& brokers, const std::string& topic) {
@@ -244,7 +244,7 @@ class Tail {
   std::unique_ptr<RdKafka::KafkaConsumer> consumer_;
 };
 
-// Splits a column of ids: a NUL after each.
+// Splits a column of ids, each followed by a NUL.
 std::vector<std::string> ids(const std::string& joined) {
   std::vector<std::string> found;
   for (size_t begin = 0; begin < joined.size();) {
