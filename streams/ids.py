@@ -98,3 +98,8 @@ def direct_queue(group: str) -> str | None:
 def is_destination(group: str) -> bool:
     """Tell whether a message can be sent to `group`: an id, or `@` and the id of a queue."""
     return is_id(group[1:] if group.startswith(DIRECT) else group)
+
+
+def is_group(text: str) -> bool:
+    """Tell whether `text` may be the id of a group that queues can be bound to."""
+    return is_id(text) and text[0] != DIRECT

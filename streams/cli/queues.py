@@ -11,11 +11,10 @@ from faust.cli.faust import cli
 from streams.cli.asking import Show, asks, printable
 from streams.cli.bindings import LIMIT, list_ids
 from streams.cli.moments import SECONDS
+from streams.events.limits import CONFIGURE_OVERFLOW_VALUES
 
 if TYPE_CHECKING:
     from streams.client import Client
-
-OVERFLOWS = ("drop_oldest", "drop_newest", "reject")
 
 
 @cli.group()
@@ -58,7 +57,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--max-bytes", type=click.IntRange(1), metavar="N", help="So many bytes."),
     click.option(
         "--overflow",
-        type=click.Choice(OVERFLOWS),
+        type=click.Choice(CONFIGURE_OVERFLOW_VALUES),
         help="What happens when there are more.",
     ),
     click.option("--max-tries", type=click.IntRange(1), metavar="N", help="Leases of a message."),

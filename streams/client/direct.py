@@ -22,17 +22,12 @@ except ImportError as error:
 from streams.client.errors import ClientClosed, Unavailable
 from streams.client.messages import Draft, Published, milliseconds
 from streams.errors import TooLarge
-from streams.events.codec import encode
-from streams.events.records import (
-    MAX_BODY,
-    MAX_MESSAGE,
-    MAX_PRIORITY,
-    MAX_RECORD,
-    NORMAL_PRIORITY,
-    Bind,
-    Message,
-    Unbind,
-)
+from streams.events.codec import MAX_RECORD, encode
+from streams.events.limits import DEFAULT_MESSAGE_PRIORITY as NORMAL_PRIORITY
+from streams.events.limits import MAX_MESSAGE_BODY as MAX_BODY
+from streams.events.limits import MAX_MESSAGE_BYTES as MAX_MESSAGE
+from streams.events.limits import MAX_MESSAGE_PRIORITY as MAX_PRIORITY
+from streams.events.records import Bind, Message, Unbind
 from streams.ids import check_group, check_id, direct_group
 
 CONFIRM_SECONDS = 30.0

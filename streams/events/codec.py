@@ -21,12 +21,20 @@ from typing import Any, Final, NamedTuple
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
 from streams.events import schema
-from streams.events.records import EVENTS, MAX_RECORD, Event, Origin, Routed
+from streams.events.definitions import definitions
+from streams.events.records import EVENTS, Event, Origin, Routed
 from streams.fold import BadRecord
 
+MAX_RECORD: Final = 2 * 1024 * 1024
+"""Largest value of a record in bytes; the topics' max.message.bytes."""
+
 _HEADER: Final = 10
-_ID_COLUMNS: Final = ("change_groups", "change_queues", "change_sessions")
 _KINDS: Final = {kind.__name__: kind for kind in EVENTS}
+_ID_COLUMNS: Final = [
+    (field.name, field.type == "array")
+    for field in definitions()["Routed"].fields
+    if field.format == "id-column"
+]
 _FIELDS: Final = {kind: tuple(f.name for f in fields_of(kind)) for kind in EVENTS}
 
 
@@ -52,7 +60,24 @@ def _load() -> tuple[dict[bytes, _Reader], dict[str, tuple[bytes, Any]]]:
 
 
 _READERS, _WRITERS = _load()
-# What follows the session: `at`, then origin and (of a Bind) replaces, or nulls for them.
+
+
+def _defaults(name: str, after: str) -> bytes:
+    """Return the defaults of all fields that follow a field, as Avro writes them."""
+    fields = _WRITERS[name][1]["fields"]
+    first = [field["name"] for field in fields].index(after) + 1
+    return b"".join(_default(field) for field in fields[first:])
+
+
+def _default(field: dict[str, Any]) -> bytes:
+    target = BytesIO()
+    schemaless_writer(target, field["type"], field["default"])
+    return target.getvalue()
+
+
+# What follows the session: `at`, origin, and (of a Bind) replaces; new fields follow these.
+_BIND_END: Final = _defaults("Bind", "replaces")
+_UNBIND_END: Final = _defaults("Unbind", "origin")
 _AT: Final = rb"[\x80-\xff]{0,8}[\x00-\x7f]"
 _PLACE: Final = rb"\x02([\x80-\xff]{0,4}[\x00-\x7f])([\x80-\xff]{0,8}[\x00-\x7f])"
 _PART: Final = rb"([\x80-\xff]{0,4}[\x00-\x7f])"
@@ -62,13 +87,18 @@ def _tail(pattern: bytes) -> Callable[[bytes, int], re.Match[bytes] | None]:
     return re.compile(pattern, re.DOTALL).fullmatch
 
 
-_BIND_TAIL: Final = _tail(_AT + rb"\x00\x00")
-_UNBIND_TAIL: Final = _tail(_AT + rb"\x00")
-_ASKED_BIND_TAIL: Final = _tail(_AT + _PLACE + _PART + rb"\x00")
-_ASKED_UNBIND_TAIL: Final = _tail(_AT + _PLACE + _PART)
+_BIND_TAIL: Final = _tail(_AT + rb"\x00\x00" + re.escape(_BIND_END))
+_UNBIND_TAIL: Final = _tail(_AT + rb"\x00" + re.escape(_UNBIND_END))
+_ASKED_BIND_TAIL: Final = _tail(_AT + _PLACE + _PART + rb"\x00" + re.escape(_BIND_END))
+_ASKED_UNBIND_TAIL: Final = _tail(_AT + _PLACE + _PART + re.escape(_UNBIND_END))
 _MESSAGE: Final = _WRITERS["Message"][0]
-# From `at` on: expires_at, persistent, echo, receipt, priority, origin.
-_MESSAGE_TAIL: Final = _tail(_AT + rb"\x00\x01[\x00\x01]\x00\x08\x00")
+# From `at` on all fields have their defaults; echo may have either value, as only route reads it.
+_MESSAGE_TAIL: Final = _tail(
+    _AT
+    + re.escape(_defaults("Message", "at").removesuffix(_defaults("Message", "persistent")))
+    + rb"[\x00\x01]"
+    + re.escape(_defaults("Message", "echo"))
+)
 
 
 def encode(record: Event) -> bytes:
@@ -83,11 +113,10 @@ def encode(record: Event) -> bytes:
     if origin is not None:
         values["origin"] = _origin(origin.partition, origin.offset, origin.part)
     if kind is Routed:
-        for column in _ID_COLUMNS:
-            values[column] = join_ids([text.encode() for text in values[column]])
-        values["delivery_queues"] = [
-            join_ids([text.encode() for text in queues]) for queues in values["delivery_queues"]
-        ]
+        for column, is_list in _ID_COLUMNS:
+            values[column] = (
+                list(map(_joined, values[column])) if is_list else _joined(values[column])
+            )
     return _write(kind.__name__, values)
 
 
@@ -99,9 +128,10 @@ def decode(data: bytes | None) -> Event:
     """
     name, values = read(data)
     if name == "Routed":
-        for column in _ID_COLUMNS:
-            values[column] = _texts(values[column])
-        values["delivery_queues"] = tuple(map(_texts, values["delivery_queues"]))
+        for column, is_list in _ID_COLUMNS:
+            values[column] = (
+                tuple(map(_texts, values[column])) if is_list else _texts(values[column])
+            )
     for field, content in values.items():
         if isinstance(content, list):
             values[field] = tuple(content)
@@ -113,6 +143,10 @@ def decode(data: bytes | None) -> Event:
 def join_ids(ids: Sequence[bytes]) -> bytes:
     """Return a column of ids as Routed has it: a NUL after each."""
     return b"\0".join(ids) + b"\0" if ids else b""
+
+
+def _joined(ids: Sequence[str]) -> bytes:
+    return join_ids([text.encode() for text in ids])
 
 
 def split_ids(joined: bytes) -> list[bytes]:
@@ -273,6 +307,9 @@ def encode_change(
         parts += map(_long, origin)
     if name == "Bind":
         parts += _text_or_null(replaces)
+        parts.append(_BIND_END)
+    else:
+        parts.append(_UNBIND_END)
     return b"".join(parts)
 
 

@@ -1,202 +1,314 @@
-"""The record types, as plain data; `schemas/*.avsc` says what each field means.
+"""The events as plain data.
 
-Times are milliseconds since the epoch.  Nothing here knows how records are written.
+Generated from schemas/*.avsc by `python -m streams.events.generate`; do not edit.
+Times are milliseconds since the epoch.  Nothing here knows how records are encoded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
-
-MAX_RECORD: Final = 2 * 1024 * 1024
-"""Bytes that a record's value may have, as the topics' max.message.bytes."""
-MAX_MESSAGE: Final = 1024 * 1024
-"""Bytes that an encoded Message may have: with a thousand queue ids it must fit a record."""
-MAX_BODY: Final = 512 * 1024
-"""Bytes that the body of a Message may have."""
-
-NORMAL_PRIORITY: Final = 4
-MAX_PRIORITY: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Which record of queue-events led the deliver fold to ask for an event."""
+    """Set only if the deliver fold requested this event."""
 
     partition: int
+    """Partition of queue-events."""
     offset: int
+    """Offset in queue-events."""
     part: int
-
-
-@dataclass(frozen=True, slots=True)
-class Bind:
-    """From here on `queue` receives what is sent to `group`."""
-
-    group: str
-    queue: str
-    session: str | None = None
-    at: int = 0
-    origin: Origin | None = None
-    replaces: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Unbind:
-    """From here on it no longer does; with a session, only if the binding is of that session."""
-
-    group: str
-    queue: str
-    session: str | None = None
-    at: int = 0
-    origin: Origin | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """Published to a group: each queue bound at this position of the log gets it."""
-
-    id: str
-    group: str
-    sender: str
-    kind: str = "text"
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
-    at: int = 0
-    expires_at: int | None = None
-    persistent: bool = True
-    echo: bool = True
-    receipt: bool = False
-    priority: int = NORMAL_PRIORITY
-    origin: Origin | None = None
+    """Number of the event, from 0, among those that the record led to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """The consumer is done with all deliveries up to a seq, and with these."""
+    """The consumer has processed these deliveries.
+
+    They are removed.
+    """
 
     queue: str
+    """Queue id. Key of the Kafka record."""
     upto: int | None = None
+    """Acknowledge every delivery up to and including this seq."""
     seqs: tuple[int, ...] = ()
+    """Acknowledge these deliveries."""
     at: int = 0
+    """When the client created the event. Folds use the time of the Kafka record instead."""
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
-    """The session begins, takes over from any other, and asks for bindings of its own."""
+class Bind:
+    """Binds a queue to a group: from this offset on, the queue receives the group's messages."""
 
+    group: str
+    """Group id. Key of the Kafka record."""
     queue: str
-    session: str
-    groups: tuple[str, ...] = ()
+    """Queue id."""
+    session: str | None = None
+    """The binding ends with this session. Null: the binding is permanent."""
     at: int = 0
-    ttl_ms: int | None = None
-    presence: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Touch:
-    """The session is alive."""
-
-    queue: str
-    session: str
-    at: int = 0
+    """When the client created the event. Folds use the time of the Kafka record instead."""
+    origin: Origin | None = None
+    """Set only if the deliver fold requested this event."""
+    replaces: str | None = None
+    """Bind only if the binding now belongs to this session. Null: bind in any case."""
 
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """The session ends, and with it the bindings made within it."""
+    """Closes the session.
+
+    The bindings made within it end.
+    """
 
     queue: str
+    """Queue id. Key of the Kafka record."""
     session: str
+    """Session id."""
     at: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Routed:
-    """What the route fold has for the queues of one partition, as parallel columns."""
-
-    source: int
-    change_offsets: tuple[int, ...] = ()
-    change_kinds: bytes = b""
-    change_groups: tuple[str, ...] = ()
-    change_queues: tuple[str, ...] = ()
-    change_sessions: tuple[str, ...] = ()
-    delivery_offsets: tuple[int, ...] = ()
-    delivery_parts: tuple[int, ...] = ()
-    delivery_messages: tuple[bytes, ...] = ()
-    delivery_queues: tuple[tuple[str, ...], ...] = ()
-    lane: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """Time has passed in one partition: what was to be done by now is done."""
-
-    at: int = 0
+    """When the client created the event. Folds use the time of the Kafka record instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Configure:
-    """What the queue is like from here on: all of its options at once."""
+    """Sets all options of the queue at once."""
 
     queue: str
+    """Queue id. Key of the Kafka record."""
     max_length: int | None = None
+    """Most deliveries that the queue may hold. Null: no limit."""
     max_bytes: int | None = None
+    """Most bytes of messages that the queue may hold. Null: no limit."""
     overflow: str = "drop_oldest"
+    """What happens when a limit is exceeded. reject drops the new message and sends its sender a
+    message of kind `rejected`."""
     max_tries: int | None = None
+    """A delivery that has failed this many times is given up. Null: it is retried forever."""
     dead_letter: str | None = None
+    """Queue that receives the messages that are given up, expired or dropped. Null: none."""
     visibility_ms: int | None = None
+    """Duration of a lease that does not state one. Null: 30 seconds."""
     ttl_ms: int | None = None
+    """The queue is deleted after it has been unused for this long. Null: it is never deleted."""
     at: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """A competing consumer takes deliveries, which nobody else gets before the lease ends."""
-
-    queue: str
-    consumer: str = ""
-    limit: int = 1
-    visibility_ms: int | None = None
-    at: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Nack:
-    """The consumer is not done with these: retry, reject or extend, as `outcome` says."""
-
-    queue: str
-    seqs: tuple[int, ...] = ()
-    outcome: str = "retry"
-    delay_ms: int = 0
-    consumer: str | None = None
-    at: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Purge:
-    """All deliveries that the queue has are dropped."""
-
-    queue: str
-    at: int = 0
+    """When the client created the event. Folds use the time of the Kafka record instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """The queue ends: deliveries, bindings, session and options."""
+    """Deletes the queue: its deliveries, bindings, session and options."""
 
     queue: str
+    """Queue id. Key of the Kafka record."""
     at: int = 0
+    """When the client created the event. Folds use the time of the Kafka record instead."""
 
 
-GroupEvent = Bind | Unbind | Message
-QueueEvent = Ack | Open | Touch | Close | Configure | Lease | Nack | Purge | Delete
-"""What clients send about one queue."""
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A competing consumer takes deliveries.
+
+    Nobody else receives them until the lease ends.
+    """
+
+    queue: str
+    """Queue id. Key of the Kafka record."""
+    consumer: str = ""
+    """Id of the consumer, shown with the deliveries that it holds."""
+    limit: int = 1
+    """Most deliveries to take."""
+    visibility_ms: int | None = None
+    """Duration of the lease. Null: as the queue's options say."""
+    at: int = 0
+    """When the client created the event. Folds use the time of the Kafka record instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message to a group.
+
+    Every queue bound to the group at this offset of the log receives it.
+    """
+
+    id: str
+    """Message id. A group drops a message whose id it has seen within the last ten minutes, so a
+    retry with the same id is safe. Generated if absent."""
+    group: str
+    """Group id, or @ followed by a queue id for a direct message. Key of the Kafka record."""
+    sender: str
+    """Id of the sender, as the publisher states it. Empty if unknown."""
+    kind: str = "text"
+    """Tells readers how to interpret the body."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Application headers."""
+    body: bytes = b""
+    """Content of the message."""
+    at: int = 0
+    """In the log: when the publisher created the message. In an inbox: the log time at which it
+    was routed."""
+    expires_at: int | None = None
+    """The message is not delivered at or after this time. Null: it never expires."""
+    persistent: bool = True
+    """False: only queues with an open session receive the message, and it is dropped when the
+    session ends."""
+    echo: bool = True
+    """False: the queue whose id is the sender's does not receive the message."""
+    receipt: bool = False
+    """True: each time a receiver acknowledges the message, the queue whose id is the sender's gets
+    a message of kind `receipt`."""
+    priority: int = 4
+    """Competing consumers receive higher priorities first."""
+    origin: Origin | None = None
+    """Set only if the deliver fold requested this event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nack:
+    """The consumer has not processed these deliveries."""
+
+    queue: str
+    """Queue id. Key of the Kafka record."""
+    seqs: tuple[int, ...] = ()
+    """The deliveries."""
+    outcome: str = "retry"
+    """retry: deliver again after the delay. reject: give up. extend: the lease lasts for the delay
+    from now."""
+    delay_ms: int = 0
+    """Delay before a retry, or the new duration of the lease."""
+    consumer: str | None = None
+    """Only deliveries leased by this consumer. Null: any."""
+    at: int = 0
+    """When the client created the event. Folds use the time of the Kafka record instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Opens a session of the queue.
+
+    A session that is already open ends.
+    """
+
+    queue: str
+    """Queue id. Key of the Kafka record."""
+    session: str
+    """Session id."""
+    groups: tuple[str, ...] = ()
+    """Groups to bind the queue to until the session ends."""
+    at: int = 0
+    """When the client created the event. Folds use the time of the Kafka record instead."""
+    ttl_ms: int | None = None
+    """The session closes after this long without a heartbeat. Null: it stays open until it is
+    closed."""
+    presence: bool = True
+    """True: the group `presence:<queue>` is told when the queue goes online or offline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """Drops all deliveries of the queue."""
+
+    queue: str
+    """Queue id. Key of the Kafka record."""
+    at: int = 0
+    """When the client created the event. Folds use the time of the Kafka record instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """Output of the route fold for the queues of one partition, as columns.
+
+    Changes of bindings (change_*) and deliveries (delivery_*) are each sorted by origin (source
+    partition, offset, part). A column of ids is a single byte string, because that is many times
+    faster to write and read than one string per id.
+    """
+
+    source: int
+    """Partition of group-events that all entries come from."""
+    change_offsets: tuple[int, ...] = ()
+    """Offset in group-events of each change."""
+    change_kinds: bytes = b""
+    """One byte per change: 1 bound, 0 unbound."""
+    change_groups: tuple[str, ...] = ()
+    """Group of each change: ids in UTF-8, each followed by a NUL."""
+    change_queues: tuple[str, ...] = ()
+    """Queue of each change, in the same form."""
+    change_sessions: tuple[str, ...] = ()
+    """Session of each binding, in the same form. Empty for a permanent binding."""
+    delivery_offsets: tuple[int, ...] = ()
+    """Offset in group-events of each delivered message."""
+    delivery_parts: tuple[int, ...] = ()
+    """Number of this entry, from 0, among the entries of its message for this partition."""
+    delivery_messages: tuple[bytes, ...] = ()
+    """Message records in single-object encoding; `at` is the log time."""
+    delivery_queues: tuple[tuple[str, ...], ...] = ()
+    """Queues that receive each message: ids in UTF-8, each followed by a NUL."""
+    lane: int = 0
+    """1 for messages to large groups, which are routed step by step; 0 for everything else.
+    Origins are in order within a lane."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed: the partition does what is due at the time of this record.
+
+    The key hashes to the partition.
+    """
+
+    at: int = 0
+    """When the client created the event. Folds use the time of the Kafka record instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """A heartbeat: the session is alive."""
+
+    queue: str
+    """Queue id. Key of the Kafka record."""
+    session: str
+    """Session id."""
+    at: int = 0
+    """When the client created the event. Folds use the time of the Kafka record instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unbind:
+    """Removes a binding: from this offset on, the queue no longer gets the group's messages."""
+
+    group: str
+    """Group id. Key of the Kafka record."""
+    queue: str
+    """Queue id."""
+    session: str | None = None
+    """Remove the binding only if it belongs to this session. Null: remove it in any case."""
+    at: int = 0
+    """When the client created the event. Folds use the time of the Kafka record instead."""
+    origin: Origin | None = None
+    """Set only if the deliver fold requested this event."""
+
+
+GroupEvent = Bind | Message | Unbind
+"""An event of one group."""
+QueueEvent = Ack | Close | Configure | Delete | Lease | Nack | Open | Purge | Touch
+"""An event of one queue."""
 
 Event = GroupEvent | QueueEvent | Routed | Tick
 
 EVENTS: tuple[type[Event], ...] = (
-    *(Bind, Unbind, Message),
-    *(Ack, Open, Touch, Close, Configure, Lease, Nack, Purge, Delete),
-    *(Routed, Tick),
+    Ack,
+    Bind,
+    Close,
+    Configure,
+    Delete,
+    Lease,
+    Message,
+    Nack,
+    Open,
+    Purge,
+    Routed,
+    Tick,
+    Touch,
+    Unbind,
 )

@@ -11,7 +11,6 @@ from typing import Any, Final
 import orjson
 
 from streams.events.codec import encode_change, encode_message, read
-from streams.events.records import NORMAL_PRIORITY
 from streams.fold import Output, Record
 from streams.ids import DIRECT, is_id
 from streams.kafka.partitioner import partition_of
@@ -101,13 +100,7 @@ class Asking:
                 "group": group,
                 "sender": sender,
                 "kind": kind,
-                "headers": {},
                 "body": orjson.dumps(body),
-                "expires_at": None,
-                "persistent": True,
-                "echo": True,
-                "receipt": False,
-                "priority": NORMAL_PRIORITY,
             }
         )
 

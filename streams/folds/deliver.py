@@ -38,7 +38,9 @@ from operator import lt
 from struct import Struct
 from typing import Any, Final
 
+from streams.events.checks import QUEUE_EVENT_CHECKS
 from streams.events.codec import is_usual_message, read, split_ids
+from streams.events.records import Configure
 from streams.fold import BadRecord, Output, Record, Rows
 from streams.folds import jobs, options
 from streams.folds.asking import Asking
@@ -50,7 +52,7 @@ from streams.folds.notices import Notices
 from streams.folds.packing import SEQS_PER_RECORD, SLOW_LANE
 from streams.folds.sessions import BINDINGS, Sessions
 from streams.folds.timers import CLOSING, EXPIRY, HEARTBEAT, RELEASE, RETURN, UNUSED, Timers
-from streams.ids import DIRECT, are_ids, is_id
+from streams.ids import are_ids
 from streams.kafka.partitioner import partition_of
 
 _WATERMARKS: Final = b"w"
@@ -132,28 +134,38 @@ class Deliver:
 
     def _event(self, record: Record, name: str, values: dict[str, Any]) -> Iterator[None]:
         """Check an event of one queue, and return what is to be done."""
-        if name not in _EVENTS:
-            raise BadRecord(f"{name} is no event of a queue")
-        queue = _queue(record, values)
+        check = QUEUE_EVENT_CHECKS.get(name)
+        if check is None:
+            raise BadRecord(f"{name} is not an event of a queue")
+        check(values)
+        queue: bytes = values["queue"].encode()
+        if record.key != queue:
+            raise BadRecord("the key is not the queue")
         match name:
             case "Ack":
                 steps = self._inboxes.ack(queue, values["upto"], values["seqs"])
             case "Open":
-                session, groups, ttl = _session(values), _groups(values), _ttl(values)
-                steps = self._sessions.open(queue, session, groups, ttl, not values["presence"])
+                session, groups = values["session"], sorted(set(values["groups"]))
+                ttl, hidden = values["ttl_ms"] or 0, not values["presence"]
+                steps = self._sessions.open(queue, session, groups, ttl, hidden)
             case "Touch":
-                steps = self._sessions.touch(queue, _session(values))
+                steps = self._sessions.touch(queue, values["session"])
             case "Close":
-                steps = self._sessions.close(queue, _session(values).encode())
+                steps = self._sessions.close(queue, values["session"].encode())
             case "Configure":
-                steps = self._lifetimes.configure(queue, options.check(values))
+                steps = self._lifetimes.configure(queue, Configure(**values))
             case "Lease":
-                consumer, limit, visibility = _lease(values)
-                steps = self._jobs.lease(queue, consumer, limit, visibility)
+                steps = self._jobs.lease(
+                    queue, values["consumer"].encode(), values["limit"], values["visibility_ms"]
+                )
             case "Nack":
-                consumer_or_any = _nack(values)
+                consumer = values["consumer"]
                 steps = self._jobs.nack(
-                    queue, values["seqs"], values["outcome"], values["delay_ms"], consumer_or_any
+                    queue,
+                    values["seqs"],
+                    values["outcome"],
+                    values["delay_ms"],
+                    None if consumer is None else consumer.encode(),
                 )
             case "Purge":
                 steps = self._inboxes.purge(queue)
@@ -292,69 +304,6 @@ class Deliver:
             if until_turn <= 0:
                 until_turn = _STEP
                 yield
-
-
-_EVENTS: Final = {
-    *("Ack", "Open", "Touch", "Close", "Configure", "Lease", "Nack", "Purge", "Delete")
-}
-
-
-def _queue(record: Record, values: dict[str, Any]) -> bytes:
-    queue = values["queue"]
-    if not is_id(queue):
-        raise BadRecord("the queue is no valid id")
-    encoded: bytes = queue.encode()
-    if record.key != encoded:
-        raise BadRecord("the key is not the queue")
-    return encoded
-
-
-def _session(values: dict[str, Any]) -> str:
-    session: str = values["session"]
-    if not is_id(session):
-        raise BadRecord("the session is no valid id")
-    return session
-
-
-def _groups(values: dict[str, Any]) -> list[str]:
-    groups = sorted(set(values["groups"]))
-    for group in groups:
-        if not is_id(group) or group[0] == DIRECT:
-            raise BadRecord("a group of the session is no valid id of a group")
-    return groups
-
-
-def _ttl(values: dict[str, Any]) -> int:
-    ttl: int | None = values["ttl_ms"]
-    if ttl is None:
-        return 0
-    if not 1 <= ttl <= options.MAX_TTL_MS:
-        raise BadRecord(f"ttl_ms must be from 1 to {options.MAX_TTL_MS}")
-    return ttl
-
-
-def _lease(values: dict[str, Any]) -> tuple[bytes, int, int | None]:
-    consumer, limit, visibility = values["consumer"], values["limit"], values["visibility_ms"]
-    if consumer and not is_id(consumer):
-        raise BadRecord("the consumer is no valid id")
-    if not 1 <= limit <= jobs.MAX_LEASED:
-        raise BadRecord(f"limit must be from 1 to {jobs.MAX_LEASED}")
-    if visibility is not None and not 1 <= visibility <= options.MAX_VISIBILITY_MS:
-        raise BadRecord(f"visibility_ms must be from 1 to {options.MAX_VISIBILITY_MS}")
-    return consumer.encode(), limit, visibility
-
-
-def _nack(values: dict[str, Any]) -> bytes | None:
-    consumer: str | None = values["consumer"]
-    if consumer and not is_id(consumer):
-        raise BadRecord("the consumer is no valid id")
-    if values["outcome"] not in jobs.OUTCOMES:
-        raise BadRecord(f"outcome must be one of {', '.join(jobs.OUTCOMES)}")
-    if len(values["seqs"]) > jobs.MAX_NACKED:
-        raise BadRecord(f"more than {jobs.MAX_NACKED} seqs in one Nack")
-    if not 0 <= values["delay_ms"] <= jobs.MAX_DELAY_MS:
-        raise BadRecord(f"delay_ms must be from 0 to {jobs.MAX_DELAY_MS}")
-    return None if consumer is None else consumer.encode()
 
 
 def _places(values: dict[str, Any]) -> list[tuple[int, int]]:

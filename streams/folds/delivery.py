@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Any, Final
 
-from streams.events.records import MAX_PRIORITY, NORMAL_PRIORITY
+from streams.events.limits import DEFAULT_MESSAGE_PRIORITY, MAX_MESSAGE_PRIORITY
 from streams.fold import Rows
 
 SHARED_FROM: Final = 4096
@@ -48,7 +48,7 @@ class Delivery:
     receipt: bool = False
     transient: bool = False
     leased: bool = False
-    priority: int = NORMAL_PRIORITY
+    priority: int = DEFAULT_MESSAGE_PRIORITY
     tries: int = 0
     expires_at: int = 0
     until: int = 0
@@ -67,7 +67,7 @@ class Delivery:
     def pack(self) -> bytes:
         """Return the row."""
         flags = self.receipt | self.transient << 1 | self.leased << 2
-        usual = self.priority == NORMAL_PRIORITY and not self.shared
+        usual = self.priority == DEFAULT_MESSAGE_PRIORITY and not self.shared
         if usual and not (flags or self.tries or self.expires_at or self.until):
             return self.message
         return (
@@ -134,7 +134,7 @@ def arriving(message: bytes, values: dict[str, Any]) -> Delivery:
         message,
         receipt=values["receipt"],
         transient=not values["persistent"],
-        priority=min(max(values["priority"], 0), MAX_PRIORITY),
+        priority=min(max(values["priority"], 0), MAX_MESSAGE_PRIORITY),
         expires_at=max(values["expires_at"] or 0, 0),
         at=max(values["at"], 0),
     )

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import Final
 
-from streams.events.records import MAX_PRIORITY
+from streams.events.limits import MAX_MESSAGE_PRIORITY
 from streams.fold import Rows
 from streams.folds.asking import Asking
 from streams.folds.counts import Counts
@@ -407,4 +407,4 @@ class Inboxes:
 
 def available_key(seq: bytes, delivery: Delivery) -> bytes:
     """Return under what a delivery is in the index: higher priorities first, then older."""
-    return bytes((MAX_PRIORITY - delivery.priority,)) + seq
+    return bytes((MAX_MESSAGE_PRIORITY - delivery.priority,)) + seq

@@ -22,12 +22,6 @@ from streams.folds.timers import RELEASE, Timer, Timers
 RETRY: Final = "retry"
 REJECT: Final = "reject"
 EXTEND: Final = "extend"
-OUTCOMES: Final = (RETRY, REJECT, EXTEND)
-
-MAX_LEASED: Final = 1000
-MAX_NACKED: Final = 1000
-"""Seqs of one Nack: each may need a new seq of those that its record has."""
-MAX_DELAY_MS: Final = 30 * 24 * 3600 * 1000
 
 
 class Jobs:

@@ -10,24 +10,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from struct import Struct
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from streams.events.codec import decode, encode
 from streams.events.records import Configure
-from streams.fold import BadRecord, Rows
-from streams.ids import is_id
+from streams.fold import Rows
 
 OPTIONS: Final = b"o"
 DROP_OLDEST: Final = "drop_oldest"
-DROP_NEWEST: Final = "drop_newest"
 REJECT: Final = "reject"
-OVERFLOWS: Final = (DROP_OLDEST, DROP_NEWEST, REJECT)
 
-MAX_VISIBILITY_MS: Final = 12 * 3600 * 1000
 DEFAULT_VISIBILITY_MS: Final = 30_000
-MAX_TTL_MS: Final = 10 * 365 * 24 * 3600 * 1000
-MAX_TRIES: Final = 1000
-MAX_COUNT: Final = (1 << 63) - 1
 
 _CACHED: Final = 50_000
 _counted = Struct(">QQQQB")
@@ -124,29 +117,3 @@ class Queues:
             self._cache.clear()
         self._cache[queue] = state
         return state
-
-
-def check(values: dict[str, Any]) -> Configure:
-    """Return the options that the fields of a Configure say.
-
-    Raises:
-        BadRecord: they make no sense.
-    """
-    options = Configure(**values)
-    for name, value, most in (
-        ("max_length", options.max_length, MAX_COUNT),
-        ("max_bytes", options.max_bytes, MAX_COUNT),
-        ("max_tries", options.max_tries, MAX_TRIES),
-        ("visibility_ms", options.visibility_ms, MAX_VISIBILITY_MS),
-        ("ttl_ms", options.ttl_ms, MAX_TTL_MS),
-    ):
-        if value is not None and not 1 <= value <= most:
-            raise BadRecord(f"{name} must be from 1 to {most}")
-    if options.overflow not in OVERFLOWS:
-        raise BadRecord(f"overflow must be one of {', '.join(OVERFLOWS)}")
-    if options.dead_letter is not None:
-        if not is_id(options.dead_letter):
-            raise BadRecord("dead_letter is no valid id")
-        if options.dead_letter == options.queue:
-            raise BadRecord("a queue cannot be its own dead letter queue")
-    return options

@@ -44,6 +44,7 @@ from itertools import islice
 from struct import Struct
 from typing import Any, Final
 
+from streams.events.checks import GROUP_EVENT_CHECKS, check_message
 from streams.events.codec import (
     Place,
     change_prefixes,
@@ -53,12 +54,12 @@ from streams.events.codec import (
     read_rest,
     split_ids,
 )
-from streams.events.records import MAX_BODY, MAX_MESSAGE, MAX_PRIORITY
+from streams.events.limits import MAX_MESSAGE_BYTES
 from streams.fold import BadRecord, Output, Record, Rows
 from streams.folds.counts import Counts
 from streams.folds.fans import LARGEST, Fan, Fans
 from streams.folds.packing import BOUND, QUEUES_PER_ENTRY, SLOW_LANE, UNBOUND, Packer
-from streams.ids import DIRECT, is_destination, is_id
+from streams.ids import DIRECT, is_id
 from streams.kafka.partitioner import partition_of
 
 PUBLISH_WINDOW_MS: Final = 600_000
@@ -147,18 +148,12 @@ class Route:
 
     def _change(self, record: Record, name: str, values: dict[str, Any]) -> None:
         """Fold any Bind or Unbind."""
-        if name not in ("Bind", "Unbind"):
-            raise BadRecord(f"{name} is no event of a group")
+        check = GROUP_EVENT_CHECKS.get(name)
+        if check is None:
+            raise BadRecord(f"{name} is not an event of a group")
+        check(values)
         group, queue, origin = values["group"], values["queue"], values["origin"]
         session, replaces = values["session"], values.get("replaces")
-        if not is_id(group):
-            raise BadRecord("the group is no valid id")
-        if group[0] == DIRECT:
-            raise BadRecord(f"no queue can be bound to a group that begins with {DIRECT}")
-        if not is_id(queue):
-            raise BadRecord("the queue is no valid id")
-        if session is not None and not is_id(session):
-            raise BadRecord("the session is no valid id")
         key = group.encode()
         self._check_key(record, key)
         bucket = _MEMBERS + key
@@ -290,23 +285,16 @@ class Route:
         return True
 
     def _message(self, record: Record, values: dict[str, Any]) -> None:
-        group, ident, body = values["group"], values["id"], values["body"]
-        if not is_destination(group):
-            raise BadRecord("the group is no valid id")
-        if not is_id(ident):
-            raise BadRecord("the message id is no valid id")
-        if not 0 <= values["priority"] <= MAX_PRIORITY:
-            raise BadRecord(f"the priority is not from 0 to {MAX_PRIORITY}")
-        if len(body) > MAX_BODY:
-            raise BadRecord(f"body of {len(body)} bytes: more than {MAX_BODY}")
+        check_message(values)
+        group, ident = values["group"], values["id"]
         key = group.encode()
         self._check_key(record, key)
         now = self._now(record.timestamp)
         origin, values["origin"] = values["origin"], None  # for route alone
         values["at"] = now
         message = encode_message(values)
-        if len(message) > MAX_MESSAGE:
-            raise BadRecord(f"message of {len(message)} bytes: more than {MAX_MESSAGE}")
+        if len(message) > MAX_MESSAGE_BYTES:
+            raise BadRecord(f"Message has {len(message)} bytes; the limit is {MAX_MESSAGE_BYTES}")
         expires_at, echo = values["expires_at"], values["echo"]
 
         if origin is not None and not self._is_new(_place_of(origin)):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from streams.errors import SettingsError
-from streams.events.records import MAX_BODY
+from streams.events.limits import MAX_MESSAGE_BODY
 from streams.kafka.defaults import ClientConfig, client_config
 from streams.kafka.security import SASL_MECHANISMS, SECURITY_PROTOCOLS, KafkaSecurity
 from streams.settings import parse
@@ -201,7 +201,7 @@ class Settings:
     )
     max_body_bytes: int = _setting(
         256 * KIB,
-        parse.size(1, MAX_BODY),
+        parse.size(1, MAX_MESSAGE_BODY),
         "maximum size of a message body",
         shown="256KiB",
     )

@@ -23,7 +23,7 @@ from streams.engine.changelog import (
     unpack_marker,
 )
 from streams.engine.database import Database, Resources
-from streams.events.records import MAX_MESSAGE
+from streams.events.limits import MAX_MESSAGE_BYTES
 from streams.kafka.embedded.cluster import EmbeddedKafka
 from streams.kafka.topics import ensure_topics
 from streams.settings import Settings
@@ -196,7 +196,7 @@ def test_a_checkpoint_that_died_half_way_is_not_seen(
 def test_a_row_may_hold_the_largest_message(
     writer: Callable[[], ChangelogWriter], restore: Restore
 ) -> None:
-    row = os.urandom(MAX_MESSAGE + 1000)
+    row = os.urandom(MAX_MESSAGE_BYTES + 1000)
     writer().append(checkpoint(1, a=row))
     assert restore("large")[b"a"] == row
 

@@ -1,29 +1,30 @@
-"""Checking the fields of a JSON object, one by one.
+"""Takes the fields of a JSON object, one by one, and checks them.
 
-Every function takes a field out of the object and says what is wrong with it; what is
-left at the end is a field that nobody knows.  Knows nothing of HTTP bodies and records.
+Each `take_` function removes a field from the object and returns its value; what is left at
+the end is unknown to the API.  An absent field and null mean the same, except for flags.
+Knows nothing of HTTP bodies and events.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import re
 from typing import Any
 
 from streams.gateway.http.errors import HTTPError, bad_request
-from streams.ids import direct_group, direct_queue, problem
+from streams.ids import DIRECT, direct_group, direct_queue, problem
 
 MAX_LONG = 2**63 - 1
-MAX_HEADER_BYTES = 16 * 1024
 
 Fields = dict[str, Any]
 
 
 def id_of(name: str, value: Any) -> str:
-    """Return `value` if it is an id.
+    """Return `value` if it is a valid id.
 
     Raises:
-        HTTPError: 400, it is none; the text names the field.
+        HTTPError: 400 if it is not; the text names the field.
     """
     if not isinstance(value, str):
         raise bad_request("bad_id", f"{name} must be a string")
@@ -33,11 +34,25 @@ def id_of(name: str, value: Any) -> str:
     return value
 
 
+def group_of(name: str, value: Any) -> str:
+    """Return `value` if it is the id of a group that queues can be bound to.
+
+    Raises:
+        HTTPError: 400 if it is not; the text names the field.
+    """
+    group = id_of(name, value)
+    if group.startswith(DIRECT):
+        raise bad_request(
+            "bad_id", f"{name} begins with {DIRECT}: it stands for a single queue, never bound"
+        )
+    return group
+
+
 def destination_of(name: str, value: Any) -> str:
     """Return `value` if a message can be sent to it: a group, or `@` and a queue.
 
     Raises:
-        HTTPError: 400, it cannot; the text names the field.
+        HTTPError: 400 if it cannot; the text names the field.
     """
     queue = direct_queue(value) if isinstance(value, str) else None
     if queue is None:
@@ -47,68 +62,84 @@ def destination_of(name: str, value: Any) -> str:
 
 
 def take_id(fields: Fields, name: str) -> str:
-    """Take an id that must be there."""
+    """Take a required id."""
     if name not in fields:
         raise bad_request("bad_field", f"{name} is missing")
     return id_of(name, fields.pop(name))
 
 
 def take_optional_id(fields: Fields, name: str) -> str | None:
-    """Take an id that may be absent or null."""
+    """Take an optional id."""
     value = fields.pop(name, None)
     return None if value is None else id_of(name, value)
 
 
 def take_destination(fields: Fields, name: str) -> str:
-    """Take the id of a group, or `@` and the id of a queue."""
+    """Take a required group id, or `@` and a queue id."""
     if name not in fields:
         raise bad_request("bad_field", f"{name} is missing")
     return destination_of(name, fields.pop(name))
 
 
+def take_groups(fields: Fields, name: str) -> list[str]:
+    """Take a list of ids of groups that queues can be bound to; absent means empty."""
+    return [group_of(f"{name}[{index}]", item) for index, item in _items(fields, name, "ids")]
+
+
 def take_ids(fields: Fields, name: str) -> list[str]:
     """Take a list of ids; absent means empty."""
+    return [id_of(f"{name}[{index}]", item) for index, item in _items(fields, name, "ids")]
+
+
+def take_strings(fields: Fields, name: str) -> list[str]:
+    """Take a list of strings; absent means empty."""
+    found = [item for _, item in _items(fields, name, "strings")]
+    if not all(isinstance(item, str) for item in found):
+        raise bad_request("bad_field", f"{name} must be a list of strings")
+    return found
+
+
+def take_optional_text(
+    fields: Fields, name: str, max_length: int | None = None, pattern: str | None = None
+) -> str | None:
+    """Take an optional string of at most `max_length` characters that matches `pattern`."""
     value = fields.pop(name, None)
     if value is None:
-        return []
-    if not isinstance(value, list):
-        raise bad_request("bad_field", f"{name} must be a list of ids")
-    return [id_of(f"{name}[{index}]", item) for index, item in enumerate(value)]
+        return None
+    if not isinstance(value, str):
+        raise bad_request("bad_field", f"{name} must be a string")
+    if max_length is not None and len(value) > max_length:
+        raise bad_request("bad_field", f"{name} must have at most {max_length} characters")
+    if pattern is not None and not re.fullmatch(pattern, value):
+        raise bad_request("bad_field", f"{name} must match {pattern}")
+    return value
 
 
 def take_flag(fields: Fields, name: str, default: bool) -> bool:
-    """Take true or false."""
+    """Take true or false; null is neither."""
     value = fields.pop(name, default)
     if not isinstance(value, bool):
         raise bad_request("bad_field", f"{name} must be true or false")
     return value
 
 
-def long_of(name: str, value: Any) -> int:
-    """Return `value` if it is an integer from 0 to 2**63 - 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_LONG:
-        raise bad_request("bad_field", f"{name} must be an integer from 0 to {MAX_LONG}")
-    return value
-
-
-def take_optional_long(fields: Fields, name: str) -> int | None:
-    """Take an integer from 0 to 2**63 - 1 that may be absent or null."""
-    value = fields.pop(name, None)
-    return None if value is None else long_of(name, value)
-
-
-def take_optional_count(fields: Fields, name: str, low: int, high: int) -> int | None:
-    """Take an integer from `low` to `high` that may be absent or null."""
-    value = fields.pop(name, None)
-    if value is None:
-        return None
+def integer_of(name: str, value: Any, low: int = 0, high: int = MAX_LONG) -> int:
+    """Return `value` if it is an integer from `low` to `high`."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise bad_request("bad_field", f"{name} must be an integer from {low} to {high}")
     return value
 
 
+def take_optional_integer(
+    fields: Fields, name: str, low: int = 0, high: int = MAX_LONG
+) -> int | None:
+    """Take an optional integer from `low` to `high`."""
+    value = fields.pop(name, None)
+    return None if value is None else integer_of(name, value, low, high)
+
+
 def take_optional_seconds(fields: Fields, name: str, high_ms: int, low_ms: int = 1) -> int | None:
-    """Take a number of seconds that may be absent or null; return milliseconds."""
+    """Take an optional number of seconds; return milliseconds."""
     value = fields.pop(name, None)
     if value is None:
         return None
@@ -121,36 +152,48 @@ def take_optional_seconds(fields: Fields, name: str, high_ms: int, low_ms: int =
     return round(value * 1000)
 
 
-def take_choice(fields: Fields, name: str, choices: tuple[str, ...], default: str) -> str:
-    """Take one of several words; absent or null means `default`."""
+def take_choice(fields: Fields, name: str, choices: tuple[str, ...]) -> str | None:
+    """Take one of several words, optionally."""
     value = fields.pop(name, None)
     if value is None:
-        return default
+        return None
     if value not in choices:
         raise bad_request("bad_field", f"{name} must be one of {', '.join(choices)}")
     return str(value)
 
 
-def take_longs(fields: Fields, name: str) -> list[int]:
-    """Take a list of integers; absent means empty."""
+def take_integers(
+    fields: Fields,
+    name: str,
+    low: int = 0,
+    high: int = MAX_LONG,
+    least: int = 0,
+    most: int | None = None,
+) -> list[int]:
+    """Take a list of `least` to `most` integers from `low` to `high`; absent means empty."""
+    items = _items(fields, name, "integers")
+    found = [integer_of(f"{name}[{index}]", item, low, high) for index, item in items]
+    if len(found) < least or (most is not None and len(found) > most):
+        limits = f"at least {least}" if most is None else f"{least} to {most}"
+        raise bad_request("bad_field", f"{name} must be a list of {limits} integers")
+    return found
+
+
+def take_strings_by_name(fields: Fields, name: str, max_bytes: int | None) -> dict[str, str]:
+    """Take an object whose values are strings; absent means empty.
+
+    Raises:
+        HTTPError: 400 if it is something else; 413 if it has more than `max_bytes` bytes.
+    """
     value = fields.pop(name, None)
-    if value is None:
-        return []
-    if not isinstance(value, list):
-        raise bad_request("bad_field", f"{name} must be a list of integers")
-    return [long_of(f"{name}[{index}]", item) for index, item in enumerate(value)]
-
-
-def take_headers(fields: Fields) -> dict[str, str]:
-    """Take `headers`, a map of strings, bounded in bytes."""
-    value = fields.pop("headers", None)
     if value is None:
         return {}
     if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
-        raise bad_request("bad_field", "headers must be an object whose values are strings")
-    size = sum(len(key.encode()) + len(item.encode()) for key, item in value.items())
-    if size > MAX_HEADER_BYTES:
-        raise HTTPError(413, "too_large", f"headers are over the limit of {MAX_HEADER_BYTES} bytes")
+        raise bad_request("bad_field", f"{name} must be an object whose values are strings")
+    if max_bytes is not None:
+        size = sum(len(key.encode()) + len(item.encode()) for key, item in value.items())
+        if size > max_bytes:
+            raise HTTPError(413, "too_large", f"{name} are over the limit of {max_bytes} bytes")
     return value
 
 
@@ -158,7 +201,7 @@ def take_body(fields: Fields, limit: int) -> bytes:
     """Take the bytes of a message, from either `body` or `body_base64`.
 
     Raises:
-        HTTPError: 400 for both, none, or what is not base64; 413 over `limit` bytes.
+        HTTPError: 400 if not exactly one is given or it is not base64; 413 over `limit` bytes.
     """
     text, encoded = fields.pop("body", None), fields.pop("body_base64", None)
     if (text is None) == (encoded is None):
@@ -182,10 +225,19 @@ def take_body(fields: Fields, limit: int) -> bytes:
 
 
 def refuse_rest(fields: Fields) -> None:
-    """Refuse an object in which something is left that nobody took.
+    """Refuse an object that still has a field, which is unknown.
 
     Raises:
         HTTPError: 400, naming one field.
     """
     for name in fields:
         raise bad_request("bad_field", f"unknown field {name[:40]!r}")
+
+
+def _items(fields: Fields, name: str, what: str) -> list[tuple[int, Any]]:
+    value = fields.pop(name, None)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise bad_request("bad_field", f"{name} must be a list of {what}")
+    return list(enumerate(value))

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from streams.events.records import MAX_PRIORITY
-from streams.folds.jobs import MAX_DELAY_MS, MAX_LEASED, MAX_NACKED, OUTCOMES
-from streams.folds.options import MAX_TRIES, MAX_TTL_MS, MAX_VISIBILITY_MS, OVERFLOWS
+from streams.events.definitions import MISSING, Definition, Field, definitions
 from streams.gateway.http.fields import MAX_LONG
 from streams.ids import MAX_ID_BYTES
 
@@ -84,12 +82,111 @@ HEADERS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
 MILLISECONDS: Schema = {**LONG, "description": "Milliseconds since the epoch."}
 BODY = {"body": TEXT, "body_base64": BASE64}
 
-_POSITIVE: Schema = {**LONG, "minimum": 1}
+
+def _request(definition: Definition) -> Schema:
+    """Return the schema of the JSON object that requests an event."""
+    fields = [field for field in definition.body_fields if field.type != "bytes"]
+    schemas = {field.http_name: _of_request(field) for field in fields}
+    choice = {name: schemas.pop(name) for name in definition.one_of}
+    required = [field.http_name for field in fields if field.get("minItems")]
+    schema = obj(
+        {name: schemas[name] for name in required},
+        {
+            field.http_name: schemas[field.http_name]
+            if field.type == "boolean"
+            else {**or_null(_bare(schemas[field.http_name])), **_notes(field)}
+            for field in fields
+            if field.http_name in schemas and field.http_name not in required
+        },
+    )
+    if len(fields) < len(definition.body_fields):
+        return _either(schema, BODY)
+    if not choice:
+        return schema
+    return _either(schema, {name: _not_empty(one) for name, one in choice.items()})
 
 
-def _seconds(most_ms: int, least_ms: int = 1) -> Schema:
-    return {"type": "number", "minimum": least_ms / 1000, "maximum": most_ms / 1000}
+def _of_request(field: Field) -> Schema:
+    """Return the schema of a field in a request."""
+    return {**_value(field), **_notes(field)}
 
+
+def _value(field: Field) -> Schema:
+    """Return the schema of a field's value in a request."""
+    low, high = field.request_range
+    if field.is_duration:
+        return {"type": "number", "minimum": low / 1000, "maximum": high / 1000}
+    match field.type:
+        case "boolean":
+            return FLAG
+        case "map":
+            return HEADERS
+        case "array":
+            bounds = {key: field.get(key) for key in ("minItems", "maxItems") if field.get(key)}
+            return {**an_array(_item(field)), **bounds}
+        case "string":
+            if field.format == "id":
+                return ref("Id")
+            known = ("enum", "maxLength")
+            schema = {**TEXT, **{key: field.get(key) for key in known if field.get(key)}}
+            if field.get("pattern"):
+                schema["pattern"] = f"^(?:{field.get('pattern')})$"
+            return schema
+        case _ if field.format == "seq":
+            return ref("Seq")
+        case _:
+            wide = {"format": "int64"} if field.type == "long" else {}
+            return {"type": "integer", **wide, "minimum": low, "maximum": high}
+
+
+def _item(field: Field) -> Schema:
+    if field.items == "string":
+        return ref("Id") if field.format in ("id", "group") else TEXT
+    if field.format == "seq":
+        return ref("Seq")
+    low, high = field.request_range
+    return {"type": "integer", "minimum": low, "maximum": high}
+
+
+def _notes(field: Field) -> Schema:
+    """Return the description of a field in a request, and its default."""
+    unit = " Milliseconds since the epoch." if field.is_time else ""
+    unit = " In seconds." if field.is_duration else unit
+    notes: Schema = {"description": field.doc + unit}
+    if field.default is not MISSING and field.default is not None:
+        notes["default"] = field.default / 1000 if field.is_duration else field.default
+    return notes
+
+
+def _bare(schema: Schema) -> Schema:
+    """Return a schema without its description and default."""
+    return {key: one for key, one in schema.items() if key not in ("description", "default")}
+
+
+def _not_empty(schema: Schema) -> Schema:
+    """Return the schema of a list that is not empty; others are as they are."""
+    return {**_bare(schema), "minItems": 1} if schema.get("type") == "array" else _bare(schema)
+
+
+def _delivered(message: Definition) -> dict[str, Schema]:
+    """Return the schemas of a message's fields in a delivery."""
+    found: dict[str, Schema] = {}
+    for field in message.fields:
+        if field.delivered == "never":
+            continue
+        if field.type == "bytes":
+            found |= BODY
+        elif field.name == "id":
+            found["id"] = ref("Id")
+        elif field.is_time:
+            found[field.name] = {**MILLISECONDS, "description": _notes(field)["description"]}
+        else:
+            value = TEXT if field.type == "string" else _value(field)
+            found[field.name] = {**value, "description": field.doc}
+    return found
+
+
+_MESSAGE = definitions()["Message"]
 
 SCHEMAS: dict[str, Schema] = {
     "Id": ID,
@@ -99,41 +196,11 @@ SCHEMAS: dict[str, Schema] = {
         "whoever answers.",
     },
     "Error": obj({"error": obj({"code": TEXT, "message": TEXT})}),
-    "Draft": _either(
-        obj(
-            {},
-            {
-                "sender": or_null(ref("Id")),
-                "kind": or_null(ref("Id")),
-                "headers": or_null(HEADERS),
-                "id": {
-                    **or_null(ref("Id")),
-                    "description": "Give one to send again without harm: a group drops an id "
-                    "that it has seen within ten minutes.",
-                },
-                "expires_at": or_null(MILLISECONDS),
-                "persistent": {
-                    **FLAG,
-                    "description": "False: only for queues with an open session, and gone when "
-                    "it ends.",
-                },
-                "echo": {
-                    **FLAG,
-                    "description": "False: not for the queue that has the sender's id.",
-                },
-                "receipt": {
-                    **FLAG,
-                    "description": "True: the queue that has the sender's id gets a message of "
-                    "kind `receipt` when a receiver acknowledges.",
-                },
-                "priority": {
-                    **or_null({"type": "integer", "minimum": 0, "maximum": MAX_PRIORITY}),
-                    "description": "Competing consumers get higher ones first; 4 by default.",
-                },
-            },
-        ),
-        BODY,
-    ),
+    **{
+        definition.request_schema: _request(definition)
+        for definition in definitions().values()
+        if definition.request_schema
+    },
     "Published": {
         **obj({"id": ref("Id"), "partition": COUNT, "offset": COUNT}),
         "description": "Kafka has it, at this place of the log.",
@@ -142,22 +209,19 @@ SCHEMAS: dict[str, Schema] = {
         "type": "object",
         "properties": {
             "seq": ref("Seq"),
-            "id": ref("Id"),
-            "group": TEXT,
-            "sender": TEXT,
-            "kind": TEXT,
-            "headers": HEADERS,
-            **BODY,
-            "at": MILLISECONDS,
-            "expires_at": MILLISECONDS,
-            "persistent": FLAG,
-            "receipt": FLAG,
-            "priority": COUNT,
+            **_delivered(_MESSAGE),
             "tries": {**COUNT, "description": "How often it was leased, or came back."},
             "until": {**LONG, "description": "When its lease or its delay ends."},
             "consumer": {**TEXT, "description": "Who has leased it."},
         },
-        "required": ["seq", "id", "group", "sender", "kind", "headers", "at"],
+        "required": [
+            "seq",
+            *(
+                field.name
+                for field in _MESSAGE.fields
+                if field.delivered == "always" and field.type != "bytes"
+            ),
+        ],
         "oneOf": [{"required": ["body"]}, {"required": ["body_base64"]}],
     },
     "Past": obj(
@@ -188,7 +252,6 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "Replayed": obj({"replayed": COUNT, "next": COUNT, "end": FLAG}),
     "Inbox": obj({"messages": an_array(ref("Delivery"))}),
-    "Ack": _either(obj({}), {"upto": ref("Seq"), "seqs": {**an_array(ref("Seq")), "minItems": 1}}),
     "Members": obj({"queues": an_array(ref("Id")), "next": or_null(ref("Id"))}),
     "Bindings": obj({"groups": an_array(ref("Id")), "next": or_null(ref("Id"))}),
     "Queue": {
@@ -201,65 +264,6 @@ SCHEMAS: dict[str, Schema] = {
         },
         "required": ["queue", "depth", "groups", "session"],
     },
-    "Session": obj(
-        {},
-        {
-            "groups": or_null(an_array(ref("Id"))),
-            "ttl_seconds": {
-                **or_null(_seconds(MAX_TTL_MS)),
-                "description": "Without a heartbeat for so long, the session is closed.",
-            },
-            "presence": {
-                **FLAG,
-                "description": "False: the group `presence:` and the queue's id is not told.",
-            },
-        },
-    ),
-    "Options": obj(
-        {},
-        {
-            "max_length": or_null(_POSITIVE),
-            "max_bytes": or_null(_POSITIVE),
-            "overflow": {
-                **or_null({"type": "string", "enum": list(OVERFLOWS)}),
-                "description": "What gives way beyond these; reject tells the sender, with a "
-                "message of kind `rejected`.",
-            },
-            "max_tries": or_null({**_POSITIVE, "maximum": MAX_TRIES}),
-            "dead_letter": {
-                **or_null(ref("Id")),
-                "description": "Queue that gets what is given up, expired or dropped.",
-            },
-            "visibility_seconds": or_null(_seconds(MAX_VISIBILITY_MS)),
-            "ttl_seconds": {
-                **or_null(_seconds(MAX_TTL_MS)),
-                "description": "Unused for so long, the queue is deleted.",
-            },
-        },
-    ),
-    "Lease": obj(
-        {},
-        {
-            "limit": or_null({**_POSITIVE, "maximum": MAX_LEASED}),
-            "visibility_seconds": or_null(_seconds(MAX_VISIBILITY_MS)),
-            "consumer": or_null(ref("Id")),
-        },
-    ),
-    "Nack": obj(
-        {"seqs": {**an_array(ref("Seq")), "minItems": 1, "maxItems": MAX_NACKED}},
-        {
-            "outcome": {
-                **or_null({"type": "string", "enum": list(OUTCOMES)}),
-                "description": "retry: deliver again after the delay; reject: give up; extend: "
-                "the lease lasts for the delay from now.",
-            },
-            "delay_seconds": or_null(_seconds(MAX_DELAY_MS, 0)),
-            "consumer": {
-                **or_null(ref("Id")),
-                "description": "Only what this consumer has leased.",
-            },
-        },
-    ),
     "Erased": obj(
         {
             "queue": ref("Id"),

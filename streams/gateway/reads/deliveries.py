@@ -14,8 +14,9 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from streams.events.codec import decode
-from streams.events.records import NORMAL_PRIORITY, Message
+from streams.events.codec import read
+from streams.events.definitions import MISSING, definitions
+from streams.events.records import Message
 from streams.fold import Rows
 from streams.folds import views
 from streams.folds.delivery import is_plain, unpack, whole
@@ -27,6 +28,13 @@ SMALL_BYTES: Final = 1024
 REMEMBERED: Final = 2048
 
 _NOT_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+_SHOWN: Final = [
+    (field.name, MISSING if field.delivered == "always" else field.default)
+    for field in definitions()["Message"].fields
+    if field.delivered != "never"
+]
+"""Fields that clients see, and the value with which they are left out."""
 
 
 class Shown(NamedTuple):
@@ -84,28 +92,22 @@ def shown(rows: Rows, seq: int, row: bytes) -> Shown:
 
 
 def message_fields(message: Message) -> dict[str, Any]:
-    """Return what clients see of a message; what is as usual is left out."""
-    found: dict[str, Any] = {
-        "id": message.id,
-        "group": message.group,
-        "sender": message.sender,
-        "kind": message.kind,
-        "headers": message.headers,
-    }
-    text = text_of(message.body)
-    if text is not None:
-        found["body"] = text
-    else:
-        found["body_base64"] = base64.b64encode(message.body).decode()
-    found["at"] = message.at
-    if message.expires_at is not None:
-        found["expires_at"] = message.expires_at
-    if not message.persistent:
-        found["persistent"] = False
-    if message.receipt:
-        found["receipt"] = True
-    if message.priority != NORMAL_PRIORITY:
-        found["priority"] = message.priority
+    """Return the JSON of a message; fields with their defaults are left out."""
+    return _json_fields({name: getattr(message, name) for name, _ in _SHOWN})
+
+
+def _json_fields(values: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, default in _SHOWN:
+        value = values[name]
+        if name == "body":
+            text = text_of(value)
+            if text is not None:
+                found["body"] = text
+            else:
+                found["body_base64"] = base64.b64encode(value).decode()
+        elif value != default:
+            found[name] = value
     return found
 
 
@@ -132,9 +134,7 @@ def _message(message: bytes) -> bytes:
 
 
 def _members(message: bytes) -> bytes:
-    decoded = decode(message)
-    assert isinstance(decoded, Message)
-    return orjson.dumps(message_fields(decoded))[1:-1]
+    return orjson.dumps(_json_fields(read(message)[1]))[1:-1]
 
 
 _remembered = lru_cache(REMEMBERED)(_members)

@@ -68,7 +68,7 @@ class HistoryRoutes(Routes):
             queue = f.take_id(content, "queue")
             start = _moment("from", content.pop("from", None), "bad_field") or FIRST
             stop = _moment("to", content.pop("to", None), "bad_field")
-            limit = f.take_optional_count(content, "limit", 1, MAX_PAGE) or MAX_PAGE
+            limit = f.take_optional_integer(content, "limit", 1, MAX_PAGE) or MAX_PAGE
             f.refuse_rest(content)
             parser.check_replay(queue)
             span = await self._history.read(group, start, stop, limit)

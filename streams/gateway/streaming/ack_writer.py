@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from streams.gateway.streaming.acks import AckBatch
@@ -26,7 +26,7 @@ class AckWriter:
         self._batch = AckBatch()
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, queue: str, upto: int | None, seqs: list[int]) -> None:
+    def add(self, queue: str, upto: int | None, seqs: Sequence[int]) -> None:
         """Add an ack."""
         self._batch.add(queue, upto, seqs)
         if self._batch.size >= ACKS_AT_ONCE:

@@ -5,7 +5,7 @@ Pure; knows nothing of connections and Kafka.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 SEQS_PER_RECORD = 1000
@@ -25,7 +25,7 @@ class AckBatch:
         self.size = 0
         """How many acks were added since the last `take`."""
 
-    def add(self, queue: str, upto: int | None, seqs: list[int]) -> None:
+    def add(self, queue: str, upto: int | None, seqs: Sequence[int]) -> None:
         """Add an ack."""
         pending = self._pending.setdefault(queue, _QueueAcks())
         if upto is not None and (pending.upto is None or upto > pending.upto):

@@ -18,7 +18,8 @@ import aiohttp
 from aiohttp import web
 
 from streams.errors import BadToken, Forbidden, StreamsError
-from streams.folds.jobs import EXTEND, MAX_NACKED
+from streams.events.limits import MAX_NACK_SEQS
+from streams.folds.jobs import EXTEND
 from streams.gateway.http import fields as f
 from streams.gateway.http.errors import HTTPError, bad_request, busy, to_http_error
 from streams.gateway.ports import RecordMetadata, RecordToSend
@@ -172,8 +173,8 @@ class StreamConnection:
         """Make leased deliveries available to other consumers at once."""
         terms = subscription.terms
         assert terms is not None
-        for start in range(0, len(seqs), MAX_NACKED):
-            some = seqs[start : start + MAX_NACKED]
+        for start in range(0, len(seqs), MAX_NACK_SEQS):
+            some = seqs[start : start + MAX_NACK_SEQS]
             content = {"seqs": some, "consumer": terms.consumer}
             try:
                 record = self._parser.nack(subscription.queue, content)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from streams.errors import StreamsError
 from streams.events.codec import decode
-from streams.events.records import MAX_BODY, Ack, Bind, Message, Unbind
+from streams.events.limits import MAX_MESSAGE_BODY
+from streams.events.records import Ack, Bind, Message, Unbind
 from streams.fold import BadRecord, Record
 from streams.folds.delivery import unpack
 from streams.folds.tables import TABLES
@@ -161,7 +162,7 @@ def _means_something(event: Bind | Unbind | Message) -> bool:
     """Tell whether the ids of an event are ids, by DESIGN.md section 2."""
     if isinstance(event, Message):
         group = event.group.removeprefix("@")
-        return _is_id(group) and _is_id(event.id) and len(event.body) <= MAX_BODY
+        return _is_id(group) and _is_id(event.id) and len(event.body) <= MAX_MESSAGE_BODY
     return (
         _is_id(event.group)
         and not event.group.startswith("@")

@@ -18,8 +18,8 @@ from click.testing import CliRunner, Result
 from streams.cli.asking import message_in_words, printable
 from streams.cli.commands import cli
 from streams.cli.moments import LATER, PLACE, SECONDS
-from streams.cli.queues import OVERFLOWS
-from streams.folds import options
+from streams.cli.queues import set_options
+from streams.events.definitions import definitions
 
 
 def run(*arguments: str, input: str | bytes | None = None) -> Result:
@@ -153,8 +153,10 @@ def test_the_token_is_that_of_a_file_or_of_the_environment(
     assert Recorder.shown == [None, "Bearer bad", "Bearer good", "Bearer good"]
 
 
-def test_overflow_says_what_the_fold_knows() -> None:
-    assert OVERFLOWS == options.OVERFLOWS
+def test_overflow_has_the_values_of_the_schema() -> None:
+    (overflow,) = (option for option in set_options.params if option.name == "overflow")
+    assert isinstance(overflow.type, click.Choice)
+    assert list(overflow.type.choices) == definitions()["Configure"].field("overflow").get("enum")
 
 
 def take(kind: click.ParamType, text: str) -> Any:

@@ -12,6 +12,7 @@ from strategies import binds, events, messages, unbinds
 
 from streams.events import schema
 from streams.events.codec import (
+    MAX_RECORD,
     change_prefixes,
     decode,
     encode,
@@ -20,18 +21,8 @@ from streams.events.codec import (
     read,
     read_rest,
 )
-from streams.events.records import (
-    EVENTS,
-    MAX_BODY,
-    MAX_RECORD,
-    Ack,
-    Bind,
-    Event,
-    Message,
-    Open,
-    Routed,
-    Unbind,
-)
+from streams.events.limits import MAX_MESSAGE_BODY
+from streams.events.records import EVENTS, Ack, Bind, Event, Message, Open, Routed, Unbind
 from streams.fold import BadRecord
 from streams.ids import is_id
 
@@ -208,7 +199,7 @@ def test_what_is_broken_is_no_usual_message(message: Message, data: st.DataObjec
         assert values["origin"] is None
 
 
-@pytest.mark.parametrize("size", [0, 1, 63, 64, 8191, 8192, MAX_BODY])
+@pytest.mark.parametrize("size", [0, 1, 63, 64, 8191, 8192, MAX_MESSAGE_BODY])
 def test_messages_are_usual_whatever_their_size(size: int) -> None:
     message = Message("m" * 63, "@部屋", "me", body=bytes(size), at=1_700_000_000_000)
     assert is_usual_message(encode(message))

@@ -20,6 +20,7 @@ from test_invariants import PARTITIONS, back, counts, kept, partitions, steps, t
 from two_logs import TABLES, WINDOW_MS, TwoLogs
 
 from streams.events.codec import decode, encode
+from streams.events.limits import NACK_OUTCOME_VALUES
 from streams.events.records import (
     Ack,
     Bind,
@@ -83,7 +84,7 @@ WEIGHTS = [
     (1, steps("close", queues, names)),
     (3, steps("configure", queues, options)),
     (6, steps("lease", queues, consumers, st.integers(1, 3), st.none() | delays)),
-    (5, steps("nack", queues, some, st.sampled_from(jobs.OUTCOMES), delays, consumers)),
+    (5, steps("nack", queues, some, st.sampled_from(NACK_OUTCOME_VALUES), delays, consumers)),
     (1, steps("purge", queues) | steps("delete", queues)),
     (4, steps("pass", st.integers(0, 150))),
     (3, steps("tick", partitions)),

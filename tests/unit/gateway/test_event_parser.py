@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from streams.engine.testing import MemoryRows
 from streams.errors import Forbidden, StreamsError
 from streams.events.codec import decode
+from streams.events.limits import MAX_MESSAGE_HEADERS
 from streams.events.records import (
     Ack,
     Bind,
@@ -27,7 +28,6 @@ from streams.fold import Fold, Record
 from streams.folds.deliver import Deliver
 from streams.folds.route import Route
 from streams.gateway.http.errors import HTTPError, to_http_error
-from streams.gateway.http.fields import MAX_HEADER_BYTES
 from streams.gateway.ports import RecordToSend
 from streams.gateway.writes.event_parser import EVENT_TYPES, EventParser, new_message_id
 from streams.security.patterns import Patterns
@@ -110,7 +110,7 @@ def test_large_bodies_and_headers_are_refused_as_too_large() -> None:
         {"body": "x" * 1001},
         {"body": "é" * 501},
         {"body_base64": base64.b64encode(b"x" * 1001).decode()},
-        {"body": "", "headers": {"a": "x" * MAX_HEADER_BYTES}},
+        {"body": "", "headers": {"a": "x" * MAX_MESSAGE_HEADERS}},
     ):
         with pytest.raises(HTTPError) as refused:
             PARSER.message("g", dict(fields))
@@ -352,7 +352,7 @@ def test_events_that_the_token_grants_are_made() -> None:
 
 
 def test_dead_letters_go_only_where_messages_may() -> None:
-    PARSER._of_queue("bob", Configure("bob", dead_letter="ann"))
-    BOB._of_queue("bob", Configure("bob", dead_letter=None))
+    PARSER.configure("bob", {"dead_letter": "ann"})
+    BOB.configure("bob", {})
     with pytest.raises(Forbidden):
-        BOB._of_queue("bob", Configure("bob", dead_letter="ann"))
+        BOB.configure("bob", {"dead_letter": "ann"})

@@ -79,8 +79,8 @@ def test_credit_is_bounded() -> None:
 
 
 def test_an_ack_is_cumulative_or_of_single_seqs() -> None:
-    assert frames.ack({"queue": "q", "upto": 0}) == ("q", 0, [])
-    assert frames.ack({"queue": "q", "seqs": [1, 2]}) == ("q", None, [1, 2])
+    assert frames.ack({"queue": "q", "upto": 0}) == ("q", 0, ())
+    assert frames.ack({"queue": "q", "seqs": [1, 2]}) == ("q", None, (1, 2))
     too_many = list(range(frames.MAX_SEQS + 1))
     wrong: list[dict[str, Any]] = [{}, {"upto": 1, "seqs": [2]}, {"seqs": []}, {"seqs": too_many}]
     for fields in wrong:
