@@ -105,6 +105,8 @@ class Database:
             InUse, NoSpace, Damaged, UnknownFormat
         """
         self.path = path
+        self.damaged = False
+        """Whether damage has been found, so that the database must be rebuilt."""
         self._on_damage = on_damage
         self._manifest_file: Path | None = None
         manifest = self._manifest()
@@ -169,6 +171,7 @@ class Database:
     def _failed(self, exc: Exception) -> Exception:
         error = _explained(self.path, exc)
         if isinstance(error, Damaged):
+            self.damaged = True
             self._on_damage()
         return error
 
@@ -251,6 +254,15 @@ class Database:
     def close(self) -> None:
         """Flush and close; the files can be reopened at once."""
         self._db.close()
+
+    def close_or_wipe(self) -> None:
+        """Close; delete the files if they are damaged, so that the next opening rebuilds them."""
+        try:
+            self.close()
+        finally:
+            if self.damaged:
+                logger.warning("%s is damaged: rebuilding from the changelog", self.path)
+                wipe(self.path)
 
 
 class UnknownFormat(Exception):

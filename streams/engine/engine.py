@@ -29,10 +29,11 @@ from streams.engine.database import Resources
 from streams.engine.output import DeliveryTracker, Headers, OutputProducer, Publisher
 from streams.engine.pacing import SendPacer
 from streams.engine.partition import Partition
+from streams.engine.progress import PartitionSpec
 from streams.engine.source import Chunk, SourceReader
 from streams.engine.standby import StandbyFollower
 from streams.engine.topics import TOMBSTONE_MS, needed_topics
-from streams.engine.watchdog import Duty, Progress, Watchdog
+from streams.engine.watchdog import Duty, PartitionWatch, Watchdog
 from streams.errors import StreamsError, Unavailable
 from streams.fold import Fold, FoldFactory, Record
 from streams.kafka.clients import open_reader
@@ -100,7 +101,7 @@ class Engine(Service):
         self._topic_ids: dict[str, bytes] = {}
         self._positions: dict[tuple[str, int], int] = {}
         self._closed = False
-        self._progress: dict[Partition, Progress] = {}
+        self._watches: dict[Partition, PartitionWatch] = {}
         self._standbys: set[tuple[str, int]] = set()
         self._control_lock = threading.Lock()
         self.compute_lock = threading.Lock()
@@ -251,12 +252,14 @@ class Engine(Service):
         spec = self.tables[table]
         partition = self.partitions[key] = Partition(
             self,
-            table,
-            spec.source_topic,
-            spec.changelog_topic,
-            number,
-            spec.factory,
-            self._path(key),
+            PartitionSpec(
+                table,
+                number,
+                spec.source_topic,
+                spec.changelog_topic,
+                spec.factory,
+                self._path(key),
+            ),
         )
         partition.start()
 
@@ -354,7 +357,8 @@ class Engine(Service):
                 partition = self.partitions.get((table, number))
                 if partition is not None:
                     end = partition.source_end
-                    last = partition.last_checkpoint
+                    progress = partition.progress
+                    last = progress.last_checkpoint
                     row |= {
                         "state": str(partition.state),
                         "ready": partition.ready,
@@ -362,15 +366,15 @@ class Engine(Service):
                         "end": end,
                         "lag": max(0, end - partition.position),
                         "lag_seconds": round(partition.lag_seconds, 3),
-                        "restored": round(partition.restored, 4),
-                        "checkpointed": partition.checkpointed,
-                        "restored_rows": partition.restored_rows,
-                        "folded": partition.folded,
-                        "dead_letters": partition.dead_letters,
-                        "failures": partition.failures,
+                        "restored": round(progress.restored, 4),
+                        "checkpointed": progress.checkpointed,
+                        "restored_rows": progress.restored_rows,
+                        "folded": progress.folded,
+                        "dead_letters": progress.dead_letters,
+                        "failures": progress.failures,
                         "checkpoint_seconds": last.seconds if last else None,
                         "checkpoint_rows": last.rows if last else None,
-                        "overlay_rows": partition._rows.pending if partition._rows else 0,
+                        "overlay_rows": partition.overlay_rows,
                     }
                 rows.append(row)
         mine = [row for row in rows if "state" in row]
@@ -411,9 +415,9 @@ class Engine(Service):
                 {
                     "table": partition.table,
                     "partition": partition.number,
-                    "checkpoints": partition.checkpoints,
-                    "failed_checkpoints": partition.failed_checkpoints,
-                    "chunks": partition.chunks,
+                    "checkpoints": partition.progress.checkpoints,
+                    "failed_checkpoints": partition.progress.failed_checkpoints,
+                    "chunks": partition.progress.chunks,
                     **partition.sizes(),
                 }
                 for partition in self.partitions.values()
@@ -501,7 +505,7 @@ class Engine(Service):
             {TP(*source): offset for source, offset in positions.items()}
         )
         if not committed:  # as in a rebalance: later, unless there is something newer by then
-            mine = {(p.source_topic, p.number) for p in self.partitions.values()}
+            mine = {p.spec.source for p in self.partitions.values()}
             for source, offset in positions.items():
                 if source in mine:
                     self._positions.setdefault(source, offset)
@@ -520,11 +524,11 @@ class Engine(Service):
         if self._closed:
             return {}
         partitions = list(self.partitions.values())
-        self._progress = {p: self._progress.get(p) or Progress() for p in partitions}
+        self._watches = {p: self._watches.get(p) or PartitionWatch() for p in partitions}
         duties: dict[Hashable, Duty] = {}
-        restored = sum(partition.restored_to for partition in partitions)
-        for partition, progress in self._progress.items():
-            duties |= progress.duties(partition, restored)
+        restored = sum(partition.progress.restored_to for partition in partitions)
+        for partition, watch in self._watches.items():
+            duties |= watch.duties(partition, restored)
         heartbeat = self._consumer.last_heartbeat
         duties["group membership"] = Duty(True, heartbeat, "no heartbeat was accepted")
         duties["source reader"] = Duty(True, self.source.turns, "its thread hangs")
@@ -604,11 +608,10 @@ class Engine(Service):
     def on_ready(self, partition: Partition) -> None:
         """The partition answers reads from now on."""
         logger.info(
-            "%s/%d ready at %d (%d rows restored)",
-            partition.table,
-            partition.number,
+            "%s ready at offset %d, %d rows restored",
+            partition.spec.name,
             partition.position,
-            partition.restored_rows,
+            partition.progress.restored_rows,
         )
 
     def on_lost(self, partition: Partition) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from confluent_kafka import TopicPartition
 
 from streams.engine.changelog import Batch, batches
-from streams.engine.database import Damaged, Database, Resources, open_or_rebuild, wipe
+from streams.engine.database import Database, Resources, open_or_rebuild
 from streams.errors import Unavailable
 from streams.kafka.clients import open_reader
 
@@ -149,11 +149,8 @@ class StandbyFollower:
         try:
             batch.apply(database, self._topic_id(followed[0]))
         except Unavailable as exc:
-            path = database.path
             self._release(followed)
-            if isinstance(exc, Damaged):
-                wipe(path)
-            self._put_off(followed, path, exc)
+            self._put_off(followed, database.path, exc)
         else:
             self.rows += len(batch.rows)
 
@@ -163,7 +160,7 @@ class StandbyFollower:
         if database is not None:
             self._consumer.incremental_unassign([TopicPartition(*followed)])
             try:
-                database.close()
+                database.close_or_wipe()
             except Exception as exc:  # the changelog has what was not flushed
                 logger.warning("standby %s: cannot close its database: %s", database.path, exc)
 

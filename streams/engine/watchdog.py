@@ -1,12 +1,11 @@
-"""Ends a worker that makes no progress although there is work: its supervisor restarts it.
+"""Ends a worker that has work but makes no progress, so that its supervisor restarts it.
 
-Two eyes.  `Watchdog` runs in the event loop and looks at partitions: does one of them owe
-something (a record to fold, a checkpoint to write, its own recovery), and has it not moved
-for long although Kafka could take and give everything?  `LoopGuard` is a thread that looks
-at the event loop itself.
+`Watchdog` runs in the event loop and watches partitions.  One is stuck if it has something
+to do (fold a record, write a checkpoint, recover) and has not moved for a long time although
+Kafka is available.  `LoopGuard` is a thread that watches the event loop itself.
 
-A Kafka that is away is no reason to end: it is waited for.  Time in which this process was
-stopped or starved does not count either.
+The worker does not end because Kafka is unavailable.  Time during which the process was
+stopped or starved does not count.
 """
 
 from __future__ import annotations
@@ -23,32 +22,33 @@ from dataclasses import dataclass, field
 
 from mode import Service
 
-from streams.engine.partition import Partition, State
+from streams.engine.partition import Partition
+from streams.engine.progress import State
 
 logger = logging.getLogger(__name__)
 
 EXIT_CODE = 70
-"""Of a worker that had to end itself the hard way (EX_SOFTWARE of sysexits.h)."""
+"""Exit status of a worker that was ended by force (EX_SOFTWARE of sysexits.h)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """What one part of the worker has to do, and how far it is."""
+    """What one part of the worker has left to do, and how far it is."""
 
-    owes: bool
-    """Whether there is something left to do."""
+    pending: bool
+    """Whether anything is left to do."""
     mark: Hashable
-    """Anything that changes with each step forward."""
+    """Any value that changes with every step forward."""
     text: str
-    """What it is busy with, for the log."""
+    """Its condition, for the log."""
 
 
 @dataclass(slots=True)
 class Patience:
-    """Finds what owes something and has not moved for `limit` seconds; a pure state machine.
+    """Finds pending duties that have not moved for `limit` seconds; a pure state machine.
 
-    `look` is to be called every `interval` seconds or so.  An interval that took much longer
-    counts as one interval: then this process itself stood still.
+    Call `look` about every `interval` seconds.  A much longer interval counts as one: the
+    process itself was stopped.
     """
 
     limit: float
@@ -58,9 +58,9 @@ class Patience:
     _last: float | None = None
 
     def look(self, now: float, duties: Mapping[Hashable, Duty], possible: bool) -> str | None:
-        """Take note of how things are; return what is stuck, in words, or None.
+        """Record how far the duties are; return a description of one that is stuck, or None.
 
-        `possible` tells whether Kafka lets anything go forward at all.
+        `possible` tells whether Kafka is available, so that progress can be expected.
         """
         passed = 0.0 if self._last is None else min(now - self._last, 2 * self.interval)
         self._last = now
@@ -70,7 +70,7 @@ class Patience:
         for name, duty in duties.items():
             moved = self._marks.get(name) != duty.mark
             self._marks[name] = duty.mark
-            if moved or not duty.owes or not possible:
+            if moved or not duty.pending or not possible:
                 self.waited[name] = 0.0
                 continue
             self.waited[name] = self.waited.get(name, 0.0) + passed
@@ -79,10 +79,10 @@ class Patience:
         return None
 
 
-class Progress:
-    """The furthest that one partition has got.
+class PartitionWatch:
+    """Remembers the furthest point that one partition has reached.
 
-    A partition that fails and is opened again and again gets no further, however busy it is.
+    A partition that fails and reopens again and again gets no further, however busy it is.
     """
 
     __slots__ = ("_failures", "_folded", "_saved")
@@ -93,26 +93,27 @@ class Progress:
         self._failures = 0
 
     def duties(self, partition: Partition, restored: int) -> dict[Hashable, Duty]:
-        """Say what the partition owes, and how far it is: folding, and saving.
+        """Return what the partition has left to fold and to save, and how far it is.
 
-        One that waits for its turn to be opened goes forward as the others do: `restored` is
-        how far all partitions of the worker together have been brought back.
+        A partition that waits for a thread to be opened counts as moving while others are
+        restored: `restored` is the sum of the offsets restored by all partitions here.
         """
-        name = f"{partition.table}/{partition.number}"
+        progress = partition.progress
+        name = partition.spec.name
         folded = (
-            max(self._folded[0], partition.position),
-            max(self._folded[1], partition.restored_to),
+            max(self._folded[0], progress.position),
+            max(self._folded[1], progress.restored_to),
         )
         if folded != self._folded:
-            self._folded, self._failures = folded, partition.failures
-        self._saved = max(self._saved, partition.checkpointed)
-        # Within a chunk that takes long, what it has written so far counts.
-        inside: Hashable = partition.unfinished if partition.failures == self._failures else None
-        if partition.queued:
+            self._folded, self._failures = folded, progress.failures
+        self._saved = max(self._saved, progress.checkpointed)
+        # Within a long chunk, what it has written so far counts.
+        inside: Hashable = partition.unfinished if progress.failures == self._failures else None
+        if progress.queued:
             inside = restored
-        ready = partition.state is State.READY
-        lag, unsaved = partition.source_end - partition.position, folded[0] - self._saved
-        how = f"it is {partition.state}, failed {partition.failures} times"
+        ready = progress.state is State.READY
+        lag, unsaved = partition.source_end - progress.position, folded[0] - self._saved
+        how = f"state {progress.state}, {progress.failures} failures"
         return {
             f"folding of {name}": Duty(
                 not ready or lag > 0, (folded, inside), f"{how}, {lag} records behind"
@@ -128,8 +129,8 @@ class Progress:
 class Watchdog(Service):
     """See the module's docstring.
 
-    `duties` tells what is to be done; `possible` asks Kafka, in a thread, whether anything
-    can be.  `verdict` says why this worker must end, once that is so.
+    `duties` returns what is to be done; `possible` asks Kafka, in a thread, whether it is
+    available.  `verdict` becomes the reason why this worker must end.
     """
 
     INTERVAL_SECONDS = 2.0
@@ -155,11 +156,11 @@ class Watchdog(Service):
             while not self.should_stop and self.verdict is None:
                 await self.sleep(self.INTERVAL_SECONDS)
                 waiting = any(patience.waited.values())
-                # Kafka is asked only when something might be stuck.
+                # Ask Kafka only when something might be stuck.
                 possible = not waiting or await asyncio.to_thread(self._possible)
                 self.verdict = patience.look(time.monotonic(), self._duties(), possible)
             if self.verdict is not None:
-                logger.critical("this worker is stuck and ends itself: %s", self.verdict)
+                logger.critical("this worker is stuck and will exit: %s", self.verdict)
                 guard.end_within(20.0)
         finally:
             if self.verdict is None:
@@ -180,15 +181,15 @@ class LoopGuard:
         self._thread = threading.Thread(target=self._run, name="loop guard", daemon=True)
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start watching."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         self._running = False
 
     def end_within(self, seconds: float) -> None:
-        """End the process by force unless it has ended by itself in so many seconds."""
+        """End the process by force if it is still running after `seconds`."""
         self._end_at = time.monotonic() + seconds
 
     def _run(self) -> None:
@@ -197,9 +198,9 @@ class LoopGuard:
             began = time.monotonic()
             time.sleep(self.TICK_SECONDS)
             if self._end_at is not None and time.monotonic() > self._end_at:
-                self._end("it does not end by itself")
+                self._end("it does not shut down")
             if time.monotonic() - began > 2 * self.TICK_SECONDS or self._answered:
-                silent = 0.0  # the whole process stood still, or the loop has answered
+                silent = 0.0  # the process was stopped, or the loop has answered
             else:
                 silent += self.TICK_SECONDS
             if silent >= self._limit:
@@ -215,7 +216,7 @@ class LoopGuard:
         self._answered = True
 
     def _end(self, why: str) -> None:
-        # No logging: a lock of it may be what everything waits for.
-        print(f"CRITICAL this worker ends itself: {why}", file=sys.__stderr__, flush=True)
+        # No logging: everything may be waiting for one of its locks.
+        print(f"CRITICAL this worker ends by force: {why}", file=sys.__stderr__, flush=True)
         faulthandler.dump_traceback(file=sys.__stderr__ or sys.stderr)
         os._exit(EXIT_CODE)

@@ -8,14 +8,15 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from streams.engine.partition import Partition, State
-from streams.engine.watchdog import EXIT_CODE, Duty, Patience, Progress
+from streams.engine.opening import Opening
+from streams.engine.progress import Progress, State
+from streams.engine.watchdog import EXIT_CODE, Duty, PartitionWatch, Patience
 
 
 def look_for(seconds: int, patience: Patience, duty: Duty, possible: bool = True) -> str | None:
@@ -66,8 +67,8 @@ def test_what_is_gone_is_forgotten() -> None:
 
 @dataclass
 class FakePartition:
-    table: str = "members"
-    number: int = 0
+    """The part of a `Partition` and of its `Progress` that is watched."""
+
     state: State = State.READY
     position: int = 10
     checkpointed: int = 10
@@ -77,11 +78,16 @@ class FakePartition:
     unfinished: tuple[int, int] = (0, 0)
     saving: bool = False
     queued: bool = False
+    spec: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(name="members/0"))
+
+    @property
+    def progress(self) -> FakePartition:
+        return self
 
 
-def duties(progress: Progress, partition: FakePartition, restored: int = 0) -> tuple[Duty, Duty]:
+def duties(watch: PartitionWatch, partition: FakePartition, restored: int = 0) -> tuple[Duty, Duty]:
     """What it owes: folding, and a checkpoint."""
-    both = progress.duties(partition, restored)  # type: ignore[arg-type]
+    both = watch.duties(partition, restored)  # type: ignore[arg-type]
     assert list(both) == ["folding of members/0", "checkpoint of members/0"]
     folding, saving = both.values()
     return folding, saving
@@ -89,8 +95,8 @@ def duties(progress: Progress, partition: FakePartition, restored: int = 0) -> t
 
 def test_a_partition_owes_until_it_is_ready_and_everything_is_saved() -> None:
     def owes(partition: FakePartition) -> tuple[bool, bool]:
-        folding, saving = duties(Progress(), partition)
-        return folding.owes, saving.owes
+        folding, saving = duties(PartitionWatch(), partition)
+        return folding.pending, saving.pending
 
     assert owes(FakePartition()) == (False, False)
     assert owes(FakePartition(state=State.OPENING)) == (True, False)
@@ -100,35 +106,35 @@ def test_a_partition_owes_until_it_is_ready_and_everything_is_saved() -> None:
 
 
 def test_folding_on_is_no_excuse_for_a_checkpoint_that_hangs() -> None:
-    progress = Progress()
+    watch = PartitionWatch()
     marks = {
-        duties(progress, FakePartition(position=position, saving=True))[1].mark
+        duties(watch, FakePartition(position=position, saving=True))[1].mark
         for position in range(10, 20)
     }
     assert len(marks) == 1
 
 
 def test_a_long_chunk_is_progress() -> None:
-    progress = Progress()
-    first, _ = duties(progress, FakePartition(source_end=11, unfinished=(1, 0)))
-    second, _ = duties(progress, FakePartition(source_end=11, unfinished=(2, 0)))
+    watch = PartitionWatch()
+    first, _ = duties(watch, FakePartition(source_end=11, unfinished=(1, 0)))
+    second, _ = duties(watch, FakePartition(source_end=11, unfinished=(2, 0)))
     assert first.mark != second.mark
 
 
 @pytest.mark.parametrize("queued", [False, True])
 def test_waiting_for_its_turn_it_goes_forward_as_the_others_do(queued: bool) -> None:
-    progress = Progress()
+    watch = PartitionWatch()
     partition = FakePartition(state=State.OPENING, queued=queued)
-    first, _ = duties(progress, partition, restored=1)
-    second, _ = duties(progress, partition, restored=2)
+    first, _ = duties(watch, partition, restored=1)
+    second, _ = duties(watch, partition, restored=2)
     assert (first.mark != second.mark) == queued
 
 
 def test_failing_at_the_same_place_again_and_again_is_no_progress() -> None:
     # Given a partition that has come to a place where it fails
-    progress = Progress()
-    duties(progress, FakePartition(source_end=20))
-    first = duties(progress, FakePartition(source_end=20, failures=1, unfinished=(3, 1)))
+    watch = PartitionWatch()
+    duties(watch, FakePartition(source_end=20))
+    first = duties(watch, FakePartition(source_end=20, failures=1, unfinished=(3, 1)))
 
     # When it is opened afresh, restored, and gets to that place again
     for failures in range(1, 5):
@@ -146,7 +152,7 @@ def test_failing_at_the_same_place_again_and_again_is_no_progress() -> None:
                 unfinished=(sent, 0),
             )
             # Then nothing of that counts
-            again = duties(progress, partition)
+            again = duties(watch, partition)
             assert [duty.mark for duty in again] == [duty.mark for duty in first]
 
 
@@ -190,7 +196,7 @@ def test_a_process_whose_event_loop_goes_on_lives() -> None:
 def test_what_does_not_end_by_itself_is_ended() -> None:
     ended = run("guard.end_within(0.3); await asyncio.sleep(30)")
     assert ended.returncode == EXIT_CODE
-    assert "does not end by itself" in ended.stderr
+    assert "does not shut down" in ended.stderr
 
 
 async def test_every_step_of_opening_waits_for_its_turn() -> None:
@@ -198,17 +204,19 @@ async def test_every_step_of_opening_waits_for_its_turn() -> None:
     pool = ThreadPoolExecutor(1)
     free = threading.Event()
     pool.submit(free.wait)
-    partition: Any = SimpleNamespace(queued=False)
+    progress = Progress()
 
     async def restoring(call: Callable[[], None]) -> None:
         await asyncio.get_running_loop().run_in_executor(pool, call)
 
-    partition._context = SimpleNamespace(restoring=restoring)
+    context: Any = SimpleNamespace(restoring=restoring)
+    spec: Any = None
+    opening = Opening(context, spec, progress, lambda: False, lambda: False, lambda: None)
     seen: list[bool] = []
     # When a partition is to be opened, Then it is queued until the thread is its own
-    step = asyncio.create_task(Partition._in_turn(partition, lambda: seen.append(partition.queued)))
+    step = asyncio.create_task(opening.in_turn(lambda: seen.append(progress.queued)))
     await asyncio.sleep(0)
-    assert partition.queued
+    assert progress.queued
     free.set()
     await step
     assert seen == [False]

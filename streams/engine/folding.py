@@ -1,0 +1,154 @@
+"""Folds the chunks of one open partition, sends their outputs, and does deferred work."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Final
+
+from streams.engine.output import DeliveryTracker
+from streams.engine.ports import Context
+from streams.engine.progress import PartitionSpec, Progress
+from streams.engine.schedule import WORK_SLICE_SECONDS, TimeSlice, WorkSchedule
+from streams.engine.source import Chunk
+from streams.errors import Unavailable
+from streams.fold import BadRecord, Fold, Record
+
+logger = logging.getLogger(__name__)
+
+RECORDS_PER_LOOK: Final = 64
+"""Records folded between two looks at the clock."""
+MOST_WORK: Final = 8
+"""Records that may have deferred work; beyond that, work is finished before folding goes on."""
+_ENDED: Final = object()
+
+
+class Folder:
+    """Drives the fold of one incarnation of a partition; used by the partition's task alone."""
+
+    def __init__(
+        self, context: Context, spec: PartitionSpec, fold: Fold, progress: Progress
+    ) -> None:
+        self.fold = fold
+        self.folding = False
+        """Whether a chunk is half folded, so that the rows are ahead of the position."""
+        self.tracker = DeliveryTracker(context.loop)
+        """Counts the outputs since the last checkpoint began."""
+        self.slice = TimeSlice()
+        self.schedule = WorkSchedule()
+        self._context = context
+        self._spec = spec
+        self._progress = progress
+
+    def take_tracker(self) -> DeliveryTracker:
+        """Return the tracker for a checkpoint; outputs from now on belong to the next one."""
+        tracker, self.tracker = self.tracker, DeliveryTracker(self._context.loop)
+        return tracker
+
+    async def fold_chunk(self, chunk: Chunk) -> None:
+        """Fold the records of a chunk that are not folded yet.
+
+        Raises:
+            Unavailable: rows cannot be read or outputs cannot be sent.
+        """
+        self.folding = True
+        fold, progress, share = self.fold, self._progress, self.slice.share
+        apply, ready = fold.apply, fold.ready
+        position = progress.position
+        self._check_gap(chunk)
+        count = 0
+        for record in chunk.records:
+            if record.offset < position:
+                continue
+            try:
+                steps = apply(record)
+                if steps is not None:
+                    for _ in steps:
+                        if ready:
+                            await self._send()
+                        await share()
+            except BadRecord as exc:
+                await self._dead_letter(record, str(exc))
+            except Unavailable:  # rows cannot be read, or outputs cannot be sent
+                raise
+            except Exception as exc:  # a defect of the fold must not stop the partition
+                topic, number = self._spec.source
+                logger.exception(
+                    "the fold failed at %s/%d offset %d; the record becomes a dead letter",
+                    topic,
+                    number,
+                    record.offset,
+                )
+                await self._dead_letter(record, f"internal error: {type(exc).__name__}: {exc}")
+            if ready:
+                await self._send()
+            if len(fold.work) > MOST_WORK:  # each may hold a copy of rows
+                fold.flush()  # outputs packed earlier go first
+                await self._send()
+                while len(fold.work) > MOST_WORK:
+                    await self.do_work()
+                    await share()
+            count += 1
+            if not count % RECORDS_PER_LOOK:
+                await share()
+        fold.flush()
+        await self._send()
+        progress.position = chunk.end
+        progress.folded += count
+        progress.chunks += 1
+        if chunk.records:
+            progress.folded_to_ms = chunk.records[-1].timestamp
+        self.folding = False
+
+    def work_is_due(self) -> bool:
+        """Whether deferred work may run now."""
+        return self._context.loop.time() >= self.schedule.due
+
+    async def do_work(self) -> None:
+        """Run deferred work for one slice, and schedule the next."""
+        fold, loop = self.fold, self._context.loop
+        self.schedule.begin(loop.time())
+        end = time.monotonic() + WORK_SLICE_SECONDS
+        while fold.work:
+            if next(fold.work[0], _ENDED) is _ENDED:
+                fold.work.popleft()
+            if fold.ready:
+                await self._send()
+            if time.monotonic() >= end:
+                break
+        self.schedule.end(loop.time())
+
+    async def finish_work(self) -> None:
+        """Run all deferred work to its end."""
+        while self.fold.work:
+            await self.do_work()
+            await self.slice.share()
+
+    def _check_gap(self, chunk: Chunk) -> None:
+        position = self._progress.position
+        first = chunk.records[0].offset if chunk.records else chunk.end
+        if first > position and chunk.begin <= position:
+            topic, number = self._spec.source
+            logger.warning(
+                "%s/%d: offsets %d to %d were deleted before they were folded; check the "
+                "retention of the topic",
+                topic,
+                number,
+                position,
+                first - 1,
+            )
+
+    async def _send(self) -> None:
+        fold = self.fold
+        if not fold.ready:
+            return
+        if fold.may_wait:
+            await self._context.pacer.room.wait()
+            self._context.pacer.send(fold.ready, self.tracker)
+        else:
+            await self._context.outputs.send(fold.ready, self.tracker)
+        fold.ready.clear()
+
+    async def _dead_letter(self, record: Record, reason: str) -> None:
+        self._progress.dead_letters += 1
+        await self._context.dead_letter(self._spec.source_topic, record, reason, self.tracker)
