@@ -1,9 +1,9 @@
-"""What a fold and the engine that drives it agree on.
+"""The contract between a fold and the engine that drives it.
 
-A fold is a pure function of (state, record), cut into objects for speed: its state is
+A fold is a pure function of (state, record), split into objects for speed: its state is
 the `Rows` of one table partition, and its results are row changes and `Output` records.
-The engine knows nothing of what the rows mean; a fold knows nothing of Kafka, Faust or
-RocksDB.  This module imports neither side.
+The engine does not know what the rows mean; a fold does not know Kafka, Faust or RocksDB.
+This module imports neither side.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 
 class Record(NamedTuple):
-    """One record of a source topic, as it stands in the log."""
+    """One record of a source topic."""
 
     partition: int
     offset: int
@@ -25,51 +25,51 @@ class Record(NamedTuple):
 
 
 class Output(NamedTuple):
-    """One record that a fold wants appended to another topic."""
+    """One record that a fold wants appended to a topic."""
 
     topic: str
     partition: int
     key: bytes
     value: bytes
     type: str
-    """Name of the record type, for the Kafka header `type`."""
+    """Name of the record type; becomes the Kafka header `type`."""
 
 
 class BadRecord(Exception):
-    """This record cannot be folded; its text is the reason that `dead-letters` will carry.
+    """This record cannot be folded and goes to the dead letters; the text says why.
 
-    A fold raises it before it has changed anything.
+    A fold must raise it before it changes anything.
     """
 
 
 class Rows(Protocol):
-    """The rows of one table partition, each named by a bucket and a suffix.
+    """The rows of one table partition, each identified by a bucket and a suffix.
 
-    In the store a row's key is ``bucket + b"\\0" + suffix``; a bucket holds no NUL, a suffix
-    may hold any bytes.  All rows of a bucket lie side by side, ordered by suffix.
+    In the store a row's key is ``bucket + b"\\0" + suffix``.  A bucket must not contain NUL; a
+    suffix may contain any bytes.  The rows of a bucket are adjacent and ordered by suffix.
     """
 
     def get(self, bucket: bytes, suffix: bytes) -> bytes | None:
-        """Return the row's value, or None when there is no such row."""
+        """Return the value of a row, or None if the row does not exist."""
         ...
 
     def put(self, bucket: bytes, suffix: bytes, value: bytes) -> None:
-        """Write the row, over whatever was there."""
+        """Create or replace a row."""
         ...
 
     def put_many(self, rows: Iterable[tuple[bytes, bytes, bytes]]) -> None:
-        """Write rows (bucket, suffix, value), each over whatever was there."""
+        """Create or replace rows, given as (bucket, suffix, value)."""
         ...
 
     def delete(self, bucket: bytes, suffix: bytes) -> None:
-        """Remove the row, if it is there."""
+        """Delete a row if it exists."""
         ...
 
     def scan(self, bucket: bytes, after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         """Yield (suffix, value) of a bucket in ascending order of suffix.
 
-        With `after`, only suffixes strictly greater.  The scan sees the rows as they were
-        when it began, whatever is written while it runs.
+        With `after`, only greater suffixes.  The scan sees the rows as they were when it
+        began; later writes do not affect it.
         """
         ...
 
@@ -77,36 +77,38 @@ class Rows(Protocol):
 class Fold(Protocol):
     """The fold of one open table partition.
 
-    Row changes and outputs depend on the rows and on the order of the records alone;
-    where one chunk ends and the next begins makes no difference to them.
+    Row changes and outputs must depend only on the rows and on the order of the records, not
+    on where one chunk ends and the next begins.
     """
 
     work: deque[Iterator[None]]
-    """What records have left to be done, oldest first: the engine runs it step by step when it
-    has nothing more urgent, and takes each away when it has ended.  Until all of it has, the
-    state must not be kept: it would be without the outputs that are still to come."""
+    """Work that records have left for later, oldest first.
+
+    The engine runs it step by step when nothing is more urgent, and removes each iterator when
+    it has ended.  There is no checkpoint before all work has ended, since outputs that are
+    still to come would be lost with a crash."""
 
     may_wait: bool
-    """Whether its outputs may be sent some time later, in their order, when they are many."""
+    """Whether outputs may be delayed, in their order, while many are waiting."""
 
     ready: list[Output]
-    """Finished outputs in order; the engine takes them and clears the list."""
+    """Finished outputs in order; the engine sends them and clears the list."""
 
     def apply(self, record: Record) -> Iterator[None] | None:
         """Fold one record.
 
-        A record with much to do returns an iterator: the engine runs it to its end before
-        the next record, and gives the event loop a turn between its steps.
+        For a record with much to do, return an iterator: the engine runs it to its end before
+        the next record, and yields to the event loop between its steps.
 
         Raises:
-            BadRecord: the record means nothing; nothing was changed.
+            BadRecord: the record cannot be folded; nothing was changed.
         """
         ...
 
     def flush(self) -> None:
-        """Move what is still being packed into `ready`: the chunk is over."""
+        """Move outputs that are still being packed to `ready`: the chunk has ended."""
         ...
 
 
 FoldFactory = Callable[[Rows, int], Fold]
-"""Makes the fold of one table partition from its rows and its number."""
+"""Creates the fold of one table partition from its rows and its number."""

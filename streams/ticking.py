@@ -1,8 +1,8 @@
-"""Makes time pass for the queues of this worker: appends a Tick when something is due.
+"""The clock of the queues: appends a Tick to a partition's log when a timer in it is due.
 
-The folds read no clock.  Whoever owns a partition of `queues` looks at the wall clock for
-it, and appends a Tick to its log; the fold then goes by the time that the broker gives the
-Tick.  One too many does nothing, so nobody has to be sure of being the only owner.
+Folds read no clock.  The worker that owns a partition of `queues` compares the wall clock with
+the partition's next timer and appends a Tick; the fold then uses the timestamp that the broker
+gave the Tick.  A superfluous Tick does nothing, so two workers may append one at the same time.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ from streams.settings import Settings
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 0.05
+"""Time between two looks at the timers of all partitions."""
 FOLD_SECONDS: Final = 5.0
-"""How long a Tick may take to be folded before another is appended."""
+"""How long to wait for a Tick to be folded before appending another."""
 IDLE_SECONDS: Final = 0.5
-"""Pause after a Tick that did nothing: the broker's clock is behind this worker's."""
+"""Pause after a Tick that did nothing, because the broker's clock is behind this worker's."""
 
 
 class Ticking:
-    """Looks after all partitions of one worker, one Tick of each at a time."""
+    """Appends Ticks for all partitions of one worker, one at a time for each partition."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine = engine
@@ -43,7 +44,7 @@ class Ticking:
         self._ticks: dict[int, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
-        """Append Ticks as they are due, for ever."""
+        """Append Ticks when they are due, until cancelled."""
         try:
             while True:
                 await asyncio.sleep(LOOK_SECONDS)
@@ -76,7 +77,7 @@ class Ticking:
                     await asyncio.sleep(IDLE_SECONDS)
                     break
         except StreamsError as error:
-            logger.info("partition %d waits for a Tick: %s", number, error)
+            logger.info("queues/%d: cannot append a Tick, trying again: %s", number, error)
             await asyncio.sleep(IDLE_SECONDS)
         finally:
             del self._ticks[number]
@@ -84,7 +85,7 @@ class Ticking:
 
 @cache
 def tick_key(partition: int, partitions: int) -> bytes:
-    """Return a key that belongs to a partition."""
+    """Return a key that is hashed to the partition."""
     return next(
         key
         for key in (b"tick-%d" % number for number in count())

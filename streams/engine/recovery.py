@@ -1,8 +1,8 @@
-"""What happens to tables in a rebalance: Faust's table manager, with the engine's recovery.
+"""Tables in a rebalance: Faust's table manager with the engine's recovery.
 
-Faust recovers all partitions together, record by record, before any of them goes on.  Here
-each partition recovers by itself (`streams.engine.partition`), so one that did not move is
-not disturbed, and one that moved delays no other.
+Faust recovers all partitions together, record by record, before any of them continues.  Here
+each partition recovers by itself (`streams.engine.partition`): a partition that did not move
+continues undisturbed, and one that moved does not delay the others.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ logger = logging.getLogger(__name__)
 
 
 class Recovery(FaustRecovery):
-    """Hands each assignment to the engine and lets the flow go on.
+    """Passes each assignment to the engine and resumes the flow of records.
 
-    The tasks of Faust's class that read changelogs are replaced; what other parts of Faust
-    ask of it (`completed`, `in_recovery`) is kept.
+    Replaces the tasks of Faust's class that read changelogs, and keeps what other parts of
+    Faust use (`completed`, `in_recovery`).
     """
 
     async def on_rebalance(
@@ -33,12 +33,12 @@ class Recovery(FaustRecovery):
         newly_assigned: set[TP],
         generation_id: int = 0,
     ) -> None:
-        """Take note of a new assignment; `_restart_recovery` acts on it."""
+        """Signal a new assignment to `_restart_recovery`."""
         self._generation_id = generation_id
         self.signal_recovery_start.set()
 
     def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Nothing to flush: the engine's partitions go on until they are told otherwise."""
+        """Do nothing: the engine's partitions continue until the next assignment."""
 
     @Service.task
     async def _restart_recovery(self) -> None:
@@ -49,24 +49,28 @@ class Recovery(FaustRecovery):
             self.signal_recovery_start.clear()
             generation = self._generation_id
             changelogs = self.tables._changelogs
-            await app.engine.assign(
-                actives={
-                    (changelogs[tp.topic].name, tp.partition)
-                    for tp in app.assignor.assigned_actives()
-                    if tp.topic in changelogs
-                },
-                standbys={
-                    (changelogs[tp.topic].name, tp.partition)
-                    for tp in app.assignor.assigned_standbys()
-                    if tp.topic in changelogs
-                },
-                generation=generation,
-            )
+            actives = {
+                (changelogs[tp.topic].name, tp.partition)
+                for tp in app.assignor.assigned_actives()
+                if tp.topic in changelogs
+            }
+            standbys = {
+                (changelogs[tp.topic].name, tp.partition)
+                for tp in app.assignor.assigned_standbys()
+                if tp.topic in changelogs
+            }
+            await app.engine.assign(actives, standbys, generation)
             if app.consumer_generation_id != generation or self.should_stop:
                 continue  # another rebalance has begun
-            await self._resume(generation)
+            await self._resume()
+            logger.info(
+                "rebalance done: generation %d, %d active, %d standby",
+                generation,
+                len(actives),
+                len(standbys),
+            )
 
-    async def _resume(self, generation: int) -> None:
+    async def _resume(self) -> None:
         app = cast(Any, self.app)
         consumer = app.consumer
         await app.on_rebalance_complete.send()
@@ -75,8 +79,12 @@ class Recovery(FaustRecovery):
             consumer.resume_partitions(stock)
             try:
                 await asyncio.wait_for(consumer.perform_seek(), timeout=30.0)
-            except Exception as exc:  # the broker is away: the next rebalance seeks again
-                logger.warning("stock topics: cannot seek to committed offsets: %r", exc)
+            except Exception as exc:
+                logger.warning(
+                    "cannot seek topics of stock agents to their committed offsets; "
+                    "the next rebalance tries again: %r",
+                    exc,
+                )
         self.completed.set()
         app.flow_control.resume()
         consumer.resume_flow()
@@ -85,23 +93,22 @@ class Recovery(FaustRecovery):
         self.tables.on_actives_ready()
         self.tables.on_standbys_ready()
         app.on_rebalance_end()
-        logger.info("generation %d: assignment taken over", generation)
 
     @Service.task
     async def _slurp_changelogs(self) -> None:
-        """The engine reads changelogs itself."""
+        """Do nothing: the engine reads changelogs."""
 
     @Service.task
     async def _publish_stats(self) -> None:
-        """The engine tells its progress itself."""
+        """Do nothing: the engine reports its progress."""
 
     async def on_stop(self) -> None:
-        """Checkpoint and close all partitions, while the group still counts this member."""
+        """Checkpoint and close all partitions while this worker is still in the group."""
         await cast(Any, self.app).engine.close_partitions()
 
 
 class TableManager(FaustTableManager):
-    """Faust's table manager with `Recovery` of this module."""
+    """Faust's table manager with the `Recovery` of this module."""
 
     @property
     def recovery(self) -> Recovery:

@@ -1,6 +1,6 @@
-"""Faust's store for folded tables: what Faust and its tools see of the engine's rows.
+"""Faust's store for folded tables: how Faust and its tools read the engine's rows.
 
-Rows are written by folds alone and made durable by checkpoints, so this store only reads.
+Only folds write rows, and checkpoints make them durable, so this store is read-only.
 Entry point `faust.stores`, name `streams`: ``app.Table(..., store="streams://")``.
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Store(SerializedStore[bytes, bytes]):
-    """The rows of all partitions of a table that this worker owns and that are ready.
+    """The rows of a table in all partitions that this worker owns and that are ready.
 
     Keys are raw row keys, ``bucket + b"\\0" + suffix``.
     """
@@ -45,7 +45,7 @@ class Store(SerializedStore[bytes, bytes]):
         self._refuse()
 
     def _refuse(self) -> NoReturn:
-        raise TypeError(f"rows of table {self.table_name!r} are written by its fold alone")
+        raise TypeError(f"table {self.table_name!r} is read-only: its fold writes the rows")
 
     def _iteritems(self) -> Iterator[tuple[bytes, bytes]]:
         for partition in self._partitions():
@@ -63,14 +63,14 @@ class Store(SerializedStore[bytes, bytes]):
     def _contains(self, key: bytes) -> bool:
         return self._get(key) is not None
 
-    # Durability is the engine's: Faust's own recovery never calls these.
+    # The engine makes rows durable; Faust's recovery is not used and never calls these.
 
     def persisted_offset(self, tp: TP) -> int | None:
-        """Faust's own recovery is not used."""
+        """Return None: Faust's recovery is not used."""
         return None
 
     def set_persisted_offset(self, tp: TP, offset: int) -> None:
-        """Faust's own recovery is not used."""
+        """Do nothing: Faust's recovery is not used."""
 
     def apply_changelog_batch(
         self,
@@ -78,15 +78,15 @@ class Store(SerializedStore[bytes, bytes]):
         to_key: Callable[[Any], bytes],
         to_value: Callable[[Any], bytes],
     ) -> None:
-        """Faust's own recovery is not used."""
+        """Do nothing: Faust's recovery is not used."""
 
     def reset_state(self) -> None:
-        """Nothing to reset: a database that cannot be continued from is wiped when opened."""
+        """Do nothing: opening a database that cannot be continued rebuilds it."""
 
     async def backup_partition(self, *args: Any, **kwargs: Any) -> None:
-        """Not offered: the changelog is the backup."""
+        """Refuse: the changelog is the backup."""
         raise NotImplementedError("the changelog is the backup")
 
     def restore_backup(self, *args: Any, **kwargs: Any) -> None:
-        """Not offered: the changelog is the backup."""
+        """Refuse: the changelog is the backup."""
         raise NotImplementedError("the changelog is the backup")
