@@ -1,31 +1,30 @@
-"""What each path and method needs: one table, and nothing goes without an entry in it.
+"""The permission that each method and path needs; without an entry, a path is closed.
 
-What is in a path is checked here, before its handler runs.  What is in a body is checked
-where events are made of it (`event_parser`), for each of them, however they came.
+Ids in a path are checked here, before its handler runs.  Ids in a body are checked for each
+event, in `event_parser`, whichever way the event arrives.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
-if TYPE_CHECKING:
-    from streams.gateway.http.context import RequestContext
+from streams.gateway.http.context import RequestContext
 
-Rule: TypeAlias = Callable[["RequestContext"], None]
-"""Raises `Forbidden` when the principal of the call may not do this."""
+Rule: TypeAlias = Callable[[RequestContext], None]
+"""Raises `Forbidden` if the principal lacks the permission."""
 
 
 def anybody(context: RequestContext) -> None:
-    """No token is asked for: probes, and what is public knowledge."""
+    """No token needed: probes and public information."""
 
 
 def token_later(context: RequestContext) -> None:
-    """A token may come later, on the stream; until then nothing is granted there."""
+    """The client may send its token later, on the stream; until then it has no permissions."""
 
 
 def any_token(context: RequestContext) -> None:
-    """A valid token; what it must grant depends on each event of the body."""
+    """Any valid token; each event of the body needs its own permission."""
 
 
 def _bind(context: RequestContext) -> None:
@@ -89,14 +88,14 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/"): anybody,
     ("GET", "/page/{file}"): anybody,
 }
-"""By method (GET is HEAD too) and the template of the route."""
+"""By method (GET covers HEAD) and template of the path."""
 
 
 def check_access(context: RequestContext, method: str, template: str) -> None:
-    """See that the principal may have what the path names.
+    """Check that the principal has the permission that a path needs.
 
     Raises:
-        Forbidden: no.
-        HTTPError: 400, an id in the path is none.
+        Forbidden: the principal lacks the permission.
+        HTTPError: 400 if an id in the path is invalid.
     """
     ACCESS[method, template](context)

@@ -1,6 +1,6 @@
-"""Who may come in: tokens checked and remembered, bearers held to their rate, refusals noted.
+"""Authentication of requests: verifies tokens, enforces rate limits, logs refusals.
 
-Knows requests and their tokens; what a path needs is said in `access`.
+Knows requests and their tokens; `access` says which permission a path needs.
 """
 
 from __future__ import annotations
@@ -30,50 +30,50 @@ from streams.settings import Settings
 logger = logging.getLogger(__name__)
 
 PROTOCOL: Final = "streams.v1"
-"""WebSocket subprotocol that a client offers beside its token, and that is chosen."""
+"""WebSocket subprotocol that clients offer beside their token, and that the server selects."""
 TOKEN_PROTOCOL: Final = "streams.token."
-"""What a token follows, as a WebSocket subprotocol: browsers can set no header there."""
+"""Prefix of a token sent as a subprotocol: browsers cannot set headers on a WebSocket."""
 
-MAX_REMEMBERED: Final = 10_000
-"""Tokens whose check is remembered, as long as they are good."""
+MAX_CACHED: Final = 10_000
+"""Verified tokens that are cached until they expire."""
 LONGEST_PAUSE_SECONDS: Final = 5.0
-"""How long a stream is not read from at most, for a rate: it would pass for dead."""
-NOTES_PER_SECOND: Final = 20.0
-"""Refusals written to the log; what is over is counted."""
+"""Longest pause of a stream over its rate limit; a longer one would look like a dead peer."""
+LOGGED_PER_SECOND: Final = 20.0
+"""Refusals logged per second; the others are counted."""
 
 
 class Authenticator:
-    """Stands at the entrance of one worker's gateway."""
+    """Authenticates the requests of one worker."""
 
     def __init__(self, settings: Settings) -> None:
         advertised = URL(settings.advertised_url).host or ""
-        self._site = CrossSiteCheck(settings.http_host, advertised)
+        self._cross_site = CrossSiteCheck(settings.http_host, advertised)
         self._keyring = Keyring(settings) if settings.authenticates else None
         self.revocations = Revocations(settings.auth_revoked)
         self._rules = Rules(settings.auth_audience, settings.auth_issuer, settings.namespace)
-        self._remembered: OrderedDict[bytes, Principal] = OrderedDict()
+        self._cached: OrderedDict[bytes, Principal] = OrderedDict()
         self._keys: tuple[object, ...] = ()
         self._limits = Limits(settings.rate_limit_per_second, settings.rate_limit_burst)
-        self._notes = Limits(NOTES_PER_SECOND, NOTES_PER_SECOND)
-        self._not_noted = 0
+        self._log_limits = Limits(LOGGED_PER_SECOND, LOGGED_PER_SECOND)
+        self._suppressed = 0
 
     @property
     def authenticates(self) -> bool:
-        """Whether tokens are asked for."""
+        """Whether requests need a token."""
         return self._keyring is not None
 
     async def open(self) -> None:
-        """Get the keys.
+        """Load the keys and the revocation list.
 
         Raises:
-            SettingsError: they cannot be used.
+            SettingsError: one of them is unusable.
         """
         if self._keyring is not None:
             await self.revocations.open()
             await self._keyring.open()
 
     async def close(self) -> None:
-        """Let go of what is open."""
+        """Close the keyring and the revocation list."""
         if self._keyring is not None:
             await self._keyring.close()
             await self.revocations.close()
@@ -81,19 +81,19 @@ class Authenticator:
     # Requests -------------------------------------------------------------------------
 
     async def authenticate(self, request: web.BaseRequest, method: str, template: str) -> Principal:
-        """Return who a request is from, as far as its path asks for that.
+        """Return the principal of a request, as far as its path needs one.
 
         Raises:
-            HTTPError: 401 no token; 403 another site's page, or a path that nobody may have;
-                429 the principal's rate is used up.
-            BadToken: the token is not right.
-            Unavailable: tokens cannot be checked yet.
+            HTTPError: 401 without a token; 403 for a page of another site, or a path without
+                an access rule; 429 over the rate limit.
+            BadToken: the token is invalid.
+            Unavailable: no keys to verify tokens with yet.
         """
         rule = ACCESS.get((method, template))
         if rule is None:
-            raise HTTPError(403, "forbidden", "this path is not open to anybody")
+            raise HTTPError(403, "forbidden", "this path has no access rule")
         if self._keyring is None:
-            self._site.check(request)
+            self._cross_site.check(request)
             return UNRESTRICTED
         if rule is anybody:
             return ANONYMOUS
@@ -105,15 +105,15 @@ class Authenticator:
         principal = await self.verify(token)
         wait = self.charge(principal)
         if wait:
-            raise rate_limited("the rate limit of this token is used up", wait)
+            raise rate_limited("this token is over its rate limit", wait)
         return principal
 
     async def verify(self, token: str) -> Principal:
-        """Return the principal of a token that is right.
+        """Verify a token and return its principal.
 
         Raises:
-            BadToken: it is not.
-            Unavailable: tokens cannot be checked yet.
+            BadToken: the token is invalid.
+            Unavailable: no keys to verify tokens with yet.
         """
         keyring = self._keyring
         if keyring is None:
@@ -124,18 +124,18 @@ class Authenticator:
             raise BadToken("not a signed JSON Web Token")
         if self._keys is not keyring.keys:
             self._keys = keyring.keys
-            self._remembered.clear()
+            self._cached.clear()
         digest = hashlib.sha256(token.encode()).digest()
-        found = self._remembered.get(digest)
+        found = self._cached.get(digest)
         if found is not None and found.permissions.expires_at > time.time():
-            self._remembered.move_to_end(digest)
+            self._cached.move_to_end(digest)
             found.check()
             return found
         keyring.check()
         try:
             permissions = tokens.verify(token, keyring.keys, self._rules)
         except UnknownKey:
-            if not await keyring.look_again():
+            if not await keyring.refresh():
                 raise
             permissions = tokens.verify(token, keyring.keys, self._rules)
         name = (
@@ -146,9 +146,9 @@ class Authenticator:
         principal = Principal(permissions, name, token, self.revocations)
         principal.check()
         if self._keys is keyring.keys:
-            self._remembered[digest] = principal
-            if len(self._remembered) > MAX_REMEMBERED:
-                self._remembered.popitem(last=False)
+            self._cached[digest] = principal
+            if len(self._cached) > MAX_CACHED:
+                self._cached.popitem(last=False)
         return principal
 
     def charge(self, principal: Principal, events: float = 1.0) -> float:
@@ -160,14 +160,14 @@ class Authenticator:
         )
 
     def add_debt(self, principal: Principal, events: int) -> None:
-        """Take events from the principal's rate that came with one request."""
+        """Charge events that have already been accepted, even past the limit."""
         if principal.name and events > 0:
             self._limits.add_debt(
                 principal.name, time.monotonic(), events, principal.permissions.rate
             )
 
     async def pace(self, principal: Principal) -> None:
-        """Take one event from the principal's rate; first wait for it, but not without end."""
+        """Charge one event; wait first if over the limit, at most `LONGEST_PAUSE_SECONDS`."""
         wait = self.charge(principal)
         if wait:
             await asyncio.sleep(min(wait, LONGEST_PAUSE_SECONDS))
@@ -176,32 +176,32 @@ class Authenticator:
     # The log --------------------------------------------------------------------------
 
     def log_refusal(
-        self, refusal: HTTPError, request: web.BaseRequest, template: str, principal: Principal
+        self, error: HTTPError, request: web.BaseRequest, template: str, principal: Principal
     ) -> None:
-        """Write to the log that somebody was refused; never the token, nor the whole path."""
-        if self._notes.charge("", time.monotonic(), 1.0):
-            self._not_noted += 1
+        """Log a refused request, without its token and without the ids in its path."""
+        if self._log_limits.charge("", time.monotonic(), 1.0):
+            self._suppressed += 1
             return
-        if self._not_noted:
-            logger.info("%d more refusals before this one", self._not_noted)
-            self._not_noted = 0
+        if self._suppressed:
+            logger.info("suppressed %d log lines about refused requests", self._suppressed)
+            self._suppressed = 0
         logger.info(
             "refused with %d %s: %s %s from %s, %s: %s",
-            refusal.status,
-            refusal.code,
+            error.status,
+            error.code,
             request.method if request.method.isalpha() else "?",
             template,
             request.remote,
             _subject(principal),
-            refusal,
+            error,
         )
 
 
 def _token(request: web.BaseRequest, *, protocols: bool) -> str | None:
-    """Return the token that a request carries, None when it carries none.
+    """Return the token of a request, None if it has none.
 
     Raises:
-        HTTPError: 401, there is something else in its place.
+        HTTPError: 401 if the Authorization header is not one bearer token.
     """
     headers = request.headers.getall(hdrs.AUTHORIZATION, ())
     if headers:
@@ -211,7 +211,7 @@ def _token(request: web.BaseRequest, *, protocols: bool) -> str | None:
             raise HTTPError(
                 401,
                 "unauthorized",
-                "Authorization must be `Bearer TOKEN`, once",
+                "send one Authorization header: Bearer TOKEN",
                 _challenge(),
             )
         return token

@@ -1,7 +1,7 @@
-"""Whether a request can come from a page of another site, through somebody's browser.
+"""Protection from pages of other sites (CSRF), by the Host and Origin headers.
 
-A browser lets any page send simple requests and open WebSockets to anywhere, and by DNS
-rebinding a page may even pass for one of this machine's.  Knows header values, no tokens.
+A browser lets any page send simple requests and open WebSockets to any address, and DNS
+rebinding can make a page look like one of this machine.  Knows headers, not tokens.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ MAX_KNOWN_HOSTS: Final = 100
 
 
 class CrossSiteCheck:
-    """The names under which this worker may be asked, where no token protects it."""
+    """The host names of this worker, checked where no token protects it."""
 
     def __init__(self, *names: str) -> None:
         self._names = {name.lower() for name in names}
         self._known: set[str] = set()
 
     def check(self, request: web.BaseRequest) -> None:
-        """See that the request is meant for this machine, and changes nothing for another site.
+        """Check that the request names this worker, and no other site's page changes anything.
 
         Raises:
-            HTTPError: 403.
+            HTTPError: 403 if the Host header is foreign, or a page of another site writes.
         """
         for host in request.headers.getall(hdrs.HOST, ()):
             if host not in self._known:
                 self._check_host(host)
         if request.method not in _SAFE_METHODS and not is_same_origin(request.headers):
-            raise HTTPError(403, "bad_origin", "a page of another site may change nothing here")
+            raise HTTPError(403, "bad_origin", "pages of other sites may not change anything here")
 
     def _check_host(self, host: str) -> None:
         match = _HOST.fullmatch(host)
@@ -50,10 +50,10 @@ class CrossSiteCheck:
 
 
 def is_same_origin(headers: Mapping[str, str]) -> bool:
-    """Tell whether a request comes from no page, or from one that this worker serves."""
+    """Tell whether a request comes from this worker's own page, or from no page."""
     origin = headers.get(hdrs.ORIGIN)
     if origin is None:
         return True
-    # Both as browsers write them: without a port that is the scheme's own (RFC 6454).
+    # Browsers leave the scheme's default port out of both headers (RFC 6454).
     scheme, _, authority = origin.lower().partition("://")
     return scheme in ("http", "https") and authority == headers.get(hdrs.HOST, "").lower() != ""

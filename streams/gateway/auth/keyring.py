@@ -1,7 +1,6 @@
-"""The keys that tokens are checked with, as they are now: read again from time to time.
+"""The keys that verify tokens, reloaded regularly from a file or a URL.
 
-So a key can be added, or taken back, while workers run.  When a new set cannot be had or is
-not right, the one there is stays.
+Keys can be added and removed while workers run.  If a reload fails, the previous keys stay.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from streams.settings import Settings
 logger = logging.getLogger(__name__)
 
 REFRESH_SECONDS: Final = 300.0
-SOON_SECONDS: Final = 10.0
-"""Keys are not looked for more often than this, whatever tokens name."""
+MIN_REFRESH_SECONDS: Final = 10.0
+"""Shortest time between two reloads, whatever key ids tokens name."""
 FETCH_SECONDS: Final = 5.0
 MAX_BYTES: Final = 256 * 1024
-_AWAY: Final = (Unavailable, OSError, aiohttp.ClientError, TimeoutError)
+_UNREACHABLE: Final = (Unavailable, OSError, aiohttp.ClientError, TimeoutError)
 
 
 class Keyring:
@@ -31,60 +30,64 @@ class Keyring:
 
     def __init__(self, settings: Settings) -> None:
         self.keys: tuple[Key, ...] = ()
-        """Another tuple whenever they have changed."""
+        """Replaced by another tuple whenever the keys change."""
         self._file = settings.auth_keys
         self._url = settings.auth_jwks_url
         self._variable = "STREAMS_AUTH_KEYS" if self._file else "STREAMS_AUTH_JWKS_URL"
         self._content = b""
-        self._looked = -SOON_SECONDS
-        self._looking = asyncio.Lock()
+        self._refreshed_at = -MIN_REFRESH_SECONDS
+        self._refreshing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Get the keys, and begin to look for new ones.
+        """Load the keys, and start reloading them.
 
-        A URL that does not answer is asked again: until it does, no token can be checked.
+        A URL that does not answer is retried; until it answers, no token can be verified.
 
         Raises:
-            SettingsError: there are keys, and they cannot be used; the text names the setting.
+            SettingsError: the keys are unusable; the text names the setting.
         """
         try:
             self._take(await self._get())
         except SettingsError as error:
             raise SettingsError(f"{self._variable}: {error}") from None
-        except _AWAY as error:
+        except _UNREACHABLE as error:
             if self._file:
-                raise SettingsError(f"{self._variable}: cannot be read: {error}") from None
-            logger.warning("no keys from %s yet: %s", self._url, _text(error))
-        self._task = asyncio.get_running_loop().create_task(self._look_always())
+                raise SettingsError(f"{self._variable}: cannot read the keys: {error}") from None
+            logger.warning(
+                "cannot fetch signing keys from %s, retrying: %s", self._url, _text(error)
+            )
+        self._task = asyncio.get_running_loop().create_task(self._refresh_regularly())
 
     async def close(self) -> None:
-        """Look no more."""
+        """Stop reloading."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     def check(self) -> None:
-        """See that there are keys.
+        """Check that there are keys.
 
         Raises:
-            Unavailable: none could be had yet.
+            Unavailable: none have been loaded yet.
         """
         if not self.keys:
-            raise Unavailable("the keys that tokens are checked with cannot be had yet")
+            raise Unavailable("cannot verify tokens yet: no signing keys have been loaded")
 
-    async def look_again(self) -> bool:
-        """Look for new keys, if that was not done just now; tell whether they have changed."""
+    async def refresh(self) -> bool:
+        """Reload the keys unless that was done just now; tell whether they changed."""
         before = self.keys
-        async with self._looking:
+        async with self._refreshing:
             loop = asyncio.get_running_loop()
-            if self.keys is before and loop.time() - self._looked >= SOON_SECONDS:
-                self._looked = loop.time()
+            if self.keys is before and loop.time() - self._refreshed_at >= MIN_REFRESH_SECONDS:
+                self._refreshed_at = loop.time()
                 try:
                     self._take(await self._get())
-                except (SettingsError, *_AWAY) as error:
+                except (SettingsError, *_UNREACHABLE) as error:
                     logger.warning(
-                        "%s: no new keys, the old ones stay: %s", self._variable, _text(error)
+                        "%s: cannot reload the keys, keeping the previous ones: %s",
+                        self._variable,
+                        _text(error),
                     )
         return self.keys is not before
 
@@ -92,7 +95,7 @@ class Keyring:
         if content != self._content:
             self.keys = read_keys(content)
             self._content = content
-            logger.info("%d keys to check tokens with", len(self.keys))
+            logger.info("loaded %d keys to verify tokens", len(self.keys))
 
     async def _get(self) -> bytes:
         if self._file:
@@ -103,23 +106,23 @@ class Keyring:
                 self._url,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=FETCH_SECONDS),
-            ) as answer,
+            ) as response,
         ):
-            if answer.status >= 500:
-                raise Unavailable(f"the answer was HTTP status {answer.status}")
-            if answer.status != 200:
-                raise SettingsError(f"the answer was HTTP status {answer.status}")
+            if response.status >= 500:
+                raise Unavailable(f"the server answered with HTTP status {response.status}")
+            if response.status != 200:
+                raise SettingsError(f"the server answered with HTTP status {response.status}")
             content = bytearray()
-            async for piece in answer.content.iter_any():
+            async for piece in response.content.iter_any():
                 content += piece
                 if len(content) > MAX_BYTES:
                     raise SettingsError(f"more than {MAX_BYTES} bytes")
             return bytes(content)
 
-    async def _look_always(self) -> None:
+    async def _refresh_regularly(self) -> None:
         while True:
-            await asyncio.sleep(REFRESH_SECONDS if self.keys else SOON_SECONDS)
-            await self.look_again()
+            await asyncio.sleep(REFRESH_SECONDS if self.keys else MIN_REFRESH_SECONDS)
+            await self.refresh()
 
 
 def _text(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Who a request is from, as far as it says: what its token grants, and the token itself.
+"""Principals: the client behind a request, its permissions and its token.
 
 Knows nothing of HTTP.
 """
@@ -19,24 +19,24 @@ REVOKED: Final = "the token has been revoked"
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """One client."""
+    """One client, as its token describes it."""
 
     permissions: Permissions
     name: str = ""
-    """The same for all tokens of one subject; empty where nobody has a name."""
+    """The same for all tokens of one subject; empty without a token."""
     token: str = field(default="", repr=False)
-    """For other workers, which check it again; never for logs."""
+    """Passed to other workers, which verify it again; never logged."""
     revocations: Revocations | None = field(default=None, repr=False, compare=False)
-    """Where it stands if the token is taken back."""
+    """The list that holds the token once it is revoked."""
 
     @property
     def is_revoked(self) -> bool:
-        """Whether the token has been taken back."""
+        """Whether the token has been revoked."""
         return self.revocations is not None and self.revocations.now.revokes(self.permissions)
 
     @property
     def seconds_left(self) -> float:
-        """How long the token is good for, from now; 0 when no more."""
+        """Seconds until the token expires; 0 if it has expired or been revoked."""
         if self.is_revoked:
             return 0.0
         if self.permissions.expires_at == math.inf:
@@ -44,16 +44,16 @@ class Principal:
         return max(0.0, self.permissions.expires_at - time.time())
 
     def check(self) -> None:
-        """See that the token has not been taken back, as it may be while a request waits.
+        """Check the token again, after a wait.
 
         Raises:
-            BadToken: it has.
+            BadToken: the token has been revoked.
         """
         if self.is_revoked:
             raise BadToken(REVOKED)
 
 
 UNRESTRICTED: Final = Principal(ALL)
-"""Where no credentials are asked for."""
+"""Every client, where authentication is off."""
 ANONYMOUS: Final = Principal(NOTHING)
-"""Who has shown no token."""
+"""A client without a token."""

@@ -1,6 +1,6 @@
-"""The list of revoked tokens as it is now: looked at again every few seconds.
+"""The list of revoked tokens, reloaded when its file changes.
 
-A list that cannot be read, or is malformed, leaves the one before in force.
+If a reload fails, the previous list stays in force.
 """
 
 from __future__ import annotations
@@ -16,57 +16,57 @@ from streams.security.revocation import Revoked, read_revoked
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS: Final = 2.0
+RELOAD_SECONDS: Final = 2.0
 MAX_BYTES: Final = 64 * 1024 * 1024
 VARIABLE: Final = "STREAMS_AUTH_REVOKED"
 
 
 class Revocations:
-    """The list of one worker, from a file; an empty one without."""
+    """The list of one worker; empty without a file."""
 
     def __init__(self, file: Path | None) -> None:
         self.now = Revoked()
-        """Another one whenever it has changed."""
+        """Replaced whenever the list changes."""
         self.on_change: Callable[[], None] = lambda: None
-        """Called when it has changed."""
+        """Called when the list has changed."""
         self._file = file
         self._seen: tuple[int, int, int] | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Read the list, and begin to look for changes.
+        """Load the list, and start watching its file.
 
         Raises:
-            SettingsError: it cannot be read, or is malformed.
+            SettingsError: the list cannot be read, or is malformed.
         """
         if self._file is None:
             return
         try:
-            await self.look()
+            await self.reload()
         except OSError as error:
-            raise SettingsError(f"{VARIABLE}: cannot be read: {error}") from None
+            raise SettingsError(f"{VARIABLE}: cannot read the list: {error}") from None
         except SettingsError as error:
             raise SettingsError(f"{VARIABLE}: {error}") from None
-        self._task = asyncio.get_running_loop().create_task(self._look_always())
+        self._task = asyncio.get_running_loop().create_task(self._reload_regularly())
 
     async def close(self) -> None:
-        """Look no more."""
+        """Stop reloading."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def look(self) -> None:
-        """Read the list if its file has changed.
+    async def reload(self) -> None:
+        """Reload the list if its file has changed.
 
         Raises:
-            SettingsError: it is malformed.
-            OSError: it cannot be read.
+            SettingsError: the list is malformed.
+            OSError: the file cannot be read.
         """
         found = await asyncio.to_thread(self._read)
         if found is not None and found != self.now:
             self.now = found
             logger.info(
-                "revoked: %d tokens, older ones of %d subjects",
+                "revocation list loaded: %d tokens, and older tokens of %d subjects",
                 len(found.tokens),
                 len(found.subjects),
             )
@@ -80,19 +80,21 @@ class Revocations:
             return None
         if stat.st_size > MAX_BYTES:
             raise SettingsError(f"more than {MAX_BYTES} bytes")
-        # Noted before it is read: what is written meanwhile is seen the next time.
+        # Noted before reading: a write in between is seen the next time.
         self._seen = seen
         return read_revoked(self._file.read_bytes())
 
-    async def _look_always(self) -> None:
+    async def _reload_regularly(self) -> None:
         broken = False
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(RELOAD_SECONDS)
             try:
-                await self.look()
+                await self.reload()
                 broken = False
             except (SettingsError, OSError) as error:
                 self._seen = None
                 if not broken:
-                    logger.warning("%s: the list before stays in force: %s", VARIABLE, error)
+                    logger.warning(
+                        "%s: cannot reload the list, keeping the previous one: %s", VARIABLE, error
+                    )
                 broken = True

@@ -104,7 +104,7 @@ async def test_a_path_without_a_rule_is_for_nobody(authenticator: Authenticator)
 # Tokens -----------------------------------------------------------------------------------
 
 
-async def test_a_token_is_checked_once_and_remembered_until_it_ends(
+async def test_a_token_is_checked_once_and_cached_until_it_ends(
     authenticator: Authenticator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a token that was checked
@@ -134,13 +134,13 @@ async def test_a_token_is_checked_once_and_remembered_until_it_ends(
         await authenticator.authenticate(bearing(text), *INBOX)
 
 
-async def test_no_more_tokens_are_remembered_than_there_is_room_for(
+async def test_no_more_tokens_are_cached_than_there_is_room_for(
     authenticator: Authenticator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guards, "MAX_REMEMBERED", 3)
+    monkeypatch.setattr(guards, "MAX_CACHED", 3)
     for number in range(10):
         await authenticator.verify(token(sub=str(number)))
-    assert len(authenticator._remembered) == 3
+    assert len(authenticator._cached) == 3
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ async def test_what_is_noted_holds_no_token_and_is_not_endless(
 async def test_a_new_file_of_keys_is_seen_and_the_old_keys_are_nobodys(
     settings: Settings, authenticator: Authenticator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keyrings, "SOON_SECONDS", 0.0)
+    monkeypatch.setattr(keyrings, "MIN_REFRESH_SECONDS", 0.0)
     assert settings.auth_keys is not None
     new = ed25519.Ed25519PrivateKey.generate()
     old_token = token()
@@ -241,7 +241,7 @@ async def test_a_new_file_of_keys_is_seen_and_the_old_keys_are_nobodys(
 
     settings.auth_keys.write_bytes(json.dumps({"keys": [jwk(new, "new")]}).encode())
     assert authenticator._keyring is not None
-    assert await authenticator._keyring.look_again()
+    assert await authenticator._keyring.refresh()
 
     await authenticator.verify(token(new, "new"))
     with pytest.raises(BadToken):
@@ -249,7 +249,7 @@ async def test_a_new_file_of_keys_is_seen_and_the_old_keys_are_nobodys(
 
     # A file that is broken changes nothing
     settings.auth_keys.write_bytes(b"{}")
-    assert not await authenticator._keyring.look_again()
+    assert not await authenticator._keyring.refresh()
     await authenticator.verify(token(new, "new"))
 
 
@@ -274,13 +274,13 @@ async def test_keys_by_url(monkeypatch: pytest.MonkeyPatch) -> None:
     async with TestServer(app) as server:
         settings = Settings.from_env({"STREAMS_AUTH_JWKS_URL": str(server.make_url("/keys"))})
         authenticator = Authenticator(settings)
-        monkeypatch.setattr(keyrings, "SOON_SECONDS", 0.0)
+        monkeypatch.setattr(keyrings, "MIN_REFRESH_SECONDS", 0.0)
         await authenticator.open()
         with pytest.raises(Unavailable):
             await authenticator.verify(token(kid="first"))
         served.append(jwk(KEY, "first"))
         assert authenticator._keyring is not None
-        await authenticator._keyring.look_again()
+        await authenticator._keyring.refresh()
         await authenticator.verify(token(kid="first"))
 
         # When a token names a key that is new, then it is fetched
@@ -289,7 +289,7 @@ async def test_keys_by_url(monkeypatch: pytest.MonkeyPatch) -> None:
         await authenticator.verify(token(new, "second"))
 
         # When tokens name keys that are nowhere, then the server is not asked each time
-        monkeypatch.setattr(keyrings, "SOON_SECONDS", 60.0)
+        monkeypatch.setattr(keyrings, "MIN_REFRESH_SECONDS", 60.0)
         before = asked
         for number in range(20):
             with pytest.raises(BadToken):
@@ -391,7 +391,7 @@ async def test_another_sites_page_changes_nothing(origin: str) -> None:
 # Tokens that are taken back ---------------------------------------------------------------
 
 
-async def test_a_token_is_taken_back_while_it_is_remembered(
+async def test_a_token_is_taken_back_while_it_is_cached(
     tmp_path: Path, settings: Settings
 ) -> None:
     # Given a token that was good
@@ -406,7 +406,7 @@ async def test_a_token_is_taken_back_while_it_is_remembered(
 
     # When it is in the list
     file.write_text('{"tokens": ["x"]}')
-    await authenticator.revocations.look()
+    await authenticator.revocations.reload()
 
     # Then it is not, nor is who has shown it
     with pytest.raises(BadToken, match="revoked"):
@@ -419,11 +419,11 @@ async def test_a_token_is_taken_back_while_it_is_remembered(
     for spoil in (lambda: file.write_text("{"), file.unlink):
         spoil()
         with pytest.raises((SettingsError, OSError)):
-            await authenticator.revocations.look()
+            await authenticator.revocations.reload()
         with pytest.raises(BadToken, match="revoked"):
             await authenticator.verify(text)
     file.write_text("{}")
-    await authenticator.revocations.look()
+    await authenticator.revocations.reload()
     await authenticator.verify(text)
     await authenticator.close()
 
