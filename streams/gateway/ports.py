@@ -1,6 +1,6 @@
-"""What the gateway needs of the rest of the worker, and no more.
+"""The protocols through which the gateway sees the rest of the worker.
 
-The engine meets these protocols; the gateway's tests of pure pieces need none of it.
+The engine implements them; unit tests of the gateway do without the engine.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class RecordToSend(NamedTuple):
 
 
 RecordMetadata: TypeAlias = tuple[int, int]
-"""Partition and offset, as Kafka confirmed them."""
+"""Partition and offset of a record that Kafka has confirmed."""
 
 
 class RawRows(Rows, Protocol):
-    """Rows that can also be walked in the order of their raw keys."""
+    """Rows that can also be listed in the order of their raw keys."""
 
     def items(self, after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         """Yield (raw key, value) in ascending order of key, strictly after `after`."""
@@ -41,7 +41,7 @@ class Stored(Protocol):
     def walk(
         self, start: bytes, end: bytes, limit: int, most_deleted: int, /
     ) -> tuple[list[tuple[bytes, bytes]], bool]:
-        """Return at most `limit` rows by raw key, and whether it gave up for deleted ones."""
+        """Return at most `limit` rows by raw key, and whether deleted rows ended the walk."""
         ...
 
 
@@ -60,36 +60,36 @@ class Partition(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Whether the rows are complete, so that a read may be answered from them."""
+        """Whether the rows are complete, so that they may be read."""
         ...
 
     @property
     def position(self) -> int:
-        """Next offset of the source topic to be folded."""
+        """Next offset of the source topic to fold."""
         ...
 
     @property
     def folding(self) -> bool:
-        """Whether a chunk is half folded, so that rows are ahead of `position`."""
+        """Whether a chunk is being folded, so that rows are ahead of `position`."""
         ...
 
     @property
     def stored(self) -> Stored:
-        """The rows of the last checkpoint, in the database."""
+        """The rows in the database: those of the last checkpoint."""
         ...
 
     @property
     def rows(self) -> RawRows:
-        """The rows; read them only while `ready`, and keep no iterator over an await."""
+        """The current rows; read them only while `ready`, and keep no iterator across an await."""
         ...
 
     async def reached(self, offset: int, timeout: float) -> bool:
-        """Wait until `position` is beyond `offset`; False when `timeout` seconds passed."""
+        """Wait until `position` is beyond `offset`; False after `timeout` seconds."""
         ...
 
 
 class Checkpoint(Protocol):
-    """A checkpoint that is durable."""
+    """A finished checkpoint."""
 
     @property
     def name(self) -> str:
@@ -98,17 +98,17 @@ class Checkpoint(Protocol):
 
     @property
     def rows(self) -> int:
-        """How many rows it wrote."""
+        """Number of rows written."""
         ...
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """Duration in seconds."""
         ...
 
 
 class Publisher(Protocol):
-    """Appends records to topics; what it returns, Kafka has."""
+    """Appends records to topics; returns once Kafka has confirmed them."""
 
     def publish(
         self, topic: str, key: bytes, value: bytes, kind: str, /
@@ -116,8 +116,8 @@ class Publisher(Protocol):
         """Append one record.
 
         Raises:
-            Unavailable: Kafka did not confirm it; it may be there or not.
-            TooLarge: over the limit of the topic; it was not sent.
+            Unavailable: Kafka did not confirm the record; it may have been appended or not.
+            TooLarge: the record is over the limit of the topic, and was not sent.
         """
         ...
 
@@ -133,7 +133,7 @@ class Engine(Protocol):
 
     @property
     def publisher(self) -> Publisher:
-        """Where all publishing goes; there once the engine has started."""
+        """What appends client events; available once the engine has started."""
         ...
 
     def partition(self, table: str, number: int) -> Partition | None:
@@ -145,13 +145,13 @@ class Engine(Protocol):
         ...
 
     def owner(self, table: str, number: int) -> str | None:
-        """Return the base URL of the owner by the last assignment, None when unknown."""
+        """Return the base URL of the owner in the last assignment; None if unknown."""
         ...
 
     def status(self) -> dict[str, Any]:
-        """Return what `/v1/cluster` shows."""
+        """Return the status that `/v1/cluster` shows."""
         ...
 
     def measures(self) -> dict[str, Any]:
-        """Return what `/metrics` shows besides: sizes, queues and totals."""
+        """Return what only `/metrics` shows: sizes, queue lengths and totals."""
         ...

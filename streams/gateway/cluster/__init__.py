@@ -1,1 +1,1 @@
-"""Which worker owns a partition, and requests on their way to it."""
+"""Other workers: which one owns a partition, and requests to it."""

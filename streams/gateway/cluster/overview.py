@@ -1,7 +1,7 @@
-"""The whole cluster in one answer: what each worker says of itself, asked by one of them.
+"""The state of the whole cluster: one worker asks all the others.
 
-A worker that does not answer in time is named as such; its partitions are then `unknown`.
-Knows the form of `/v1/cluster`, nothing of tables.
+A worker that does not answer in time is listed as such, and its partitions are `unknown`.
+Knows the form of `/v1/cluster`, not tables.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from streams.gateway.reads.activity import Activity
 
 PATH = "/v1/cluster?all=1"
 ANSWER_SECONDS = 1.5
-"""How long another worker may take; the answer waits for the slowest of them."""
+"""How long another worker may take; the response waits for the slowest one."""
 
 _OF_WORKER = (
     "url",
@@ -32,69 +32,71 @@ _OF_WORKER = (
 
 
 class Overview:
-    """Gathers what all workers say."""
+    """Gathers the status of all workers."""
 
-    def __init__(self, engine: Engine, forwarding: Proxy, activity: Activity) -> None:
+    def __init__(self, engine: Engine, proxy: Proxy, activity: Activity) -> None:
         self._engine = engine
-        self._forwarding = forwarding
+        self._proxy = proxy
         self._activity = activity
 
     def own(self) -> dict[str, Any]:
-        """Return this worker's status, and what it has been doing, alone."""
+        """Return the status and activity of this worker alone."""
         return self._engine.status() | {
             "at": int(time.time() * 1000),
             "activity": self._activity.read(),
         }
 
     async def all(self, token: str) -> dict[str, Any]:
-        """Return what all workers say; they are asked with the caller's own credentials.
+        """Return the status of all workers, asked with the client's own token.
 
-        `partitions` has the row of each partition's owner; the state is `unknown` without an
-        answer from it, and `moving` as long as it has not begun to open the partition.
+        Each row of `partitions` comes from the partition's owner.  Its state is `unknown` if
+        the owner does not answer, and `moving` until the owner starts to open the partition.
         """
         own = self.own()
         urls = sorted({str(row["owner"]) for row in own["partitions"] if row["owner"]})
-        others = [url for url in urls if not self._forwarding.is_self(url)]
+        others = [url for url in urls if not self._proxy.is_self(url)]
         answers = await asyncio.gather(*(self._ask(url, token) for url in others))
-        told = {own["url"]: own, **dict(zip(others, answers, strict=True))}
+        reported = {own["url"]: own, **dict(zip(others, answers, strict=True))}
         return {
             "app": own["app"],
             "url": own["url"],
             "at": own["at"],
-            "workers": [_worker(url, told[url]) for url in sorted(told)],
-            "partitions": _partitions(own["partitions"], list(told.values())),
+            "workers": [_worker(url, reported[url]) for url in sorted(reported)],
+            "partitions": _partitions(own["partitions"], list(reported.values())),
         }
 
     async def _ask(self, url: str, token: str) -> dict[str, Any]:
         try:
-            return await self._forwarding.ask(url, PATH, token, ANSWER_SECONDS)
+            return await self._proxy.ask(url, PATH, token, ANSWER_SECONDS)
         except Unavailable as error:
             return {"error": str(error)}
 
 
-def _worker(url: str, told: dict[str, Any]) -> dict[str, Any]:
-    if "partitions" not in told:
-        return {"url": url, "answers": False, "error": told["error"]}
-    named = {name: told.get(name) for name in _OF_WORKER}
+def _worker(url: str, reported: dict[str, Any]) -> dict[str, Any]:
+    if "partitions" not in reported:
+        return {"url": url, "answers": False, "error": reported["error"]}
+    named = {name: reported.get(name) for name in _OF_WORKER}
     return named | {
         "url": url,
         "answers": True,
-        "at": told.get("at"),
-        "activity": told.get("activity"),
+        "at": reported.get("at"),
+        "activity": reported.get("activity"),
     }
 
 
-def _partitions(assigned: list[dict[str, Any]], told: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return one row of each partition, from the worker that has it open."""
-    answered = [answer for answer in told if "partitions" in answer]
+def _partitions(
+    assigned: list[dict[str, Any]], reported: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return one row per partition, from the worker that has it open."""
+    answered = [answer for answer in reported if "partitions" in answer]
     urls = {answer["url"] for answer in answered}
     found: dict[tuple[str, int], dict[str, Any]] = {}
     for answer in answered:
         for row in answer["partitions"]:
-            place = row["table"], row["partition"]
-            # While it moves, two may have it open: the one that answers reads counts.
-            if "state" in row and not (place in found and found[place]["ready"]):
-                found[place] = row | {"owner": answer["url"]}
+            key = row["table"], row["partition"]
+            # Two workers may have a moving partition open: the one that is ready counts.
+            if "state" in row and not (key in found and found[key]["ready"]):
+                found[key] = row | {"owner": answer["url"]}
     rows = []
     for row in assigned:
         state = "moving" if row["owner"] is None or row["owner"] in urls else "unknown"

@@ -1,1 +1,1 @@
-"""HTTP itself: the server, its connections, paths, bodies and answers."""
+"""HTTP itself: connections, routing, bodies and responses."""

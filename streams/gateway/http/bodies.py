@@ -1,6 +1,6 @@
-"""Reading request bodies, bounded in size and time, and parsing them as JSON.
+"""Reads request bodies, within limits of size and time, and parses them as JSON.
 
-Knows nothing of what the fields mean; that is `fields`.
+`fields` checks the fields.
 """
 
 from __future__ import annotations
@@ -16,22 +16,23 @@ from streams.gateway.http.errors import HTTPError, bad_request
 from streams.gateway.writes.admission import Share
 
 BODY_SECONDS = 30.0
-"""A body that takes longer than this to arrive is given up."""
+"""How long a body may take to arrive."""
 
 
 async def chunks_of(request: web.BaseRequest, limit: int, share: Share) -> AsyncIterator[bytes]:
-    """Yield the body as it arrives, never more than `limit` bytes in all.
+    """Yield the body as it arrives, at most `limit` bytes in all.
 
     Raises:
-        HTTPError: 413 over the limit, 415 compressed, 408 too slow, 429 no room, 400 broken off.
+        HTTPError: 413 if over the limit, 415 if compressed, 408 if too slow, 429 if the publish
+            budget is used up, 400 if incomplete.
     """
     encoding = request.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
     if encoding not in ("", "identity"):
-        raise HTTPError(415, "compressed", "send the body as it is, without Content-Encoding")
+        raise HTTPError(415, "compressed", "send the body uncompressed, without Content-Encoding")
     if request.content_length is not None and request.content_length > limit:
         raise _too_large(limit)
     if request.headers.get(hdrs.EXPECT, "").strip().lower() == "100-continue":
-        # The low-level server leaves this to the handler; without it curl waits a second.
+        # aiohttp's low-level server leaves this to the handler; curl waits a second for it.
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
     total = 0
@@ -46,7 +47,7 @@ async def chunks_of(request: web.BaseRequest, limit: int, share: Share) -> Async
 
 async def _next_chunk(request: web.BaseRequest, deadline: float) -> bytes:
     content = request.content
-    if content.is_eof() and content.exception() is None:  # all of it is here, as nearly always
+    if content.is_eof() and content.exception() is None:  # usually the whole body is here
         return content.read_nowait()
     try:
         async with asyncio.timeout_at(deadline):
@@ -56,7 +57,7 @@ async def _next_chunk(request: web.BaseRequest, deadline: float) -> bytes:
             408, "too_slow", f"the body did not arrive within {BODY_SECONDS:g} seconds"
         ) from None
     except web.RequestPayloadError:
-        raise bad_request("bad_body", "the body broke off or is not well-formed HTTP") from None
+        raise bad_request("bad_body", "the body is incomplete or not well-formed HTTP") from None
 
 
 async def read_body(request: web.BaseRequest, limit: int, share: Share) -> bytes:
@@ -70,7 +71,7 @@ async def lines_of(
     """Yield (number from 1, line) of every line that is not blank, as the body arrives.
 
     Raises:
-        HTTPError: as `chunks_of`; 413 also when one line is over `line_limit` bytes.
+        HTTPError: as `chunks_of`; 413 also if one line is over `line_limit` bytes.
     """
     number = 0
     rest = bytearray()
@@ -95,7 +96,7 @@ def json_object(body: bytes) -> dict[str, Any]:
     """Parse a body that must be one JSON object.
 
     Raises:
-        HTTPError: 400, it is not.
+        HTTPError: 400 if it is not.
     """
     try:
         content = orjson.loads(body)

@@ -1,6 +1,6 @@
-"""What `/metrics` reads at each scrape: the engine, the folds' counts, the inboxes.
+"""Collectors that read the engine, the folds' counts and the inboxes at each scrape.
 
-Nothing is added up while records are folded; a scrape reads plain numbers that are there.
+They cost nothing while records are folded: a scrape reads numbers that exist anyway.
 """
 
 from __future__ import annotations
@@ -18,34 +18,43 @@ from streams.gateway.metrics.inbox_sampler import InboxSampler
 from streams.gateway.ports import Engine
 
 _Names: TypeAlias = dict[str, tuple[str, str]]
-"""Name of a number where it comes from; name and help here."""
+"""Key of a number in its source; name and help of its metric."""
 
 _STATUS_GAUGES: _Names = {
     "ready": ("partition_ready", "1 when the partition answers reads."),
     "position": ("partition_position", "Next offset of the source topic to be folded."),
     "end": ("partition_end", "End of the source topic's partition."),
     "lag": ("partition_lag_records", "Records of the source topic not folded yet."),
-    "lag_seconds": ("partition_lag_seconds", "For how long such records have been waiting."),
+    "lag_seconds": (
+        "partition_lag_seconds",
+        "How long the oldest of these has waited.",
+    ),
     "checkpointed": ("partition_checkpointed", "Source offset of the last checkpoint."),
-    "restored": ("partition_recovery_ratio", "Share of the changelog read back: 1 when done."),
+    "restored": ("partition_recovery_ratio", "Share of the changelog restored; 1 when done."),
 }
 _STATUS_COUNTERS: _Names = {
     "folded": ("partition_folded_records", "Records folded."),
     "dead_letters": ("dead_letters", "Records that could not be folded."),
-    "failures": ("partition_failures", "Times that the partition had to be opened afresh."),
-    "restored_rows": ("partition_restored_rows", "Changelog records read back."),
+    "failures": (
+        "partition_failures",
+        "Times that the partition was reopened after a failure.",
+    ),
+    "restored_rows": ("partition_restored_rows", "Changelog records restored."),
 }
 _SIZE_GAUGES: _Names = {
-    "overlay_rows": ("overlay_rows", "Changed rows that no checkpoint has taken yet."),
-    "overlay_bytes": ("overlay_bytes", "Their keys and values."),
+    "overlay_rows": ("overlay_rows", "Changed rows that are not in a checkpoint yet."),
+    "overlay_bytes": ("overlay_bytes", "Size of the keys and values of these rows."),
     "rows": ("rocksdb_rows", "Rows, by RocksDB's estimate."),
     "sst_bytes": ("rocksdb_sst_bytes", "Size of the SST files on disk."),
-    "memtable_bytes": ("rocksdb_memtable_bytes", "Memtables in memory."),
+    "memtable_bytes": ("rocksdb_memtable_bytes", "Size of the memtables."),
     "pending_compaction_bytes": (
         "rocksdb_pending_compaction_bytes",
-        "Bytes that compaction has before it, by RocksDB's estimate.",
+        "Bytes left to compact, by RocksDB's estimate.",
     ),
-    "level0_files": ("rocksdb_level0_files", "Files that no compaction has merged yet."),
+    "level0_files": (
+        "rocksdb_level0_files",
+        "Level-0 files, not merged by compaction yet.",
+    ),
 }
 _SIZE_COUNTERS: _Names = {
     "checkpoints": ("checkpoints", "Checkpoints written."),
@@ -55,34 +64,34 @@ _SIZE_COUNTERS: _Names = {
 _WORKER_GAUGES: _Names = {
     "publisher_queued": (
         "publisher_queued_records",
-        "Events of clients that wait to be sent to Kafka or confirmed by it.",
+        "Client events that Kafka has not confirmed yet.",
     ),
     "outputs_queued": (
         "outputs_queued_records",
-        "Outputs of folds that wait to be sent to Kafka or confirmed by it.",
+        "Fold outputs that Kafka has not confirmed yet.",
     ),
     "standbys": ("standby_partitions", "Partitions that this worker follows as a standby."),
-    "cache_bytes": ("rocksdb_block_cache_bytes", "The block cache that all tables share."),
-    "cache_limit_bytes": ("rocksdb_block_cache_limit_bytes", "What it may grow to."),
+    "cache_bytes": ("rocksdb_block_cache_bytes", "Size of the block cache that all tables share."),
+    "cache_limit_bytes": ("rocksdb_block_cache_limit_bytes", "Limit of the block cache."),
     "write_buffer_limit_bytes": (
         "rocksdb_memtable_limit_bytes",
-        "What all memtables together may grow to.",
+        "Limit of all memtables together.",
     ),
 }
 _WORKER_COUNTERS: _Names = {
-    "standby_rows": ("standby_rows", "Changelog records followed as a standby."),
+    "standby_rows": ("standby_rows", "Changelog records applied as a standby."),
 }
 _ROUTE_COUNTS: _Names = {
     "binds": ("binds", "Bindings made."),
-    "unbinds": ("unbinds", "Bindings dropped."),
+    "unbinds": ("unbinds", "Bindings removed."),
     "messages": ("messages", "Messages accepted for groups and queues."),
-    "duplicates": ("messages_duplicate", "Messages dropped: their id was seen before."),
-    "deliveries": ("deliveries", "Queues that messages were sent on to."),
+    "duplicates": ("messages_duplicate", "Messages dropped as duplicates."),
+    "deliveries": ("deliveries", "Deliveries made: one per message and queue."),
 }
 _DELIVER_COUNTS: _Names = {
-    "delivered": ("inbox_messages_added", "Messages put into inboxes."),
-    "removed": ("inbox_messages_removed", "Messages taken out of inboxes."),
-    "acks": ("acks", "Acks taken."),
+    "delivered": ("inbox_messages_added", "Messages added to inboxes."),
+    "removed": ("inbox_messages_removed", "Messages removed from inboxes."),
+    "acks": ("acks", "Acks processed."),
 }
 
 _OF_PARTITION = ("table", "partition")
@@ -90,22 +99,22 @@ _OF_PARTITION = ("table", "partition")
 
 class _Scraped(Collector):
     def describe(self) -> list[Metric]:
-        """Keep the registry from scraping while it registers."""
+        """Keep the registry from scraping at registration."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the families of this moment."""
+        """Yield the current metric families."""
         raise NotImplementedError
 
 
 class EngineCollector(_Scraped):
-    """Partitions, their sizes, and the queues to Kafka."""
+    """Partitions, their sizes, and the producers' queues."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the families of this moment."""
+        """Yield the current metric families."""
         status, measures = self._engine.status(), self._engine.measures()
         own = [row for row in status["partitions"] if "state" in row]
         yield from _families(GaugeMetricFamily, _STATUS_GAUGES, own)
@@ -136,7 +145,7 @@ class FoldCollector(_Scraped):
         self._counts = counts
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the families of this moment."""
+        """Yield the current metric families."""
         for table, names in ((MEMBERS, _ROUTE_COUNTS), (QUEUES, _DELIVER_COUNTS)):
             rows = [
                 {"partition": number, **{key: getattr(counts, key) for key in names}}
@@ -147,22 +156,22 @@ class FoldCollector(_Scraped):
 
 
 class InboxCollector(_Scraped):
-    """How deep and how old inboxes are, by the last sample of each partition."""
+    """Depth and age of inboxes, from the last sample of each partition."""
 
     def __init__(self, inboxes: InboxSampler) -> None:
         self._inboxes = inboxes
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the families of this moment."""
+        """Yield the current metric families."""
         depth = GaugeMetricFamily(
-            "streams_inbox_messages", "Messages that wait in inboxes.", labels=("partition",)
+            "streams_inbox_messages", "Messages in inboxes.", labels=("partition",)
         )
         queues = GaugeMetricFamily(
-            "streams_inboxes", "Queues that have a message waiting.", labels=("partition",)
+            "streams_inboxes", "Queues with a message in their inbox.", labels=("partition",)
         )
         age = GaugeMetricFamily(
             "streams_inbox_oldest_seconds",
-            "Age of the oldest message that waits.",
+            "Age of the oldest message in an inbox.",
             labels=("partition",),
         )
         now = time.time()
@@ -181,7 +190,7 @@ def _families(
     rows: list[dict[str, Any]],
     labels: tuple[str, ...] = _OF_PARTITION,
 ) -> Iterator[Metric]:
-    """Yield one family for each name, with the rows that have its number."""
+    """Yield one family per name, with a sample for each row that has the number."""
     for key, (name, text) in names.items():
         family = kind(f"streams_{name}", text, labels=labels)
         for row in rows:

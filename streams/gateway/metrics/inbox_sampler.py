@@ -1,14 +1,13 @@
-"""How deep the inboxes are and how old what waits in them, without a scan on the hot path.
+"""Samples the depth and age of inboxes, without a scan on the hot path.
 
-A cursor walks over the inbox rows of this worker's partitions as they are in the databases,
-a few rows at a time, and takes two milliseconds of each quarter of a second or so.  Each
-time it has come around a partition, that is a sample; from there on the counts of the fold
-say what came and went.  The depth is exact when nothing changed between the last checkpoint
-and the end of the walk, and near it otherwise; the age is that of the last sample.
+A cursor walks over the inbox rows in the databases of this worker's partitions, for about two
+milliseconds of every quarter second.  A full pass over a partition makes a sample; the counts
+of the fold then keep its depth up to date.  The depth is exact if nothing changed between the
+last checkpoint and the end of the pass, and close otherwise; the age is that of the sample.
 
-Where many rows in a row are deleted and not compacted away yet, reading on would hold up the
-event loop: the walk ends there, and begins anew later.  What it has found so far stands for
-the whole only as long as there is nothing better.
+A long run of deleted rows that are not compacted yet would block the event loop: the pass ends
+there, and a new one starts later.  A sample of a partial pass is used only until there is a
+full one.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ from streams.gateway.ports import Partition
 
 PAUSE_SECONDS = 0.25
 SLICE_SECONDS = 0.002
-LOOK_ROWS = 64
-"""Rows between two looks at the clock."""
+CHECK_ROWS = 64
+"""Rows read between two checks of the clock."""
 REST_SECONDS = 2.0
-"""Least time between two walks around the same partition."""
+"""Shortest pause between two passes over a partition."""
 LONG_REST_SECONDS = 15.0
-"""The same after a walk that had to end early."""
-MOST_DELETED = 4000
-"""So many deleted rows in a row are passed over: a few milliseconds."""
+"""The same after a partial pass."""
+MAX_DELETED = 4000
+"""Longest run of deleted rows to skip: a few milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +41,15 @@ class Sample:
 
     partition: int
     depth: int
-    """Messages that wait."""
+    """Messages in the inboxes."""
     oldest_at: int | None
-    """When the oldest of them was published, in ms; None when there are none."""
+    """When the oldest message was published, in ms; None if there is none."""
     inboxes: int
-    """Queues that have something waiting."""
+    """Queues with a message in their inbox."""
 
 
 class _Walk:
-    """Where the cursor is in one partition, and what the last time around has found."""
+    """The cursor in one partition, and the last sample."""
 
     def __init__(self, partition: Partition, counts: Counts) -> None:
         self.partition = partition
@@ -70,16 +69,16 @@ class _Walk:
         return self._counts.delivered - self._counts.removed
 
     def go_on(self, until: float) -> None:
-        """Walk until the clock says so, or the partition's end is reached."""
+        """Walk until the clock reads `until`, or to the end of the partition."""
         start, end = views.INBOXES
         if self._next is None:
             self._next = start
             self._started = self._left()
         while True:
-            rows, gave_up = self.partition.stored.walk(self._next, end, LOOK_ROWS, MOST_DELETED)
+            rows, gave_up = self.partition.stored.walk(self._next, end, CHECK_ROWS, MAX_DELETED)
             for key, value in rows:
                 self._take(key, value)
-            if gave_up or len(rows) < LOOK_ROWS:
+            if gave_up or len(rows) < CHECK_ROWS:
                 self._end(whole=not gave_up)
                 return
             self._next = rows[-1][0] + b"\0"
@@ -99,7 +98,7 @@ class _Walk:
         oldest_at = views.published_at(self._oldest[1]) if self._oldest is not None else None
         if whole or not self._whole:
             self._sample = Sample(self.partition.number, self._seen, oldest_at, self._queues)
-            # What changed during the walk was seen by half of it, on the average.
+            # On average, the pass has seen half of what changed meanwhile.
             self._sampled_left = (self._started + self._left()) // 2
             self._whole = whole
         self._next = self._oldest = None
@@ -108,7 +107,7 @@ class _Walk:
         self.due = time.monotonic() + (REST_SECONDS if whole else LONG_REST_SECONDS)
 
     def read(self) -> Sample | None:
-        """Return the last sample, brought up to date by what was counted since."""
+        """Return the last sample, updated by what the fold has counted since."""
         sample = self._sample
         if sample is None:
             return None
@@ -140,13 +139,13 @@ class InboxSampler:
         now = time.monotonic()
         numbers = sorted(n for n, walk in self._walks.items() if walk.due <= now)
         until = time.perf_counter() + SLICE_SECONDS
-        # The next in turn first, and others as long as there is time.
+        # The next partition in turn first, then others while there is time.
         turn = [n for n in numbers if n >= self._next] + [n for n in numbers if n < self._next]
         for number in turn:
             walk = self._walks[number]
             try:
                 walk.go_on(until)
-            except Unavailable:  # closed meanwhile, or its files are damaged: it is opened anew
+            except Unavailable:  # closed meanwhile, or damaged: the engine reopens it
                 del self._walks[number]
                 continue
             self._next = number if walk.due <= now else number + 1
@@ -154,7 +153,7 @@ class InboxSampler:
                 return
 
     def _follow(self) -> None:
-        """Begin anew with partitions that were opened, forget those that are gone."""
+        """Start on partitions that were opened, and drop those that are gone."""
         ready = {p.number: p for p in self._partitions() if p.table == QUEUES and p.ready}
         for number in self._walks.keys() - ready.keys():
             del self._walks[number]
@@ -164,6 +163,6 @@ class InboxSampler:
                 self._walks[number] = _Walk(partition, self._counts.of(QUEUES, number))
 
     def read(self) -> list[Sample]:
-        """Return what is known of the partitions that were walked around at least once."""
+        """Return the samples of all partitions that have one."""
         samples = (walk.read() for _, walk in sorted(self._walks.items()))
         return [sample for sample in samples if sample is not None]

@@ -1,7 +1,4 @@
-"""How late the event loop is: what keeps it busy keeps everybody waiting.
-
-A sleeper that should wake ten times a second, and says by how much it was late.
-"""
+"""Measures how late the event loop is: a task sleeps a tenth of a second, over and over."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ EVERY_SECONDS = 0.1
 
 
 async def watch_loop(observe: Callable[[float], None]) -> None:
-    """Tell `observe` each lateness in seconds, for ever."""
+    """Call `observe` with each delay in seconds, for ever."""
     while True:
         due = time.monotonic() + EVERY_SECONDS
         await asyncio.sleep(EVERY_SECONDS)

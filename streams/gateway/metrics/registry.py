@@ -1,6 +1,6 @@
-"""What `/metrics` shows, in Prometheus' conventions.
+"""The gateway's own counters and histograms, for `/metrics`.
 
-The gateway's own counters and histograms; what is read at each scrape is in `measures`.
+`collectors` has the metrics that are read from elsewhere at each scrape.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ class Metrics:
         self._answered: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
         self.request_seconds = Histogram(
             "streams_http_request_seconds",
-            "Time from the head of a request to the end of its answer, waiting included.",
+            "Time from the head of a request to the end of its response, long polls included.",
             ("route",),
             registry=registry,
             buckets=_SECONDS,
         )
         self.forwarded = Counter(
             "streams_http_forwarded",
-            "Requests handed on to the worker that owns the partition.",
+            "Requests forwarded to the worker that owns the partition.",
             ("outcome",),
             registry=registry,
         )
@@ -62,34 +62,34 @@ class Metrics:
         )
         self.publish_seconds = Histogram(
             "streams_publish_seconds",
-            "Time until Kafka confirmed what one request published.",
+            "Time until Kafka confirmed the events of one request.",
             registry=registry,
             buckets=_SECONDS,
         )
         Gauge(
-            "streams_long_polls", "Requests that wait for a message.", registry=registry
+            "streams_long_polls", "Requests waiting for a message.", registry=registry
         ).set_function(lambda: len(waits))
         self.checkpoint_seconds = Histogram(
             "streams_checkpoint_seconds",
-            "How long a checkpoint took, from the outputs' confirmation to the database.",
+            "Duration of a checkpoint, from the confirmation of its outputs to the database.",
             ("table",),
             registry=registry,
             buckets=_SECONDS,
         )
         self.checkpoint_rows = Counter(
             "streams_checkpoint_rows",
-            "Rows that checkpoints wrote.",
+            "Rows written by checkpoints.",
             ("table",),
             registry=registry,
         )
         self.loop_lag_seconds = Histogram(
             "streams_event_loop_lag_seconds",
-            "By how much the event loop was late, looked at ten times a second.",
+            "Delay of the event loop, measured ten times a second.",
             registry=registry,
             buckets=_SECONDS,
         )
 
-        # There from the beginning, so that a rate of them is 0 and not nothing.
+        # Present from the start, so that their rate is 0 and not missing.
         for table in TABLES:
             self.checkpoint_seconds.labels(table)
             self.checkpoint_rows.labels(table)
@@ -111,7 +111,7 @@ class Metrics:
         histogram.observe(seconds)
 
     def publish_buckets(self) -> list[tuple[float, int]]:
-        """Return upper limits in seconds, and how many publications took no longer."""
+        """Return pairs of an upper limit in seconds and how many requests took no longer."""
         return [
             (float(sample.labels["le"]), int(sample.value))
             for metric in self.publish_seconds.collect()

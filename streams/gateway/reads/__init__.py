@@ -1,1 +1,1 @@
-"""Reading: deliveries, history, long polls, and moments at which rows are consistent."""
+"""Reading: deliveries, history, long polls, row counts, and rows at an exact position."""

@@ -1,6 +1,6 @@
-"""What this worker has been doing, in a few numbers that only grow, for the cluster's page.
+"""Totals of this worker's work, for the cluster page.
 
-The same numbers as on `/metrics`, summed over partitions; who reads them twice has rates.
+The same numbers as on `/metrics`, summed over partitions; two readings give a rate.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SUMS = (
 
 
 class Activity:
-    """The numbers of one worker."""
+    """The totals of one worker."""
 
     def __init__(self, counts: CountsByPartition, inboxes: InboxSampler, metrics: Metrics) -> None:
         self._counts = counts
@@ -33,11 +33,11 @@ class Activity:
         self._metrics = metrics
 
     def read(self) -> dict[str, Any]:
-        """Return all numbers of this moment.
+        """Return all current totals.
 
         `publish_seconds` is a cumulative histogram: pairs of an upper limit in seconds (null
-        for none) and how many publications were confirmed within it.  The inbox numbers are
-        null until a first sample is complete.
+        for infinity) and the number of events confirmed within it.  The inbox numbers are null
+        until the first sample is complete.
         """
         every = [counts for _, _, counts in self._counts.all()]
         sums: dict[str, Any] = {name: sum(getattr(c, name) for c in every) for name in _SUMS}

@@ -1,7 +1,7 @@
-"""Reading rows at a moment when they are exactly those of the partition's position.
+"""Reads that need the rows of exactly the partition's position.
 
-While a chunk is half folded, rows are ahead of the position.  What must not see that is
-called between two chunks.
+While a chunk is being folded, rows are ahead of the position, so such reads run between two
+chunks.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ WAIT_SECONDS = 10.0
 
 
 class Barrier:
-    """Calls that wait for the end of a chunk, by partition."""
+    """Reads that wait for the end of a chunk, by partition."""
 
     def __init__(self) -> None:
         self._calls: dict[int, list[tuple[Callable[[], Any], asyncio.Future[Any]]]] = {}
 
     async def call(self, partition: Partition, read: Callable[[], T]) -> T:
-        """Return what `read` returns when called between two chunks of the partition.
+        """Call `read` between two chunks of the partition, and return its result.
 
         Raises:
             Unavailable: no chunk ended within `WAIT_SECONDS`, or the partition was lost.
@@ -38,10 +38,10 @@ class Barrier:
             async with asyncio.timeout(WAIT_SECONDS):
                 return await future
         except TimeoutError:
-            raise Unavailable("the partition is busy with a long chunk") from None
+            raise Unavailable("the partition is folding a long chunk; try again") from None
 
     def reached(self, partition: Partition) -> None:
-        """Say that the partition is between two chunks; runs what waits for that."""
+        """Run the waiting reads: the partition is between two chunks."""
         for read, future in self._calls.pop(id(partition), ()):
             if future.done():
                 continue
@@ -51,7 +51,7 @@ class Barrier:
                 future.set_exception(error)
 
     def lost(self, partition: Partition) -> None:
-        """Say that the partition will not fold any more."""
+        """End the waiting reads: the partition is lost."""
         for _, future in self._calls.pop(id(partition), ()):
             if not future.done():
                 future.set_exception(Unavailable("the partition is moving to another worker"))

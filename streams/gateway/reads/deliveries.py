@@ -1,4 +1,4 @@
-"""Deliveries as clients see them: the same JSON by HTTP, WebSocket and server-sent events.
+"""Deliveries as JSON, the same for HTTP, WebSocket and server-sent events.
 
 Knows rows and JSON, nothing of connections.
 """
@@ -22,10 +22,11 @@ from streams.folds import views
 from streams.folds.delivery import is_plain, unpack, whole
 
 FLAT_BYTES = 512
-"""What a delivery costs besides its message."""
+"""Cost of a delivery in addition to its message."""
 SMALL_BYTES: Final = 1024
-"""Up to this size, messages are remembered as JSON: each of them goes to many queues."""
-REMEMBERED: Final = 2048
+"""Up to this size, the JSON of a message is cached: a message goes to many queues."""
+CACHED: Final = 2048
+"""Messages whose JSON is cached."""
 
 _NOT_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
@@ -38,24 +39,23 @@ _SHOWN: Final = [
 
 
 class Shown(NamedTuple):
-    """One delivery as clients see it."""
+    """One delivery as JSON."""
 
     seq: int
     members: bytes
-    """The members of a JSON object without its braces: `"seq":1,"id":...`."""
+    """The members of the JSON object, without braces: `"seq":1,"id":...`."""
 
     def object(self) -> bytes:
-        """Return it as a JSON object."""
+        """Return the JSON object."""
         return b"{%b}" % self.members
 
 
 def page(
     rows: Rows, queue: str, after: int, limit: int, most_bytes: int
 ) -> tuple[list[Shown], bool]:
-    """Return deliveries of a queue with a seq above `after`, as clients see them.
+    """Return deliveries of a queue with a seq above `after`, and whether there may be more.
 
-    At most `limit` of them; the one that brings their size over `most_bytes` is the last.
-    With them comes whether it was cut short, so that there may be more.
+    Returns at most `limit`; the one that takes the total size past `most_bytes` is the last.
     """
     found: list[Shown] = []
     size = 0
@@ -69,14 +69,14 @@ def page(
 
 
 def some(rows: Rows, queue: str, seqs: Iterable[int]) -> list[Shown]:
-    """Return those of a queue's deliveries that are there still, as clients see them."""
+    """Return the deliveries of a queue with these seqs, leaving out those that are gone."""
     bucket = views.inbox_bucket(queue)
     found = ((seq, rows.get(bucket, seq.to_bytes(8, "big"))) for seq in seqs)
     return [shown(rows, seq, row) for seq, row in found if row is not None]
 
 
 def shown(rows: Rows, seq: int, row: bytes) -> Shown:
-    """Return a delivery, given its row, as clients see it; what is as usual is left out."""
+    """Return a delivery, given its row, without fields that have their default value."""
     if is_plain(row):
         return Shown(seq, b'"seq":%d,%b' % (seq, _message(row)))
     delivery = whole(rows, unpack(row))
@@ -112,7 +112,7 @@ def _json_fields(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def text_of(body: bytes) -> str | None:
-    """Return the body as text, None when it is not UTF-8 or holds control characters."""
+    """Return the body as text; None if it is not UTF-8 or holds control characters."""
     try:
         text = body.decode()
     except UnicodeDecodeError:
@@ -129,12 +129,12 @@ def _unexpired(rows: Rows, queue: str, after: int) -> Iterator[tuple[int, bytes]
 
 
 def _message(message: bytes) -> bytes:
-    """Return the members of a message, given in single-object encoding, as JSON."""
-    return _remembered(message) if len(message) <= SMALL_BYTES else _members(message)
+    """Return the JSON members of a message in Avro single-object encoding."""
+    return _cached_members(message) if len(message) <= SMALL_BYTES else _members(message)
 
 
 def _members(message: bytes) -> bytes:
     return orjson.dumps(_json_fields(read(message)[1]))[1:-1]
 
 
-_remembered = lru_cache(REMEMBERED)(_members)
+_cached_members = lru_cache(CACHED)(_members)

@@ -1,8 +1,8 @@
-"""The past of a group, read from the log: a few consumers, and a bound on each reading.
+"""The history of a group, read from the log by a few consumers.
 
-Messages of a group lie among those of all groups of its partition.  A reading goes through
-so many records, or for so long, and says where to go on.  Knows Kafka and the records;
-knows nothing of HTTP.
+The messages of a group lie among those of all groups of its partition.  Each read scans a
+limited number of records, for a limited time, and returns the offset to continue from.  Knows
+Kafka and the records, not HTTP.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from streams.settings import Settings
 T = TypeVar("T")
 
 READERS: Final = 2
-MOST_WAITING: Final = 50
+MAX_WAITING: Final = 50
 READ_SECONDS: Final = 2.0
 READ_RECORDS: Final = 200_000
 READ_BYTES: Final = 4 * 1024 * 1024
@@ -39,7 +39,7 @@ _COLLECT_SECONDS: Final = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A place in the log: an offset, or a time in milliseconds since the epoch."""
+    """A position in the log: an offset, or a time in milliseconds since the epoch."""
 
     value: int
     is_time: bool = False
@@ -47,19 +47,19 @@ class Moment:
 
 @dataclass(slots=True)
 class Span:
-    """What one reading found."""
+    """The result of one read."""
 
     partition: int
     next: int
-    """Offset to go on from."""
+    """Offset to continue from."""
     end: bool = False
-    """Whether there was nothing more."""
+    """Whether the read reached the end of what was asked for."""
     messages: list[tuple[int, int, Message]] = field(default_factory=list)
-    """Offset, time and message, in the order of the log."""
+    """Offset, time in ms and message, in the order of the log."""
 
 
 class History:
-    """Reads the log of group-events for the requests of one worker."""
+    """Reads the log of group events for the requests of one worker."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -68,7 +68,7 @@ class History:
         self._waiting = 0
 
     async def close(self) -> None:
-        """Close all consumers, once their readings have ended."""
+        """Close all consumers once their reads have ended."""
         threads, self._threads = self._threads, None
         if threads is not None:
             await asyncio.get_running_loop().run_in_executor(None, threads.shutdown)
@@ -77,17 +77,17 @@ class History:
             self._idle.clear()
 
     async def read(self, group: str, start: Moment, stop: Moment | None, limit: int) -> Span:
-        """Return up to `limit` messages of a group from `start` up to, not including, `stop`.
+        """Return up to `limit` messages of a group, from `start` up to and excluding `stop`.
 
-        What was sent again, has expired, or is transient is left out.
+        Repeated, expired and transient messages are left out.
 
         Raises:
             Unavailable: Kafka does not answer.
-            HTTPError: 429, too many read already.
+            HTTPError: 429 if too many requests are reading already.
         """
         if self._threads is None:
             self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="history")
-        if self._waiting >= MOST_WAITING:
+        if self._waiting >= MAX_WAITING:
             raise busy("this worker reads enough of the past already; try again")
         self._waiting += 1
         try:
@@ -141,7 +141,7 @@ class History:
                         if error.code() == KafkaError._PARTITION_EOF:
                             span.next, span.end = max(span.next, last), True
                             return
-                        raise Unavailable(f"the log cannot be read: {error.str()}")
+                        raise Unavailable(f"cannot read the log: {error.str()}")
                     offset, value = record.offset(), record.value()
                     assert offset is not None
                     if offset >= last:
@@ -181,7 +181,7 @@ class History:
 
 
 def _message(value: bytes | None, timestamp: int, now: int) -> Message | None:
-    """Return a message that readers may still see."""
+    """Return the message of a record, None if readers may not see it."""
     try:
         message = decode(value)
     except BadRecord:

@@ -1,6 +1,6 @@
-"""What Leases got, from the fold to the requests that appended them.
+"""The results of Leases, from the fold to the requests that appended them.
 
-Knows partitions, offsets and seqs; what is not asked for in time is forgotten.
+Knows partitions, offsets and seqs.  The oldest results are dropped if nobody takes them.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
-MOST: Final = 10_000
+MAX_RESULTS: Final = 10_000
 
 
 class LeaseResults:
@@ -18,12 +18,12 @@ class LeaseResults:
         self._results: OrderedDict[tuple[int, int], list[int]] = OrderedDict()
 
     def note(self, partition: int, results: dict[int, list[int]]) -> None:
-        """Take results of a partition: the offset of each Lease, and the seqs it got."""
+        """Store results of a partition: the seqs that each Lease got, by its offset."""
         for offset, seqs in results.items():
             self._results[partition, offset] = seqs
-        while len(self._results) > MOST:
+        while len(self._results) > MAX_RESULTS:
             self._results.popitem(last=False)
 
     def take(self, partition: int, offset: int) -> list[int] | None:
-        """Return what a Lease got, None when that is not known here."""
+        """Remove and return the seqs that a Lease got; None if they are not known here."""
         return self._results.pop((partition, offset), None)

@@ -1,4 +1,4 @@
-"""RowCounter the rows of a bucket, however many, without holding up the event loop."""
+"""Counting the rows of a bucket, however many, without blocking the event loop."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from itertools import islice
 from streams.fold import Rows
 
 SLICE_ROWS = 2000
-"""Rows counted in one go: a few milliseconds."""
+"""Rows counted at a time: a few milliseconds."""
 
 
 class RowCounter:
-    """Counts in slices, one slice of one count in each turn of the event loop."""
+    """Counts in slices: one slice of one count per turn of the event loop."""
 
     def __init__(self) -> None:
-        self._turn = asyncio.Lock()
+        self._one_at_a_time = asyncio.Lock()
 
     async def count(self, rows: Rows, bucket: bytes, check: Callable[[], None]) -> int:
-        """Return how many rows the bucket has; `check` raises when rows may not be read now."""
+        """Return the number of rows of a bucket; `check` raises if they cannot be read now."""
         total = 0
         after: bytes | None = None
         while True:
-            async with self._turn:
+            async with self._one_at_a_time:
                 check()
                 counted = 0
                 for suffix, _ in islice(rows.scan(bucket, after), SLICE_ROWS):

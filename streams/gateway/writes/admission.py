@@ -1,16 +1,14 @@
-"""How much publishing may be in hand at once; what is over is refused, not queued.
+"""Limits the memory of publishes in progress; a publish over the limit is refused, not queued.
 
-Without it a burst of large bodies would be as much memory as the clients care to send.
+Without it, a burst of large bodies could use any amount of memory.
 """
 
 from __future__ import annotations
 
-from types import TracebackType
-
 from streams.gateway.http.errors import busy
 
 FLAT_BYTES = 4096
-"""What a request costs besides its body: connection, parsed fields, a waiting future."""
+"""Cost of a request in addition to its body: connection, parsed fields, a future."""
 
 
 class Admission:
@@ -23,19 +21,19 @@ class Admission:
         """Take `count` bytes.
 
         Raises:
-            HTTPError: 429, they are not there.
+            HTTPError: 429 if fewer are left.
         """
         if count > self._left:
-            raise busy("this worker has its hands full of messages to publish; try again")
+            raise busy("too many publishes in progress on this worker; try again")
         self._left -= count
 
     def give_back(self, count: int) -> None:
-        """Return what was taken."""
+        """Give `count` bytes back."""
         self._left += count
 
 
 class Share:
-    """What one request takes of the budget; leaving the block gives it back."""
+    """The share of one request in the budget; leaving the block gives it back."""
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
@@ -45,20 +43,15 @@ class Share:
         self.take(FLAT_BYTES)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._admission.give_back(self._taken)
         self._taken = 0
 
     def take(self, count: int) -> None:
-        """Take `count` bytes more.
+        """Take `count` more bytes.
 
         Raises:
-            HTTPError: 429, they are not there.
+            HTTPError: 429 if fewer are left.
         """
         self._admission.take(count)
         self._taken += count

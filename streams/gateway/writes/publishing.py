@@ -1,6 +1,7 @@
-"""Publishing for HTTP clients: confirmed, and remembered so that they read what they wrote.
+"""Publishing for HTTP clients, who can then read what they wrote.
 
-Knows topics and offsets, not what the records mean.
+Remembers the highest confirmed offset of each partition, for reads to wait for.  Knows topics
+and offsets, not what the records mean.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from streams.gateway.ports import Engine, RecordMetadata, RecordToSend
 
 
 class Publishing:
-    """Sends records through the engine's publisher and keeps their highest offsets."""
+    """Sends records through the engine's publisher."""
 
     def __init__(self, engine: Engine, metrics: Metrics) -> None:
         self._engine = engine
@@ -25,7 +26,7 @@ class Publishing:
     async def publish(self, record: RecordToSend) -> RecordMetadata:
         """Append one record; returns once Kafka has confirmed it.
 
-        A client that goes away meanwhile does not call the record back: it is shielded.
+        Shielded from cancellation: a client that disconnects does not stop the record.
 
         Raises:
             Unavailable: not confirmed.
@@ -34,24 +35,27 @@ class Publishing:
         return await asyncio.shield(self.start(record))
 
     async def publish_many(self, records: list[RecordToSend]) -> list[RecordMetadata]:
-        """Append records; returns their places once Kafka has confirmed all, raises as above."""
+        """Append records; returns their metadata, in order, once Kafka has confirmed all.
+
+        Raises as `publish`.
+        """
         if len(records) == 1:
             return [await self.publish(records[0])]
         began = time.perf_counter()
         try:
-            places = await asyncio.shield(self._send(records))
+            metadata = await asyncio.shield(self._send(records))
         except Unavailable:
             self._metrics.publishes_failed.inc(len(records))
             raise
         self._metrics.publish_seconds.observe(time.perf_counter() - began)
         for kind, count in Counter(record.type for record in records).items():
             self._metrics.publishes.labels(kind).inc(count)
-        return places
+        return metadata
 
     def start(self, record: RecordToSend) -> asyncio.Future[RecordMetadata]:
-        """Append one record, before any that is started later; the future tells its place.
+        """Start appending one record, ahead of any that is started later.
 
-        Raises at once, or from the future, as `publish`.
+        Raises as `publish`, either at once or from the future.
         """
         began = time.perf_counter()
         topic, key, value, kind, _ = record
@@ -69,15 +73,15 @@ class Publishing:
         return future
 
     async def _send(self, records: list[RecordToSend]) -> list[RecordMetadata]:
-        places = await self._engine.publisher.publish_many([record[:4] for record in records])
-        for record, (partition, offset) in zip(records, places, strict=True):
+        metadata = await self._engine.publisher.publish_many([record[:4] for record in records])
+        for record, (partition, offset) in zip(records, metadata, strict=True):
             self._note(record.topic, partition, offset)
-        return places
+        return metadata
 
     def _note(self, topic: str, partition: int, offset: int) -> None:
         if offset > self._confirmed.get((topic, partition), -1):
             self._confirmed[topic, partition] = offset
 
     def confirmed(self, topic: str, partition: int) -> int:
-        """Return the highest offset confirmed to this gateway, -1 when there is none."""
+        """Return the highest offset that Kafka has confirmed to this gateway; -1 if none."""
         return self._confirmed.get((topic, partition), -1)

@@ -391,9 +391,7 @@ async def test_another_sites_page_changes_nothing(origin: str) -> None:
 # Tokens that are taken back ---------------------------------------------------------------
 
 
-async def test_a_token_is_taken_back_while_it_is_cached(
-    tmp_path: Path, settings: Settings
-) -> None:
+async def test_a_token_is_taken_back_while_it_is_cached(tmp_path: Path, settings: Settings) -> None:
     # Given a token that was good
     file = tmp_path / "revoked.json"
     file.write_text("{}")

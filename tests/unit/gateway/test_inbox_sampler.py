@@ -123,7 +123,7 @@ def test_a_long_walk_goes_in_slices(
     while not sampling.read():
         sampling.step()
         slices += 1
-    assert slices == 200 // inbox_sampler.LOOK_ROWS + 1
+    assert slices == 200 // inbox_sampler.CHECK_ROWS + 1
     assert sampling.read() == [Sample(3, depth=200, oldest_at=1, inboxes=7)]
 
 

@@ -14,7 +14,8 @@ from streams.errors import Unavailable
 from streams.gateway.streaming import placement as placement_module
 from streams.gateway.streaming.placement import Placement
 from streams.gateway.streaming.subscription import StreamSubscription
-from streams.gateway.streaming.watching import WAKE_AT_ONCE, Watching
+from streams.gateway.streaming.watching import Watching
+from streams.gateway.waiters import WAKE_AT_ONCE
 
 HERE, THERE = "http://here", "http://there"
 

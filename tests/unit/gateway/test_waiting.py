@@ -12,8 +12,9 @@ from streams.errors import Unavailable
 from streams.gateway.ports import Partition
 from streams.gateway.reads import row_counter
 from streams.gateway.reads.barrier import Barrier
-from streams.gateway.reads.long_polls import WAKE_AT_ONCE, LongPolls
+from streams.gateway.reads.long_polls import LongPolls
 from streams.gateway.reads.row_counter import RowCounter
+from streams.gateway.waiters import WAKE_AT_ONCE
 
 
 @dataclass
