@@ -122,7 +122,7 @@ def describe_record(settings: Settings, message: Message) -> dict[str, Any]:
 def _row(table: str, key: bytes, value: bytes | None) -> dict[str, Any]:
     """Say what a record of a changelog does to its table."""
     from streams.engine.changelog import MARKER, unpack_marker
-    from streams.folds.views import split_row_key
+    from streams.folds.row_keys import split_row_key
     from streams.operate import describe
 
     if key == MARKER:

@@ -1,4 +1,4 @@
-"""The deliver fold: queue-events into the table `queues`, and what it asks of route.
+"""The deliver fold: turns queue-events into the table `queues` and sends records to route.
 
 Rows, each in the partition of its queue (numbers are big-endian):
 
@@ -9,23 +9,23 @@ bucket                suffix                     value
                                                  one: the exact inverse of `members`
 ``i`` queue           8 bytes: seq               a delivery, nearly always the Message alone
                                                  (see `delivery`)
-``v`` ``h`` ``a``                                deliveries once more: see `inbox`
+``v`` ``h`` ``a``                                indexes of deliveries: see `inbox`
 ``s`` queue           empty                      the open session; no row without one
 ``s`` queue           ``t``                      its terms, if any: see `sessions`
-``o``                 queue                      options, if it has any: see `options`
-``y``                 due time; what             what is to be done then: see `timers`
+``o``                 queue                      its options, if any: see `options`
+``y``                 due time; kind; queue      a timer: see `timers`
 ``w``                 2 bytes: a partition of    12 bytes: offset and part of the last entry
                       group-events; 1 for the    that route had for this partition
                       second lane
 ====================  =========================  ============================================
 
-A delivery's seq is the offset of its record times 4096 plus its place, from 1, among the
-queues of all deliveries of that record: it only grows within a queue, needs no counter, and
-is never 0, so that "after 0" is the whole inbox.
+A delivery's seq is the offset of its record times 4096 plus its index, from 1, among all
+queues in that record.  It only grows within a queue, needs no counter, and is never 0, so that
+"after 0" means the whole inbox.
 
-Time passes in Ticks: whoever owns the partition appends one when `next_due` is over.  A
-Tick does what is due by its own timestamp, so that one too many, or one of a former owner,
-does no harm.
+Time passes by Ticks: the owner of the partition appends one when `next_due` has passed.  A Tick
+handles what is due by its own timestamp, so a superfluous Tick, or one of a former owner, does
+no harm.
 """
 
 from __future__ import annotations
@@ -43,25 +43,24 @@ from streams.events.codec import is_usual_message, read, split_ids
 from streams.events.records import Configure
 from streams.fold import BadRecord, Output, Record, Rows
 from streams.folds import jobs, options
-from streams.folds.asking import Asking
 from streams.folds.counts import Counts
-from streams.folds.delivery import SHARED_FROM, Delivery, arriving
-from streams.folds.inbox import INBOX, SESSION, Inboxes, pack_seq
+from streams.folds.delivery import SHARED_FROM, StoredDelivery, arriving
+from streams.folds.emitter import Emitter
+from streams.folds.inbox import Inboxes, pack_seq
 from streams.folds.lifetime import Lifetimes
 from streams.folds.notices import Notices
 from streams.folds.packing import SEQS_PER_RECORD, SLOW_LANE
-from streams.folds.sessions import BINDINGS, Sessions
+from streams.folds.row_keys import BINDINGS, INBOX, SESSION, WATERMARKS
+from streams.folds.sessions import Sessions
 from streams.folds.timers import CLOSING, EXPIRY, HEARTBEAT, RELEASE, RETURN, UNUSED, Timers
 from streams.ids import are_ids
 from streams.kafka.partitioner import partition_of
 
-_WATERMARKS: Final = b"w"
-
-_STEP: Final = 1000  # rows between two turns of the event loop
+_STEP: Final = 1000  # rows handled before the event loop runs other tasks
 _DUE_PER_TICK: Final = 1000
-"""Timers that one Tick serves; what is left is due still, for the next Tick."""
+"""Timers that one Tick handles; the others remain due for the next Tick."""
 _CLOSED_PER_TICK: Final = 32
-"""Sessions of these that were closed, each with all its bindings."""
+"""Closed sessions that one Tick clears up, each with all its bindings."""
 
 _partition = Struct(">H")
 _place = Struct(">QI")  # offset, part
@@ -88,28 +87,28 @@ class Deliver:
         self._rows = rows
         self._partition = partition
         self._partitions = partitions
-        self._asking = Asking(self.ready, partition, partitions, group_topic)
+        self._emitter = Emitter(self.ready, partition, partitions, group_topic)
         self._timers = Timers(rows)
         self._queues = options.Queues(rows)
         self._inboxes = Inboxes(
-            rows, self._timers, self._queues, self._asking, self._counts, self.notices
+            rows, self._timers, self._queues, self._emitter, self._counts, self.notices
         )
-        self._sessions = Sessions(rows, self._timers, self._inboxes, self._asking)
+        self._sessions = Sessions(rows, self._timers, self._inboxes, self._emitter)
         self._jobs = jobs.Jobs(
-            self._timers, self._queues, self._inboxes, self._asking, self.notices
+            self._timers, self._queues, self._inboxes, self._emitter, self.notices
         )
         self._lifetimes = Lifetimes(
-            self._timers, self._queues, self._inboxes, self._sessions, self._asking
+            self._timers, self._queues, self._inboxes, self._sessions, self._emitter
         )
 
     @property
     def next_due(self) -> int | None:
-        """From when (milliseconds since the epoch) a Tick has something to do; None: never."""
+        """When the next timer is due (milliseconds since the epoch); None without one."""
         return self._timers.next_due
 
     @property
     def served(self) -> int:
-        """How many timers Ticks have served, since this fold was made."""
+        """Timers that this fold has handled."""
         return self._served
 
     def apply(self, record: Record) -> Iterator[None] | None:
@@ -118,22 +117,22 @@ class Deliver:
         self._check_key(record)
         if name == "Routed":
             arriving = _check_routed(values, self._partitions)
-            self._asking.begin(record)
+            self._emitter.begin(record)
             steps = self._routed(record, values, arriving)
         elif name == "Tick":
-            self._asking.begin(record)
+            self._emitter.begin(record)
             steps = self._tick()
         else:
             steps = self._event(record, name, values)
         for _ in steps:
-            return steps  # more is to come
+            return steps  # the first step did not finish it
         return None
 
     def flush(self) -> None:
-        """Do nothing: what this fold asks for is not packed (`streams.fold.Fold.flush`)."""
+        """Do nothing: this fold packs no outputs (`streams.fold.Fold.flush`)."""
 
     def _event(self, record: Record, name: str, values: dict[str, Any]) -> Iterator[None]:
-        """Check an event of one queue, and return what is to be done."""
+        """Check an event of a queue; return the steps that fold it."""
         check = QUEUE_EVENT_CHECKS.get(name)
         if check is None:
             raise BadRecord(f"{name} is not an event of a queue")
@@ -171,7 +170,7 @@ class Deliver:
                 steps = self._inboxes.purge(queue)
             case _:
                 steps = self._lifetimes.delete(queue)
-        self._asking.begin(record)
+        self._emitter.begin(record)
         return self._used(queue, steps) if self._queues.any else steps
 
     def _used(self, queue: bytes, steps: Iterator[None]) -> Iterator[None]:
@@ -179,8 +178,8 @@ class Deliver:
         self._lifetimes.used(queue)
 
     def _tick(self) -> Iterator[None]:
-        """Do what is due."""
-        now = self._asking.now
+        """Handle due timers."""
+        now = self._emitter.now
         closed = 0
         for number in range(1, _DUE_PER_TICK + 1):
             if self._timers.is_next(CLOSING):
@@ -197,7 +196,7 @@ class Deliver:
             elif timer.kind == RELEASE:
                 self._jobs.release(queue, seq)
             elif timer.kind == RETURN:
-                new = pack_seq(self._asking.offset * SEQS_PER_RECORD + number)
+                new = pack_seq(self._emitter.offset * SEQS_PER_RECORD + number)
                 self._inboxes.come_back(queue, seq, new)
             elif timer.kind == CLOSING:
                 yield from self._sessions.clear(queue)
@@ -216,32 +215,31 @@ class Deliver:
             raise BadRecord(f"the key belongs to partition {belongs}, not {self._partition}")
 
     def _routed(
-        self, record: Record, values: dict[str, Any], arriving: list[Delivery]
+        self, record: Record, values: dict[str, Any], arriving: list[StoredDelivery]
     ) -> Iterator[None]:
-        """Take the entries above the watermark: changes first, the two do not meet."""
+        """Take the entries above the watermark; changes and deliveries do not affect each other."""
         source = _partition.pack(values["source"]) + (b"\1" if values["lane"] else b"")
-        row = self._rows.get(_WATERMARKS, source)
+        row = self._rows.get(WATERMARKS, source)
         last = (-1, 0) if row is None else _place.unpack(row)
         changes, places = values["change_offsets"], _places(values)
         newest = max(places[-1] if places else last, (changes[-1], 0) if changes else last)
         if newest <= last:
             return
-        self._rows.put(_WATERMARKS, source, _place.pack(*newest))
+        self._rows.put(WATERMARKS, source, _place.pack(*newest))
         yield from self._change(values, bisect_right(changes, last[0]))
         yield from self._deliver(record.offset, values, arriving, bisect_right(places, last))
 
     def _change(self, values: dict[str, Any], first: int) -> Iterator[None]:
-        """Write the inverse bindings, and answer those of a session that is not open.
+        """Write the inverse bindings; ask route to undo those of a session that is not open.
 
-        Such a binding is undone.  One that took the place of the open session's (a late Bind
-        of the session before) is given back to it, if it is still there by then, without a
-        moment in which the queue is not bound.
+        If such a late binding replaced one of the open session, route is asked to restore that
+        one instead, so that the queue stays bound throughout.
         """
         get, put, delete = self._rows.get, self._rows.put, self._rows.delete
-        ask = self._asking.change
+        ask = self._emitter.change
         kinds, sessions = values["change_kinds"], values["change_sessions"]
         groups, queues = split_ids(values["change_groups"]), split_ids(values["change_queues"])
-        if not sessions.strip(b"\0") and not kinds.strip(b"\1"):  # permanent ones, all bound
+        if not sessions.strip(b"\0") and not kinds.strip(b"\1"):  # all permanent, all bound
             bound_to = [BINDINGS + queue for queue in queues[first:]]
             for begin in range(0, len(bound_to), _STEP):
                 end = begin + _STEP
@@ -272,14 +270,14 @@ class Deliver:
                 yield
 
     def _deliver(
-        self, offset: int, values: dict[str, Any], arriving: list[Delivery], first: int
+        self, offset: int, values: dict[str, Any], arriving: list[StoredDelivery], first: int
     ) -> Iterator[None]:
         put_many, arrive = self._rows.put_many, self._inboxes.arrive
         delivered_many = self.notices.delivered_many
         columns = values["delivery_queues"]
         any_options = self._queues.any
         seq = offset * SEQS_PER_RECORD + _count(columns[:first]) + 1
-        until_turn = _STEP
+        left = _STEP
         for delivery, joined in zip(arriving[first:], columns[first:], strict=True):
             queues = split_ids(joined)
             if len(queues) > 1 and len(delivery.message) >= SHARED_FROM:
@@ -291,7 +289,7 @@ class Deliver:
                     if steps is not None:
                         yield from steps
                     seq += 1
-            else:  # nearly always: one row for each, and nothing looked up
+            else:  # nearly always: one row written for each queue, none read
                 inboxes = [INBOX + queue for queue in queues]
                 after = seq + len(queues)
                 put_many(zip(inboxes, map(pack_seq, range(seq, after)), repeat(row)))
@@ -300,9 +298,9 @@ class Deliver:
                     self._inboxes.share(delivery, len(queues))
                 self._counts.delivered += len(queues)
                 delivered_many(queues)
-            until_turn -= len(queues)
-            if until_turn <= 0:
-                until_turn = _STEP
+            left -= len(queues)
+            if left <= 0:
+                left = _STEP
                 yield
 
 
@@ -310,38 +308,42 @@ def _places(values: dict[str, Any]) -> list[tuple[int, int]]:
     return list(zip(values["delivery_offsets"], values["delivery_parts"], strict=True))
 
 
-def _check_routed(values: dict[str, Any], partitions: int) -> list[Delivery]:
-    """Refuse columns that could not come from route, before a row is changed.
+def _check_routed(values: dict[str, Any], partitions: int) -> list[StoredDelivery]:
+    """Check that the columns are ones that route writes; no row was changed yet.
 
-    Returns what each delivery entry says of its message.
+    Returns:
+        A delivery for each entry.
+
+    Raises:
+        BadRecord: they are not.
     """
     if not 0 <= values["source"] < partitions:
-        raise BadRecord("the source is no partition of group-events")
+        raise BadRecord("the source is not a partition of group-events")
     if not 0 <= values["lane"] <= SLOW_LANE:
-        raise BadRecord("there is no such lane")
+        raise BadRecord(f"unknown lane {values['lane']}")
     offsets, kinds = values["change_offsets"], values["change_kinds"]
     columns = (values["change_groups"], values["change_queues"], values["change_sessions"])
     if not all(len(offsets) == count for count in (len(kinds), *map(_ids_of, columns))):
-        raise BadRecord("columns of changes differ in length")
+        raise BadRecord("the columns of changes differ in length")
     if offsets and (offsets[0] < 0 or not _ascending(offsets)):
-        raise BadRecord("changes are not in the order of their origin")
+        raise BadRecord("the changes are not in ascending order of their origin")
     if kinds.strip(b"\0\1"):
-        raise BadRecord("a change is neither bound nor unbound")
+        raise BadRecord("a change is neither a bind nor an unbind")
     groups, queues, sessions = columns
     if not (are_ids(groups) and are_ids(queues) and are_ids(sessions, or_empty=True)):
         raise BadRecord("a change has an invalid id")
     return _check_deliveries(values)
 
 
-def _check_deliveries(values: dict[str, Any]) -> list[Delivery]:
+def _check_deliveries(values: dict[str, Any]) -> list[StoredDelivery]:
     offsets, parts = values["delivery_offsets"], values["delivery_parts"]
     messages, columns = values["delivery_messages"], values["delivery_queues"]
     if not len(offsets) == len(parts) == len(messages) == len(columns):
-        raise BadRecord("columns of deliveries differ in length")
+        raise BadRecord("the columns of deliveries differ in length")
     if not offsets:
         return []
     if offsets[0] < 0 or min(parts) < 0 or max(parts) >= 1 << 31 or not _ascending(_places(values)):
-        raise BadRecord("deliveries are not in the order of their origin")
+        raise BadRecord("the deliveries are not in ascending order of their origin")
     if _count(columns) > SEQS_PER_RECORD:
         raise BadRecord(f"more than {SEQS_PER_RECORD} deliveries in one record")
     if not are_ids(b"".join(columns)):
@@ -349,13 +351,13 @@ def _check_deliveries(values: dict[str, Any]) -> list[Delivery]:
     return list(map(_arriving, messages))
 
 
-def _arriving(message: bytes) -> Delivery:
-    """Say what is to be known of a Message that is delivered."""
+def _arriving(message: bytes) -> StoredDelivery:
+    """Return the delivery of an encoded Message."""
     if len(message) < SHARED_FROM and is_usual_message(message):
-        return Delivery(message)
+        return StoredDelivery(message)
     name, fields = read(message)
     if name != "Message":
-        raise BadRecord("what is delivered is no Message")
+        raise BadRecord("a delivery holds no Message")
     return arriving(message, fields)
 
 
@@ -365,7 +367,7 @@ def _ascending(values: list[Any]) -> bool:
 
 def _ids_of(joined: bytes) -> int:
     if joined and joined[-1]:
-        raise BadRecord("broken Routed: an id without an end")
+        raise BadRecord("an id in the Routed has no end")
     return joined.count(0)
 
 

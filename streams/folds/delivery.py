@@ -1,21 +1,21 @@
-"""What an inbox row holds: a Message, and what is to be known of its delivery.
+"""The value of an inbox row: a Message and the state of its delivery.
 
-A row is the Message in single-object encoding, nearly always.  Where there is more to know,
-that stands before it, in big-endian numbers:
+Nearly always the row is the Message alone, in single-object encoding.  Otherwise a header
+precedes it, in big-endian numbers:
 
 =======  ===================================================================================
-1 byte   1; or 2 for a message that is shared (a Message begins with C3)
+1 byte   1, or 2 for a shared message (a Message begins with C3)
 1        flags: 1 receipt wanted, 2 transient, 4 leased
 1        priority, 0 to 9
 2        tries: how often it was leased or came back
-8        when it expires, 0 for never (all times in milliseconds since the epoch)
-8        until when it is not to be had: the end of its lease or of its delay; 0 for now
-1, n     who has leased it: length in bytes, UTF-8
+8        when it expires (milliseconds since the epoch), 0 for never
+8        end of its lease or delay, 0 when it is available
+1, n     consumer that leased it: length in bytes, UTF-8
 =======  ===================================================================================
 
-A large message that goes to several queues of a partition is not copied for each: it is one
-row for all of them, and after what is above their rows have 8 bytes that name it, 8 of time
-(the message's `at`) and 4 of its size.
+A large message for several queues of a partition is not copied for each: one row holds the
+message, and each inbox row has, after the header, the 8-byte name of that row, 8 bytes of the
+message's `at` and 4 bytes of its size.
 """
 
 from __future__ import annotations
@@ -26,11 +26,10 @@ from typing import Any, Final
 
 from streams.events.limits import DEFAULT_MESSAGE_PRIORITY, MAX_MESSAGE_PRIORITY
 from streams.fold import Rows
+from streams.folds.row_keys import SHARED_MESSAGES
 
 SHARED_FROM: Final = 4096
-"""A message of so many bytes or more is shared by the queues of one entry."""
-MESSAGES: Final = b"r"
-"""Bucket of the messages that are shared; see `inbox`."""
+"""Messages of at least this many bytes are shared by the queues of one entry."""
 
 _PLAIN: Final = 0xC3
 _SHARED: Final = 2
@@ -40,11 +39,11 @@ _MAX_TRIES: Final = 0xFFFF
 
 
 @dataclass(slots=True)
-class Delivery:
+class StoredDelivery:
     """One message in one inbox."""
 
     message: bytes
-    """The Message in single-object encoding; empty for one that is shared and not `whole`."""
+    """The Message in single-object encoding; empty for a shared one until `whole` reads it."""
     receipt: bool = False
     transient: bool = False
     leased: bool = False
@@ -54,9 +53,9 @@ class Delivery:
     until: int = 0
     consumer: bytes = b""
     shared: bytes = b""
-    """8 bytes that name the row of a message that is shared."""
+    """8 bytes: the name of the row that holds a shared message; empty otherwise."""
     at: int = 0
-    """Of one that is shared: its log time."""
+    """Log time of a shared message."""
     shared_size: int = 0
 
     @property
@@ -89,23 +88,23 @@ class Delivery:
         )
 
     def expired(self, now: int) -> bool:
-        """Tell whether it is of no use any more."""
+        """Tell whether it has expired."""
         return 0 < self.expires_at <= now
 
 
 def is_plain(row: bytes) -> bool:
-    """Tell whether a row is a Message and nothing else."""
+    """Tell whether a row is a Message without a header."""
     return row[0] == _PLAIN
 
 
-def unpack(row: bytes) -> Delivery:
-    """Return what a row holds."""
+def unpack(row: bytes) -> StoredDelivery:
+    """Return the delivery that a row holds."""
     if row[0] == _PLAIN:
-        return Delivery(row)
+        return StoredDelivery(row)
     kind, flags, priority, tries, expires_at, until, size = _head.unpack_from(row)
     end = _head.size + size
     shared, at, shared_size = _reference.unpack_from(row, end) if kind == _SHARED else (b"", 0, 0)
-    return Delivery(
+    return StoredDelivery(
         b"" if kind == _SHARED else row[end:],
         bool(flags & 1),
         bool(flags & 2),
@@ -121,16 +120,16 @@ def unpack(row: bytes) -> Delivery:
     )
 
 
-def whole(rows: Rows, delivery: Delivery) -> Delivery:
-    """Return a delivery with its message, which may be another row of the same partition."""
+def whole(rows: Rows, delivery: StoredDelivery) -> StoredDelivery:
+    """Read the message of a delivery from its shared row, if it has one; return the delivery."""
     if delivery.shared and not delivery.message:
-        delivery.message = rows.get(MESSAGES, delivery.shared) or b""
+        delivery.message = rows.get(SHARED_MESSAGES, delivery.shared) or b""
     return delivery
 
 
-def arriving(message: bytes, values: dict[str, Any]) -> Delivery:
-    """Return the delivery of a Message, given its bytes and its fields."""
-    return Delivery(
+def arriving(message: bytes, values: dict[str, Any]) -> StoredDelivery:
+    """Return the delivery of a new Message, given its bytes and fields."""
+    return StoredDelivery(
         message,
         receipt=values["receipt"],
         transient=not values["persistent"],

@@ -1,7 +1,7 @@
-"""The receivers of groups that had a message lately, kept in memory by partition of queues.
+"""A cache of the members of groups that had a message lately, by partition of their queues.
 
-A copy of rows that the route fold has read and goes on writing: it saves reading them again
-for the next message, and no row and no output depends on whether it is there.
+It saves the route fold from reading the rows of a group again for each message.  No row and no
+output depends on what is cached.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Final
 from streams.events.codec import join_ids
 
 LARGEST: Final = 1000
-"""A group with more members is read from the rows each time."""
+"""A group with more members is not cached; it is read from the rows each time."""
 MEMBERS_KEPT: Final = 12_000
-"""Of all groups together that one partition keeps, each group counted as one more: nobody may
-be in it. Beyond, the longest unused go first."""
+"""Members that one partition caches, plus one for each group.  When there are more, the least
+recently used groups are dropped."""
 
 
 class Fan:
@@ -25,10 +25,10 @@ class Fan:
     __slots__ = ("_columns", "_queues", "size")
 
     def __init__(self, members: Iterable[tuple[int, bytes]]) -> None:
-        """Take (partition, queue) of all members, in ascending order of queues."""
+        """Take (partition, queue) of each member, in ascending order of queues."""
         self.size = 0
         self._queues: dict[int, list[bytes]] = {}
-        self._columns: dict[int, bytes] = {}  # of those that have not changed since
+        self._columns: dict[int, bytes] = {}  # joined ids, unless changed since
         for target, queue in members:
             self.size += 1
             queues = self._queues.get(target)
@@ -38,7 +38,7 @@ class Fan:
                 queues.append(queue)
 
     def columns(self) -> list[tuple[int, bytes, int]]:
-        """Return (partition, ids as Routed has them, how many) of all receivers."""
+        """Return (partition, joined ids as in Routed, number of ids) of all members."""
         columns = self._columns
         if len(columns) < len(self._queues):
             for target, queues in self._queues.items():
@@ -47,7 +47,7 @@ class Fan:
         return [(target, columns[target], len(queues)) for target, queues in self._queues.items()]
 
     def columns_without(self, queue: bytes) -> list[tuple[int, bytes, int]]:
-        """Return the same without one queue, if it is among them."""
+        """Return the same without one queue."""
         found = []
         for target, column, count in self.columns():
             queues = self._queues[target]
@@ -60,7 +60,7 @@ class Fan:
         return found
 
     def add(self, target: int, queue: bytes) -> bool:
-        """Add a member; True unless it was there already."""
+        """Add a member; return False if it was there already."""
         queues = self._queues.setdefault(target, [])
         place = bisect_left(queues, queue)
         if place < len(queues) and queues[place] == queue:
@@ -71,7 +71,7 @@ class Fan:
         return True
 
     def remove(self, target: int, queue: bytes) -> None:
-        """Remove a member, which is there."""
+        """Remove a member that is there."""
         queues = self._queues[target]
         del queues[bisect_left(queues, queue)]
         self._columns.pop(target, None)
@@ -81,28 +81,28 @@ class Fan:
 
 
 class Fans:
-    """The fans of one partition, bounded by their members."""
+    """The cached groups of one partition, bounded by their number of members."""
 
     def __init__(self) -> None:
         self._fans: dict[bytes, Fan] = {}
         self._weight = 0
 
     def get(self, group: bytes) -> Fan | None:
-        """Return a group's fan, if it is known."""
+        """Return a group's fan if it is cached."""
         fan = self._fans.pop(group, None)
         if fan is not None:
-            self._fans[group] = fan  # the last to go
+            self._fans[group] = fan  # now the most recently used
         return fan
 
     def keep(self, group: bytes, fan: Fan) -> None:
-        """Keep the fan of a group that was not known."""
+        """Cache the fan of a group that was not cached."""
         self._fans[group] = fan
         self._weight += fan.size + 1
         while self._weight > MEMBERS_KEPT:
             self._drop(next(iter(self._fans)))
 
     def add(self, group: bytes, target: int, queue: bytes) -> None:
-        """Take note of a new member."""
+        """Note a new member."""
         fan = self._fans.get(group)
         if fan is not None and fan.add(target, queue):
             self._weight += 1
@@ -110,7 +110,7 @@ class Fans:
                 self._drop(group)
 
     def remove(self, group: bytes, target: int, queue: bytes) -> None:
-        """Take note that a member has gone."""
+        """Note that a member has left."""
         fan = self._fans.get(group)
         if fan is not None:
             fan.remove(target, queue)

@@ -1,8 +1,8 @@
-"""The first rows of an ordered bucket, at hand in memory.
+"""The first rows of an ordered bucket, cached in memory.
 
-A scan costs as much as the bucket has rows that no checkpoint has written, so what takes
-rows from the front again and again (what is due, what a consumer may take, what must give
-way) goes through here.  It holds nothing that a scan would not say.
+A scan costs time for every row of the bucket that is not in a checkpoint yet.  Code that
+takes rows from the front again and again (due timers, available jobs, the oldest delivery of a
+full queue) reads them here instead.  The cache never differs from what a scan would return.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Final
 from streams.fold import Rows
 
 SIZE: Final = 512
-"""Rows that one scan brings."""
+"""Rows that one scan reads."""
 
 
 class Front:
-    """A bucket whose rows are all written and deleted through this object."""
+    """A bucket; all its rows must be written and deleted through this object."""
 
     __slots__ = ("_bucket", "_keys", "_rows", "_whole")
 
@@ -26,10 +26,10 @@ class Front:
         self._rows = rows
         self._bucket = bucket
         self._keys: list[bytes] = []  # the lowest suffixes, ascending, none missing
-        self._whole = False  # whether there are no others
+        self._whole = False  # whether the bucket has no others
 
     def first(self) -> bytes | None:
-        """Return the lowest suffix, None when the bucket is empty."""
+        """Return the lowest suffix; None when the bucket is empty."""
         if not self._keys and not self._whole:
             self._keys = [suffix for suffix, _ in islice(self._rows.scan(self._bucket), SIZE + 1)]
             self._whole = len(self._keys) <= SIZE

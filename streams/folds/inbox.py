@@ -1,22 +1,21 @@
-"""The inboxes of one partition: what comes in, what goes out, and what waits.
+"""The inboxes of one partition.
 
-Rows (numbers are big-endian; `delivery` says what a delivery's row holds):
+Rows (numbers are big-endian; see `delivery` for the value of a delivery):
 
 ====================  =========================  ============================================
 bucket                suffix                     value
 ====================  =========================  ============================================
 ``i`` queue           8 bytes: seq               a delivery
 ``v`` queue           8 bytes: seq               empty: this delivery is transient
-``h`` queue           8 bytes: seq               a delivery that is held: it comes into the
-                                                 inbox again, with a new seq
-``a`` queue           9 - priority; seq          empty: of a queue that consumers compete
-                                                 for, what is to be had
+``h`` queue           8 bytes: seq               a held delivery: it returns to the inbox
+                                                 with a new seq
+``a`` queue           9 - priority; seq          empty: an available delivery of a job queue
 ``r``                 8 bytes: its name, the     a message that several rows share
                       seq of the first of them
-``n``                 the same                   4 bytes: how many rows do
+``n``                 the same                   4 bytes: how many rows share it
 ====================  =========================  ============================================
 
-A plain delivery to a queue without options is one row written, and one deleted.
+A plain delivery to a queue without options costs one row written and one deleted.
 """
 
 from __future__ import annotations
@@ -27,82 +26,87 @@ from typing import Final
 
 from streams.events.limits import MAX_MESSAGE_PRIORITY
 from streams.fold import Rows
-from streams.folds.asking import Asking
 from streams.folds.counts import Counts
-from streams.folds.delivery import MESSAGES, Delivery, is_plain, unpack, whole
+from streams.folds.delivery import StoredDelivery, is_plain, unpack, whole
+from streams.folds.emitter import Emitter
 from streams.folds.front import Front
 from streams.folds.notices import Notices
 from streams.folds.options import DROP_OLDEST, REJECT, Queue, Queues
+from streams.folds.row_keys import (
+    AVAILABLE,
+    HELD,
+    INBOX,
+    SESSION,
+    SHARED_MESSAGES,
+    SHARERS,
+    TRANSIENT,
+)
 from streams.folds.timers import EXPIRY, RELEASE, RETURN, Timer, Timers
 
-INBOX: Final = b"i"
-TRANSIENT: Final = b"v"
-HELD: Final = b"h"
-AVAILABLE: Final = b"a"
-SESSION: Final = b"s"
-_SHARERS: Final = b"n"
-
-STEP: Final = 1000  # rows between two turns of the event loop
+STEP: Final = 1000  # rows handled before the event loop runs other tasks
 _FRONTS: Final = 256
 
 pack_seq = Struct(">Q").pack
 
 
 class Inboxes:
-    """All that is known of deliveries; each method concerns one queue."""
+    """The deliveries of one partition; each method concerns one queue."""
 
     def __init__(
         self,
         rows: Rows,
         timers: Timers,
         queues: Queues,
-        asking: Asking,
+        emitter: Emitter,
         counts: Counts,
         notices: Notices,
     ) -> None:
         self._rows = rows
         self._timers = timers
         self._queues = queues
-        self._asking = asking
+        self._emitter = emitter
         self._counts = counts
         self._notices = notices
         self._fronts: dict[bytes, Front] = {}
 
-    # Messages that are shared ------------------------------------------------------------
+    # Shared messages --------------------------------------------------------------------
 
-    def share(self, delivery: Delivery, count: int) -> None:
-        """Take note of `count` more rows that share the message of a delivery."""
-        row = self._rows.get(_SHARERS, delivery.shared)
+    def share(self, delivery: StoredDelivery, count: int) -> None:
+        """Count `count` more rows that share the message of a delivery."""
+        row = self._rows.get(SHARERS, delivery.shared)
         if row is None:
-            self._rows.put(MESSAGES, delivery.shared, delivery.message)
+            self._rows.put(SHARED_MESSAGES, delivery.shared, delivery.message)
         else:
             count += int.from_bytes(row, "big")
-        self._rows.put(_SHARERS, delivery.shared, count.to_bytes(4, "big"))
+        self._rows.put(SHARERS, delivery.shared, count.to_bytes(4, "big"))
 
-    def _let_go(self, delivery: Delivery) -> None:
-        """Take note that a delivery ends; the last one of a shared message takes it along."""
+    def _let_go(self, delivery: StoredDelivery) -> None:
+        """Count one row less that shares the message; delete the message with the last one."""
         name = delivery.shared
         if not name:
             return
-        row = self._rows.get(_SHARERS, name)
+        row = self._rows.get(SHARERS, name)
         left = 0 if row is None else int.from_bytes(row, "big") - 1
         if left > 0:
-            self._rows.put(_SHARERS, name, left.to_bytes(4, "big"))
+            self._rows.put(SHARERS, name, left.to_bytes(4, "big"))
         else:
-            self._rows.delete(MESSAGES, name)
-            self._rows.delete(_SHARERS, name)
+            self._rows.delete(SHARED_MESSAGES, name)
+            self._rows.delete(SHARERS, name)
 
     # One delivery -----------------------------------------------------------------------
 
     def arrive(
-        self, queue: bytes, seq: bytes, delivery: Delivery, row: bytes
+        self, queue: bytes, seq: bytes, delivery: StoredDelivery, row: bytes
     ) -> Iterator[None] | None:
-        """Take any delivery into the inbox, if it has a place there; `row` is it packed.
+        """Put a delivery into the inbox, unless it expired or the queue refuses it.
 
-        Where others must give way first, that is left to the steps that are returned: they
-        may be many.
+        Args:
+            row: the delivery, packed.
+
+        Returns:
+            Steps to run when older deliveries have to make room, which may be many.
         """
-        if delivery.expired(self._asking.now):
+        if delivery.expired(self._emitter.now):
             return None
         if delivery.transient and self._rows.get(SESSION + queue, b"") is None:
             return None
@@ -116,8 +120,10 @@ class Inboxes:
         self._enter(queue, seq, delivery, row, state)
         return None
 
-    def remove(self, queue: bytes, seq: bytes, delivery: Delivery, state: Queue | None) -> None:
-        """Take a delivery out; the caller saves `state`."""
+    def remove(
+        self, queue: bytes, seq: bytes, delivery: StoredDelivery, state: Queue | None
+    ) -> None:
+        """Remove a delivery; the caller saves `state`."""
         self._leave(queue, seq, delivery, state)
         self._let_go(delivery)
         if state is not None:
@@ -125,36 +131,36 @@ class Inboxes:
             state.size -= delivery.size
 
     def drop(
-        self, queue: bytes, seq: bytes, delivery: Delivery, state: Queue | None, reason: str
+        self, queue: bytes, seq: bytes, delivery: StoredDelivery, state: Queue | None, reason: str
     ) -> None:
-        """Take a delivery out for a reason that the dead letter queue wants to know."""
+        """Remove a delivery and send it to the dead letter queue, if the queue has one."""
         whole(self._rows, delivery)
         self.remove(queue, seq, delivery, state)
         self._dead_letter(queue, delivery, state, reason)
 
-    def rewrite(self, queue: bytes, seq: bytes, delivery: Delivery) -> None:
-        """Write a delivery that is there already."""
+    def rewrite(self, queue: bytes, seq: bytes, delivery: StoredDelivery) -> None:
+        """Update a delivery."""
         self._rows.put(INBOX + queue, seq, delivery.pack())
 
-    def get(self, queue: bytes, seq: bytes) -> Delivery | None:
+    def get(self, queue: bytes, seq: bytes) -> StoredDelivery | None:
         """Return a delivery."""
         row = self._rows.get(INBOX + queue, seq)
         return None if row is None else unpack(row)
 
-    # What consumers compete for ---------------------------------------------------------
+    # Job queues -------------------------------------------------------------------------
 
     def first_available(self, queue: bytes) -> bytes | None:
-        """Return the seq of what the next consumer gets."""
+        """Return the seq of the delivery that the next Lease gets; None without one."""
         key = self._front(AVAILABLE + queue).first()
         return None if key is None else key[1:]
 
-    def withhold(self, queue: bytes, seq: bytes, delivery: Delivery) -> None:
-        """Let no consumer have a delivery of a job queue until its time, `until`."""
+    def withhold(self, queue: bytes, seq: bytes, delivery: StoredDelivery) -> None:
+        """Make a delivery of a job queue unavailable until its time `until`."""
         self._front(AVAILABLE + queue).delete(available_key(seq, delivery))
         self._timers.set(Timer(delivery.until, RELEASE, queue, seq))
 
-    def release(self, queue: bytes, seq: bytes, delivery: Delivery) -> None:
-        """Let consumers have a delivery that was withheld; its timer is done with."""
+    def release(self, queue: bytes, seq: bytes, delivery: StoredDelivery) -> None:
+        """Make a delivery available again; its timer is gone."""
         delivery.until, delivery.leased, delivery.consumer = 0, False, b""
         self.rewrite(queue, seq, delivery)
         self._front(AVAILABLE + queue).put(available_key(seq, delivery))
@@ -162,17 +168,17 @@ class Inboxes:
         self._notices.released(queue, int.from_bytes(seq, "big"))
 
     def index(self, queue: bytes) -> Iterator[None]:
-        """Make all that the inbox holds available to competing consumers."""
+        """Make all deliveries of the inbox available to competing consumers."""
         front = self._front(AVAILABLE + queue)
         for number, (seq, row) in enumerate(self._rows.scan(INBOX + queue), 1):
             front.put(available_key(seq, unpack(row)))
             if not number % STEP:
                 yield
 
-    # What comes back --------------------------------------------------------------------
+    # Deliveries that return -------------------------------------------------------------
 
-    def hold(self, queue: bytes, seq: bytes, delivery: Delivery, state: Queue | None) -> None:
-        """Take a delivery out until its time, `until`; it still counts."""
+    def hold(self, queue: bytes, seq: bytes, delivery: StoredDelivery, state: Queue | None) -> None:
+        """Take a delivery out of the inbox until its time `until`; it still counts."""
         until, delivery.until = delivery.until, 0
         self._leave(queue, seq, delivery, state)
         delivery.until = until
@@ -180,7 +186,7 @@ class Inboxes:
         self._timers.set(Timer(until, RETURN, queue, seq))
 
     def come_back(self, queue: bytes, seq: bytes, new: bytes) -> None:
-        """Take a held delivery in again, with a new seq; its timer is done with."""
+        """Put a held delivery back, with a new seq; its timer has fired."""
         row = self._rows.get(HELD + queue, seq)
         if row is None:
             return
@@ -189,15 +195,15 @@ class Inboxes:
         delivery.until = 0
         self._again(queue, new, delivery)
 
-    def move(self, queue: bytes, seq: bytes, delivery: Delivery, new: bytes) -> None:
-        """Give a delivery a new seq, so that who reads on finds it."""
+    def move(self, queue: bytes, seq: bytes, delivery: StoredDelivery, new: bytes) -> None:
+        """Give a delivery a new seq, so that readers find it at the end."""
         self._leave(queue, seq, delivery, self._queues.get(queue))
         self._again(queue, new, delivery)
 
-    def _again(self, queue: bytes, new: bytes, delivery: Delivery) -> None:
+    def _again(self, queue: bytes, new: bytes, delivery: StoredDelivery) -> None:
         state = self._queues.get(queue)
         reason = ""
-        if delivery.expired(self._asking.now):
+        if delivery.expired(self._emitter.now):
             reason = "expired"
         elif not delivery.transient or self._rows.get(SESSION + queue, b"") is not None:
             self._enter(queue, new, delivery, delivery.pack(), state)
@@ -211,10 +217,10 @@ class Inboxes:
             if reason:
                 self._dead_letter(queue, delivery, state, reason)
 
-    # Many -------------------------------------------------------------------------------
+    # Many deliveries --------------------------------------------------------------------
 
     def ack(self, queue: bytes, upto: int | None, seqs: list[int]) -> Iterator[None]:
-        """Remove what a consumer is done with, and send the receipts that are wanted."""
+        """Remove acked deliveries, and send the receipts that their senders want."""
         bucket = INBOX + queue
         state = self._queues.get(queue)
         self._counts.acks += 1
@@ -238,7 +244,7 @@ class Inboxes:
             self._queues.save(queue, state)
 
     def purge(self, queue: bytes) -> Iterator[None]:
-        """Remove all deliveries of a queue, those that are held too."""
+        """Remove all deliveries of a queue, including held ones."""
         state = self._queues.get(queue)
         for number, (seq, row) in enumerate(self._rows.scan(INBOX + queue), 1):
             self.remove(queue, seq, unpack(row), state)
@@ -256,7 +262,7 @@ class Inboxes:
             self._queues.save(queue, state)
 
     def end_transient(self, queue: bytes) -> Iterator[None]:
-        """Remove the transient deliveries: the session that they were for has ended."""
+        """Remove the transient deliveries: the session has ended."""
         state = self._queues.get(queue)
         number = 0
         for number, (seq, _) in enumerate(self._rows.scan(TRANSIENT + queue), 1):
@@ -269,7 +275,7 @@ class Inboxes:
             self._queues.save(queue, state)
 
     def expire(self, queue: bytes, seq: bytes) -> None:
-        """Remove a delivery whose time is over."""
+        """Drop an expired delivery."""
         delivery = self.get(queue, seq)
         if delivery is not None:
             state = self._queues.get(queue)
@@ -278,7 +284,7 @@ class Inboxes:
                 self._queues.save(queue, state)
 
     def count(self, queue: bytes, state: Queue) -> Iterator[None]:
-        """Count what a queue holds, which gets options now."""
+        """Count the deliveries of a queue that gets options now."""
         state.length = state.size = 0
         for bucket in (INBOX, HELD):
             for number, (_, row) in enumerate(self._rows.scan(bucket + queue), 1):
@@ -288,7 +294,7 @@ class Inboxes:
                     yield
 
     def trim(self, queue: bytes, state: Queue) -> Iterator[None]:
-        """Drop the oldest of a queue that holds more than it may."""
+        """Drop the oldest deliveries of a queue that is over its limits."""
         number = 0
         while state.overfull() and self._drop_oldest(queue, state):
             number += 1
@@ -296,11 +302,11 @@ class Inboxes:
                 yield
 
     def forget(self, queue: bytes) -> None:
-        """Keep nothing in memory of a queue that has ended."""
+        """Drop what is cached of a queue that was deleted."""
         for kind in (INBOX, AVAILABLE):
             self._fronts.pop(kind + queue, None)
 
-    # Within -----------------------------------------------------------------------------
+    # Internals --------------------------------------------------------------------------
 
     def _done(self, queue: bytes, seq: bytes, row: bytes, state: Queue | None) -> None:
         if state is None and is_plain(row):
@@ -312,10 +318,10 @@ class Inboxes:
             whole(self._rows, delivery)
         self.remove(queue, seq, delivery, state)
         if delivery.receipt:
-            self._asking.receipt(queue.decode(), delivery.message)
+            self._emitter.receipt(queue.decode(), delivery.message)
 
     def _enter(
-        self, queue: bytes, seq: bytes, delivery: Delivery, row: bytes, state: Queue | None
+        self, queue: bytes, seq: bytes, delivery: StoredDelivery, row: bytes, state: Queue | None
     ) -> None:
         self._counts.delivered += 1
         front = self._fronts.get(INBOX + queue)
@@ -331,7 +337,9 @@ class Inboxes:
             self._front(AVAILABLE + queue).put(available_key(seq, delivery))
         self._notices.delivered(queue)
 
-    def _leave(self, queue: bytes, seq: bytes, delivery: Delivery, state: Queue | None) -> None:
+    def _leave(
+        self, queue: bytes, seq: bytes, delivery: StoredDelivery, state: Queue | None
+    ) -> None:
         self._counts.removed += 1
         front = self._fronts.get(INBOX + queue)
         if front is None:
@@ -348,7 +356,7 @@ class Inboxes:
             self._front(AVAILABLE + queue).delete(available_key(seq, delivery))
 
     def _displace(
-        self, queue: bytes, state: Queue, seq: bytes, delivery: Delivery, row: bytes
+        self, queue: bytes, state: Queue, seq: bytes, delivery: StoredDelivery, row: bytes
     ) -> Iterator[None]:
         size = delivery.size
         if state.options.overflow == DROP_OLDEST:
@@ -366,11 +374,11 @@ class Inboxes:
             self._enter(queue, seq, delivery, row, state)
             return
         if state.options.overflow == REJECT:
-            self._asking.rejection(queue.decode(), delivery.message)
+            self._emitter.rejection(queue.decode(), delivery.message)
         self._dead_letter(queue, delivery, state, "overflow")
         self._queues.save(queue, state)
 
-    def _count_in(self, queue: bytes, state: Queue, delivery: Delivery) -> None:
+    def _count_in(self, queue: bytes, state: Queue, delivery: StoredDelivery) -> None:
         state.length += 1
         state.size += delivery.size
         self._queues.save(queue, state)
@@ -385,10 +393,10 @@ class Inboxes:
         return True
 
     def _dead_letter(
-        self, queue: bytes, delivery: Delivery, state: Queue | None, reason: str
+        self, queue: bytes, delivery: StoredDelivery, state: Queue | None, reason: str
     ) -> None:
         if state is not None and state.options.dead_letter is not None:
-            self._asking.dead_letter(
+            self._emitter.dead_letter(
                 queue.decode(),
                 delivery.message,
                 reason,
@@ -405,6 +413,6 @@ class Inboxes:
         return front
 
 
-def available_key(seq: bytes, delivery: Delivery) -> bytes:
-    """Return under what a delivery is in the index: higher priorities first, then older."""
+def available_key(seq: bytes, delivery: StoredDelivery) -> bytes:
+    """Return a delivery's suffix in the index: higher priorities first, then older ones."""
     return bytes((MAX_MESSAGE_PRIORITY - delivery.priority,)) + seq

@@ -1,8 +1,8 @@
-"""Competing consumers: leases, and deliveries that failed.
+"""Competing consumers: leases and failed deliveries.
 
-A queue becomes a job queue with its first Lease.  What was leased and not acked in time is
-to be had again, in its old place; what a consumer nacks comes again after a delay.  In a
-queue without leases that is at the end, with a new seq: who reads on finds it.
+A queue becomes a job queue with its first Lease.  A delivery that is not acked before its lease
+expires becomes available again in its old place; a nacked delivery returns after a delay.  In
+a queue without leases it returns at the end, with a new seq, so that readers find it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from streams.events.records import Configure
-from streams.folds.asking import Asking
-from streams.folds.delivery import Delivery
+from streams.folds.delivery import StoredDelivery
+from streams.folds.emitter import Emitter
 from streams.folds.inbox import STEP, Inboxes, pack_seq
 from streams.folds.notices import Notices
 from streams.folds.options import DEFAULT_VISIBILITY_MS, Queue, Queues
@@ -25,28 +25,28 @@ EXTEND: Final = "extend"
 
 
 class Jobs:
-    """The queues of one partition, as consumers who compete for them see them."""
+    """Leases and nacks of the queues of one partition."""
 
     def __init__(
         self,
         timers: Timers,
         queues: Queues,
         inboxes: Inboxes,
-        asking: Asking,
+        emitter: Emitter,
         notices: Notices,
     ) -> None:
         self._timers = timers
         self._queues = queues
         self._inboxes = inboxes
-        self._asking = asking
+        self._emitter = emitter
         self._notices = notices
 
     def lease(
         self, queue: bytes, consumer: bytes, limit: int, visibility_ms: int | None
     ) -> Iterator[None]:
-        """Give a consumer up to `limit` deliveries, the most urgent and oldest ones."""
+        """Lease up to `limit` deliveries to a consumer: highest priority first, then oldest."""
         state = self._queues.get(queue)
-        inboxes, now = self._inboxes, self._asking.now
+        inboxes, now = self._inboxes, self._emitter.now
         if state is None:
             state = self._queues.add(queue, Configure(queue.decode(), at=now))
             yield from inboxes.count(queue, state)
@@ -74,12 +74,12 @@ class Jobs:
             if not number % STEP:
                 yield
         self._queues.save(queue, state)
-        self._notices.leased(self._asking.offset, taken)
+        self._notices.leased(self._emitter.offset, taken)
 
     def nack(
         self, queue: bytes, seqs: list[int], outcome: str, delay_ms: int, consumer: bytes | None
     ) -> Iterator[None]:
-        """Take back deliveries that a consumer is not done with."""
+        """Take back deliveries, reject them, or extend their leases."""
         state = self._queues.get(queue)
         for number, one in enumerate(seqs, 1):
             if one < 0:
@@ -98,7 +98,7 @@ class Jobs:
             self._queues.save(queue, state)
 
     def release(self, queue: bytes, seq: bytes) -> None:
-        """End a lease or a delay; its timer is done with."""
+        """End a lease or a delay; its timer has fired."""
         delivery = self._inboxes.get(queue, seq)
         if delivery is None:
             return
@@ -109,10 +109,10 @@ class Jobs:
         else:
             self._inboxes.release(queue, seq, delivery)
 
-    def _extend(self, queue: bytes, seq: bytes, delivery: Delivery, delay_ms: int) -> None:
+    def _extend(self, queue: bytes, seq: bytes, delivery: StoredDelivery, delay_ms: int) -> None:
         if delivery.leased:
             self._timers.cancel(Timer(delivery.until, RELEASE, queue, seq))
-            delivery.until = self._asking.now + delay_ms
+            delivery.until = self._emitter.now + delay_ms
             self._timers.set(Timer(delivery.until, RELEASE, queue, seq))
             self._inboxes.rewrite(queue, seq, delivery)
 
@@ -120,7 +120,7 @@ class Jobs:
         self,
         queue: bytes,
         seq: bytes,
-        delivery: Delivery,
+        delivery: StoredDelivery,
         state: Queue | None,
         outcome: str,
         delay_ms: int,
@@ -136,7 +136,7 @@ class Jobs:
         if delivery.until:
             self._timers.cancel(Timer(delivery.until, RELEASE, queue, seq))
         delivery.tries = tries
-        until = self._asking.now + delay_ms if delay_ms else 0
+        until = self._emitter.now + delay_ms if delay_ms else 0
         if state is None or not state.jobs:
             if until:
                 delivery.until = until
@@ -151,4 +151,4 @@ class Jobs:
             inboxes.release(queue, seq, delivery)
 
     def _new_seq(self, number: int) -> bytes:
-        return pack_seq(self._asking.offset * SEQS_PER_RECORD + number)
+        return pack_seq(self._emitter.offset * SEQS_PER_RECORD + number)

@@ -1,11 +1,11 @@
-"""From a queue's options to its end: when it asked to be deleted, or nobody uses it."""
+"""How queues get options, and how they end: by a Delete, or unused for too long."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from streams.events.records import Configure
-from streams.folds.asking import Asking
+from streams.folds.emitter import Emitter
 from streams.folds.inbox import Inboxes
 from streams.folds.options import DROP_OLDEST, Queue, Queues
 from streams.folds.sessions import Sessions
@@ -13,7 +13,7 @@ from streams.folds.timers import UNUSED, Timer, Timers
 
 
 class Lifetimes:
-    """The queues of one partition as things that are made and deleted."""
+    """Configures and deletes the queues of one partition."""
 
     def __init__(
         self,
@@ -21,16 +21,16 @@ class Lifetimes:
         queues: Queues,
         inboxes: Inboxes,
         sessions: Sessions,
-        asking: Asking,
+        emitter: Emitter,
     ) -> None:
         self._timers = timers
         self._queues = queues
         self._inboxes = inboxes
         self._sessions = sessions
-        self._asking = asking
+        self._emitter = emitter
 
     def configure(self, queue: bytes, options: Configure) -> Iterator[None]:
-        """Give a queue these options in place of any that it has."""
+        """Replace a queue's options."""
         state = self._queues.get(queue)
         if state is None:
             state = self._queues.add(queue, options)
@@ -42,33 +42,33 @@ class Lifetimes:
         if state.due:
             self._timers.cancel(Timer(state.due, UNUSED, queue))
             state.due = 0
-        state.used = self._asking.now
+        state.used = self._emitter.now
         self._plan(queue, state)
         self._queues.save(queue, state)
 
     def used(self, queue: bytes) -> None:
-        """Note that somebody has used a queue."""
+        """Note that a queue was used."""
         state = self._queues.get(queue)
-        if state is not None and state.due and state.used != self._asking.now:
-            state.used = self._asking.now
+        if state is not None and state.due and state.used != self._emitter.now:
+            state.used = self._emitter.now
             self._queues.save(queue, state)
 
     def look(self, queue: bytes) -> Iterator[None]:
-        """Delete a queue that nobody has used for too long; its timer is done with."""
+        """Delete a queue that was unused for too long; its timer has fired."""
         state = self._queues.get(queue)
         if state is None or state.options.ttl_ms is None:
             return
         state.due = 0
         if self._sessions.is_open(queue):
-            state.used = self._asking.now
-        if state.used + state.options.ttl_ms > self._asking.now:
+            state.used = self._emitter.now
+        if state.used + state.options.ttl_ms > self._emitter.now:
             self._plan(queue, state)
             self._queues.save(queue, state)
         else:
             yield from self.delete(queue)
 
     def delete(self, queue: bytes) -> Iterator[None]:
-        """End a queue: deliveries, session and options go, and bindings are asked to."""
+        """Delete a queue: session, deliveries and options; ask route to drop its bindings."""
         yield from self._sessions.end_all(queue)
         yield from self._inboxes.purge(queue)
         state = self._queues.get(queue)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Drained(NamedTuple):
+class ChunkNotices(NamedTuple):
     """The notices of one chunk."""
 
     delivered: set[bytes] | None
@@ -53,9 +53,9 @@ class Notices:
         if self.collect:
             self._released.append((queue, seq))
 
-    def drain(self) -> Drained:
+    def drain(self) -> ChunkNotices:
         """Return what was collected since the last call, and start over."""
         delivered = self._delivered if self.collect_delivered else None
-        drained = Drained(delivered, self._leased, self._released)
+        drained = ChunkNotices(delivered, self._leased, self._released)
         self._delivered, self._leased, self._released = set(), {}, []
         return drained

@@ -1,9 +1,9 @@
-"""Queues that are more than an inbox: their options, and what is counted of them.
+"""Queues with options: the options, and the counters that they need.
 
-One row for each, in the bucket ``o`` under the queue's id: 8 bytes each for the number of
-deliveries, the bytes of their messages, when the queue was last used, and when its timer
-for that is due (0 for none); a byte that is 1 when consumers compete for it; and the
-Configure with its options.  Most queues have no such row.
+Each has a row in the bucket ``o`` under the queue's id: 8 bytes each for the number of
+deliveries, the bytes of their messages, when the queue was last used, and when its timer for
+that is due (0 for none); a byte that is 1 for a job queue; and the Configure that set the
+options.  Most queues have no such row.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Final, cast
 from streams.events.codec import decode, encode
 from streams.events.records import Configure
 from streams.fold import Rows
+from streams.folds.row_keys import OPTIONS
 
-OPTIONS: Final = b"o"
 DROP_OLDEST: Final = "drop_oldest"
 REJECT: Final = "reject"
 
@@ -28,34 +28,34 @@ _counted = Struct(">QQQQB")
 
 @dataclass(slots=True)
 class Queue:
-    """A queue with options, as it stands."""
+    """A queue with options, and its counters."""
 
     options: Configure
     length: int = 0
-    """Deliveries, those that are leased or held among them."""
+    """Deliveries, including leased and held ones."""
     size: int = 0
     """Bytes of their messages."""
     used: int = 0
     due: int = 0
     jobs: bool = False
-    """Whether consumers compete for it: then what is to be had is indexed."""
+    """Whether consumers compete for it, so that available deliveries are indexed."""
 
     def has_room(self, size: int) -> bool:
-        """Tell whether a message of so many bytes fits in."""
+        """Tell whether a message of `size` bytes fits in."""
         longest, largest = self.options.max_length, self.options.max_bytes
         return (longest is None or self.length < longest) and (
             largest is None or self.size + size <= largest
         )
 
     def overfull(self) -> bool:
-        """Tell whether it holds more than it may."""
+        """Tell whether it is over its limits."""
         longest, largest = self.options.max_length, self.options.max_bytes
         return (longest is not None and self.length > longest) or (
             largest is not None and self.size > largest
         )
 
     def gave_up(self, tries: int) -> bool:
-        """Tell whether a delivery that failed so often is not tried again."""
+        """Tell whether a delivery with this many tries must not be tried again."""
         return self.options.max_tries is not None and tries >= self.options.max_tries
 
     def pack(self) -> bytes:
@@ -65,14 +65,14 @@ class Queue:
 
 
 def unpack(row: bytes) -> Queue:
-    """Return what a row holds."""
+    """Return the queue that a row holds."""
     length, size, used, due, jobs = _counted.unpack_from(row)
     options = cast(Configure, decode(row[_counted.size :]))
     return Queue(options, length, size, used, due, bool(jobs))
 
 
 class Queues:
-    """The queues with options of one partition."""
+    """The queues of one partition that have options."""
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
@@ -81,13 +81,13 @@ class Queues:
 
     @property
     def any(self) -> bool:
-        """Whether there may be one at all; False spares asking for each."""
+        """Whether any queue may have options; False saves a look for each queue."""
         if self._any is None:
             self._any = any(True for _ in self._rows.scan(OPTIONS))
         return self._any
 
     def get(self, queue: bytes) -> Queue | None:
-        """Return a queue if it has options; after changing it, `save` it."""
+        """Return a queue if it has options; `save` it after changing it."""
         if not self.any:
             return None
         cache = self._cache

@@ -1,6 +1,6 @@
-"""Packs what the route fold has for each partition of queues into few Routed records.
+"""Packs the changes and deliveries for each partition of queue-events into few Routed records.
 
-Of entries and records it knows the form only, not why they are made.
+Knows the format of Routed, not why its entries are made.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from streams.fold import Output
 from streams.folds.counts import Counts
 
 SEQS_PER_RECORD: Final = 4096
-"""Queue entries that one Routed may have: a delivery's seq is offset * this + its place."""
+"""Deliveries in one Routed at most: a delivery's seq is offset * this + its index, from 1."""
 QUEUES_PER_ENTRY: Final = 500
-"""Queues that one entry of a large group's message may have; it takes several parts."""
+"""Queues in one entry of a large group's message; the message is split into such parts."""
 SLOW_LANE: Final = 1
-"""Of what a large group gets; all else goes by lane 0, in the order of the log."""
+"""The lane of messages to large groups; all else uses lane 0, in the order of the log."""
 CHANGES_PER_RECORD: Final = 8192
 BYTES_PER_RECORD: Final = 512 * 1024
-"""Beyond this a record is closed; one entry alone may be larger."""
+"""A record is closed before it exceeds this size; a single entry may be larger."""
 
 BOUND: Final = 1
 UNBOUND: Final = 0
 
 
-class _Pending:
-    """Entries for one partition, waiting to be one Routed: its columns."""
+class _OpenRecord:
+    """The columns of a Routed record that is being packed."""
 
     __slots__ = (
         "columns",
@@ -44,20 +44,20 @@ class _Pending:
 
     def __init__(self) -> None:
         self.size = 0  # bytes, roughly
-        self.offsets: list[int] = []  # of changes, like the four that follow
+        self.offsets: list[int] = []  # of changes, like the next four
         self.kinds = bytearray()
         self.groups: list[bytes] = []
         self.queues: list[bytes] = []
         self.sessions: list[bytes] = []
-        self.entries = 0  # queues of all deliveries
-        self.origins: list[int] = []  # of deliveries, like the three that follow
+        self.entries = 0  # queues in all deliveries
+        self.origins: list[int] = []  # of deliveries, like the next three
         self.parts: list[int] = []
         self.messages: list[bytes] = []
         self.columns: list[bytes] = []
 
 
 class Packer:
-    """Collects entries per target partition; finished records go to `ready` in order."""
+    """Collects entries for each target partition; finished records go to `ready` in order."""
 
     def __init__(
         self, topic: str, source: int, ready: list[Output], counts: Counts, lane: int = 0
@@ -67,16 +67,16 @@ class Packer:
         self._topic = topic
         self._source = source
         self._ready = ready
-        self._pending: dict[int, _Pending] = {}
+        self._pending: dict[int, _OpenRecord] = {}
 
     def change(
         self, target: int, offset: int, kind: int, group: bytes, queue: bytes, session: bytes
     ) -> None:
-        """Add a binding made or dropped by the record at `offset`."""
+        """Add a binding that the record at `offset` made or dropped."""
         size = len(group) + len(queue) + len(session)
         pending = self._pending.get(target)
         if pending is None:
-            pending = self._pending[target] = _Pending()
+            pending = self._pending[target] = _OpenRecord()
         elif pending.size + size > BYTES_PER_RECORD or len(pending.offsets) == CHANGES_PER_RECORD:
             pending = self._renew(target, pending)
         pending.size += size + 16
@@ -89,11 +89,11 @@ class Packer:
     def delivery(
         self, target: int, offset: int, part: int, message: bytes, column: bytes, count: int
     ) -> None:
-        """Add a message for `count` queues; `column` has their ids as `join_ids` makes it."""
+        """Add a message for `count` queues; `column` is their ids, joined by `join_ids`."""
         size = len(message) + len(column) + count + 16
         pending = self._pending.get(target)
         if pending is None:
-            pending = self._pending[target] = _Pending()
+            pending = self._pending[target] = _OpenRecord()
         elif pending.size + size > BYTES_PER_RECORD or pending.entries + count > SEQS_PER_RECORD:
             pending = self._renew(target, pending)
         pending.size += size
@@ -104,21 +104,21 @@ class Packer:
         pending.columns.append(column)
 
     def flush(self) -> None:
-        """Close all records that are being packed, in order of their partitions."""
+        """Close all open records, in order of their partitions."""
         for target in sorted(self._pending):
             self._close(target, self._pending[target])
         self._pending.clear()
 
     def flush_one(self, target: int) -> None:
-        """Close the record that is being packed for one partition."""
+        """Close the open record of one partition."""
         self._close(target, self._pending.pop(target))
 
-    def _renew(self, target: int, full: _Pending) -> _Pending:
+    def _renew(self, target: int, full: _OpenRecord) -> _OpenRecord:
         self._close(target, full)
-        fresh = self._pending[target] = _Pending()
+        fresh = self._pending[target] = _OpenRecord()
         return fresh
 
-    def _close(self, target: int, pending: _Pending) -> None:
+    def _close(self, target: int, pending: _OpenRecord) -> None:
         bound = pending.kinds.count(BOUND)
         self._counts.binds += bound
         self._counts.unbinds += len(pending.kinds) - bound

@@ -1,4 +1,4 @@
-"""The route fold: group-events into the table `members`, and Routed records for queue-events.
+"""The route fold: turns group-events into the table `members` and Routed records.
 
 Rows, each in the partition of its group (numbers are big-endian):
 
@@ -8,32 +8,32 @@ bucket                suffix                     value
 ``m`` group           queue                      2 bytes: the queue's partition of
                                                  queue-events; then its session, empty for a
                                                  permanent binding
-``u``                 group; NUL; queue          sessions, each with a NUL after it, whose
-                                                 binding a Bind within another session has
-                                                 covered, the latest last
+``u``                 group; NUL; queue          sessions, each followed by a NUL, whose
+                                                 binding was covered by a Bind within another
+                                                 session, the latest last
 ``d`` group           message id                 8 bytes: log time of the message
-``x``                 8 bytes: log time; group;  empty: in the order of time what is to be
-                      NUL; message id            forgotten in ``d``
+``x``                 8 bytes: log time; group;  empty: the rows of ``d`` in order of time
+                      NUL; message id
 ``l``                 group                      empty: a large group, whose messages take
                                                  the second lane
 ``t``                 empty                      8 bytes: log time, the highest timestamp
-                                                 that a message had
+                                                 of any message
 ``w``                 2 bytes: a partition of    12 bytes: offset and part of the last event
-                      queue-events               that deliver asked for there
+                      queue-events               that deliver sent from there
 ====================  =========================  ============================================
 
-Each is read in a time that does not depend on the size of any group.
+Reading any of them takes a time that does not depend on the size of the group.
 
-A Bind may be late: within a session that another has followed by now.  Only the deliver fold
-knows, and it asks for a Bind that gives the binding back, or for an Unbind.  Until then the
-binding of the session before is covered, not lost: the Unbind uncovers it, in one step, so
-that the queue is never out of the group.  What is uncovered is told to the deliver fold as
-bound, which answers that, too, if its session is over.
+A Bind may be late: another session may have followed the one it names.  Only the deliver fold
+knows, and asks for a Bind that restores the binding, or for an Unbind.  Until then the
+binding of the current session is covered, not lost: the Unbind uncovers it in one step, so
+the queue never leaves the group.  The deliver fold is told of an uncovered binding as of a new
+one, and asks to undo that, too, if its session is over.
 
-A message to a large group is work for later, step by step, while other records are folded:
-the receivers are those of its moment, since a scan sees the rows as they were.  What comes
-of it goes by a lane of its own, in which origins are in order, too.  A group that has once
-been large keeps that lane, so that its messages never overtake each other.
+A message to a large group is sent step by step while other records are folded.  Its receivers
+are the members at its offset, since a scan sees the rows as they were when it began.  Its
+deliveries use a second lane, in which origins are in order, too.  A group that was large once
+keeps that lane, so its messages never overtake each other.
 """
 
 from __future__ import annotations
@@ -59,27 +59,28 @@ from streams.fold import BadRecord, Output, Record, Rows
 from streams.folds.counts import Counts
 from streams.folds.fans import LARGEST, Fan, Fans
 from streams.folds.packing import BOUND, QUEUES_PER_ENTRY, SLOW_LANE, UNBOUND, Packer
+from streams.folds.row_keys import (
+    COVERED,
+    LARGE_GROUPS,
+    LOG_TIME,
+    MEMBERSHIPS,
+    MESSAGE_IDS,
+    MESSAGE_IDS_BY_TIME,
+    WATERMARKS,
+)
 from streams.ids import DIRECT, is_id
 from streams.kafka.partitioner import partition_of
 
 PUBLISH_WINDOW_MS: Final = 600_000
-"""For so long, in log time, a message id of a group is remembered."""
-
-_MEMBERS: Final = b"m"
-_SEEN: Final = b"d"
-_EXPIRY: Final = b"x"
-_COVERED: Final = b"u"
-_LARGE: Final = b"l"
-_TIME: Final = b"t"
-_WATERMARKS: Final = b"w"
+"""How long, in log time, the ids of a group's messages are remembered."""
 
 _MOST_COVERED: Final = 64
-"""Sessions whose binding is covered; each is asked to be unbound, so only a flood has more."""
+"""Covered sessions kept for one binding; the deliver fold soon unbinds each of them."""
 _PURGED_PER_MESSAGE: Final = 64
 _GROUPS_KNOWN: Final = 4096
-_Known = tuple[bytes, bytes, bytes]  # bucket, how its Binds begin, how its Unbinds do
+_Known = tuple[bytes, bytes, bytes]  # bucket, prefix of its Binds, prefix of its Unbinds
 _DIRECT: Final = DIRECT.encode()
-_STEP: Final = 250  # members of a large group between two turns of the event loop
+_STEP: Final = 250  # members of a large group handled before the event loop runs other tasks
 
 _partition = Struct(">H")
 _time = Struct(">Q")
@@ -109,17 +110,17 @@ class Route:
         self._packer = Packer(queue_topic, partition, self.ready, self._counts)
         self._slow = Packer(queue_topic, partition, self.ready, self._counts, SLOW_LANE)
         self._fans = Fans()
-        # What the short cut needs of each group: its bucket, how its Binds and Unbinds begin.
+        # For the fast path, by group.
         self._known: dict[bytes | None, _Known] = {}
         self._rows_of = [_partition.pack(number) for number in range(partitions)]
-        self._covered: int | None = None  # bindings that are; None: not counted yet
-        self._oldest = 0  # no message id that is remembered is older than this log time
+        self._covered: int | None = None  # covered bindings; None: not counted yet
+        self._oldest = 0  # no remembered message id has an earlier log time
 
     def apply(self, record: Record) -> Iterator[None] | None:
         """Fold a Bind, Unbind or Message (`streams.fold.Fold.apply`)."""
         _, offset, _, key, value = record
         known = self._known.get(key) or self._learn(key)
-        if known is not None and value is not None:  # the short cut of nearly all records
+        if known is not None and value is not None:  # the fast path of nearly all records
             bucket, bind, unbind = known
             if value.startswith(bind):
                 plain = read_rest(value, len(bind), True)
@@ -143,11 +144,11 @@ class Route:
         return None
 
     def flush(self) -> None:
-        """Close the Routed records that are being packed (`streams.fold.Fold.flush`)."""
+        """Close the open Routed records (`streams.fold.Fold.flush`)."""
         self._packer.flush()
 
     def _change(self, record: Record, name: str, values: dict[str, Any]) -> None:
-        """Fold any Bind or Unbind."""
+        """Fold a Bind or Unbind that is not on the fast path."""
         check = GROUP_EVENT_CHECKS.get(name)
         if check is None:
             raise BadRecord(f"{name} is not an event of a group")
@@ -156,7 +157,7 @@ class Route:
         session, replaces = values["session"], values.get("replaces")
         key = group.encode()
         self._check_key(record, key)
-        bucket = _MEMBERS + key
+        bucket = MEMBERSHIPS + key
         if origin is None or self._is_new(_place_of(origin)):
             within = (session or "").encode()
             if name == "Bind":
@@ -166,7 +167,7 @@ class Route:
                 self._unbind(record.offset, bucket, queue.encode(), within)
 
     def _learn(self, group: bytes | None) -> _Known | None:
-        """Remember the key of a record for the short cut, if it is a group of this partition."""
+        """Remember a record's key for the fast path, if it is a group of this partition."""
         if not group or group.startswith(_DIRECT):
             return None
         prefixes = change_prefixes(group)
@@ -179,7 +180,7 @@ class Route:
             return None
         if len(self._known) >= _GROUPS_KNOWN:
             self._known.clear()
-        known = self._known[group] = (_MEMBERS + group, *prefixes)
+        known = self._known[group] = (MEMBERSHIPS + group, *prefixes)
         return known
 
     def _bind(
@@ -195,7 +196,7 @@ class Route:
         else:
             held = row[2:]
             if held == session or not held:
-                return  # nothing new, or permanent already
+                return  # bound already, or permanently
             target = row[0] << 8 | row[1]
             if replaces is None or self._has_covered:
                 self._cover(bucket, queue, b"" if replaces is not None else held, session)
@@ -230,20 +231,20 @@ class Route:
 
     @property
     def _has_covered(self) -> bool:
-        """Whether any binding is covered: a look for that of one is seldom needed."""
+        """Whether any binding is covered; False saves a look for each binding."""
         if self._covered is None:
-            self._covered = sum(1 for _ in self._rows.scan(_COVERED))
+            self._covered = sum(1 for _ in self._rows.scan(COVERED))
         return self._covered > 0
 
     def _cover(self, bucket: bytes, queue: bytes, held: bytes, session: bytes) -> None:
-        """Put a session over what a binding is held by; without one, over what is covered."""
+        """Cover the session `held` by another; a permanent binding drops all covered ones."""
         below = [s for s in self._sessions_below(bucket, queue) if s not in (held, session)]
         if held:
             below.append(held)
         self._keep_below(bucket, queue, below[-_MOST_COVERED:] if session else [])
 
     def _uncover(self, bucket: bytes, queue: bytes, session: bytes) -> None:
-        """Take a session away from those that are covered."""
+        """Remove a session from the covered ones."""
         below = self._sessions_below(bucket, queue)
         if session in below:
             self._keep_below(bucket, queue, [s for s in below if s != session])
@@ -251,18 +252,18 @@ class Route:
     def _sessions_below(self, bucket: bytes, queue: bytes) -> list[bytes]:
         if not self._has_covered:
             return []
-        row = self._rows.get(_COVERED, bucket[1:] + b"\0" + queue)
+        row = self._rows.get(COVERED, bucket[1:] + b"\0" + queue)
         return [] if row is None else split_ids(row)
 
     def _keep_below(self, bucket: bytes, queue: bytes, sessions: list[bytes]) -> None:
         suffix = bucket[1:] + b"\0" + queue
-        known = self._has_covered and self._rows.get(_COVERED, suffix) is not None
+        known = self._has_covered and self._rows.get(COVERED, suffix) is not None
         assert self._covered is not None
         self._covered += bool(sessions) - known
         if sessions:
-            self._rows.put(_COVERED, suffix, join_ids(sessions))
+            self._rows.put(COVERED, suffix, join_ids(sessions))
         elif known:
-            self._rows.delete(_COVERED, suffix)
+            self._rows.delete(COVERED, suffix)
 
     def _check_key(self, record: Record, group: bytes) -> None:
         if record.key != group:
@@ -272,16 +273,16 @@ class Route:
             raise BadRecord(f"the key belongs to partition {belongs}, not {self._partition}")
 
     def _is_new(self, origin: Place) -> bool:
-        """Move the watermark of deliver's partition; False if this was there before."""
+        """Advance the watermark of deliver's partition; return False for a replayed origin."""
         partition, offset, part = origin
         if not (0 <= partition < self._partitions and offset >= 0 and 0 <= part < 1 << 31):
-            raise BadRecord("the origin is no place in queue-events")
+            raise BadRecord("the origin is not a position in queue-events")
         source = self._rows_of[partition]
         place = _place.pack(offset, part)
-        last = self._rows.get(_WATERMARKS, source)
+        last = self._rows.get(WATERMARKS, source)
         if last is not None and place <= last:
             return False
-        self._rows.put(_WATERMARKS, source, place)
+        self._rows.put(WATERMARKS, source, place)
         return True
 
     def _message(self, record: Record, values: dict[str, Any]) -> None:
@@ -290,7 +291,7 @@ class Route:
         key = group.encode()
         self._check_key(record, key)
         now = self._now(record.timestamp)
-        origin, values["origin"] = values["origin"], None  # for route alone
+        origin, values["origin"] = values["origin"], None  # the origin is for route only
         values["at"] = now
         message = encode_message(values)
         if len(message) > MAX_MESSAGE_BYTES:
@@ -299,7 +300,7 @@ class Route:
 
         if origin is not None and not self._is_new(_place_of(origin)):
             return
-        self._rows.put(_TIME, b"", _time.pack(now))
+        self._rows.put(LOG_TIME, b"", _time.pack(now))
         if expires_at is not None and expires_at <= now:
             return
         if origin is None and not self._is_first(key, ident.encode(), now):
@@ -315,7 +316,7 @@ class Route:
             return
         fan = self._fan(key)
         if fan is None:
-            members = self._rows.scan(_MEMBERS + key)  # as they are now
+            members = self._rows.scan(MEMBERSHIPS + key)  # as of now
             self.work.append(self._fan_out(members, record.offset, message, sender))
             return
         columns = fan.columns() if sender is None else fan.columns_without(sender)
@@ -324,43 +325,43 @@ class Route:
             deliver(target, record.offset, 0, message, column, count)
 
     def _now(self, timestamp: int) -> int:
-        last = self._rows.get(_TIME, b"")
+        last = self._rows.get(LOG_TIME, b"")
         return max(timestamp, 0 if last is None else int.from_bytes(last, "big"))
 
     def _is_first(self, group: bytes, ident: bytes, now: int) -> bool:
-        """Remember a message id of a group; False if it was seen within the window."""
+        """Remember a message id of a group; return False if it was seen within the window."""
         horizon = now - self._window
-        bucket = _SEEN + group
+        bucket = MESSAGE_IDS + group
         seen = self._rows.get(bucket, ident)
         if seen is not None:
             if int.from_bytes(seen, "big") >= horizon:
                 return False
-            self._rows.delete(_EXPIRY, seen + group + b"\0" + ident)
+            self._rows.delete(MESSAGE_IDS_BY_TIME, seen + group + b"\0" + ident)
         time = _time.pack(now)
         self._rows.put(bucket, ident, time)
-        self._rows.put(_EXPIRY, time + group + b"\0" + ident, b"")
+        self._rows.put(MESSAGE_IDS_BY_TIME, time + group + b"\0" + ident, b"")
         if self._oldest < horizon:
             self._forget(horizon)
         return True
 
     def _forget(self, horizon: int) -> None:
-        """Remove some of the message ids that are older than the horizon."""
-        for count, (suffix, _) in enumerate(self._rows.scan(_EXPIRY)):
+        """Remove some message ids older than the horizon."""
+        for count, (suffix, _) in enumerate(self._rows.scan(MESSAGE_IDS_BY_TIME)):
             self._oldest = int.from_bytes(suffix[:8], "big")
             if self._oldest >= horizon or count == _PURGED_PER_MESSAGE:
                 break
             group, ident = suffix[8:].split(b"\0", 1)
-            self._rows.delete(_EXPIRY, suffix)
-            self._rows.delete(_SEEN + group, ident)
+            self._rows.delete(MESSAGE_IDS_BY_TIME, suffix)
+            self._rows.delete(MESSAGE_IDS + group, ident)
 
     def _fan(self, group: bytes) -> Fan | None:
-        """Return the receivers of a group, None for a large one."""
+        """Return the members of a group; None for a large one."""
         fan = self._fans.get(group)
-        if fan is None and self._rows.get(_LARGE, group) is None:
-            rows = self._rows.scan(_MEMBERS + group)
+        if fan is None and self._rows.get(LARGE_GROUPS, group) is None:
+            rows = self._rows.scan(MEMBERSHIPS + group)
             members = [(row[0] << 8 | row[1], queue) for queue, row in islice(rows, LARGEST + 1)]
             if len(members) > LARGEST:
-                self._rows.put(_LARGE, group, b"")
+                self._rows.put(LARGE_GROUPS, group, b"")
             else:
                 fan = Fan(members)
                 self._fans.keep(group, fan)
@@ -373,11 +374,10 @@ class Route:
         message: bytes,
         but: bytes | None,
     ) -> Iterator[None]:
-        """Deliver to all members in order of their queue ids, in parts for each partition.
+        """Deliver to all members but one, in order of their queue ids, in parts.
 
-        The queue `but` is left out, if it is one of them.
-
-        How it is cut into parts depends on the members alone: a part number is an origin.
+        How it is split into parts depends on the members only: the part number belongs to the
+        origin, by which a replay is recognized.
         """
         parts: dict[int, int] = {}
         waiting: dict[int, list[bytes]] = {}

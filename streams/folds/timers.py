@@ -1,7 +1,8 @@
-"""What is to be done in one partition when its time has come.
+"""The timers of one partition.
 
-A row of the bucket ``y`` each: 8 bytes of due time (milliseconds), a byte for what is to be
-done, the queue, NUL, and perhaps a seq.  Nothing here reads a clock: time passes by Ticks.
+Each timer is a row of the bucket ``y``: 8 bytes of due time (milliseconds), a byte for its
+kind, the queue, NUL, and for some kinds a seq.  Nothing here reads a clock: time passes by
+Ticks.
 """
 
 from __future__ import annotations
@@ -10,42 +11,41 @@ from typing import Final, NamedTuple
 
 from streams.fold import Rows
 from streams.folds.front import Front
-
-DUE: Final = b"y"
+from streams.folds.row_keys import TIMERS
 
 CLOSING: Final = b"c"
-"""What a session that was closed leaves is to be cleared away."""
+"""Clear up after a closed session."""
 EXPIRY: Final = b"e"
-"""A delivery expires."""
+"""Drop an expired delivery."""
 RELEASE: Final = b"l"
-"""A delivery that is leased or delayed is to be had again."""
+"""Make a leased or delayed delivery available again."""
 RETURN: Final = b"h"
-"""A held delivery comes into the inbox again."""
+"""Put a held delivery back into the inbox."""
 HEARTBEAT: Final = b"s"
-"""A session must have been heard of."""
+"""Close a session unless it sent a heartbeat."""
 UNUSED: Final = b"q"
-"""A queue must have been used."""
+"""Delete a queue unless it was used."""
 
 
 class Timer(NamedTuple):
-    """One thing to be done."""
+    """One timer."""
 
     due: int
     kind: bytes
     queue: bytes
     seq: bytes = b""
-    """8 bytes; empty for what concerns the whole queue."""
+    """8 bytes; empty when the timer concerns the whole queue."""
 
 
 class Timers:
     """The timers of one partition, in the order of their due times."""
 
     def __init__(self, rows: Rows) -> None:
-        self._front = Front(rows, DUE)
+        self._front = Front(rows, TIMERS)
 
     @property
     def next_due(self) -> int | None:
-        """When the next timer is due, None when there is none."""
+        """When the next timer is due (milliseconds); None without a timer."""
         key = self._front.first()
         return None if key is None else int.from_bytes(key[:8], "big")
 
@@ -58,12 +58,12 @@ class Timers:
         self._front.delete(_key(timer))
 
     def is_next(self, kind: bytes) -> bool:
-        """Tell whether the next timer is of a kind."""
+        """Tell whether the next timer is of this kind."""
         key = self._front.first()
         return key is not None and key[8:9] == kind
 
     def take(self, now: int) -> Timer | None:
-        """Remove the first timer and return it, if it is due."""
+        """Remove and return the first timer if it is due."""
         key = self._front.first()
         if key is None or int.from_bytes(key[:8], "big") > now:
             return None
@@ -72,7 +72,7 @@ class Timers:
 
 
 def read_timer(suffix: bytes) -> Timer:
-    """Return what the suffix of a row says."""
+    """Return the timer that a row's suffix holds."""
     queue, _, seq = suffix[9:].partition(b"\0")
     return Timer(int.from_bytes(suffix[:8], "big"), suffix[8:9], queue, seq)
 

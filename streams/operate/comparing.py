@@ -26,8 +26,8 @@ from streams.errors import Unavailable
 from streams.events.codec import decode
 from streams.events.records import Bind, Unbind
 from streams.fold import BadRecord
+from streams.folds.row_keys import bindings_bucket, members_bucket
 from streams.folds.tables import MEMBERS, QUEUES, TABLES
-from streams.folds.views import bindings_bucket, members_bucket
 from streams.kafka.partitioner import partition_of
 from streams.operate import describe
 from streams.operate.cluster import Cluster

@@ -12,9 +12,9 @@ from streams.events.codec import decode
 from streams.events.records import Routed
 from streams.fold import BadRecord
 from streams.folds import options
-from streams.folds.delivery import Delivery, unpack
+from streams.folds.delivery import StoredDelivery, unpack
+from streams.folds.row_keys import split_row_key
 from streams.folds.sessions import unpack_terms
-from streams.folds.views import split_row_key
 
 
 def row(table: str, key: bytes, value: bytes) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def row(table: str, key: bytes, value: bytes) -> dict[str, Any]:
     return found
 
 
-def _delivery(delivery: Delivery) -> dict[str, Any]:
+def _delivery(delivery: StoredDelivery) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if delivery.shared:
         found["shared_message"] = int.from_bytes(delivery.shared, "big")

@@ -18,7 +18,7 @@ from streams.events.codec import read
 from streams.events.definitions import MISSING, definitions
 from streams.events.records import Message
 from streams.fold import Rows
-from streams.folds import views
+from streams.folds import row_keys
 from streams.folds.delivery import is_plain, unpack, whole
 
 FLAT_BYTES = 512
@@ -70,7 +70,7 @@ def page(
 
 def some(rows: Rows, queue: str, seqs: Iterable[int]) -> list[Shown]:
     """Return the deliveries of a queue with these seqs, leaving out those that are gone."""
-    bucket = views.inbox_bucket(queue)
+    bucket = row_keys.inbox_bucket(queue)
     found = ((seq, rows.get(bucket, seq.to_bytes(8, "big"))) for seq in seqs)
     return [shown(rows, seq, row) for seq, row in found if row is not None]
 
@@ -123,7 +123,7 @@ def text_of(body: bytes) -> str | None:
 def _unexpired(rows: Rows, queue: str, after: int) -> Iterator[tuple[int, bytes]]:
     now = time.time_ns() // 1_000_000
     from_bytes = int.from_bytes
-    for seq, row in rows.scan(views.inbox_bucket(queue), max(after, 0).to_bytes(8, "big")):
+    for seq, row in rows.scan(row_keys.inbox_bucket(queue), max(after, 0).to_bytes(8, "big")):
         if is_plain(row) or not unpack(row).expired(now):
             yield from_bytes(seq, "big"), row
 

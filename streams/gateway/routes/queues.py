@@ -6,7 +6,7 @@ import asyncio
 
 from aiohttp import web
 
-from streams.folds import views
+from streams.folds import row_keys, views
 from streams.folds.tables import QUEUES
 from streams.gateway.cluster.partition_router import PartitionRouter
 from streams.gateway.http.context import RequestContext
@@ -99,8 +99,8 @@ class QueueRoutes(Routes):
                 self._router.check(partition)
 
             rows, count = partition.rows, self._row_counter.count
-            depth = await count(rows, views.inbox_bucket(queue), check)
-            groups = await count(rows, views.bindings_bucket(queue), check)
+            depth = await count(rows, row_keys.inbox_bucket(queue), check)
+            groups = await count(rows, row_keys.bindings_bucket(queue), check)
             check()
             session = views.session(rows, queue)
             return json_response(

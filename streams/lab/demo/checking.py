@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from streams.events.codec import decode
 from streams.events.records import Message
+from streams.folds.row_keys import split_row_key
 from streams.folds.tables import MEMBERS, QUEUES
-from streams.folds.views import split_row_key
 from streams.lab.demo.readers import Reader
 from streams.lab.workload.model import EXAMPLES, Delivery, Model, Verdict, compare
 from streams.lab.workload.population import Names, Population

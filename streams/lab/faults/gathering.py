@@ -15,8 +15,8 @@ from streams.events.limits import MAX_MESSAGE_BODY
 from streams.events.records import Ack, Bind, Message, Unbind
 from streams.fold import BadRecord, Record
 from streams.folds.delivery import unpack
+from streams.folds.row_keys import split_row_key
 from streams.folds.tables import TABLES
-from streams.folds.views import split_row_key
 from streams.kafka.partitioner import partition_of
 from streams.lab.faults.evidence import Evidence, Logged, Row, TablePartition
 from streams.lab.faults.scene import Scene

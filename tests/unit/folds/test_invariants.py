@@ -17,6 +17,7 @@ from streams.events.records import Ack, Bind, Close, Message, Open, Unbind
 from streams.fold import BadRecord
 from streams.folds import deliver, fans, inbox, jobs, packing, route, views
 from streams.folds import sessions as session_rows
+from streams.folds.row_keys import split_row_key
 
 PARTITIONS = 2
 SEQS_PER_RECORD = 6
@@ -194,7 +195,7 @@ def test_invariants(script: list[tuple[Any, ...]], chunk: int) -> None:
 
 def _owners(rows: Any, kind: str) -> set[str]:
     table = "members" if kind == "member" else "queues"
-    names = (views.split_row_key(table, key) for key, _ in rows.items())
+    names = (split_row_key(table, key) for key, _ in rows.items())
     return {name.owner for name in names if name.kind == kind}
 
 

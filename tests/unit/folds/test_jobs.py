@@ -26,6 +26,7 @@ from streams.events.records import (
 from streams.fold import BadRecord
 from streams.folds import views
 from streams.folds.deliver import Deliver
+from streams.folds.row_keys import split_row_key
 
 
 def leased(feed: Feed[Deliver], lease: Lease, at: int = 1000) -> list[str]:
@@ -234,7 +235,7 @@ class TestTheEnd:
         outputs = feed(Delete("q"))
         # Then its bindings are asked to go, and no row is left but theirs
         assert asked(outputs) == [Unbind("g", "q", "s"), Unbind("h", "q")]
-        left = {views.split_row_key("queues", key).kind for key, _ in feed.rows.items()}
+        left = {split_row_key("queues", key).kind for key, _ in feed.rows.items()}
         assert left == {"binding", "watermark", "closed lately"}
 
     def test_unused_for_long_it_ends_by_itself(self) -> None:

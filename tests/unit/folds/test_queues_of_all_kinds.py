@@ -37,9 +37,9 @@ from streams.events.records import (
 )
 from streams.fold import BadRecord
 from streams.folds import deliver, front, inbox, jobs, packing, route, sessions, views
-from streams.folds.delivery import MESSAGES, unpack
-from streams.folds.inbox import AVAILABLE
-from streams.folds.timers import DUE, read_timer
+from streams.folds.delivery import unpack
+from streams.folds.row_keys import AVAILABLE, SHARED_MESSAGES, TIMERS
+from streams.folds.timers import read_timer
 
 SEQS_PER_RECORD = 6
 DUE_PER_TICK = 5
@@ -248,9 +248,9 @@ def test_queues_are_what_their_log_says(script: list[tuple[Any, ...]], chunk: in
         # A message that rows share is there for as long as one of them is
         del sharing[b""]
         assert {k: int.from_bytes(v, "big") for k, v in rows.scan(b"n")} == sharing
-        assert [k for k, _ in rows.scan(MESSAGES)] == sorted(sharing)
+        assert [k for k, _ in rows.scan(SHARED_MESSAGES)] == sorted(sharing)
         # Nothing waits that has no reason to
-        for suffix, _ in rows.scan(DUE):
+        for suffix, _ in rows.scan(TIMERS):
             timer = read_timer(suffix)
             due.append((timer.due, timer.kind.decode(), timer.queue))
         assert sorted(due) == sorted(timer[:3] for timer in reference._timers())

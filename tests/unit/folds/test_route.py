@@ -87,7 +87,7 @@ class TestBindings:
         first, second = Unbind("g", "q", "later"), Unbind("g", "q", "late")
         # Then the queue was never out of the group, and is bound as before
         assert changes(feed(first, second)) == [(5, 1, "g", "q", "open")]
-        assert views.member(feed.rows, "g", "q") == views.Member("q", "open", 0)
+        assert views.member(feed.rows, "g", "q") == views.Membership("q", "open", 0)
         assert [key[:1] for key, _ in feed.rows.items()] == [b"m"]
 
     def test_a_take_over_leaves_nothing_covered(self) -> None:
@@ -118,7 +118,7 @@ class TestBindings:
         feed = route()
         outputs = feed(Bind("g", "q"), Bind("g", "q", "s"), Unbind("g", "q", "s"))
         assert changes(outputs) == [(0, 1, "g", "q", "")]
-        assert views.member(feed.rows, "g", "q") == views.Member("q", None, 0)
+        assert views.member(feed.rows, "g", "q") == views.Membership("q", None, 0)
 
     def test_a_session_s_binding_becomes_permanent(self) -> None:
         feed = route()
@@ -324,10 +324,10 @@ AWAY = 1 - partition_of(b"g", 2)
         (b"g", Message("", "g", "me"), "id is not a valid id"),
         (b"g", Message("m", "g", "me", body=bytes(MAX_MESSAGE_BODY + 1)), "body has"),
         (b"g", Message("m", "g", "me", headers={"a": "x" * MAX_MESSAGE_BYTES}), "Message has"),
-        (b"g", Bind("g", "q", origin=Origin(9, 0, 0)), "the origin is no place"),
-        (b"g", Bind("g", "q", origin=Origin(-1, 0, 0)), "the origin is no place"),
-        (b"g", Bind("g", "q", origin=Origin(0, -1, 0)), "the origin is no place"),
-        (b"g", Bind("g", "q", origin=Origin(0, 0, -1)), "the origin is no place"),
+        (b"g", Bind("g", "q", origin=Origin(9, 0, 0)), "the origin is not a position"),
+        (b"g", Bind("g", "q", origin=Origin(-1, 0, 0)), "the origin is not a position"),
+        (b"g", Bind("g", "q", origin=Origin(0, -1, 0)), "the origin is not a position"),
+        (b"g", Bind("g", "q", origin=Origin(0, 0, -1)), "the origin is not a position"),
         (b"q", Close("q", "s"), "Close is not an event of a group"),
     ],
 )

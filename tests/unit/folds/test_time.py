@@ -27,8 +27,8 @@ from streams.events.records import (
 from streams.folds import views
 from streams.folds.deliver import Deliver
 from streams.folds.front import SIZE, Front
+from streams.folds.row_keys import TIMERS
 from streams.folds.sessions import AT_ONCE
-from streams.folds.timers import DUE
 
 
 def delivered(offset: int, *queues: str, **fields: Any) -> Routed:
@@ -53,7 +53,7 @@ def told(outputs: list[Event]) -> list[tuple[str, str, Any]]:
 
 
 def due_rows(feed: Feed[Deliver]) -> int:
-    return sum(1 for _ in feed.rows.scan(DUE))
+    return sum(1 for _ in feed.rows.scan(TIMERS))
 
 
 def presence(state: str, session: str = "s", queue: str = "q") -> tuple[str, str, Any]:

@@ -8,6 +8,7 @@ from test_deliver import bound, sent
 
 from streams.events.records import Bind, Message, Open, Origin
 from streams.folds import views
+from streams.folds.row_keys import RowKey, bindings_bucket, inbox_bucket, split_row_key
 from streams.kafka.partitioner import partition_of
 
 
@@ -25,7 +26,7 @@ def test_one_member() -> None:
     feed = route(4, partition_of(b"g", 4))
     feed(Bind("g", "q", "s"))
     place = partition_of(b"q", 4)
-    assert views.member(feed.rows, "g", "q") == views.Member("q", "s", place)
+    assert views.member(feed.rows, "g", "q") == views.Membership("q", "s", place)
     assert views.member(feed.rows, "g", "r") is None
 
 
@@ -40,11 +41,13 @@ def test_an_inbox_is_read_after_a_seq() -> None:
     assert list(views.inbox(feed.rows, "q", (1 << 63) - 1)) == []
 
 
-def test_a_summary_counts() -> None:
+def test_an_inbox_bindings_and_a_session_are_each_one_bucket() -> None:
     feed = deliver()
-    assert views.queue_summary(feed.rows, "q") == views.QueueSummary(0, 0, None)
+    assert views.session(feed.rows, "q") is None
     feed(Open("q", "s"), bound(0, "g", "q"), bound(1, "h", "q"), sent(2, "q"), sent(3, "r"))
-    assert views.queue_summary(feed.rows, "q") == views.QueueSummary(1, 2, "s")
+    assert len(list(feed.rows.scan(inbox_bucket("q")))) == 1
+    assert len(list(feed.rows.scan(bindings_bucket("q")))) == 2
+    assert views.session(feed.rows, "q") == "s"
 
 
 def test_every_row_has_a_name() -> None:
@@ -54,21 +57,21 @@ def test_every_row_has_a_name() -> None:
     members(Bind("g", "q", "s", origin=Origin(0, 3, 0)))
     queues(Open("q", "s"), bound(0, "g", "q"), sent(1, "q"))
     # When their keys are split
-    names = {views.split_row_key("members", key) for key, _ in members.rows.items()} | {
-        views.split_row_key("queues", key) for key, _ in queues.rows.items()
+    names = {split_row_key("members", key) for key, _ in members.rows.items()} | {
+        split_row_key("queues", key) for key, _ in queues.rows.items()
     }
     # Then each is what it is
     assert names == {
-        views.RowKey("member", "g", "q"),
-        views.RowKey("message id", "g", "m"),
-        views.RowKey("message id", "@q", "m"),
-        views.RowKey("expiry", "g", "m"),
-        views.RowKey("expiry", "@q", "m"),
-        views.RowKey("log time", "", ""),
-        views.RowKey("watermark", "", 0),
-        views.RowKey("binding", "q", "g"),
-        views.RowKey("delivery", "q", 2 * 4096 + 1),
-        views.RowKey("session", "q", ""),
+        RowKey("member", "g", "q"),
+        RowKey("message id", "g", "m"),
+        RowKey("message id", "@q", "m"),
+        RowKey("expiry", "g", "m"),
+        RowKey("expiry", "@q", "m"),
+        RowKey("log time", "", ""),
+        RowKey("watermark", "", 0),
+        RowKey("binding", "q", "g"),
+        RowKey("delivery", "q", 2 * 4096 + 1),
+        RowKey("session", "q", ""),
     }
 
 
@@ -77,5 +80,36 @@ def test_every_row_has_a_name() -> None:
     [("members", b"m"), ("members", b"z\0"), ("members", b"bq\0g"), ("queues", b"iq\0short")],
 )
 def test_a_stranger_has_none(table: str, key: bytes) -> None:
-    with pytest.raises(ValueError, match="no row of"):
-        views.split_row_key(table, key)
+    with pytest.raises(ValueError, match="has no row"):
+        split_row_key(table, key)
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "expected"),
+    [
+        ("members", b"ug\0h\0q", None),
+        ("members", b"u\0g\0q", RowKey("covered sessions", "g", "q")),
+        ("members", b"l\0g", RowKey("large group", "g", "")),
+        ("members", b"w\0\0\3\1", None),
+        ("members", b"x\0" + b"\0" * 8 + b"g", None),
+        ("queues", b"w\0\0\3", RowKey("watermark", "", 3)),
+        ("queues", b"w\0\0\3\1", RowKey("second watermark", "", 3)),
+        ("queues", b"sq\0t", RowKey("session terms", "q", "")),
+        ("queues", b"sq\0c", RowKey("closed session", "q", "")),
+        ("queues", b"sq\0x", None),
+        ("queues", b"z\0", RowKey("closed lately", "", "")),
+        ("queues", b"vq\0" + b"\0" * 7 + b"\5", RowKey("transient", "q", 5)),
+        ("queues", b"hq\0" + b"\0" * 7 + b"\5", RowKey("held", "q", 5)),
+        ("queues", b"aq\0\5" + b"\0" * 7 + b"\6", RowKey("available", "q", 6)),
+        ("queues", b"r\0" + b"\0" * 7 + b"\5", RowKey("shared message", "", 5)),
+        ("queues", b"n\0" + b"\0" * 7 + b"\5", RowKey("sharers", "", 5)),
+        ("queues", b"o\0q", RowKey("options", "q", "")),
+        ("queues", b"y\0" + b"\0" * 7 + b"\5eq\0" + b"\0" * 8, RowKey("timer", "q", 5)),
+    ],
+)
+def test_keys_of_each_kind(table: str, key: bytes, expected: RowKey | None) -> None:
+    if expected is None:
+        with pytest.raises(ValueError, match="has no row"):
+            split_row_key(table, key)
+    else:
+        assert split_row_key(table, key) == expected

@@ -1,7 +1,7 @@
-"""What the deliver fold asks of route: Binds, Unbinds and Messages, each with its origin.
+"""The records that the deliver fold sends to route: Binds, Unbinds and Messages.
 
-The origin (partition, offset of the record, number of the event) is what route tells a
-replay by, and what makes the ids of these Messages unique.
+Each carries its origin (partition and offset of the record, number of the event), by which
+route recognizes a replay.  The origin also makes the ids of these Messages unique.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ PRESENCE_PREFIX: Final = "presence:"
 DEAD_LETTER_REASON: Final = "dead-letter-reason"
 
 
-class Asking:
-    """Makes the outputs that one record leads to."""
+class Emitter:
+    """Makes the outputs of one record after another."""
 
     def __init__(
         self, ready: list[Output], partition: int, partitions: int, group_topic: str
     ) -> None:
         self.now = 0
-        """Time of the record that is being folded."""
+        """Time of the record that is being folded, in milliseconds."""
         self.offset = 0
-        """Its offset."""
+        """Offset of that record."""
         self._part = 0
         self._ready = ready
         self._partition = partition
@@ -36,7 +36,7 @@ class Asking:
         self._topic = group_topic
 
     def begin(self, record: Record) -> None:
-        """Go on to another record."""
+        """Start with the next record."""
         self.now = max(record.timestamp, 0)
         self.offset = record.offset
         self._part = 0
@@ -44,13 +44,13 @@ class Asking:
     def change(
         self, name: str, group: str, queue: str, session: str | None, replaces: str | None = None
     ) -> None:
-        """Ask for a Bind or an Unbind."""
+        """Send a Bind or an Unbind."""
         origin = (self._partition, self.offset, self._part)
         value = encode_change(name, group, queue, session, self.now, origin, replaces)
         self._append(group, value, name)
 
     def presence(self, queue: str, state: str, session: str) -> None:
-        """Tell the queue's watchers that it has come or gone."""
+        """Announce to the queue's presence group that it is online or offline."""
         group = PRESENCE_PREFIX + queue
         if is_id(group):
             body = {"queue": queue, "state": state, "session": session}
@@ -62,15 +62,15 @@ class Asking:
         self._reply(queue, values, "receipt", {"at": self.now})
 
     def rejection(self, queue: str, message: bytes) -> None:
-        """Tell the sender of a message that the queue has no room for it."""
+        """Tell the sender of a message that the queue was full."""
         values = read(message)[1]
         self._reply(queue, values, "rejected", {"reason": "overflow"})
 
     def dead_letter(self, queue: str, message: bytes, reason: str, tries: int, target: str) -> None:
-        """Send a message on to the queue for what another could not do with it.
+        """Send a message to the dead letter queue `target`.
 
-        What comes from there by itself, without a consumer, goes nowhere from there: two
-        full queues would send it to each other for ever.
+        A dead letter that expires or overflows there goes no further: two full queues would
+        send it to each other for ever.
         """
         values = read(message)[1]
         headers = values["headers"]
