@@ -17,7 +17,7 @@ run_options = \
 	$(if $(call given,SCALE,),--scale $(call given,SCALE,)) \
 	$(if $(call given,WORKERS,),--workers $(call given,WORKERS,))
 
-.PHONY: help install run test unit integration coverage lint format faults bench console dist clean
+.PHONY: help install run test unit integration coverage lint format docs reference faults bench console dist clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -56,6 +56,15 @@ format: install ## let ruff lay out the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: install ## build the documentation site into site/; fail on a broken link
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+reference: install ## write the files that are generated from schemas and code
+	$(BIN)/python -m streams.events.generate
+	$(BIN)/python docs/generate.py
+
 faults: install ## kill, stop and starve everything under load; check that nothing is lost
 	$(BIN)/streams faults $(call given,ARGS,)
 
@@ -75,5 +84,5 @@ dist: install ## build wheels and sdists into dist/, and check them in empty ven
 	$(BIN)/python packaging/check.py dist
 
 clean: ## remove .venv, caches and the data of make run
-	rm -rf $(VENV) .streams .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage dist build
+	rm -rf $(VENV) .streams site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
