@@ -1,8 +1,10 @@
-"""The limits of connections: how many, how slow, and what is not HTTP at all."""
+"""Connections: their limits, input that is not HTTP, and what they use of aiohttp."""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -10,9 +12,10 @@ from aiohttp import web
 
 from streams.gateway.http import bodies
 from streams.gateway.http.bodies import read_body
-from streams.gateway.http.connection import MAX_HEAD_LINE, Server, listen
+from streams.gateway.http.connection import MAX_HEAD_LINE, HTTPConnection, Server, listen
 from streams.gateway.http.errors import HTTPError
 from streams.gateway.http.responses import error_response
+from streams.gateway.streaming.wire import Socket
 from streams.gateway.writes.admission import Admission, Share
 
 IDLE_SECONDS = 0.5
@@ -133,3 +136,23 @@ async def test_what_is_too_much_or_means_two_things(
     writer.write(head + b"Host: x\r\n\r\n" + body)
     assert (await head_of(reader)).split(b" ")[1] == status
     writer.close()
+
+
+def private_names(kind: type) -> set[str]:
+    """Return the private attributes that the methods of a class name, without its bases."""
+    return set(re.findall(r"self\.(_[a-z]\w*)", inspect.getsource(kind)))
+
+
+@pytest.mark.parametrize("ours", [HTTPConnection, Server, Socket])
+def test_no_private_name_of_aiohttp_is_used_or_hidden(ours: type) -> None:
+    theirs = {
+        name
+        for base in ours.__mro__[1:]
+        if base.__module__.startswith("aiohttp")
+        for name in private_names(base) | set(vars(base))
+        if name.startswith("_") and not name.startswith("__")
+    }
+    assert len(theirs) > 3
+
+    own = {name for name in vars(ours) if name.startswith("_") and name != "_abc_impl"}
+    assert not (own | private_names(ours)) & theirs
