@@ -16,28 +16,28 @@ from streams.gateway.openapi.operations import (
 from streams.gateway.openapi.schemas import SCHEMAS, ref
 
 _REASONS = {
-    101: "The connection is a WebSocket from here on.",
-    200: "Here it is.",
-    201: "Kafka has it.",
-    204: "Kafka has it.",
-    400: "The request is wrong; the message says what would be right.",
+    101: "The connection is now a WebSocket.",
+    200: "Success.",
+    201: "Kafka has confirmed it.",
+    204: "Kafka has confirmed it.",
+    400: "The request is invalid; the message names the valid values.",
     403: "Not allowed.",
-    404: "There is no such thing.",
+    404: "Not found.",
     408: "The body did not arrive in time.",
-    413: "Over a limit.",
-    415: "The body is compressed; send it as it is.",
-    426: "This path is a WebSocket.",
-    429: "No room just now; come again after `Retry-After` seconds.",
-    503: "The partition is moving or recovering, or Kafka is away; come again after "
+    413: "The body exceeds a limit.",
+    415: "The body is compressed; send it uncompressed.",
+    426: "This path requires a WebSocket upgrade.",
+    429: "Over a rate limit or too many requests in progress; retry after `Retry-After` seconds.",
+    503: "The partition is moving or recovering, or Kafka is unreachable; retry after "
     "`Retry-After` seconds.",
 }
 _TAGS = {
-    "groups": "Who receives what is sent to a group.",
-    "messages": "Sending.",
-    "queues": "Reading, and being done with what was read.",
-    "jobs": "Several consumers of one queue.",
-    "sessions": "Bindings that end with a login.",
-    "operation": "How the worker and its cluster are.",
+    "groups": "Members, history and replay of groups.",
+    "messages": "Publish messages and other events.",
+    "queues": "Read, acknowledge and configure queues.",
+    "jobs": "Share a queue among several consumers.",
+    "sessions": "Bindings that end with a session.",
+    "operation": "State of the worker and its cluster.",
 }
 
 
@@ -52,8 +52,8 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "Streams",
             "version": streams.__version__,
-            "description": "Group messaging over two logs: any worker answers for the whole "
-            "cluster. Ids stand percent-encoded in paths.",
+            "description": "Group messaging on Kafka. Every worker serves the whole cluster. "
+            "Ids in paths are percent-encoded.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
@@ -121,7 +121,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
     for status in operation.errors:
         responses[str(status)] = {"$ref": f"#/components/responses/Error{status}"}
     responses["default"] = {
-        "description": "Something else is wrong.",
+        "description": "Any other error.",
         "content": {"application/json": {"schema": ref("Error")}},
     }
     return responses

@@ -48,20 +48,20 @@ class Operation:
 
 def _limit(default: int, most: int) -> Parameter:
     schema = {"type": "integer", "minimum": 1, "maximum": most, "default": default}
-    return Parameter("limit", schema, "How many at most.")
+    return Parameter("limit", schema, "Maximum number of entries.")
 
 
-_AFTER_SEQ = Parameter("after", ref("Seq"), "Begin after this seq.")
+_AFTER_SEQ = Parameter("after", ref("Seq"), "Start after this seq.")
 _PAGE = (
-    Parameter("after", ref("Id"), "Begin after this one: the `next` of the page before."),
+    Parameter("after", ref("Id"), "Start after this id: the `next` of the previous page."),
     _limit(100, 1000),
 )
 _WAIT = Parameter(
     "wait",
     {"type": "number", "minimum": 0, "maximum": 60, "default": 0},
-    "Seconds, a decimal number.",
+    "How many seconds to wait for a first result; decimals are allowed.",
 )
-_CONFIRMED = "Answered once Kafka has it; safe to repeat."
+_CONFIRMED = "Answers once Kafka has confirmed it; safe to repeat."
 _READS = (400, 503)
 _WRITES = (400, 408, 413, 415, 429, 503)
 
@@ -118,23 +118,23 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "groups",
         "List the queues bound to a group",
         "Members",
-        "In ascending order of their bytes.",
+        "Sorted by bytes, ascending.",
         _PAGE,
     ),
     ("/v1/groups/{group}/messages", "POST"): _send(
         "Send a message to a group",
-        "Whoever is bound at the place of the log where Kafka put it gets it, exactly once. "
-        "The group `@` and a queue's id stands for that queue.",
+        "Every queue bound at the message's position in the log gets it exactly once. The group "
+        "`@Q` means queue Q itself.",
     ),
     ("/v1/groups/{group}/messages", "GET"): _read(
         "groups",
-        "Read the past of a group",
+        "Read the history of a group",
         "Past",
-        "From the log, for as long as it keeps it; go on from `next` until `end`. A reading is "
-        "bounded and may find nothing before the end. What has expired is left out.",
+        "From the log, within its retention, without expired messages. One answer covers a "
+        "bounded part of the log and may hold no messages: continue from `next` until `end`.",
         (
-            Parameter("from", ref("Moment"), "The first offset, or time; the oldest by default."),
-            Parameter("to", ref("Moment"), "Up to, not including, this offset or time."),
+            Parameter("from", ref("Moment"), "First offset or time; the oldest record by default."),
+            Parameter("to", ref("Moment"), "Stop before this offset or time."),
             _limit(100, 1000),
             _WAIT,
         ),
@@ -142,9 +142,9 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("/v1/groups/{group}/replays", "POST"): Operation(
         "groups",
-        "Replay a span of a group's past into a queue",
-        "Each message is sent to the queue with headers that name its place; go on from `next` "
-        "until `end`. Safe to repeat within ten minutes.",
+        "Replay a range of a group's history into a queue",
+        "Sends the queue a copy of each message, with headers that hold its position. Continue "
+        "from `next` until `end`. Safe to repeat within ten minutes.",
         body=ref("Replay"),
         status=200,
         answer=ref("Replayed"),
@@ -155,17 +155,17 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "queues",
         "Read an inbox",
         "Inbox",
-        "What is not acknowledged, in order; waits up to `wait` seconds for the first.",
+        "Returns unacknowledged messages in order; waits up to `wait` seconds if there are none.",
         (_AFTER_SEQ, _limit(100, 1000), _WAIT),
     ),
     ("/v1/queues/{queue}/events", "GET"): Operation(
         "queues",
         "Follow an inbox as server-sent events",
-        "Each message is an event whose id is its seq and whose data is a Delivery; come back "
-        "with `Last-Event-ID`. Ends when the queue moves to another worker.",
+        "Each event's id is a seq, and its data a Delivery. Reconnect with `Last-Event-ID`. The "
+        "stream ends when the queue moves to another worker.",
         (
             _AFTER_SEQ,
-            Parameter("Last-Event-ID", ref("Seq"), "Begin after this seq.", where="header"),
+            Parameter("Last-Event-ID", ref("Seq"), "Start after this seq.", where="header"),
         ),
         status=200,
         answer={"type": "string"},
@@ -175,18 +175,20 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("/v1/queues/{queue}/acks", "POST"): _write(
         "queues",
         "Acknowledge deliveries",
-        "All up to a seq, or single ones: they are gone for good. " + _CONFIRMED,
+        "Removes all deliveries up to a seq, or single ones, for good. " + _CONFIRMED,
         "Ack",
     ),
-    ("/v1/queues/{queue}", "GET"): _read("queues", "Count what a queue has", "Queue"),
+    ("/v1/queues/{queue}", "GET"): _read(
+        "queues", "Show depth, number of groups, and open session of a queue", "Queue"
+    ),
     ("/v1/queues/{queue}/groups", "GET"): _read(
         "queues", "List the groups that a queue is bound to", "Bindings", parameters=_PAGE
     ),
     ("/v1/queues/{queue}/sessions/{session}", "PUT"): _write(
         "sessions",
         "Open a session",
-        "Takes over from any other session of the queue, whose bindings end; binds the queue "
-        "to the groups for as long as the session is open. " + _CONFIRMED,
+        "Binds the queue to the groups while the session is open. Replaces another open session of "
+        "the queue, whose bindings end. " + _CONFIRMED,
         "Session",
         required=False,
     ),
@@ -196,7 +198,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("/v1/queues/{queue}/sessions/{session}/heartbeats", "POST"): Operation(
         "sessions",
         "Keep a session open",
-        "One with `ttl_seconds` is closed when it is silent for so long. " + _CONFIRMED,
+        "A session with `ttl_seconds` is closed after that long without a heartbeat. " + _CONFIRMED,
         errors=(400, 404, 429, 503),
     ),
     ("/v1/queues/{queue}/options", "GET"): _read(
@@ -205,15 +207,16 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("/v1/queues/{queue}/options", "PUT"): _write(
         "queues",
         "Set all options of a queue",
-        "What is not named is as usual: no limit. " + _CONFIRMED,
+        "An option that is left out returns to its default. " + _CONFIRMED,
         "Options",
         required=False,
     ),
     ("/v1/queues/{queue}/leases", "POST"): Operation(
         "jobs",
-        "Take messages as one of several consumers",
-        "Nobody else gets them before the lease ends: acknowledge them by then. Higher "
-        "priorities come first, then older ones. Waits up to `wait` seconds for the first.",
+        "Lease messages as one of several consumers",
+        "No other consumer gets them before the lease ends; acknowledge them by then. Messages "
+        "with a higher priority come first, then older ones. Waits up to `wait` seconds if there "
+        "are none.",
         (_WAIT,),
         body=ref("Lease"),
         body_required=False,
@@ -223,9 +226,10 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("/v1/queues/{queue}/nacks", "POST"): _write(
         "jobs",
-        "Give messages back",
-        "They are delivered again after the delay, in a queue without leases at its end and "
-        "with a new seq; or given up, to the dead letter queue if there is one. " + _CONFIRMED,
+        "Return messages",
+        "Delivers them again after the delay (without leases: at the end, with a new seq), extends "
+        "their lease, or rejects them. Rejected messages go to the dead-letter queue if there is "
+        "one. " + _CONFIRMED,
         "Nack",
     ),
     ("/v1/queues/{queue}/purge", "POST"): Operation(
@@ -234,9 +238,9 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("/v1/queues/{queue}", "DELETE"): Operation(
         "queues",
         "Delete a queue",
-        "Its messages, bindings, session and options; with `erase`, the answer says what the "
-        "logs hold of it still (without it, 204 and nothing). A binding made at the same time "
-        "may go with it.",
+        "Deletes its messages, bindings, session and options. With `erase` the answer reports "
+        "what the logs retain; without it the status is 204. A bind sent at the same time may be "
+        "removed too.",
         (Parameter("erase", {"type": "boolean", "default": False}),),
         status=200,
         answer=ref("Erased"),
@@ -245,9 +249,9 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("/v1/events", "POST"): Operation(
         "messages",
         "Send many events at once",
-        "A JSON object a line: `type` is bind, unbind, message, ack, open, close, touch, nack, "
-        "configure, purge or delete, the other fields are those of the paths. One confirmation "
-        "for all; nothing is sent unless all are right.",
+        "One JSON object per line: `type` is bind, unbind, message, ack, open, close, touch, "
+        "nack, configure, purge or delete; the other fields are those of the paths. One answer "
+        "confirms all; if one line is invalid, nothing is sent.",
         body={"type": "string"},
         body_type=NDJSON,
         body_required=False,
@@ -258,25 +262,23 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("/v1/stream", "GET"): Operation(
         "queues",
         "Open a stream: a WebSocket for many queues",
-        "Frames are JSON objects with a `type`, and a `ref` of the client's choice that comes "
-        "back in what answers it.\n\n"
-        "The client says `subscribe` (`queue`, `after`: a seq, `credit`: how many messages may "
-        "be sent; with `lease`, `visibility_seconds` and `consumer` as one of several consumers "
-        "who compete for its messages), `credit` (`queue`, `more`), `unsubscribe` (`queue`), "
+        "Frames are JSON objects with a `type` and an optional `ref`, which the reply repeats.\n\n"
+        "The client sends `subscribe` (`queue`; `after`: a seq; `credit`: how many messages the "
+        "worker may send; `lease`, `visibility_seconds` and `consumer` to compete with other "
+        "consumers), `credit` (`queue`, `more`), `unsubscribe` (`queue`), "
         "`ack` (`queue`, `upto` or `seqs`), `publish` (`group` or `queue`, and the fields of a "
         "Draft), the events of `/v1/events`, and `ping`.\n\n"
-        "It is sent `subscribed`, `message` (`queue`, and the fields of a Delivery), "
+        "The worker sends `subscribed`, `message` (`queue`, and the fields of a Delivery), "
         "`unsubscribed`, `acked`, `published`, `confirmed`, `moved` (`queue`, `owner`: another "
-        "worker serves it now; nothing needs to be done), `unavailable` (`queue`, "
-        "`retry_after`: for the moment no worker serves it; it goes on by itself), `pong` and "
+        "worker serves it now, no action needed), `unavailable` (`queue`, `retry_after`: no worker "
+        "serves it at the moment; the stream continues by itself), `pong` and "
         "`error` (`code`, `message`).\n\n"
-        "A client may send many frames at once, as a JSON array of them; with `batch=1` it is "
-        "sent arrays too, and nothing else.",
+        "A client may send a JSON array of frames; with `batch=1` the worker sends arrays only.",
         (
             Parameter(
                 "batch",
                 {"type": "integer", "minimum": 0, "maximum": 1, "default": 0},
-                "1 to be sent arrays of frames.",
+                "1 to receive arrays of frames.",
             ),
         ),
         status=101,
@@ -299,13 +301,13 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("/v1/cluster", "GET"): Operation(
         "operation",
         "Show partitions, owners, lag and recovery",
-        "As this worker sees them; state and positions of its own partitions only. With `all=1` "
-        "it asks the other workers too: `workers` says what each does, and which do not answer.",
+        "As this worker sees it, with state and positions of its own partitions. With `all=1` it "
+        "asks the other workers: `workers` shows the state of each, and which ones do not answer.",
         (
             Parameter(
                 "all",
                 {"type": "integer", "minimum": 0, "maximum": 1, "default": 0},
-                "1 for what all workers say.",
+                "1 to include all workers.",
             ),
         ),
         status=200,
@@ -320,11 +322,15 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         errors=(400,),
     ),
     ("/healthz", "GET"): Operation(
-        "operation", "Tell whether the process lives", status=200, answer=ref("Status"), errors=()
+        "operation",
+        "Tell whether the process is alive",
+        status=200,
+        answer=ref("Status"),
+        errors=(),
     ),
     ("/readyz", "GET"): Operation(
         "operation",
-        "Tell whether all partitions of this worker answer reads",
+        "Tell whether this worker can answer all reads",
         status=200,
         answer=ref("Status"),
         errors=(503,),

@@ -192,8 +192,8 @@ SCHEMAS: dict[str, Schema] = {
     "Id": ID,
     "Seq": {
         **LONG,
-        "description": "Place of a delivery in its queue: it only grows, and is the same "
-        "whoever answers.",
+        "description": "Position of a delivery in its queue. It only grows, and is the same "
+        "on every worker.",
     },
     "Error": obj({"error": obj({"code": TEXT, "message": TEXT})}),
     **{
@@ -203,16 +203,19 @@ SCHEMAS: dict[str, Schema] = {
     },
     "Published": {
         **obj({"id": ref("Id"), "partition": COUNT, "offset": COUNT}),
-        "description": "Kafka has it, at this place of the log.",
+        "description": "Position in the log at which Kafka has the message.",
     },
     "Delivery": {
         "type": "object",
         "properties": {
             "seq": ref("Seq"),
             **_delivered(_MESSAGE),
-            "tries": {**COUNT, "description": "How often it was leased, or came back."},
-            "until": {**LONG, "description": "When its lease or its delay ends."},
-            "consumer": {**TEXT, "description": "Who has leased it."},
+            "tries": {**COUNT, "description": "How often it was leased or returned."},
+            "until": {
+                **LONG,
+                "description": "When its lease or delay ends, in milliseconds since the epoch.",
+            },
+            "consumer": {**TEXT, "description": "The consumer that has leased it."},
         },
         "required": [
             "seq",
@@ -233,13 +236,13 @@ SCHEMAS: dict[str, Schema] = {
                     "required": ["offset", "id", "at"],
                 }
             ),
-            "next": {**COUNT, "description": "Offset to go on from."},
-            "end": {**FLAG, "description": "Whether there was nothing more to read."},
+            "next": {**COUNT, "description": "Offset to continue from."},
+            "end": {**FLAG, "description": "Whether the end of the range was reached."},
         }
     ),
     "Moment": {
         "type": "string",
-        "description": "An offset, or a time as ISO 8601 has it, in UTC where it names no zone.",
+        "description": "An offset, or a time in ISO 8601; without a zone it is UTC.",
         "examples": ["0", "2030-01-31T12:00:00Z"],
     },
     "Replay": obj(
