@@ -75,7 +75,7 @@ bench: install ## measure the published figures (NAME=all WORKERS=1), into .stre
 		--json .streams/figures/$(call given,NAME,all).json --plot .streams/figures
 
 console: install ## read a topic by Kafka's own console consumer (TOPIC=group-events)
-	@$(BIN)/python -m streams.kafka.embedded.console $(call given,TOPIC,group-events)
+	@$(BIN)/python -m streams.operate.console $(call given,TOPIC,group-events)
 
 dist: install ## build wheels and sdists into dist/, and check them in empty venvs
 	rm -rf dist

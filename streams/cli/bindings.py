@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streams.cli.asking import Show, asks, printable
+from streams.cli.client_command import Printer, client_command, printable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,30 +19,35 @@ LIMIT = click.option(
 _SESSION = "--session"
 
 
-@asks()
+@client_command()
 @click.argument("groups", nargs=-1, required=True, metavar="GROUP...")
 @click.argument("queue")
 @click.option(_SESSION, help="Until this session of the queue ends.")
 async def bind(
-    client: Client, show: Show, *, groups: tuple[str, ...], queue: str, session: str | None
+    client: Client, show: Printer, *, groups: tuple[str, ...], queue: str, session: str | None
 ) -> None:
     """Have QUEUE receive what is sent to these groups from now on."""
     await _change(client, show, "bind", groups, queue, session)
 
 
-@asks()
+@client_command()
 @click.argument("groups", nargs=-1, required=True, metavar="GROUP...")
 @click.argument("queue")
 @click.option(_SESSION, help="Only bindings of this session.")
 async def unbind(
-    client: Client, show: Show, *, groups: tuple[str, ...], queue: str, session: str | None
+    client: Client, show: Printer, *, groups: tuple[str, ...], queue: str, session: str | None
 ) -> None:
     """End bindings of QUEUE to groups."""
     await _change(client, show, "unbind", groups, queue, session)
 
 
 async def _change(
-    client: Client, show: Show, kind: str, groups: tuple[str, ...], queue: str, session: str | None
+    client: Client,
+    show: Printer,
+    kind: str,
+    groups: tuple[str, ...],
+    queue: str,
+    session: str | None,
 ) -> None:
     more: dict[str, Any] = {} if session is None else {"session": session}
     await client.send_events(
@@ -53,15 +58,15 @@ async def _change(
         show({"group": group, "queue": queue, **more}, printable(f"{queue} {said} {group}"))
 
 
-@asks()
+@client_command()
 @click.argument("group")
 @LIMIT
-async def members(client: Client, show: Show, *, group: str, limit: int | None) -> None:
+async def members(client: Client, show: Printer, *, group: str, limit: int | None) -> None:
     """List the queues that are bound to a group."""
     await list_ids(show, "queue", client.members(group), limit)
 
 
-async def list_ids(show: Show, name: str, ids: AsyncIterator[str], limit: int | None) -> None:
+async def list_ids(show: Printer, name: str, ids: AsyncIterator[str], limit: int | None) -> None:
     """Print ids, one a line, `limit` of them at most."""
     left = limit
     async for one in ids:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streams.cli.asking import LONGEST_WAIT_SECONDS, Show, asks
-from streams.cli.moments import SECONDS
+from streams.cli.client_command import LONGEST_WAIT_SECONDS, Printer, client_command
+from streams.cli.times import SECONDS
 
 if TYPE_CHECKING:
     from streams.client import Client
@@ -18,7 +18,7 @@ _OF_STREAMS = ("type", "queue", "redelivered")
 """What a stream says of a message besides what an inbox does."""
 
 
-@asks()
+@client_command()
 @click.argument("queue")
 @click.option("--after", type=click.IntRange(0), default=0, metavar="SEQ", help="Begin after it.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="So many at most.")
@@ -33,7 +33,7 @@ _OF_STREAMS = ("type", "queue", "redelivered")
 @click.option("--ack", is_flag=True, help="Acknowledge each when it is shown.")
 async def read(
     client: Client,
-    show: Show,
+    show: Printer,
     *,
     queue: str,
     after: int,
@@ -42,7 +42,7 @@ async def read(
     follow: bool,
     ack: bool,
 ) -> None:
-    """Show the messages of a queue, the oldest first; by default up to 100 that are there."""
+    """Printer the messages of a queue, the oldest first; by default up to 100 that are there."""
     if follow:
         await _follow(client, show, queue, after, limit, ack)
         return
@@ -65,7 +65,7 @@ async def read(
 
 
 async def _follow(
-    client: Client, show: Show, queue: str, after: int, limit: int | None, ack: bool
+    client: Client, show: Printer, queue: str, after: int, limit: int | None, ack: bool
 ) -> None:
     await client.queue(queue)  # a subscription would wait for a worker for ever
     left = limit
@@ -81,12 +81,12 @@ async def _follow(
                     return
 
 
-@asks(name="ack")
+@client_command(name="ack")
 @click.argument("queue")
 @click.argument("seqs", nargs=-1, type=click.IntRange(0), metavar="[SEQ]...")
 @click.option("--upto", type=click.IntRange(0), metavar="SEQ", help="All up to this one.")
 async def acknowledge(
-    client: Client, show: Show, *, queue: str, seqs: tuple[int, ...], upto: int | None
+    client: Client, show: Printer, *, queue: str, seqs: tuple[int, ...], upto: int | None
 ) -> None:
     """Be done with messages of a queue, once for all."""
     if (upto is None) == (not seqs):

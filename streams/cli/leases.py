@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streams.cli.asking import LONGEST_WAIT_SECONDS, Show, asks
-from streams.cli.moments import SECONDS
+from streams.cli.client_command import LONGEST_WAIT_SECONDS, Printer, client_command
+from streams.cli.times import SECONDS
 
 if TYPE_CHECKING:
     from streams.client import Client, Job
 
 
-@asks()
+@client_command()
 @click.argument("queue")
 @click.option("--limit", type=click.IntRange(1, 1000), default=1, metavar="N", help="At most.")
 @click.option("--wait", type=SECONDS, default=0.0, metavar="TIME", help="For the first, if none.")
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--consumer", help="Who takes them; a new id by default.")
 async def lease(
     client: Client,
-    show: Show,
+    show: Printer,
     *,
     queue: str,
     limit: int,
@@ -51,7 +51,7 @@ async def lease(
         show.message(job.delivery.fields)
 
 
-@asks()
+@client_command()
 @click.argument("queue")
 @click.argument("seqs", nargs=-1, type=click.IntRange(0), required=True, metavar="SEQ...")
 @click.option("--delay", type=SECONDS, metavar="TIME", help="Not to be had again before.")
@@ -60,7 +60,7 @@ async def lease(
 @click.option("--consumer", help="Only what this one has.")
 async def nack(
     client: Client,
-    show: Show,
+    show: Printer,
     *,
     queue: str,
     seqs: tuple[int, ...],

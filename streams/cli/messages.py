@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 import orjson
 
-from streams.cli.asking import Show, asks
-from streams.cli.moments import LATER
+from streams.cli.client_command import Printer, client_command
+from streams.cli.times import FUTURE_TIME
 from streams.errors import Unavailable
 from streams.ids import direct_queue
 
@@ -32,7 +32,7 @@ def _headers(
     return found
 
 
-@asks()
+@client_command()
 @click.argument("to")
 @click.argument("body", required=False)
 @click.option("--file", "file", type=click.File("rb"), help="The body; - is stdin.")
@@ -48,7 +48,7 @@ def _headers(
 )
 @click.option("--id", "id", help="Its id: within ten minutes it is the same message again.")
 @click.option(
-    "--expires", type=LATER, metavar="TIME", help="Not later: 90s, 15m, 2h, 1d, or a date."
+    "--expires", type=FUTURE_TIME, metavar="TIME", help="Not later: 90s, 15m, 2h, 1d, or a date."
 )
 @click.option("--transient", is_flag=True, help="Only to queues with an open session.")
 @click.option("--no-echo", is_flag=True, help="Not to the sender's own queue.")
@@ -56,7 +56,7 @@ def _headers(
 @click.option("--priority", type=click.IntRange(0, 9), help="For jobs: higher ones come first.")
 async def publish(
     client: Client,
-    show: Show,
+    show: Printer,
     *,
     to: str,
     body: str | None,
@@ -122,9 +122,9 @@ def _body(text: str | None, file: BinaryIO | None) -> str | bytes:
         return content
 
 
-@asks()
+@client_command()
 @click.argument("file", type=click.File("rb"), default="-")
-async def events(client: Client, show: Show, *, file: BinaryIO) -> None:
+async def events(client: Client, show: Printer, *, file: BinaryIO) -> None:
     """Send many events at once, a JSON object a line, from FILE or stdin.
 
     As POST /v1/events has them: {"type": "bind", "group": ..., "queue": ...}, unbind, message,

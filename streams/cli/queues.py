@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from faust.cli.faust import cli
 
-from streams.cli.asking import Show, asks, printable
 from streams.cli.bindings import LIMIT, list_ids
-from streams.cli.moments import SECONDS
+from streams.cli.client_command import Printer, client_command, printable
+from streams.cli.times import SECONDS
 from streams.events.limits import CONFIGURE_OVERFLOW_VALUES
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ def queue() -> None:
     """Look at a queue, give it options, purge or delete it."""
 
 
-@asks(queue)
+@client_command(queue)
 @click.argument("queue")
-async def show(client: Client, show: Show, *, queue: str) -> None:
-    """Show how many messages and bindings a queue has, and its session."""
+async def show(client: Client, show: Printer, *, queue: str) -> None:
+    """Printer how many messages and bindings a queue has, and its session."""
     found = await client.queue(queue)
     show(
         {
@@ -37,18 +37,18 @@ async def show(client: Client, show: Show, *, queue: str) -> None:
     )
 
 
-@asks(queue)
+@client_command(queue)
 @click.argument("queue")
 @LIMIT
-async def groups(client: Client, show: Show, *, queue: str, limit: int | None) -> None:
+async def groups(client: Client, show: Printer, *, queue: str, limit: int | None) -> None:
     """List the groups that a queue is bound to."""
     await list_ids(show, "group", client.groups(queue), limit)
 
 
-@asks(queue)
+@client_command(queue)
 @click.argument("queue")
-async def options(client: Client, show: Show, *, queue: str) -> None:
-    """Show the options of a queue."""
+async def options(client: Client, show: Printer, *, queue: str) -> None:
+    """Printer the options of a queue."""
     show(await client.options(queue))
 
 
@@ -83,12 +83,12 @@ def _with_options(function: Any) -> Any:
     return function
 
 
-@asks(queue, "set")
+@client_command(queue, "set")
 @click.argument("queue")
 @_with_options
 async def set_options(
     client: Client,
-    show: Show,
+    show: Printer,
     *,
     queue: str,
     unset: tuple[str, ...],
@@ -108,25 +108,25 @@ async def set_options(
     show(await client.options(queue))
 
 
-@asks(queue)
+@client_command(queue)
 @click.argument("queue")
-async def purge(client: Client, show: Show, *, queue: str) -> None:
+async def purge(client: Client, show: Printer, *, queue: str) -> None:
     """Drop all messages of a queue."""
     await client.purge(queue)
     show({"queue": queue, "purged": True}, printable(f"{queue} purged"))
 
 
-@asks(queue)
+@client_command(queue)
 @click.argument("queue")
-async def delete(client: Client, show: Show, *, queue: str) -> None:
+async def delete(client: Client, show: Printer, *, queue: str) -> None:
     """Delete a queue: messages, bindings, session and options."""
     await client.delete(queue)
     show({"queue": queue, "deleted": True}, printable(f"{queue} deleted"))
 
 
-@asks()
+@client_command()
 @click.argument("queue")
-async def erase(client: Client, show: Show, *, queue: str) -> None:
+async def erase(client: Client, show: Printer, *, queue: str) -> None:
     """Delete a queue as a user's, and say what the logs hold of it still, and how long."""
     report = await client.delete(queue, erase=True) or {}
     if show.as_json:

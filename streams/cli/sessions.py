@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 from faust.cli.faust import cli
 
-from streams.cli.asking import Show, asks, printable
-from streams.cli.moments import SECONDS
+from streams.cli.client_command import Printer, client_command, printable
+from streams.cli.times import SECONDS
 
 if TYPE_CHECKING:
     from streams.client import Client
@@ -26,7 +26,7 @@ def session() -> None:
     """Open a session of a queue, keep it open, close it."""
 
 
-@asks(session, "open")
+@client_command(session, "open")
 @click.argument("queue")
 @click.argument("session")
 @_GROUPS
@@ -34,7 +34,7 @@ def session() -> None:
 @_HIDDEN
 async def open_session(
     client: Client,
-    show: Show,
+    show: Printer,
     *,
     queue: str,
     session: str,
@@ -47,25 +47,25 @@ async def open_session(
     show({"queue": queue, "session": session, "open": True}, printable(f"{session} is open"))
 
 
-@asks(session)
+@client_command(session)
 @click.argument("queue")
 @click.argument("session")
-async def heartbeat(client: Client, show: Show, *, queue: str, session: str) -> None:
+async def heartbeat(client: Client, show: Printer, *, queue: str, session: str) -> None:
     """Keep a session from being ended for its silence; exit code 1 when it is not open."""
     await client.heartbeat(queue, session)
     show({"queue": queue, "session": session, "open": True}, printable(f"{session} is open"))
 
 
-@asks(session)
+@client_command(session)
 @click.argument("queue")
 @click.argument("session")
-async def close(client: Client, show: Show, *, queue: str, session: str) -> None:
+async def close(client: Client, show: Printer, *, queue: str, session: str) -> None:
     """Close a session; what was bound within it ends."""
     await client.close_session(queue, session)
     show({"queue": queue, "session": session, "open": False}, printable(f"{session} is closed"))
 
 
-@asks(session)
+@client_command(session)
 @click.argument("queue")
 @click.option("--session", "id", help="Its id; a new one by default.")
 @_GROUPS
@@ -73,7 +73,7 @@ async def close(client: Client, show: Show, *, queue: str, session: str) -> None
 @_HIDDEN
 async def hold(
     client: Client,
-    show: Show,
+    show: Printer,
     *,
     queue: str,
     id: str | None,

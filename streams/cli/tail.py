@@ -11,16 +11,16 @@ import click
 from confluent_kafka import Message
 from faust.cli.base import argument, option
 
-from streams.cli import moments
+from streams.cli import times
 from streams.cli.base import StreamsCommand
 from streams.errors import StreamsError
-from streams.folds.tables import TABLES
-from streams.operate.topiclog import TopicLog, as_bytes, headers
+from streams.operate.topic_log import TopicLog, as_bytes
+from streams.operate.topic_names import full_name
 from streams.settings import Settings
 
 
 class tail(StreamsCommand):
-    """Show the records of TOPIC, decoded, as they come.
+    """Printer the records of TOPIC, decoded, as they come.
 
     TOPIC is group-events, queue-events, dead-letters, members-changelog or
     queues-changelog, or the full name of any other topic.
@@ -62,6 +62,8 @@ class tail(StreamsCommand):
         **_: Any,
     ) -> int:
         """Print records until there are no more, or Ctrl-C."""
+        from streams.operate.records import describe_record
+
         settings = Settings.from_env()
         name = full_name(settings, topic)
         show = _as_json if as_json or self.json else _as_text
@@ -76,77 +78,16 @@ class tail(StreamsCommand):
         return 0
 
 
-def full_name(settings: Settings, topic: str) -> str:
-    """Return the topic that a short name stands for; any other name stands for itself."""
-    short = {
-        "group-events": settings.group_events,
-        "queue-events": settings.queue_events,
-        "dead-letters": settings.dead_letters,
-        **{f"{table}-changelog": settings.changelog(table) for table in TABLES},
-    }
-    return short.get(topic, topic)
-
-
-def describe_record(settings: Settings, message: Message) -> dict[str, Any]:
-    """Return a record as plain JSON values: where, when, key, type, and what it holds.
-
-    That stands under `value`; what cannot be decoded stands under `raw` with `problem`.
-    """
-    from streams.events.codec import decode
-    from streams.fold import BadRecord
-    from streams.operate import describe
-
-    found = {name: describe.text(value) for name, value in headers(message).items()}
-    key, value = as_bytes(message.key()), as_bytes(message.value())
-    record: dict[str, Any] = {
-        "partition": message.partition(),
-        "offset": message.offset(),
-        "at": describe.iso(message.timestamp()[1]),
-        "key": describe.text(key),
-        "type": found.pop("type", None),
-    }
-    if found:
-        record["headers"] = found
-    for table in TABLES:
-        if message.topic() == settings.changelog(table):
-            return record | _row(table, key or b"", value)
-    if value is None:
-        return record | {"value": None}
-    try:
-        event = decode(value)
-    except BadRecord as problem:
-        return record | {"raw": describe.text(value), "problem": str(problem)}
-    return record | {"type": type(event).__name__, "value": describe.event(event)}
-
-
-def _row(table: str, key: bytes, value: bytes | None) -> dict[str, Any]:
-    """Say what a record of a changelog does to its table."""
-    from streams.engine.changelog import MARKER, unpack_marker
-    from streams.folds.row_keys import split_row_key
-    from streams.operate import describe
-
-    if key == MARKER:
-        return {"type": "marker", "value": {"source_offset": unpack_marker(value)}}
-    if value is None:
-        try:
-            kind: str = split_row_key(table, key).kind
-        except ValueError:
-            kind = "unknown"
-        return {"type": f"delete {kind}", "value": None}
-    row = describe.row(table, key, value)
-    return {"type": row.pop("row"), "value": row}
-
-
 def parse_since(text: str, now: float) -> int:
     """Return the time that `text` means, in milliseconds; `now` is in seconds.
 
     Raises:
         StreamsError: it is neither a span of time nor a date.
     """
-    ago = moments.span(text)
+    ago = times.span(text)
     if ago is not None:
         return int((now - ago) * 1000)
-    at = moments.date(text)
+    at = times.date(text)
     if at is None:
         raise StreamsError(
             f"--since {text!r}: give 90s, 15m, 2h or 1d, or a time as in 2026-08-20T18:00Z"

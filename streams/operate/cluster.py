@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from streams.errors import Unavailable
-from streams.operate.gateway import Gateway
+from streams.operate.gateway_client import GatewayClient
 
 PAUSE_SECONDS = 0.1
 FIRST_SECONDS = 2.0
@@ -18,7 +18,7 @@ _CPU = "process_cpu_seconds_total"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PartitionStatus:
     """One table partition as its owner describes it."""
 
     table: str
@@ -38,7 +38,7 @@ class Place:
 class Cluster:
     """All workers, found from those that are known at first."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: GatewayClient) -> None:
         """Ask through `gateway`, whose list of workers grows by those that are found."""
         self._gateway = gateway
         self._cpu: dict[str, float] = {}
@@ -52,15 +52,15 @@ class Cluster:
             if owner not in self._gateway.urls:
                 self._gateway.urls.append(owner)
 
-    async def places(self) -> dict[tuple[str, int], Place]:
+    async def partitions(self) -> dict[tuple[str, int], PartitionStatus]:
         """Return every table partition that some worker owns now, by table and number."""
         answers = await asyncio.gather(*(self._status(url) for url in self._gateway.urls))
-        found: dict[tuple[str, int], Place] = {}
+        found: dict[tuple[str, int], PartitionStatus] = {}
         for url, answer in zip(self._gateway.urls, answers, strict=True):
             for row in answer.get("partitions", ()):
                 if "state" in row:
-                    place = _place(url, row)
-                    found[place.table, place.partition] = place
+                    status = _partition_status(url, row)
+                    found[status.table, status.partition] = status
         return found
 
     async def cpu_seconds(self) -> float:
@@ -98,11 +98,11 @@ class Cluster:
         best = None
         patience = time.monotonic() + timeout
         while True:
-            places = await self.places()
+            partitions = await self.partitions()
             left = 0
             for number, end in ends.items():
-                place = places.get((table, number))
-                left += end if place is None else max(0, end - place.position)
+                status = partitions.get((table, number))
+                left += end if status is None else max(0, end - status.position)
             report(left)
             if left == 0:
                 return
@@ -125,8 +125,8 @@ class Cluster:
         return answer
 
 
-def _place(url: str, row: Mapping[str, Any]) -> Place:
-    return Place(
+def _partition_status(url: str, row: Mapping[str, Any]) -> PartitionStatus:
+    return PartitionStatus(
         table=row["table"],
         partition=row["partition"],
         owner=row.get("owner") or url,

@@ -31,11 +31,11 @@ from streams.folds.tables import MEMBERS, QUEUES, TABLES
 from streams.kafka.partitioner import partition_of
 from streams.operate import describe
 from streams.operate.cluster import Cluster
-from streams.operate.gateway import Gateway
+from streams.operate.gateway_client import GatewayClient
 from streams.operate.progress import progress
 from streams.operate.rebuild import Rebuilt, open_rebuilt, resources, source_topic
-from streams.operate.tablerows import page
-from streams.operate.topiclog import TopicLog, as_record
+from streams.operate.table_rows import page
+from streams.operate.topic_log import TopicLog, as_record
 from streams.settings import Settings
 
 SHOWN = 20
@@ -53,7 +53,7 @@ Tables = dict[str, list[Rebuilt]]
 
 
 @dataclass(slots=True)
-class Result:
+class Comparison:
     """What a comparison found."""
 
     partitions: int = 0
@@ -73,7 +73,7 @@ class Result:
             self.differences.append(text)
 
 
-async def verify_all(settings: Settings, url: str, folder: Path) -> Result:
+async def verify_all(settings: Settings, url: str, folder: Path) -> Comparison:
     """Compare all live tables of the system with their logs, and with each other.
 
     `folder` takes the rebuilt tables.
@@ -81,8 +81,8 @@ async def verify_all(settings: Settings, url: str, folder: Path) -> Result:
     Raises:
         StreamsError: a worker or Kafka does not answer, or a table cannot be rebuilt.
     """
-    result = Result()
-    async with Gateway([url], settings) as gateway:
+    result = Comparison()
+    async with GatewayClient([url], settings) as gateway:
         cluster = Cluster(gateway)
         await cluster.find_workers()
         with ExitStack() as stack:
@@ -105,7 +105,7 @@ async def verify_all(settings: Settings, url: str, folder: Path) -> Result:
             with progress("comparing live rows with the log") as report:
                 for rebuilt in every:
                     await _compare(gateway, rebuilt, result, report)
-            inverse = Inverse(log, settings, cluster, tables, result)
+            inverse = InverseCheck(log, settings, cluster, tables, result)
             with progress("comparing bindings with their inverse") as report:
                 await inverse.check(report)
     return result
@@ -128,7 +128,7 @@ def _fold_all(log: TopicLog, settings: Settings, every: list[Rebuilt]) -> None:
 
 
 async def _compare(
-    gateway: Gateway, rebuilt: Rebuilt, result: Result, report: Callable[[int], None]
+    gateway: GatewayClient, rebuilt: Rebuilt, result: Comparison, report: Callable[[int], None]
 ) -> None:
     """Compare all rows of one table partition, page by page."""
     after: bytes | None = None
@@ -158,7 +158,9 @@ def _up_to(rows: Iterator[Row], last: bytes | None) -> Iterator[Row]:
     return rows if last is None else takewhile(lambda row: row[0] <= last, rows)
 
 
-def compare_rows(table: str, live: Iterable[Row], rebuilt: Iterable[Row], result: Result) -> None:
+def compare_rows(
+    table: str, live: Iterable[Row], rebuilt: Iterable[Row], result: Comparison
+) -> None:
     """Compare two runs of rows, both ascending by key, and note what differs."""
     ours, theirs = iter(live), iter(rebuilt)
     mine, other = next(ours, None), next(theirs, None)
@@ -184,7 +186,7 @@ def _shown(table: str, row: Row) -> str:
     return json.dumps(describe.row(table, *row), ensure_ascii=False)
 
 
-class Inverse:
+class InverseCheck:
     """Whether the bindings in `members` and in `queues` are the same (I4)."""
 
     def __init__(
@@ -193,7 +195,7 @@ class Inverse:
         settings: Settings,
         cluster: Cluster,
         tables: Tables,
-        result: Result,
+        result: Comparison,
     ) -> None:
         self._log = log
         self._settings = settings
@@ -237,9 +239,10 @@ class Inverse:
         await self._cluster.folded(MEMBERS, ends, PATIENCE_SECONDS)
         deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
-            places = await self._cluster.places()
+            partitions = await self._cluster.partitions()
             if all(
-                (place := places.get((MEMBERS, number))) is not None and place.checkpointed >= end
+                (status := partitions.get((MEMBERS, number))) is not None
+                and status.checkpointed >= end
                 for number, end in ends.items()
             ):
                 return

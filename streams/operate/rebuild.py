@@ -7,9 +7,10 @@ the size of the table.  A rebuilt partition can be rolled forward to any later p
 from __future__ import annotations
 
 import itertools
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from streams.engine.changelog import MARKER, unpack_marker
 from streams.engine.database import Database, Resources
@@ -19,7 +20,9 @@ from streams.fold import BadRecord, Fold, FoldFactory, Record
 from streams.folds.deliver import Deliver
 from streams.folds.route import Route
 from streams.folds.tables import MEMBERS
-from streams.operate.topiclog import TopicLog, as_record
+from streams.operate import describe
+from streams.operate.progress import progress, say
+from streams.operate.topic_log import TopicLog, as_record
 from streams.settings import MIB, Settings
 
 ROWS_IN_MEMORY: Final = 50_000
@@ -157,3 +160,48 @@ def open_rebuilt(
     """Begin to build a table partition below `folder`; raises as `Rebuilt`."""
     database = Database(folder / f"{table}-{partition}", shared)
     return Rebuilt(log, settings, table, partition, database)
+
+
+def rebuilt_rows(
+    settings: Settings, table: str, partition: int, to: int | None = None
+) -> Iterator[dict[str, Any]]:
+    """Rebuild a table partition in a temporary folder; yield its rows as plain values.
+
+    `to` is the source offset to stop before; None stands for the end of the log.
+
+    Raises:
+        StreamsError: there is no such partition, or its log does not reach `to`.
+    """
+    topic = source_topic(settings, table)
+    with TopicLog(settings) as log, tempfile.TemporaryDirectory(prefix="streams-") as folder:
+        if partition not in log.partitions(topic):
+            raise StreamsError(f"{topic} has no partition {partition}")
+        bounds = log.bounds(topic, partition)
+        end = bounds.high if to is None else to
+        if not bounds.low <= end <= bounds.high:
+            raise StreamsError(
+                f"cannot rebuild up to offset {end}: {topic} {partition} has offsets"
+                f" {bounds.low} to {bounds.high}"
+            )
+        rebuilt = open_rebuilt(log, settings, table, partition, Path(folder), resources())
+        try:
+            if rebuilt.from_changelog:
+                say(f"{topic} begins at {bounds.low}: starting from the changelog")
+                if rebuilt.position > end:
+                    raise StreamsError(
+                        f"cannot rebuild up to offset {end}: the changelog starts the rebuild"
+                        f" at {rebuilt.position}"
+                    )
+            done = 0
+            with progress(f"folding {topic} {partition}", end - rebuilt.position) as report:
+
+                def count(records: int) -> None:
+                    nonlocal done
+                    done += records
+                    report(done)
+
+                rebuilt.roll(end, count)
+            for key, value in rebuilt.items():
+                yield describe.row(table, key, value)
+        finally:
+            rebuilt.close()

@@ -9,8 +9,8 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from streams.lab.bench import suite
+from streams.lab.bench.harness import Options
 from streams.lab.bench.report import as_json
-from streams.lab.bench.stage import Options
 from streams.settings import Settings
 
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from streams.kafka.embedded.console import console_command
 from streams.kafka.embedded.jars import BrokerError
 from streams.kafka.embedded.tools import kafka_tool
 from streams.kafka.topics import ensure_topics
+from streams.operate.console import console_command
 from streams.settings import Settings
 from streams.topics import product_topics
 

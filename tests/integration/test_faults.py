@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from streams.lab.faults.choosing import choose
-from streams.lab.faults.suite import Suite
+from streams.lab.faults.suite import FaultSuite
 from streams.lab.faults.table import details, line
 
 SEED = 4
@@ -23,7 +23,7 @@ SEED = 4
 def test_nothing_is_lost_and_nothing_comes_twice(tmp_path: Path) -> None:
     async def run() -> list[str]:
         failed = []
-        async with Suite(tmp_path / "faults", SEED) as suite:
+        async with FaultSuite(tmp_path / "faults", SEED) as suite:
             for fault in choose((), short=True):
                 result = await suite.run(fault)
                 print(line(result))

@@ -17,10 +17,10 @@ from streams.errors import StreamsError
 from streams.folds.tables import QUEUES
 from streams.kafka.partitioner import partition_of
 from streams.lab.bench.fanout import bindings
-from streams.lab.bench.feeding import changes, messages
-from streams.lab.bench.figures import Sample
-from streams.lab.bench.http import Connection
-from streams.lab.bench.stage import Running, Stage
+from streams.lab.bench.figures import Measurement
+from streams.lab.bench.harness import Harness, RunningSystem
+from streams.lab.bench.http_client import BenchConnection
+from streams.lab.bench.producing import changes, messages
 from streams.lab.bench.usage import Usage
 
 WHAT = (
@@ -40,30 +40,30 @@ BODY: Final = b"x" * 128
 ALL: Final = 1000
 PATIENCE_SECONDS: Final = 30.0
 
-Left = deque[tuple[str, int]]
+Remaining = deque[tuple[str, int]]
 """Queues that are still to be emptied, each with its depth."""
 Frame = dict[str, str | int]
-Empty = Callable[[str, Left], Awaitable[int]]
+Empty = Callable[[str, Remaining], Awaitable[int]]
 """Empties queues over one connection to the worker at a URL; returns how many were acked."""
 
 
-def measure(stage: Stage) -> list[Sample]:
+def measure(harness: Harness) -> list[Measurement]:
     """Measure one run."""
-    groups = stage.options.size(2_000, 60)
+    groups = harness.options.size(2_000, 60)
     pairs = list(bindings(groups))
     ways: dict[str, tuple[int, Empty]] = {
         "by HTTP, an inbox at a time": (CONNECTIONS, partial(_read, ALL)),
         "by HTTP, one at a time": (CONNECTIONS, partial(_read, 1)),
         "by WebSocket": (SOCKETS, _stream),
     }
-    samples: list[Sample] = []
-    with stage.system() as running:
+    samples: list[Measurement] = []
+    with harness.system() as running:
         running.settle(changes("Bind", pairs))
         empty(running, groups, pairs, "warm", *ways["by HTTP, an inbox at a time"])
         for number, (way, (connections, how)) in enumerate(ways.items()):
             count, seconds, usage = empty(running, groups, pairs, f"{number}", connections, how)
             samples += [
-                Sample(f"acked reads {way}", count / seconds, "/s"),
+                Measurement(f"acked reads {way}", count / seconds, "/s"),
                 *usage.micros(f"acked read {way}", count),
                 *usage.samples(f"{way}: "),
             ]
@@ -71,7 +71,7 @@ def measure(stage: Stage) -> list[Sample]:
 
 
 def empty(
-    running: Running,
+    running: RunningSystem,
     groups: int,
     pairs: list[tuple[str, str]],
     tag: str,
@@ -83,7 +83,7 @@ def empty(
     depths = Counter(queue for _, queue in pairs)
     running.expect(depths, "depth")
     owners = running.positions.look().owners
-    by_owner: dict[str, Left] = {}
+    by_owner: dict[str, Remaining] = {}
     for queue, depth in depths.items():
         owner = owners[QUEUES, partition_of(queue.encode(), running.settings.partitions)]
         by_owner.setdefault(owner, deque()).append((queue, depth))
@@ -102,9 +102,9 @@ def empty(
     return count, seconds, usage
 
 
-async def _read(limit: int, url: str, left: Left) -> int:
+async def _read(limit: int, url: str, left: Remaining) -> int:
     """Empty one queue after the other by HTTP, so many messages at a time."""
-    connection = await Connection.open(url)
+    connection = await BenchConnection.open(url)
     count = 0
     while left:
         queue, depth = left.popleft()
@@ -121,7 +121,7 @@ async def _read(limit: int, url: str, left: Left) -> int:
     return count
 
 
-async def _stream(url: str, left: Left) -> int:
+async def _stream(url: str, left: Remaining) -> int:
     """Empty many queues at a time over one WebSocket, in arrays of frames."""
     count = 0
     last: dict[str, int] = {}

@@ -13,10 +13,10 @@ from streams.errors import Unavailable
 from streams.events.codec import encode
 from streams.events.records import Message
 from streams.kafka.partitioner import partition_of
-from streams.lab.bench.feeding import Event, Feeder, changes
-from streams.lab.bench.http import Connection, Pool
-from streams.lab.bench.positions import LOOK_SECONDS, PATIENCE_SECONDS, Asker
-from streams.lab.bench.stage import Drained, standstill
+from streams.lab.bench.harness import Drained, standstill
+from streams.lab.bench.http_client import BenchConnection, ConnectionPool
+from streams.lab.bench.producing import EncodedEvent, EventProducer, changes
+from streams.lab.bench.progress import LOOK_SECONDS, PATIENCE_SECONDS, StatusClient
 from streams.lab.bench.usage import Meter
 from streams.operate.processes import WorkerProcess
 from streams.settings import Settings
@@ -24,32 +24,32 @@ from streams.settings import Settings
 START_SECONDS: Final = 90.0
 
 
-class ThroughPages:
+class StockApi:
     """The way into the baseline: the pages of `streams.lab.bench.stock` (`talking.Way`)."""
 
     def __init__(self, url: str, partitions: int) -> None:
         self._url = url
         self._partitions = partitions
-        self._publishing = Pool(url)
+        self._publishing = ConnectionPool(url)
 
     async def publish(self, name: str, group: str, body: bytes) -> None:
         """Publish; returns once Kafka has it."""
         message = Message(name, group, "bench", body=body)
         await self._publishing.ask("POST", f"/publish/{group}/", encode(message))
 
-    async def connect(self, queue: str) -> Connection:
+    async def connect(self, queue: str) -> BenchConnection:
         """Connect to the worker."""
-        return await Connection.open(self._url)
+        return await BenchConnection.open(self._url)
 
     async def read(
-        self, connection: Connection, queue: str, after: int
+        self, connection: BenchConnection, queue: str, after: int
     ) -> Sequence[tuple[int, str]]:
         """Wait at the queue."""
         partition = partition_of(queue.encode(), self._partitions)
         answer = orjson.loads(await connection.ask("GET", f"/inbox/{queue}/{partition}/{after}/"))
         return [(message["seq"], message["id"]) for message in answer["messages"]]
 
-    async def ack(self, connection: Connection, queue: str, upto: int) -> None:
+    async def ack(self, connection: BenchConnection, queue: str, upto: int) -> None:
         """Do nothing: the baseline has no acks."""
 
     def close(self) -> None:
@@ -64,8 +64,8 @@ class StockSystem:
         self.settings = settings
         self.worker = worker
         self._meter = meter
-        self._feeder = Feeder(settings)
-        self._asker = Asker(worker.url)
+        self._feeder = EventProducer(settings)
+        self._asker = StatusClient(worker.url)
         self._routed = 0
         self._delivered = 0
 
@@ -76,13 +76,13 @@ class StockSystem:
         self.feed(changes("Bind", pairs), len(pairs))
         self.feed(changes("Unbind", pairs), len(pairs))
 
-    def feed(self, events: Iterable[Event], entries: int) -> None:
+    def feed(self, events: Iterable[EncodedEvent], entries: int) -> None:
         """Send group events, of which `entries` records for queues come; wait for all."""
         self._routed += self._feeder.feed(self.settings.group_events, events)
         self._delivered += entries
         self._until(self._routed, self._delivered)
 
-    def drain(self, events: Iterable[Event], entries: int) -> Drained:
+    def drain(self, events: Iterable[EncodedEvent], entries: int) -> Drained:
         """Time how long events take that were fed while the worker stood still."""
         with standstill([self.worker]):
             count = self._feeder.feed(self.settings.group_events, events)

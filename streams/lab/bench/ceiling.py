@@ -10,9 +10,9 @@ from confluent_kafka import TopicPartition
 
 from streams.errors import Unavailable
 from streams.kafka.clients import open_reader
-from streams.lab.bench.feeding import Event, Feeder, changes
-from streams.lab.bench.figures import Sample
-from streams.lab.bench.stage import Stage
+from streams.lab.bench.figures import Measurement
+from streams.lab.bench.harness import Harness
+from streams.lab.bench.producing import EncodedEvent, EventProducer, changes
 from streams.lab.bench.usage import Meter
 from streams.settings import Settings
 
@@ -26,32 +26,32 @@ LARGE: Final = 64 * 1024
 PATIENCE_SECONDS: Final = 20.0
 
 
-def measure(stage: Stage) -> list[Sample]:
+def measure(harness: Harness) -> list[Measurement]:
     """Measure one run."""
-    size = stage.options.size
+    size = harness.options.size
     small = list(changes("Bind", [(f"g{n}", f"r{n}") for n in range(size(1_000_000, 50_000))]))
     value = b"x" * LARGE
-    large = [Event(b"%d" % number, value, "Message") for number in range(size(8_000, 500))]
-    samples: list[Sample] = []
-    with stage.topics() as settings:
-        meter = stage.meter([])
-        Feeder(settings).feed(settings.group_events, small[:10_000])  # warms the broker up
+    large = [EncodedEvent(b"%d" % number, value, "Message") for number in range(size(8_000, 500))]
+    samples: list[Measurement] = []
+    with harness.topics() as settings:
+        meter = harness.meter([])
+        EventProducer(settings).feed(settings.group_events, small[:10_000])  # warms the broker up
         samples += _produce_and_consume(settings, settings.queue_events, small, meter)
-    with stage.topics() as settings:
-        meter = stage.meter([])
+    with harness.topics() as settings:
+        meter = harness.meter([])
         megabytes = len(large) * LARGE / 2**20
-        seconds = _timed(lambda: Feeder(settings).feed(settings.queue_events, large))
-        samples.append(Sample("produced, 64 KiB a record", megabytes / seconds, "MiB/s"))
+        seconds = _timed(lambda: EventProducer(settings).feed(settings.queue_events, large))
+        samples.append(Measurement("produced, 64 KiB a record", megabytes / seconds, "MiB/s"))
         seconds = _timed(lambda: _consume(settings, settings.queue_events, len(large)))
-        samples.append(Sample("consumed, 64 KiB a record", megabytes / seconds, "MiB/s"))
+        samples.append(Measurement("consumed, 64 KiB a record", megabytes / seconds, "MiB/s"))
     return samples
 
 
 def _produce_and_consume(
-    settings: Settings, topic: str, events: list[Event], meter: Meter
-) -> list[Sample]:
+    settings: Settings, topic: str, events: list[EncodedEvent], meter: Meter
+) -> list[Measurement]:
     count = len(events)
-    feeder = Feeder(settings)
+    feeder = EventProducer(settings)
     meter.start()
     produced = _timed(lambda: feeder.feed(topic, events))
     producing = meter.read()
@@ -60,7 +60,7 @@ def _produce_and_consume(
     consuming = meter.read()
 
     def copy(key: bytes, value: bytes) -> None:
-        feeder.send(settings.dead_letters, Event(key, value, "Bind"))
+        feeder.send(settings.dead_letters, EncodedEvent(key, value, "Bind"))
 
     def copy_all() -> None:
         _consume(settings, topic, count, copy)
@@ -68,9 +68,9 @@ def _produce_and_consume(
 
     copied = _timed(copy_all)
     return [
-        Sample("binds produced", count / produced, "/s"),
-        Sample("binds consumed", count / consumed, "/s"),
-        Sample("binds copied", count / copied, "/s"),
+        Measurement("binds produced", count / produced, "/s"),
+        Measurement("binds consumed", count / consumed, "/s"),
+        Measurement("binds copied", count / copied, "/s"),
         *producing.samples("producing: "),
         *consuming.samples("consuming: "),
     ]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-from streams.lab.bench.feeding import changes
-from streams.lab.bench.figures import Sample
-from streams.lab.bench.stage import Drained, Running, Stage
+from streams.lab.bench.figures import Measurement
+from streams.lab.bench.harness import Drained, Harness, RunningSystem
+from streams.lab.bench.producing import changes
 from streams.lab.workload.population import Names, Population, World
 
 WHAT = (
@@ -36,18 +36,18 @@ def memberships(count: int, tag: str, seed: int = 1) -> list[tuple[str, str]]:
     return pairs
 
 
-def warm_up(running: Running, count: int) -> None:
+def warm_up(running: RunningSystem, count: int) -> None:
     """Bind and unbind, so that nothing that is measured happens for the first time."""
     pairs = memberships(count, "warm")
     running.settle(changes(BIND, pairs))
     running.settle(changes(UNBIND, pairs))
 
 
-def measure(stage: Stage) -> list[Sample]:
+def measure(harness: Harness) -> list[Measurement]:
     """Measure one run."""
-    options = stage.options
+    options = harness.options
     pairs = memberships(options.size(629_637, 30_000), "c")
-    with stage.system() as running:
+    with harness.system() as running:
         warm_up(running, options.size(50_000, 5_000))
         bound = running.drain(changes(BIND, pairs))
         running.expect(Counter(queue for _, queue in pairs), "groups")
@@ -57,25 +57,25 @@ def measure(stage: Stage) -> list[Sample]:
     return samples(bound, unbound)
 
 
-def samples(bound: Drained, unbound: Drained) -> list[Sample]:
+def samples(bound: Drained, unbound: Drained) -> list[Measurement]:
     """Return the figures of a run."""
     events = bound.events + unbound.events
     return [
-        Sample("binds + unbinds", events / (bound.seconds + unbound.seconds), "/s"),
-        Sample("binds", bound.events / bound.seconds, "/s"),
-        Sample("unbinds", unbound.events / unbound.seconds, "/s"),
+        Measurement("binds + unbinds", events / (bound.seconds + unbound.seconds), "/s"),
+        Measurement("binds", bound.events / bound.seconds, "/s"),
+        Measurement("unbinds", unbound.events / unbound.seconds, "/s"),
         *bound.micros("bind"),
         *unbound.micros("unbind"),
         *bound.usage.samples("while binding: "),
     ]
 
 
-def measure_stock(stage: Stage) -> list[Sample]:
+def measure_stock(harness: Harness) -> list[Measurement]:
     """Measure one run of the baseline."""
     from streams.lab.bench.baseline import StockSystem
 
-    pairs = memberships(stage.options.size(20_000, 4_000), "c")
-    with stage.stock() as started:
+    pairs = memberships(harness.options.size(20_000, 4_000), "c")
+    with harness.stock() as started:
         stock = StockSystem(*started)
         stock.warm_up()
         bound = stock.drain(changes(BIND, pairs), len(pairs))

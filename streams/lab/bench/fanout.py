@@ -6,9 +6,9 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator
 
-from streams.lab.bench.feeding import changes, messages
-from streams.lab.bench.figures import Sample
-from streams.lab.bench.stage import Drained, Running, Stage
+from streams.lab.bench.figures import Measurement
+from streams.lab.bench.harness import Drained, Harness, RunningSystem
+from streams.lab.bench.producing import changes, messages
 
 WHAT = (
     "From messages that Kafka has confirmed in group-events to an inbox row for each of the 41 "
@@ -30,14 +30,14 @@ def bindings(groups: int, tag: str = "f") -> Iterator[tuple[str, str]]:
             yield f"{tag}{group}", f"{tag}q{(group * 9973 + member) % queues}"
 
 
-def measure(stage: Stage) -> list[Sample]:
+def measure(harness: Harness) -> list[Measurement]:
     """Measure one run."""
-    size = stage.options.size
-    with stage.system() as running:
+    size = harness.options.size
+    with harness.system() as running:
         return samples(run(running, size(2_000, 200), size(30_000, 1_000), b"x" * BODY))
 
 
-def run(running: Running, groups: int, count: int, body: bytes) -> Drained:
+def run(running: RunningSystem, groups: int, count: int, body: bytes) -> Drained:
     """Send `count` messages to groups, one after the other."""
     pairs = list(bindings(groups))
     names = [f"f{number}" for number in range(groups)]
@@ -54,30 +54,30 @@ def run(running: Running, groups: int, count: int, body: bytes) -> Drained:
     return drained
 
 
-def samples(drained: Drained) -> list[Sample]:
+def samples(drained: Drained) -> list[Measurement]:
     """Return the figures of a run."""
     deliveries = drained.events * MEMBERS
     return [
-        Sample("deliveries", deliveries / drained.seconds, "/s"),
-        Sample("messages", drained.events / drained.seconds, "/s"),
+        Measurement("deliveries", deliveries / drained.seconds, "/s"),
+        Measurement("messages", drained.events / drained.seconds, "/s"),
         *drained.micros("delivery", MEMBERS),
         *drained.usage.samples(),
     ]
 
 
-def measure_stock(stage: Stage) -> list[Sample]:
+def measure_stock(harness: Harness) -> list[Measurement]:
     """Measure one run of the baseline."""
-    size = stage.options.size
-    return samples(run_stock(stage, size(200, 50), size(1_000, 200), b"x" * BODY))
+    size = harness.options.size
+    return samples(run_stock(harness, size(200, 50), size(1_000, 200), b"x" * BODY))
 
 
-def run_stock(stage: Stage, groups: int, count: int, body: bytes) -> Drained:
+def run_stock(harness: Harness, groups: int, count: int, body: bytes) -> Drained:
     """Send messages through the baseline, as `run` does."""
     from streams.lab.bench.baseline import StockSystem
 
     pairs = list(bindings(groups))
     names = itertools.cycle([f"f{number}" for number in range(groups)])
-    with stage.stock() as started:
+    with harness.stock() as started:
         stock = StockSystem(*started)
         stock.warm_up()
         stock.feed(changes("Bind", pairs), len(pairs))

@@ -14,7 +14,7 @@ PERCENTILES = (50.0, 99.0, 99.9)
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class Measurement:
     """One measurement of one run.
 
     `line` and `x` place it on a plot: a point at `x` on the line of that name.
@@ -58,13 +58,13 @@ class Figure:
         return self.unit.endswith("/s")
 
 
-def collect(runs: Iterable[Sequence[Sample]]) -> list[Figure]:
+def collect(runs: Iterable[Sequence[Measurement]]) -> list[Figure]:
     """Join the samples of several runs by name, in the order in which they first came.
 
     Raises:
         ValueError: two samples of one name differ in unit, line or x.
     """
-    found: dict[str, list[Sample]] = {}
+    found: dict[str, list[Measurement]] = {}
     for samples in runs:
         for sample in samples:
             found.setdefault(sample.name, []).append(sample)
@@ -97,14 +97,14 @@ def percentile(ordered: Sequence[float], percent: float) -> float:
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
-def latencies(name: str, seconds: Iterable[float]) -> list[Sample]:
+def latencies(name: str, seconds: Iterable[float]) -> list[Measurement]:
     """Return the percentiles of latencies in milliseconds, those that the number allows.
 
     A percentile is given only if at least one of the values lies beyond it.
     """
     ordered = sorted(seconds)
     return [
-        Sample(f"{name} p{percent:g}", percentile(ordered, percent) * 1000, "ms")
+        Measurement(f"{name} p{percent:g}", percentile(ordered, percent) * 1000, "ms")
         for percent in PERCENTILES
         if round(len(ordered) * (100 - percent) / 100, 6) >= 1
         or (ordered and percent == PERCENTILES[0])

@@ -10,11 +10,11 @@ from typing import Final
 
 from streams.folds.tables import QUEUES
 from streams.kafka.partitioner import partition_of
-from streams.lab.bench.feeding import changes
-from streams.lab.bench.figures import Sample
+from streams.lab.bench.figures import Measurement
+from streams.lab.bench.harness import Harness, RunningSystem
+from streams.lab.bench.messaging import GatewayApi, LatencyProbe, PacedPublisher
+from streams.lab.bench.producing import changes
 from streams.lab.bench.routed import delivered, until_routed
-from streams.lab.bench.stage import Running, Stage
-from streams.lab.bench.talking import OverHttp, Pace, Talk
 from streams.lab.bench.usage import WORKER
 
 WHAT = (
@@ -42,15 +42,15 @@ def names(prefix: str, partitions: int, *, with_hot: bool) -> Iterator[str]:
             yield group
 
 
-def measure(stage: Stage) -> list[Sample]:
+def measure(harness: Harness) -> list[Measurement]:
     """Measure one run."""
-    size = stage.options.size
+    size = harness.options.size
     members, binds, before = size(MEMBERS, 20_000), size(20_000, 1_000), size(20, 5)
-    partitions = stage.settings.partitions
+    partitions = harness.settings.partitions
     small = list(itertools.islice(names("small", partitions, with_hot=True), binds))
     near = list(itertools.islice(names("near", partitions, with_hot=True), OTHERS))
     far = list(itertools.islice(names("far", partitions, with_hot=False), OTHERS))
-    with stage.system() as running:
+    with harness.system() as running:
         running.settle(changes("Bind", ((HOT, f"h{n}") for n in range(members))))
         running.settle(
             changes("Bind", ((g, f"{g}-{n}") for g in [*small, *near, *far] for n in range(SMALL)))
@@ -62,7 +62,7 @@ def measure(stage: Stage) -> list[Sample]:
     return samples
 
 
-def _binds(running: Running, members: int, small: list[str]) -> list[Sample]:
+def _binds(running: RunningSystem, members: int, small: list[str]) -> list[Measurement]:
     """Bind as many new queues to the large group as to small ones, one each, in turns."""
     count = len(small) * ROUNDS
     few_seconds = few_cpu = large_seconds = large_cpu = 0.0
@@ -79,23 +79,23 @@ def _binds(running: Running, members: int, small: list[str]) -> list[Sample]:
             few_cpu += few.worker_micros * few.events
             large_cpu += large.worker_micros * large.events
     return [
-        Sample(f"bind in a group of {SMALL}", few_seconds * 1e6 / count, "µs", "bind", SMALL),
-        Sample(
+        Measurement(f"bind in a group of {SMALL}", few_seconds * 1e6 / count, "µs", "bind", SMALL),
+        Measurement(
             f"bind in a group of {members:,}", large_seconds * 1e6 / count, "µs", "bind", members
         ),
-        Sample("the second, in terms of the first", 100 * large_seconds / few_seconds, "%"),
-        Sample(f"worker CPU per bind in a group of {SMALL}", few_cpu / count, "µs"),
-        Sample(f"worker CPU per bind in a group of {members:,}", large_cpu / count, "µs"),
+        Measurement("the second, in terms of the first", 100 * large_seconds / few_seconds, "%"),
+        Measurement(f"worker CPU per bind in a group of {SMALL}", few_cpu / count, "µs"),
+        Measurement(f"worker CPU per bind in a group of {members:,}", large_cpu / count, "µs"),
     ]
 
 
 async def _message(
-    running: Running, members: int, near: list[str], far: list[str], before: float
-) -> list[Sample]:
-    way = OverHttp(running.positions.look().owners, running.settings.partitions)
-    async with Talk(way) as talk:
+    running: RunningSystem, members: int, near: list[str], far: list[str], before: float
+) -> list[Measurement]:
+    way = GatewayApi(running.positions.look().owners, running.settings.partitions)
+    async with LatencyProbe(way) as talk:
         await talk.listen(f"{group}-0" for group in [*near, *far])
-        pace = Pace(talk, [g for both in zip(near, far, strict=True) for g in both], RATE)
+        pace = PacedPublisher(talk, [g for both in zip(near, far, strict=True) for g in both], RATE)
         pace.start()
         await asyncio.sleep(1.0)
         calm = time.monotonic()
@@ -114,9 +114,9 @@ async def _message(
         in_near = set(near).__contains__
         in_far = set(far).__contains__
         return [
-            Sample("one message to all of the large group", done - began, "s"),
-            Sample("its deliveries", members / (done - began), "/s"),
-            Sample("worker CPU per delivery", usage.cpu[WORKER] * 1e6 / members, "µs"),
+            Measurement("one message to all of the large group", done - began, "s"),
+            Measurement("its deliveries", members / (done - began), "/s"),
+            Measurement("worker CPU per delivery", usage.cpu[WORKER] * 1e6 / members, "µs"),
             *talk.samples(calm, calm_end, "other groups before: ", pace.to(in_far)),
             *talk.samples(calm_end, done, "other groups meanwhile: ", pace.to(in_far)),
             *talk.samples(calm_end, done, "its partition meanwhile: ", pace.to(in_near)),

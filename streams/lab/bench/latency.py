@@ -9,14 +9,14 @@ from collections.abc import Iterable, Iterator
 from itertools import takewhile
 from typing import Final
 
-from streams.lab.bench.baseline import StockSystem, ThroughPages
-from streams.lab.bench.feeding import Feeder, change, changes
-from streams.lab.bench.figures import Sample
-from streams.lab.bench.stage import Stage
-from streams.lab.bench.talking import BODY, OverHttp, Talk, Way
+from streams.lab.bench.baseline import StockApi, StockSystem
+from streams.lab.bench.figures import Measurement
+from streams.lab.bench.harness import Harness
+from streams.lab.bench.messaging import BODY, GatewayApi, LatencyProbe, MessagingApi
+from streams.lab.bench.producing import EventProducer, change, changes
 from streams.lab.bench.usage import Meter
 from streams.lab.workload.population import MEASURED, Names, Population, World
-from streams.lab.workload.traffic import Happening, Joined, Said, Traffic
+from streams.lab.workload.traffic import MemberJoined, MessageSent, Traffic, TrafficEvent
 from streams.settings import Settings
 
 WHAT = (
@@ -33,31 +33,31 @@ WARM_SECONDS: Final = 10.0
 TICK_SECONDS: Final = 0.002
 
 
-def measure(stage: Stage) -> list[Sample]:
+def measure(harness: Harness) -> list[Measurement]:
     """Measure one run."""
-    options = stage.options
+    options = harness.options
     rates = MEASURED.times(SCALE)
     population = Population.generate(MEASURED.times(STOCK_SHARE if options.quick else SCALE))
-    with stage.system() as running:
+    with harness.system() as running:
         running.settle(changes("Bind", everybody(population)))
-        way = OverHttp(running.positions.look().owners, running.settings.partitions)
+        way = GatewayApi(running.positions.look().owners, running.settings.partitions)
         seconds = options.size(60, 10)
-        play = Play(running.settings, population, rates, seconds, running.meter)
+        play = TrafficReplay(running.settings, population, rates, seconds, running.meter)
         return asyncio.run(play.play(way, running.feeder))
 
 
-def measure_stock(stage: Stage) -> list[Sample]:
+def measure_stock(harness: Harness) -> list[Measurement]:
     """Measure one run of the baseline."""
-    population = Population.generate(MEASURED.times(STOCK_SHARE / stage.options.size(1, 4)))
-    with stage.stock() as started:
+    population = Population.generate(MEASURED.times(STOCK_SHARE / harness.options.size(1, 4)))
+    with harness.stock() as started:
         stock = StockSystem(*started)
         stock.warm_up()
         stock.feed(changes("Bind", everybody(population)), population.memberships)
         settings, worker, meter = started
-        seconds = stage.options.size(60, 10)
-        play = Play(settings, population, MEASURED, seconds, meter)
-        way = ThroughPages(worker.url, settings.partitions)
-        return asyncio.run(play.play(way, Feeder(settings)))
+        seconds = harness.options.size(60, 10)
+        play = TrafficReplay(settings, population, MEASURED, seconds, meter)
+        way = StockApi(worker.url, settings.partitions)
+        return asyncio.run(play.play(way, EventProducer(settings)))
 
 
 NAMES: Final = Names("l")
@@ -70,7 +70,7 @@ def everybody(population: Population) -> Iterator[tuple[str, str]]:
             yield NAMES.group(group), NAMES.queue(resident)
 
 
-def choose_readers(population: Population, said: Iterable[Said], limit: int) -> list[str]:
+def choose_readers(population: Population, said: Iterable[MessageSent], limit: int) -> list[str]:
     """Choose residents, those first who are to get most, until there are two for each message.
 
     More would be a load of their own; there are fewer if the limit comes first.
@@ -90,7 +90,7 @@ def choose_readers(population: Population, said: Iterable[Said], limit: int) -> 
     return chosen
 
 
-class Play:
+class TrafficReplay:
     """Plays traffic in real time and keeps the times."""
 
     def __init__(
@@ -101,24 +101,24 @@ class Play:
         seconds: float,
         meter: Meter,
     ) -> None:
-        traffic = Traffic(population, rates).happenings()
+        traffic = Traffic(population, rates).events()
         end = WARM_SECONDS + seconds
-        self._happenings: list[Happening] = list(takewhile(lambda h: h.at < end, traffic))
-        said = [h for h in self._happenings if isinstance(h, Said)]
+        self._events: list[TrafficEvent] = list(takewhile(lambda h: h.at < end, traffic))
+        said = [h for h in self._events if isinstance(h, MessageSent)]
         self._readers = choose_readers(population, said, READERS)
         self._topic = settings.group_events
         self._meter = meter
         self._behind = 0.0
 
-    async def play(self, way: Way, feeder: Feeder) -> list[Sample]:
-        """Play, and return how long messages took."""
-        async with Talk(way) as talk:
+    async def play(self, way: MessagingApi, feeder: EventProducer) -> list[Measurement]:
+        """Replay it, and return how long messages took."""
+        async with LatencyProbe(way) as talk:
             await talk.listen(self._readers)
             began = time.monotonic()
             measured = began + WARM_SECONDS
             metering = False
-            for number, happening in enumerate(self._happenings):
-                due = began + happening.at
+            for number, event in enumerate(self._events):
+                due = began + event.at
                 left = due - time.monotonic()
                 if left > 0:
                     await asyncio.sleep(max(left, TICK_SECONDS))
@@ -127,7 +127,7 @@ class Play:
                     metering = True
                 if metering:
                     self._behind = max(self._behind, time.monotonic() - due)
-                self._do(number, happening, talk, feeder)
+                self._do(number, event, talk, feeder)
             usage = self._meter.read()
             feeder.flush()
             await talk.arrived(lambda: True)
@@ -137,14 +137,16 @@ class Play:
             return [
                 *talk.samples(since=measured),
                 *usage.samples(),
-                Sample("messages read", counted / usage.seconds, "/s"),
-                Sample("publisher behind its schedule, at worst", self._behind * 1000, "ms"),
+                Measurement("messages read", counted / usage.seconds, "/s"),
+                Measurement("publisher behind its schedule, at worst", self._behind * 1000, "ms"),
             ]
 
-    def _do(self, number: int, happening: Happening, talk: Talk, feeder: Feeder) -> None:
-        group, queue = NAMES.group(happening.group), NAMES.queue(happening.resident)
-        if isinstance(happening, Said):
+    def _do(
+        self, number: int, event: TrafficEvent, talk: LatencyProbe, feeder: EventProducer
+    ) -> None:
+        group, queue = NAMES.group(event.group), NAMES.queue(event.resident)
+        if isinstance(event, MessageSent):
             talk.publish(f"l-{number}", group, BODY)
         else:
-            kind = "Bind" if isinstance(happening, Joined) else "Unbind"
+            kind = "Bind" if isinstance(event, MemberJoined) else "Unbind"
             feeder.send(self._topic, change(kind, group, queue))

@@ -7,10 +7,10 @@ import time
 from typing import Final
 
 from streams.lab.bench import fanout
-from streams.lab.bench.feeding import changes
-from streams.lab.bench.figures import Sample
-from streams.lab.bench.stage import Drained, Running, Stage
-from streams.lab.bench.talking import OverHttp, Pace, Talk
+from streams.lab.bench.figures import Measurement
+from streams.lab.bench.harness import Drained, Harness, RunningSystem
+from streams.lab.bench.messaging import GatewayApi, LatencyProbe, PacedPublisher
+from streams.lab.bench.producing import changes
 
 WHAT = (
     "For bodies of 1 B, 128 B, 1 KiB and 128 KiB: messages and deliveries per second as `fanout` "
@@ -31,51 +31,53 @@ def messages_of(size: int, wanted: int) -> int:
     return max(20, min(wanted, MOST_BYTES // (size * fanout.MEMBERS)))
 
 
-def measure(stage: Stage) -> list[Sample]:
+def measure(harness: Harness) -> list[Measurement]:
     """Measure one run."""
-    samples: list[Sample] = []
-    options = stage.options
+    samples: list[Measurement] = []
+    options = harness.options
     for name, size in BODIES.items():
         count = messages_of(size, options.size(20_000, 500 if size < 2**16 else 40))
         rate = RATE if size < 2**16 else LARGE_RATE
-        with stage.system() as running:
+        with harness.system() as running:
             talked = _latencies(running, name, b"x" * size, rate, options.size(30, 6))
             drained = fanout.run(running, options.size(1_000, 100), count, b"x" * size)
         samples += [*_rates(name, size, drained), *talked]
     return samples
 
 
-def measure_stock(stage: Stage) -> list[Sample]:
+def measure_stock(harness: Harness) -> list[Measurement]:
     """Measure one run of the baseline."""
-    samples: list[Sample] = []
+    samples: list[Measurement] = []
     for name, size in BODIES.items():
-        count = messages_of(size, stage.options.size(400, 20))
-        samples += _rates(name, size, fanout.run_stock(stage, 50, count, b"x" * size))
+        count = messages_of(size, harness.options.size(400, 20))
+        samples += _rates(name, size, fanout.run_stock(harness, 50, count, b"x" * size))
     return samples
 
 
-def _rates(name: str, size: int, drained: Drained) -> list[Sample]:
+def _rates(name: str, size: int, drained: Drained) -> list[Measurement]:
     deliveries = drained.events * fanout.MEMBERS / drained.seconds
     return [
-        Sample(f"{name}: messages", drained.events / drained.seconds, "/s"),
-        Sample(f"{name}: deliveries", deliveries, "/s", "deliveries", size),
-        Sample(f"{name}: worker CPU per delivery", drained.worker_micros / fanout.MEMBERS, "µs"),
+        Measurement(f"{name}: messages", drained.events / drained.seconds, "/s"),
+        Measurement(f"{name}: deliveries", deliveries, "/s", "deliveries", size),
+        Measurement(
+            f"{name}: worker CPU per delivery", drained.worker_micros / fanout.MEMBERS, "µs"
+        ),
     ]
 
 
 def _latencies(
-    running: Running, name: str, body: bytes, rate: float, seconds: float
-) -> list[Sample]:
+    running: RunningSystem, name: str, body: bytes, rate: float, seconds: float
+) -> list[Measurement]:
     """Publish at an even pace, each message to the next group; each group has one reader."""
     pairs = list(fanout.bindings(GROUPS, "l"))
     readers = dict(pairs)
     running.settle(changes("Bind", pairs))
-    way = OverHttp(running.positions.look().owners, running.settings.partitions)
+    way = GatewayApi(running.positions.look().owners, running.settings.partitions)
 
-    async def play() -> list[Sample]:
-        async with Talk(way) as talk:
+    async def play() -> list[Measurement]:
+        async with LatencyProbe(way) as talk:
             await talk.listen(set(readers.values()))
-            pace = Pace(talk, list(readers), rate, body)
+            pace = PacedPublisher(talk, list(readers), rate, body)
             pace.start()
             await asyncio.sleep(1.0)  # the first second is the warm-up
             since = time.monotonic()

@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 from streams.lab.bench.figures import Figure
-from streams.lab.bench.report import Outcome
+from streams.lab.bench.report import BenchResult
 
 
-def draw_lines(outcome: Outcome, folder: Path) -> list[Path]:
+def draw_lines(outcome: BenchResult, folder: Path) -> list[Path]:
     """Draw a file for each unit of an outcome's figures that have a place on a line."""
     by_unit: dict[str, dict[str, list[Figure]]] = {}
     for figure in outcome.figures:
@@ -22,7 +22,7 @@ def draw_lines(outcome: Outcome, folder: Path) -> list[Path]:
     ]
 
 
-def _draw(outcome: Outcome, unit: str, lines: dict[str, list[Figure]], path: Path) -> Path:
+def _draw(outcome: BenchResult, unit: str, lines: dict[str, list[Figure]], path: Path) -> Path:
     from matplotlib.figure import Figure as Drawing
     from matplotlib.ticker import StrMethodFormatter
 

@@ -8,9 +8,9 @@ import time
 from typing import Final
 
 from streams.lab.bench.churn import BIND, memberships
-from streams.lab.bench.feeding import changes
-from streams.lab.bench.figures import Sample
-from streams.lab.bench.stage import Running, Stage
+from streams.lab.bench.figures import Measurement
+from streams.lab.bench.harness import Harness, RunningSystem
+from streams.lab.bench.producing import changes
 from streams.lab.bench.usage import disk_bytes
 from streams.lab.workload.population import MEASURED
 
@@ -24,11 +24,11 @@ SCALE: Final = 4
 SESSION_SECONDS: Final = 10
 
 
-def measure(stage: Stage) -> list[Sample]:
+def measure(harness: Harness) -> list[Measurement]:
     """Measure one run."""
-    count = stage.options.size(SCALE * MEASURED.memberships, 30_000)
+    count = harness.options.size(SCALE * MEASURED.memberships, 30_000)
     # A killed worker is missed only after the session timeout: so it is the usual one here.
-    with stage.system({"STREAMS_SESSION_TIMEOUT_SECONDS": str(SESSION_SECONDS)}) as running:
+    with harness.system({"STREAMS_SESSION_TIMEOUT_SECONDS": str(SESSION_SECONDS)}) as running:
         bindings = running.settle(changes(BIND, memberships(count, "c")))
         size = disk_bytes(running.data) / 2**20
         stop(running, signal.SIGTERM)
@@ -42,16 +42,16 @@ def measure(stage: Stage) -> list[Sample]:
         stop(running, signal.SIGKILL)
         killed, _, _ = start(running)
     return [
-        Sample("rows restored", rows / restoring, "/s"),
-        Sample("cold start until ready", cold, "s"),
-        Sample("warm start until ready", warm, "s"),
-        Sample("start after a kill until ready", killed, "s"),
-        Sample("rows", rows, "rows"),
-        Sample("tables on disk", size, "MiB"),
+        Measurement("rows restored", rows / restoring, "/s"),
+        Measurement("cold start until ready", cold, "s"),
+        Measurement("warm start until ready", warm, "s"),
+        Measurement("start after a kill until ready", killed, "s"),
+        Measurement("rows", rows, "rows"),
+        Measurement("tables on disk", size, "MiB"),
     ]
 
 
-def stop(running: Running, number: signal.Signals) -> None:
+def stop(running: RunningSystem, number: signal.Signals) -> None:
     """End all workers by a signal, and wait until they have left."""
     for worker in running.processes:
         assert worker.process is not None
@@ -61,7 +61,7 @@ def stop(running: Running, number: signal.Signals) -> None:
         worker.process.wait(60)
 
 
-def start(running: Running) -> tuple[float, float, int]:
+def start(running: RunningSystem) -> tuple[float, float, int]:
     """Start all workers again, and wait until they are ready.
 
     Returns:
@@ -78,12 +78,12 @@ def start(running: Running) -> tuple[float, float, int]:
     return ready - began, ready - assigned, look.restored_rows
 
 
-def measure_stock(stage: Stage) -> list[Sample]:
+def measure_stock(harness: Harness) -> list[Measurement]:
     """Measure one run of the baseline."""
     from streams.lab.bench.baseline import StockSystem
 
-    pairs = memberships(stage.options.size(20_000, 4_000), "c")
-    with stage.stock() as started:
+    pairs = memberships(harness.options.size(20_000, 4_000), "c")
+    with harness.stock() as started:
         stock = StockSystem(*started)
         stock.warm_up()
         stock.feed(changes(BIND, pairs), len(pairs))
@@ -93,8 +93,8 @@ def measure_stock(stage: Stage) -> list[Sample]:
         stock.stop()
         warm, _ = stock.start()
     return [
-        Sample("rows restored", 2 * len(pairs) / restoring, "/s"),
-        Sample("cold start until ready", cold, "s"),
-        Sample("warm start until ready", warm, "s"),
-        Sample("rows", 2 * len(pairs), "rows"),
+        Measurement("rows restored", 2 * len(pairs) / restoring, "/s"),
+        Measurement("cold start until ready", cold, "s"),
+        Measurement("warm start until ready", warm, "s"),
+        Measurement("rows", 2 * len(pairs), "rows"),
     ]

@@ -12,7 +12,7 @@ TIMES: Final = ("s", "ms", "µs")
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class BenchResult:
     """The figures of one bench, and those of the baseline beside them."""
 
     name: str
@@ -35,7 +35,7 @@ class Outcome:
         return times_better(figure, other)
 
 
-def as_json(outcome: Outcome) -> dict[str, Any]:
+def as_json(outcome: BenchResult) -> dict[str, Any]:
     """Return an outcome as a JSON object."""
     return {
         "bench": outcome.name,
@@ -70,7 +70,7 @@ def _short(value: float) -> float:
     return float(f"{value:.5g}")
 
 
-def rows(outcome: Outcome) -> list[tuple[str, str, str, str, str]]:
+def rows(outcome: BenchResult) -> list[tuple[str, str, str, str, str]]:
     """Return name, median, spread, the baseline's median, and the ratio of each figure."""
     found = []
     for figure in outcome.figures:
@@ -91,7 +91,7 @@ def rows(outcome: Outcome) -> list[tuple[str, str, str, str, str]]:
 HEADINGS = ("", "median", "min .. max", "stock Faust", "")
 
 
-def as_text(outcome: Outcome) -> str:
+def as_text(outcome: BenchResult) -> str:
     """Return an outcome as a plain table under its title."""
     table = [HEADINGS, *rows(outcome)]
     widths = [max(len(row[column]) for row in table) for column in range(len(HEADINGS))]

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from streams.errors import Unavailable
 from streams.events.codec import read
-from streams.lab.bench.positions import Ends
-from streams.operate.topiclog import TopicLog, as_record
+from streams.lab.bench.progress import Ends
+from streams.operate.topic_log import TopicLog, as_record
 from streams.settings import Settings
 
 Count = Callable[[dict[str, Any]], int]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from streams.lab.bench.churn import warm_up
-from streams.lab.bench.feeding import changes
-from streams.lab.bench.figures import Sample
-from streams.lab.bench.stage import Running, Stage
+from streams.lab.bench.figures import Measurement
+from streams.lab.bench.harness import Harness, RunningSystem
+from streams.lab.bench.producing import changes
 from streams.lab.bench.usage import BROKER, WORKER, PeakMemory, disk_bytes
 from streams.operate.progress import progress, say
 
@@ -34,7 +34,7 @@ def steps(most: int) -> list[int]:
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class BindingLayout:
     """Which groups a queue is bound to: the same ones whenever it is asked."""
 
     groups: int
@@ -43,7 +43,7 @@ class World:
     """How many a queue is bound to."""
 
     @classmethod
-    def of(cls, queues: int, each: int) -> World:
+    def of(cls, queues: int, each: int) -> BindingLayout:
         """Return the world whose groups have their size once it has so many queues."""
         return cls(round(queues * each / GROUP_SIZE), each)
 
@@ -59,12 +59,12 @@ class World:
                 yield f"g{group}", f"q{queue}"
 
 
-def measure(stage: Stage) -> list[Sample]:
+def measure(harness: Harness) -> list[Measurement]:
     """Measure the one run: it takes long."""
-    options = stage.options
-    samples: list[Sample] = []
-    world = World.of(options.queues, options.bindings)
-    with stage.system() as running:
+    options = harness.options
+    samples: list[Measurement] = []
+    world = BindingLayout.of(options.queues, options.bindings)
+    with harness.system() as running:
         warm_up(running, options.size(50_000, 5_000))
         before = 0
         for queues in steps(options.queues):
@@ -78,8 +78,8 @@ def measure(stage: Stage) -> list[Sample]:
                 _at(queues, "resident memory", peak.bytes / 2**20, "MiB"),
                 _at(queues, "tables on disk", disk_bytes(running.data) / 2**20, "MiB"),
             ]
-            if stage.broker is not None:
-                log = disk_bytes(stage.broker.data) / 2**20
+            if harness.broker is not None:
+                log = disk_bytes(harness.broker.data) / 2**20
                 memory = running.meter.resident_bytes(BROKER) / 2**20
                 found.append(_at(queues, "broker's logs on disk", log, "MiB"))
                 found.append(_at(queues, "broker's resident memory", memory, "MiB"))
@@ -90,15 +90,17 @@ def measure(stage: Stage) -> list[Sample]:
     if len(rates) > 1:
         at_100_000 = rates[min(1, len(rates) - 1)]
         share = 100 * rates[-1] / at_100_000
-        samples.append(Sample("churn at the most queues, of that at the second step", share, "%"))
+        samples.append(
+            Measurement("churn at the most queues, of that at the second step", share, "%")
+        )
     return samples
 
 
-def _at(queues: int, line: str, value: float, unit: str) -> Sample:
-    return Sample(f"{line} at {queues:,} queues", value, unit, line, queues)
+def _at(queues: int, line: str, value: float, unit: str) -> Measurement:
+    return Measurement(f"{line} at {queues:,} queues", value, unit, line, queues)
 
 
-def _load(running: Running, first: int, last: int, world: World) -> float:
+def _load(running: RunningSystem, first: int, last: int, world: BindingLayout) -> float:
     """Add queues; return binds per second, producer and workers beside each other."""
     with progress(f"adding queues, up to {last:,}"):
         running.meter.start()
@@ -109,7 +111,7 @@ def _load(running: Running, first: int, last: int, world: World) -> float:
     return count / seconds
 
 
-def _churn(running: Running, queues: int, world: World, count: int) -> float:
+def _churn(running: RunningSystem, queues: int, world: BindingLayout, count: int) -> float:
     """Bind random queues to random groups, and undo that; return changes per second."""
     rng = random.Random(queues)
     pairs = {(f"g{rng.randrange(world.groups)}", f"q{rng.randrange(queues)}") for _ in range(count)}

@@ -10,11 +10,11 @@ from typing import Final
 from streams.events.codec import encode
 from streams.events.records import Close, Open
 from streams.folds.tables import QUEUES
-from streams.lab.bench.feeding import Event, Feeder, changes
-from streams.lab.bench.figures import Sample
+from streams.lab.bench.figures import Measurement
+from streams.lab.bench.harness import Harness, RunningSystem
+from streams.lab.bench.messaging import GatewayApi, LatencyProbe, PacedPublisher
+from streams.lab.bench.producing import EncodedEvent, EventProducer, changes
 from streams.lab.bench.routed import unbound, until_routed
-from streams.lab.bench.stage import Running, Stage
-from streams.lab.bench.talking import OverHttp, Pace, Talk
 
 WHAT = (
     "{sessions:,} sessions with {bindings} bindings each are closed at once, by events in "
@@ -35,28 +35,28 @@ def groups_of(number: int, groups: int) -> tuple[str, ...]:
     return tuple(f"s{(number * 7919 + k * (groups // BINDINGS)) % groups}" for k in range(BINDINGS))
 
 
-def opens(sessions: int) -> Iterator[Event]:
+def opens(sessions: int) -> Iterator[EncodedEvent]:
     """Yield an Open for each queue."""
     groups = sessions * BINDINGS // GROUP_SIZE
     for number in range(sessions):
         queue = f"s{number}"
         event = Open(queue, "storm", groups_of(number, groups))
-        yield Event(queue.encode(), encode(event), "Open")
+        yield EncodedEvent(queue.encode(), encode(event), "Open")
 
 
-def closes(sessions: int) -> Iterator[Event]:
+def closes(sessions: int) -> Iterator[EncodedEvent]:
     """Yield a Close for each queue."""
     for number in range(sessions):
         queue = f"s{number}"
-        yield Event(queue.encode(), encode(Close(queue, "storm")), "Close")
+        yield EncodedEvent(queue.encode(), encode(Close(queue, "storm")), "Close")
 
 
-def measure(stage: Stage) -> list[Sample]:
+def measure(harness: Harness) -> list[Measurement]:
     """Measure one run."""
-    sessions = stage.options.size(SESSIONS, 500)
-    before = stage.options.size(20, 5)
+    sessions = harness.options.size(SESSIONS, 500)
+    before = harness.options.size(20, 5)
     others = [(f"o{number}", f"o{number}") for number in range(OTHERS)]
-    with stage.system() as running:
+    with harness.system() as running:
         queue_events = running.settings.queue_events
         running.settle(changes("Bind", others))
         for _ in range(2):  # the first time is the warm-up
@@ -69,11 +69,11 @@ def measure(stage: Stage) -> list[Sample]:
     return samples
 
 
-async def _play(running: Running, sessions: int, before: float) -> list[Sample]:
-    way = OverHttp(running.positions.look().owners, running.settings.partitions)
-    async with Talk(way) as talk:
+async def _play(running: RunningSystem, sessions: int, before: float) -> list[Measurement]:
+    way = GatewayApi(running.positions.look().owners, running.settings.partitions)
+    async with LatencyProbe(way) as talk:
         await talk.listen(f"o{number}" for number in range(OTHERS))
-        pace = Pace(talk, [f"o{number}" for number in range(OTHERS)], RATE)
+        pace = PacedPublisher(talk, [f"o{number}" for number in range(OTHERS)], RATE)
         pace.start()
         await asyncio.sleep(1.0)
         calm = time.monotonic()
@@ -82,13 +82,15 @@ async def _play(running: Running, sessions: int, before: float) -> list[Sample]:
         settings = running.settings
         start = running.positions.ends(settings.queue_events)
         began = time.monotonic()
-        await asyncio.to_thread(Feeder(settings).feed, settings.queue_events, closes(sessions))
+        await asyncio.to_thread(
+            EventProducer(settings).feed, settings.queue_events, closes(sessions)
+        )
         ends = await until_routed(settings, start, unbound, sessions * BINDINGS, PATIENCE_SECONDS)
         gone = await asyncio.to_thread(running.positions.until_folded, QUEUES, ends)
         usage = running.meter.read()
         await pace.stop()
         return [
-            Sample("until all bindings are gone", gone - began, "s"),
+            Measurement("until all bindings are gone", gone - began, "s"),
             *talk.samples(since=calm, until=calm + before, prefix="before: "),
             *talk.samples(since=calm + before, until=gone, prefix="meanwhile: "),
             *usage.samples("meanwhile: "),

@@ -1,4 +1,4 @@
-"""All benches by name, and how they are run: a stage each, several runs, figures of all runs."""
+"""All benches by name, and how they run: one harness each, several runs, figures over all runs."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from streams.lab.bench import (
     scale,
     storm,
 )
-from streams.lab.bench.figures import Sample, collect
+from streams.lab.bench.figures import Measurement, collect
+from streams.lab.bench.harness import PATIENT_SECONDS, Harness, Options, harness
 from streams.lab.bench.machine import describe_machine, describe_settings, describe_versions
-from streams.lab.bench.report import Outcome
-from streams.lab.bench.stage import PATIENT_SECONDS, Options, Stage, stage
+from streams.lab.bench.report import BenchResult
 from streams.operate.progress import say
 from streams.settings import Settings
 
-Measure = Callable[[Stage], list[Sample]]
+Measure = Callable[[Harness], list[Measurement]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +72,13 @@ BENCHES: Final[dict[str, Bench]] = {
 }
 
 
-def measure_baseline(stage: Stage) -> list[Sample]:
+def measure_baseline(harness: Harness) -> list[Measurement]:
     """Measure the baseline alone, at all that it can be held against."""
     return [
         replace(sample, name=f"{name}: {sample.name}")
         for name, bench in BENCHES.items()
         if bench.measure_stock is not None
-        for sample in bench.measure_stock(stage)
+        for sample in bench.measure_stock(harness)
     ]
 
 
@@ -90,7 +90,7 @@ BENCHES["baseline"] = Bench(
 )
 
 
-def run(name: str, settings: Settings, options: Options) -> Outcome:
+def run(name: str, settings: Settings, options: Options) -> BenchResult:
     """Run a bench; what it measures and each run's progress go to stderr.
 
     Raises:
@@ -101,7 +101,7 @@ def run(name: str, settings: Settings, options: Options) -> Outcome:
     runs = min(options.runs, bench.most_runs)
     ours, stock = [], []
     say(f"{name}: {bench.what}")
-    with stage(settings, options) as running:
+    with harness(settings, options) as running:
         for number in range(1, runs + 1):
             say(f"{name}: run {number} of {runs}")
             ours.append(bench.measure(running))
@@ -109,7 +109,7 @@ def run(name: str, settings: Settings, options: Options) -> Outcome:
                 say(f"{name}: the baseline")
                 stock.append(bench.measure_stock(running))
     seconds = time.monotonic() - began
-    return Outcome(name, bench.what, runs, seconds, collect(ours), collect(stock))
+    return BenchResult(name, bench.what, runs, seconds, collect(ours), collect(stock))
 
 
 def conditions(settings: Settings, options: Options) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def conditions(settings: Settings, options: Options) -> dict[str, Any]:
     }
 
 
-def draw(outcome: Outcome, folder: Path) -> list[Path]:
+def draw(outcome: BenchResult, folder: Path) -> list[Path]:
     """Draw what a bench has to draw, if anything; return the files."""
     from streams.lab.bench.plots import draw_lines
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from streams.lab.bench.figures import Sample
+from streams.lab.bench.figures import Measurement
 
 PRODUCER = "producer"
 """The bench's own process, which also is the client of the HTTP benches."""
@@ -36,17 +36,19 @@ class Usage:
         """Return how much of one core a kind of process used, in percent."""
         return 100 * self.cpu[kind] / self.seconds
 
-    def samples(self, prefix: str = "") -> list[Sample]:
+    def samples(self, prefix: str = "") -> list[Measurement]:
         """Return the shares of all kinds."""
-        return [Sample(f"{prefix}{kind} CPU", self.share(kind), "% of a core") for kind in self.cpu]
+        return [
+            Measurement(f"{prefix}{kind} CPU", self.share(kind), "% of a core") for kind in self.cpu
+        ]
 
-    def micros(self, of: str, events: int) -> list[Sample]:
+    def micros(self, of: str, events: int) -> list[Measurement]:
         """Return the workers' CPU time per event, and its parts by kind of thread."""
         name = f"worker CPU per {of}"
         return [
-            Sample(name, self.cpu[WORKER] * 1e6 / events, "µs"),
+            Measurement(name, self.cpu[WORKER] * 1e6 / events, "µs"),
             *(
-                Sample(f"{name}: {kind}", seconds * 1e6 / events, "µs")
+                Measurement(f"{name}: {kind}", seconds * 1e6 / events, "µs")
                 for kind, seconds in self.threads.items()
             ),
         ]
@@ -123,7 +125,7 @@ class PeakMemory:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Look a last time, and end."""
+        """Look one last time, and end."""
         self._ended.set()
         self._thread.join()
         self._look()

@@ -74,8 +74,8 @@ class bench(StreamsCommand):
         """Run the benches, print their figures, and write what is asked for."""
         try:
             from streams.lab.bench import suite
+            from streams.lab.bench.harness import Options
             from streams.lab.bench.report import as_json, as_text
-            from streams.lab.bench.stage import Options
 
             if plots is not None:
                 import matplotlib as _matplotlib  # noqa: F401 - now, not after an hour's run

@@ -50,7 +50,7 @@ class faults(StreamsCommand):
         """Choose, run, and show."""
         from streams.lab.faults.choosing import choose
         from streams.lab.faults.mixing import mix
-        from streams.lab.faults.suite import Result, run_all
+        from streams.lab.faults.suite import FaultResult, run_all
         from streams.lab.faults.table import HEAD, details, line, summary
 
         chosen = choose(names, short=short)
@@ -65,7 +65,7 @@ class faults(StreamsCommand):
         click.echo(f"seed {seed}, logs in {folder}")
         click.echo(HEAD)
 
-        def show(result: Result) -> None:
+        def show(result: FaultResult) -> None:
             click.echo(line(result))
             for text in details(result):
                 click.echo(f"    {text}")

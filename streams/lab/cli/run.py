@@ -8,7 +8,7 @@ from typing import Any
 from streams.cli.base import StreamsCommand
 from streams.cli.up import WORKERS_OPTION
 from streams.data_folder import DataFolder
-from streams.lab.cli.demo import PLAN_OPTIONS, show
+from streams.lab.cli.demo import PLAN_OPTIONS
 from streams.settings import Settings
 
 FOLDER = "run"
@@ -27,7 +27,8 @@ class run(StreamsCommand):
 
     def execute_now(self, seconds: float, scale: float, workers: int, **_: Any) -> int:
         """Start, play, print the summary, stop, and return the exit code."""
-        from streams.lab.demo.playing import Plan, play
+        from streams.lab.demo.playing import DemoPlan, play
+        from streams.lab.demo.summary import show
         from streams.operate.system import system
 
         settings = Settings.from_env()
@@ -39,7 +40,7 @@ class run(StreamsCommand):
                 play(
                     running.settings,
                     running.workers.urls,
-                    Plan(seconds, scale),
+                    DemoPlan(seconds, scale),
                     between=running.mend,
                 )
             )

@@ -11,18 +11,18 @@ from streams.events.codec import decode
 from streams.events.records import Message
 from streams.folds.row_keys import split_row_key
 from streams.folds.tables import MEMBERS, QUEUES
-from streams.lab.demo.readers import Reader
-from streams.lab.workload.model import EXAMPLES, Delivery, Model, Verdict, compare
+from streams.lab.demo.readers import InboxReader
+from streams.lab.workload.model import EXAMPLES, Model, QueuedMessage, Verdict, compare
 from streams.lab.workload.population import Names, Population
-from streams.operate.gateway import Gateway
-from streams.operate.tablerows import pages
+from streams.operate.gateway_client import GatewayClient
+from streams.operate.table_rows import pages
 
 AT_ONCE = 3
 """Table partitions read at the same time: while one page is judged, others are on the way."""
 
 
 @dataclass(slots=True)
-class Report:
+class CheckReport:
     """What the check found."""
 
     verdict: Verdict = field(default_factory=Verdict)
@@ -47,11 +47,16 @@ class Report:
             self.examples.append(text)
 
 
-class Check:
+class TableCheck:
     """Compares one run's rows in both tables, and what was read, with the model."""
 
     def __init__(
-        self, gateway: Gateway, partitions: int, population: Population, names: Names, model: Model
+        self,
+        gateway: GatewayClient,
+        partitions: int,
+        population: Population,
+        names: Names,
+        model: Model,
     ) -> None:
         """Check what `model` says of the run whose ids are `names`."""
         self._gateway = gateway
@@ -70,10 +75,10 @@ class Check:
         return total
 
     async def run(
-        self, readers: Mapping[str, Reader], report_rows: Callable[[int], None]
-    ) -> Report:
+        self, readers: Mapping[str, InboxReader], report_rows: Callable[[int], None]
+    ) -> CheckReport:
         """Read every row of both tables once, and judge."""
-        report = Report(bindings=self.total_bindings())
+        report = CheckReport(bindings=self.total_bindings())
         received = {queue: list(reader.received) for queue, reader in readers.items()}
         found: Counter[str] = Counter()
         done = 0
@@ -101,13 +106,13 @@ class Check:
 
     def _row(
         self,
-        report: Report,
+        report: CheckReport,
         table: str,
         key: bytes,
         value: bytes,
         found: Counter[str],
-        received: dict[str, list[Delivery]],
-        readers: Mapping[str, Reader],
+        received: dict[str, list[QueuedMessage]],
+        readers: Mapping[str, InboxReader],
     ) -> None:
         row = split_row_key(table, key)
         match row.kind:
@@ -122,7 +127,7 @@ class Check:
                 assert isinstance(message, Message)
                 assert isinstance(row.detail, int)
                 received.setdefault(row.owner, []).append(
-                    Delivery(row.detail, message.group, message.id)
+                    QueuedMessage(row.detail, message.group, message.id)
                 )
                 reader = readers.get(row.owner)
                 if reader is not None and row.detail <= reader.acked:
@@ -134,7 +139,7 @@ class Check:
                 pass
 
     def _binding(
-        self, report: Report, table: str, group: str, queue: str, found: Counter[str]
+        self, report: CheckReport, table: str, group: str, queue: str, found: Counter[str]
     ) -> None:
         number, resident = self._names.group_number(group), self._names.resident(queue)
         if number is None and resident is None:

@@ -16,7 +16,7 @@ from streams.events.codec import decode, read
 from streams.events.records import Bind, Message, Unbind
 from streams.fold import BadRecord, Record
 from streams.lab.workload.model import Model
-from streams.operate.topiclog import TopicLog, as_record
+from streams.operate.topic_log import TopicLog, as_record
 from streams.settings import Settings
 
 CATCH_UP_SECONDS = 60.0
@@ -95,7 +95,7 @@ class Journal:
                 raise StreamsError("the log cannot be read up to its end")
             time.sleep(0.05)
 
-    def close_books(self) -> list[str]:
+    def contradictions(self) -> list[str]:
         """Return every confirmation that the log contradicts or does not have."""
         lost = [
             f"confirmed but not in the log: {' '.join(digest)} at {place[0]}@{place[1]}"

@@ -15,21 +15,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from streams.client.requests import path
 from streams.errors import Unavailable
 from streams.events.records import Bind, Message, Unbind
 from streams.folds.tables import MEMBERS, QUEUES
-from streams.lab.demo.checking import Check, Report
+from streams.lab.demo.checking import CheckReport, TableCheck
 from streams.lab.demo.figures import Board, Figures, Rates
 from streams.lab.demo.journal import Journal, digest
 from streams.lab.demo.producing import BIND, UNBIND, ChangeProducer
-from streams.lab.demo.readers import Readers, choose_online
+from streams.lab.demo.readers import InboxReaders, choose_online
 from streams.lab.workload.model import Model
 from streams.lab.workload.population import MEASURED, Names, Population
-from streams.lab.workload.traffic import Happening, Joined, Said, Traffic
+from streams.lab.workload.traffic import MemberJoined, MessageSent, Traffic, TrafficEvent
 from streams.operate.cluster import Cluster
-from streams.operate.gateway import Gateway, path
+from streams.operate.gateway_client import GatewayClient
 from streams.operate.progress import progress, say
-from streams.operate.topiclog import TopicLog
+from streams.operate.topic_log import TopicLog
 from streams.settings import Settings
 
 ONLINE = 500
@@ -49,7 +50,7 @@ Between = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DemoPlan:
     """What is to be played."""
 
     seconds: float
@@ -60,12 +61,12 @@ class Plan:
 
 
 @dataclass(slots=True)
-class Outcome:
+class DemoResult:
     """What came of it."""
 
-    plan: Plan
+    plan: DemoPlan
     population: Population
-    report: Report
+    report: CheckReport
     figures: Figures
     workers: int = 0
     load_seconds: float = 0.0
@@ -89,19 +90,21 @@ class Outcome:
 
 
 async def play(
-    settings: Settings, urls: list[str], plan: Plan, between: Between = lambda: None
-) -> Outcome:
+    settings: Settings, urls: list[str], plan: DemoPlan, between: Between = lambda: None
+) -> DemoResult:
     """Play `plan` through the system that the workers at `urls` belong to.
 
     Raises:
         StreamsError: no worker or no Kafka answers, or the system stands still.
     """
-    async with Gateway(urls, settings) as gateway:
-        return await _Run(settings, gateway, plan, between).play()
+    async with GatewayClient(urls, settings) as gateway:
+        return await _DemoRun(settings, gateway, plan, between).play()
 
 
-class _Run:
-    def __init__(self, settings: Settings, gateway: Gateway, plan: Plan, between: Between) -> None:
+class _DemoRun:
+    def __init__(
+        self, settings: Settings, gateway: GatewayClient, plan: DemoPlan, between: Between
+    ) -> None:
         self._settings = settings
         self._gateway = gateway
         self._plan = plan
@@ -115,7 +118,7 @@ class _Run:
         self._posts: set[asyncio.Task[None]] = set()
         self._behind = 0.0
 
-    async def play(self) -> Outcome:
+    async def play(self) -> DemoResult:
         world, seed = self._world, self._plan.seed
         say(f"drawing a world of {world.residents:,} residents in {world.groups:,} groups")
         population = await asyncio.to_thread(Population.generate, world, seed)
@@ -128,7 +131,7 @@ class _Run:
         model = Model(self._members_at_start(population))
         journal = Journal(self._settings, model, names.tag + "-")
         online = choose_online(population, names, min(ONLINE, population.residents), seed)
-        readers = Readers(self._gateway, online, figures, self._sent_at)
+        readers = InboxReaders(self._gateway, online, figures, self._sent_at)
         await asyncio.to_thread(journal.start)
         readers.start()
         try:
@@ -143,7 +146,7 @@ class _Run:
             await asyncio.to_thread(journal.stop)
         report = await self._check(population, model, readers)
         wrong = [text for reader in readers.by_queue.values() for text in reader.wrong]
-        return Outcome(
+        return DemoResult(
             plan=self._plan,
             population=population,
             report=report,
@@ -153,7 +156,7 @@ class _Run:
             play_seconds=play_seconds,
             cpu_share=cpu / play_seconds,
             behind_seconds=self._behind,
-            contradictions=journal.close_books() + wrong,
+            contradictions=journal.contradictions() + wrong,
         )
 
     def _members_at_start(self, population: Population) -> Callable[[str], Iterator[str]]:
@@ -204,10 +207,10 @@ class _Run:
         report(producer.confirmed)
 
     async def _traffic(
-        self, population: Population, journal: Journal, readers: Readers, model: Model
+        self, population: Population, journal: Journal, readers: InboxReaders, model: Model
     ) -> None:
         """Play the traffic in real time."""
-        traffic = Traffic(population, self._world, self._plan.seed).happenings()
+        traffic = Traffic(population, self._world, self._plan.seed).events()
         producer = ChangeProducer(self._settings)
         online = list(readers.by_queue)
         looking = asyncio.create_task(self._look(journal, model, online))
@@ -238,21 +241,21 @@ class _Run:
                 if isinstance(result, Exception):
                     raise result
 
-    def _do(self, happening: Happening, producer: ChangeProducer, journal: Journal) -> None:
-        group = self._names.group(happening.group)
-        queue = self._names.queue(happening.resident)
-        if isinstance(happening, Said):
+    def _do(self, event: TrafficEvent, producer: ChangeProducer, journal: Journal) -> None:
+        group = self._names.group(event.group)
+        queue = self._names.queue(event.resident)
+        if isinstance(event, MessageSent):
             task = asyncio.create_task(self._publish(group, queue, journal))
             self._posts.add(task)
             task.add_done_callback(self._posts.discard)
             return
-        joined = isinstance(happening, Joined)
-        event = Bind(group, queue) if joined else Unbind(group, queue)
+        joined = isinstance(event, MemberJoined)
+        change = Bind(group, queue) if joined else Unbind(group, queue)
         producer.change(
             BIND if joined else UNBIND,
             group,
             queue,
-            lambda partition, offset: journal.confirmed(partition, offset, digest(event)),
+            lambda partition, offset: journal.confirmed(partition, offset, digest(change)),
         )
         self._figures.changes += 1
 
@@ -290,15 +293,15 @@ class _Run:
                 expected.append((time.monotonic(), due))
                 while expected[0][0] < time.monotonic() - LATE_SECONDS:
                     figures.late = max(0, expected.popleft()[1] - figures.read)
-                places = await self._cluster.places()
-                figures.lag = sum(place.lag for place in places.values())
+                partitions = await self._cluster.partitions()
+                figures.lag = sum(status.lag for status in partitions.values())
                 figures.worst_lag = max(figures.worst_lag, figures.lag)
                 figures.worker_cpu_seconds = await self._cluster.cpu_seconds()
                 figures.deliveries = journal.deliveries
                 rates.update()
                 board.show(rates.rows())
 
-    async def _finish(self, journal: Journal, readers: Readers, model: Model) -> None:
+    async def _finish(self, journal: Journal, readers: InboxReaders, model: Model) -> None:
         """Wait until all is folded and the online residents have read all that is theirs."""
         with progress("letting everything arrive"):
             groups, _ = await self._ends()
@@ -311,10 +314,14 @@ class _Run:
             await readers.stop()
             await self._settle()  # The last acks too.
 
-    async def _check(self, population: Population, model: Model, readers: Readers) -> Report:
+    async def _check(
+        self, population: Population, model: Model, readers: InboxReaders
+    ) -> CheckReport:
         """Judge; what seems to be missing gets a second chance to arrive."""
         for last in (False, True):
-            check = Check(self._gateway, self._settings.partitions, population, self._names, model)
+            check = TableCheck(
+                self._gateway, self._settings.partitions, population, self._names, model
+            )
             with progress("checking every row of both tables") as show:
                 report = await check.run(readers.by_queue, show)
             if report.ok or last:

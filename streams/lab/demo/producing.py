@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from streams.errors import StreamsError
 from streams.events.codec import encode_change
 from streams.kafka.clients import open_producer
-from streams.operate.topiclog import kafka_away
+from streams.operate.topic_log import kafka_away
 from streams.settings import Settings
 
 CONFIRM_SECONDS: Final = 60.0

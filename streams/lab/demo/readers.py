@@ -8,40 +8,41 @@ import time
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 
+from streams.client.requests import path
 from streams.errors import Unavailable
 from streams.lab.demo.figures import Figures
-from streams.lab.workload.model import Delivery
+from streams.lab.workload.model import QueuedMessage
 from streams.lab.workload.population import Names, Population
-from streams.operate.gateway import Gateway, path
+from streams.operate.gateway_client import GatewayClient
 
 WAIT_SECONDS = 20
 LIMIT = 500
 
 
 @dataclass(slots=True)
-class Reader:
+class InboxReader:
     """One resident's client, and everything it was ever given."""
 
     queue: str
-    received: list[Delivery] = field(default_factory=list)
+    received: list[QueuedMessage] = field(default_factory=list)
     acked: int = 0
     """Every delivery up to this seq is acked, and Kafka has confirmed the ack."""
     known: set[tuple[str, str]] = field(default_factory=set)
     wrong: list[str] = field(default_factory=list)
 
 
-class Readers:
+class InboxReaders:
     """The online residents of one run."""
 
     def __init__(
         self,
-        gateway: Gateway,
+        gateway: GatewayClient,
         queues: Sequence[str],
         figures: Figures,
         sent_at: MutableMapping[str, float],
     ) -> None:
         """Make readers of `queues`; `sent_at` tells when a message was sent, by its id."""
-        self.by_queue: Mapping[str, Reader] = {queue: Reader(queue) for queue in queues}
+        self.by_queue: Mapping[str, InboxReader] = {queue: InboxReader(queue) for queue in queues}
         self._gateway = gateway
         self._figures = figures
         self._sent_at = sent_at
@@ -73,7 +74,7 @@ class Readers:
             if task.done() and not task.cancelled():
                 task.result()
 
-    async def _read(self, reader: Reader) -> None:
+    async def _read(self, reader: InboxReader) -> None:
         messages = path("v1", "queues", reader.queue, "messages")
         acks = path("v1", "queues", reader.queue, "acks")
         after = 0
@@ -92,7 +93,9 @@ class Readers:
             except Unavailable:
                 self._figures.unanswered += 1  # A worker may be away for long: keep asking.
 
-    def _take(self, reader: Reader, after: int, messages: Sequence[Mapping[str, object]]) -> int:
+    def _take(
+        self, reader: InboxReader, after: int, messages: Sequence[Mapping[str, object]]
+    ) -> int:
         now = time.monotonic()
         for message in messages:
             seq, group, name = message["seq"], str(message["group"]), str(message["id"])
@@ -100,7 +103,7 @@ class Readers:
             if seq <= after:
                 reader.wrong.append(f"seq {seq} after {after} in queue {reader.queue}")
             after = max(after, seq)
-            reader.received.append(Delivery(seq, group, name))
+            reader.received.append(QueuedMessage(seq, group, name))
             self._figures.read += 1
             if (group, name) in reader.known:
                 self._figures.duplicated += 1

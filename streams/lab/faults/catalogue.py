@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from streams.lab.faults.load import Plan
-from streams.lab.faults.scene import Scene
+from streams.lab.faults.harness import Harness
+from streams.lab.faults.load import LoadPlan
 
-Act = Callable[[Scene], Awaitable[None]]
+Act = Callable[[Harness], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Fault:
     mix: bool = True
     """Whether it may be part of the random mix."""
     settings: dict[str, str] = field(default_factory=dict)
-    plan: Callable[[int], Plan] = Plan
+    plan: Callable[[int], LoadPlan] = LoadPlan
     """Makes the load from a seed."""
     needs: Callable[[], str | None] = lambda: None
     """Says why it cannot be done on this machine, or None."""

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from streams.events.records import Ack, Message
-from streams.lab.faults.evidence import Acking, Evidence, Read, Row, Step
-from streams.lab.workload.model import Delivery, Model
+from streams.lab.faults.evidence import AckStep, Evidence, ReadStep, Row, Step
+from streams.lab.workload.model import Model, QueuedMessage
 
 EXAMPLES = 20
 STALL_SECONDS = 20.0
@@ -124,9 +124,9 @@ def _check_consumer(
     """
     seen: dict[int, tuple[str, str]] = {}
     gone: set[int] = set()
-    acking: list[Acking] = []
+    acking: list[AckStep] = []
     for step in steps:
-        if isinstance(step, Acking):
+        if isinstance(step, AckStep):
             acking.append(step)
             continue
         _check_read(queue, step, seen, gone, findings)
@@ -144,7 +144,7 @@ def _check_consumer(
 
 def _check_read(
     queue: str,
-    read: Read,
+    read: ReadStep,
     seen: dict[int, tuple[str, str]],
     gone: set[int],
     findings: Findings,
@@ -167,7 +167,7 @@ def _check_read(
             findings.note(RETURNED, f"{where} was acked, not there any more, and came back")
 
 
-def _covers(ack: Acking | Ack, seq: int) -> bool:
+def _covers(ack: AckStep | Ack, seq: int) -> bool:
     return seq in ack.seqs or (ack.upto is not None and seq <= ack.upto)
 
 
@@ -188,7 +188,7 @@ def _check_deliveries(
         inbox = inboxes.get(queue, [])
         got = set(inbox)
         for seq, (group, ident) in seen.get(queue, {}).items():
-            delivery = Delivery(seq, group, ident)
+            delivery = QueuedMessage(seq, group, ident)
             is_acked = any(_covers(ack, seq) for ack in acks)
             if is_acked or delivery in got:
                 got.add(delivery)
@@ -204,7 +204,7 @@ def _check_deliveries(
 
 
 def _compare(
-    queue: str, expected: list[tuple[str, str]], got: list[Delivery], findings: Findings
+    queue: str, expected: list[tuple[str, str]], got: list[QueuedMessage], findings: Findings
 ) -> None:
     wanted = Counter(expected)
     found = Counter((delivery.group, delivery.message) for delivery in got)

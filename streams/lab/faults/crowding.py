@@ -11,16 +11,16 @@ import asyncio
 import signal
 import time
 
+from streams.client.requests import path
 from streams.events.codec import encode
 from streams.events.records import Close
 from streams.folds.delivery import SHARED_FROM
 from streams.folds.fans import LARGEST
 from streams.kafka.clients import open_producer
 from streams.lab.faults.catalogue import fault
-from streams.lab.faults.load import Plan
-from streams.lab.faults.scene import Scene
-from streams.operate.gateway import path
-from streams.operate.topiclog import TopicLog
+from streams.lab.faults.harness import Harness
+from streams.lab.faults.load import LoadPlan
+from streams.operate.topic_log import TopicLog
 
 CROWD = 3 * LARGEST
 KILLS = 3
@@ -36,17 +36,17 @@ CLEARING_SECONDS = 120.0
 @fault(
     "crowd",
     f"workers killed while bodies of {SHARED_FROM + 1:,} bytes go to a group of {CROWD:,}",
-    plan=lambda seed: Plan(
+    plan=lambda seed: LoadPlan(
         seed, posts=16, groups=8, queues=80, crowd=CROWD, body_bytes=SHARED_FROM + 1
     ),
     mix=False,
 )
-async def crowd(scene: Scene) -> None:
+async def crowd(harness: Harness) -> None:
     """Parts of a message, some written and some not, when the worker ends."""
     for _ in range(KILLS):
-        for worker in scene.workers:
+        for worker in harness.workers:
             worker.signal(signal.SIGKILL)
-            await scene.until_ready(1.0)
+            await harness.until_ready(1.0)
             await asyncio.sleep(1)
 
 
@@ -55,9 +55,9 @@ async def crowd(scene: Scene) -> None:
     f"{SESSIONS:,} sessions closed at once, all workers killed while bindings are cleared away",
     mix=False,
 )
-async def all_close(scene: Scene) -> None:
+async def all_close(harness: Harness) -> None:
     """The worker ends between the Close and the last of the Unbinds that come of it."""
-    groups = scene.load.plan.groups
+    groups = harness.load.plan.groups
     names = [f"w{number}" for number in range(SESSIONS)]
 
     turns = asyncio.Semaphore(AT_ONCE)
@@ -66,40 +66,40 @@ async def all_close(scene: Scene) -> None:
         some = [f"g{(number + 7 * n) % groups}" for n in range(GROUPS_EACH)]
         target = path("v1", "queues", names[number], "sessions", "wave")
         async with turns:
-            known = await scene.load.until_confirmed("PUT", target, {"groups": some})
-        scene.expect(known, f"PUT {target} was not confirmed")
+            known = await harness.load.until_confirmed("PUT", target, {"groups": some})
+        harness.expect(known, f"PUT {target} was not confirmed")
 
     await asyncio.gather(*map(begin, range(SESSIONS)))
-    before = await asyncio.to_thread(_length, scene)
-    await asyncio.to_thread(_close, scene, names)
+    before = await asyncio.to_thread(_length, harness)
+    await asyncio.to_thread(_close, harness, names)
     wanted = len(names) * GROUPS_EACH
     for share in KILLED_AT:
-        asked = await asyncio.to_thread(_until_long, scene, before + share * wanted) - before
-        for worker in scene.workers:
+        asked = await asyncio.to_thread(_until_long, harness, before + share * wanted) - before
+        for worker in harness.workers:
             worker.signal(signal.SIGKILL)
-        scene.notes.append(f"killed with {asked:,} events asked for, of {wanted:,}")
-        await scene.until_ready(1.0)
+        harness.notes.append(f"killed with {asked:,} events asked for, of {wanted:,}")
+        await harness.until_ready(1.0)
 
 
-def _close(scene: Scene, names: list[str]) -> None:
+def _close(harness: Harness, names: list[str]) -> None:
     """Close all sessions in the log, so that many have the same time there."""
-    producer = open_producer(scene.settings.librdkafka(), {"linger.ms": 50, "log_level": 0})
+    producer = open_producer(harness.settings.librdkafka(), {"linger.ms": 50, "log_level": 0})
     for name in names:
         value = encode(Close(name, "wave"))
-        producer.produce(scene.settings.queue_events, value, name.encode())
+        producer.produce(harness.settings.queue_events, value, name.encode())
     left = producer.flush(60.0)
-    scene.expect(not left, f"{left} closes were not confirmed")
+    harness.expect(not left, f"{left} closes were not confirmed")
 
 
-def _until_long(scene: Scene, length: float) -> int:
+def _until_long(harness: Harness, length: float) -> int:
     """Wait until group-events have so many records; return how many there are. Blocks."""
     deadline = time.monotonic() + CLEARING_SECONDS
-    while (found := _length(scene)) < length and time.monotonic() < deadline:
+    while (found := _length(harness)) < length and time.monotonic() < deadline:
         time.sleep(LOOK_SECONDS)
-    scene.expect(found >= length, f"only {found:,} group events came")
+    harness.expect(found >= length, f"only {found:,} group events came")
     return found
 
 
-def _length(scene: Scene) -> int:
-    with TopicLog(scene.settings) as log:
-        return sum(log.ends(scene.settings.group_events).values())
+def _length(harness: Harness) -> int:
+    with TopicLog(harness.settings) as log:
+        return sum(log.ends(harness.settings.group_events).values())

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from streams.lab.faults.catalogue import fault
-from streams.lab.faults.scene import Scene, Worker
+from streams.lab.faults.harness import FaultWorker, Harness
 
 REBUILT = "rebuilding from the changelog"
 """What a worker logs when it gives up local state."""
@@ -20,26 +20,26 @@ TMPFS_MIB = 48
 FULL_SECONDS = 6.0
 
 
-def _databases(worker: Worker) -> list[Path]:
+def _databases(worker: FaultWorker) -> list[Path]:
     return sorted(worker.folder.glob("tables/*/*.db"))
 
 
 @fault("data-deleted", "data folder deleted under a running worker, which is then killed")
-async def data_deleted(scene: Scene) -> None:
+async def data_deleted(harness: Harness) -> None:
     """What it holds open is gone with it."""
-    worker = scene.workers[0]
-    scene.touch(worker)
+    worker = harness.workers[0]
+    harness.touch(worker)
     shutil.rmtree(worker.folder, ignore_errors=True)
     await asyncio.sleep(2)
     worker.signal(signal.SIGKILL)
-    await scene.until_ready(1.0)
+    await harness.until_ready(1.0)
 
 
 KINDS = ("*.sst", "*.log", "MANIFEST-*", "CURRENT")
 """Which file of a database is damaged: another kind in each."""
 
 
-def _victims(worker: Worker) -> Iterator[Path]:
+def _victims(worker: FaultWorker) -> Iterator[Path]:
     """Choose one file of each database, the largest of a kind."""
     for number, database in enumerate(_databases(worker)):
         for kind in (KINDS[number % len(KINDS)], "MANIFEST-*"):
@@ -59,35 +59,35 @@ def _flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-async def _damage(scene: Scene, how: object) -> None:
+async def _damage(harness: Harness, how: object) -> None:
     """Damage a file of every database of one worker: once after a clean stop, once after none."""
     assert callable(how)
-    worker = scene.workers[0]
+    worker = harness.workers[0]
     for number in (signal.SIGTERM, signal.SIGKILL):
-        scene.touch(worker)
-        before = scene.log_text(worker).count(REBUILT)
-        await scene.end(worker, number)
+        harness.touch(worker)
+        before = harness.log_text(worker).count(REBUILT)
+        await harness.end(worker, number)
         victims = list(_victims(worker))
         for victim in victims:
             how(victim)
-        scene.begin(worker)
-        await scene.until_ready(0.5)
+        harness.begin(worker)
+        await harness.until_ready(0.5)
         await asyncio.sleep(3)
-        rebuilt = scene.log_text(worker).count(REBUILT) - before
+        rebuilt = harness.log_text(worker).count(REBUILT) - before
         names = ", ".join(victim.name for victim in victims)
-        scene.notes.append(f"{number.name}: {names} damaged, {rebuilt} rebuilt")
+        harness.notes.append(f"{number.name}: {names} damaged, {rebuilt} rebuilt")
 
 
 @fault("file-truncated", "one RocksDB file of each database truncated", mix=False)
-async def file_truncated(scene: Scene) -> None:
+async def file_truncated(harness: Harness) -> None:
     """As after a full disk or a bad file system."""
-    await _damage(scene, _truncate)
+    await _damage(harness, _truncate)
 
 
 @fault("byte-flipped", "one byte flipped in a RocksDB file of each database", short=True, mix=False)
-async def byte_flipped(scene: Scene) -> None:
+async def byte_flipped(harness: Harness) -> None:
     """As after a bad disk."""
-    await _damage(scene, _flip)
+    await _damage(harness, _flip)
 
 
 def _cannot_mount() -> str | None:
@@ -104,18 +104,18 @@ def _cannot_mount() -> str | None:
 
 
 @fault("disk-full", "the disk of one worker is full for a while", needs=_cannot_mount, mix=False)
-async def disk_full(scene: Scene) -> None:
+async def disk_full(harness: Harness) -> None:
     """On a small file system of its own, filled by a file of somebody else's."""
-    worker = scene.workers[0]
-    scene.touch(worker)
-    await scene.end(worker, signal.SIGTERM)
+    worker = harness.workers[0]
+    harness.touch(worker)
+    await harness.end(worker, signal.SIGTERM)
     shutil.rmtree(worker.folder)
     worker.folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={TMPFS_MIB}m", "tmpfs", str(worker.folder)]
     await asyncio.to_thread(subprocess.run, mount, check=True)
     try:
-        scene.begin(worker)
-        await scene.until_ready(0.5)
+        harness.begin(worker)
+        await harness.until_ready(0.5)
         ballast = worker.folder / "ballast"
         with ballast.open("wb") as file:
             try:
@@ -126,14 +126,14 @@ async def disk_full(scene: Scene) -> None:
                 pass
         await asyncio.sleep(FULL_SECONDS)
         ballast.unlink()
-        await scene.until_ready(0.5)
+        await harness.until_ready(0.5)
         await asyncio.sleep(2)
-        await scene.end(worker, signal.SIGTERM)
+        await harness.end(worker, signal.SIGTERM)
     finally:
         worker.held = True
         worker.signal(signal.SIGKILL)
         await asyncio.sleep(0.5)
         unmount = ["umount", "-l", str(worker.folder)]
         await asyncio.to_thread(subprocess.run, unmount, check=False)
-    scene.begin(worker)
-    await scene.until_ready(0.5)
+    harness.begin(worker)
+    await harness.until_ready(0.5)

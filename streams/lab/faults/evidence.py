@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from streams.events.records import Ack
-from streams.lab.workload.model import Delivery, GroupEvent
+from streams.lab.workload.model import GroupEvent, QueuedMessage
 
-Place = tuple[int, int]
+LogPosition = tuple[int, int]
 """Partition and offset."""
 Row = tuple[bytes, bytes]
 """Raw key and value."""
@@ -22,7 +22,7 @@ Change = tuple[str, str, str]
 """A bind or unbind for counting: record type, group, queue."""
 
 
-class Logged(NamedTuple):
+class LogEntry(NamedTuple):
     """One event of `group-events` as it stands in the log."""
 
     partition: int
@@ -32,35 +32,35 @@ class Logged(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class ReadStep:
     """One answer to a consumer who asked for what comes after a seq."""
 
     after: int
-    deliveries: tuple[Delivery, ...]
+    deliveries: tuple[QueuedMessage, ...]
     complete: bool
     """Whether it was all that there was: the answer was not cut short by its limit."""
 
 
 @dataclass(frozen=True, slots=True)
-class Acking:
+class AckStep:
     """A consumer began to ack; from here on these deliveries may be gone."""
 
     upto: int | None
     seqs: tuple[int, ...] = ()
 
 
-Step = Read | Acking
+Step = ReadStep | AckStep
 
 
 @dataclass(slots=True)
 class Answers:
     """What clients were told."""
 
-    messages: dict[Place, tuple[str, str]] = field(default_factory=dict)
+    messages: dict[LogPosition, tuple[str, str]] = field(default_factory=dict)
     """Confirmed messages: where Kafka has each, and its (group, id)."""
     changes: Counter[Change] = field(default_factory=Counter)
     """Confirmed binds and unbinds."""
-    placed: dict[Place, Change] = field(default_factory=dict)
+    placed: dict[LogPosition, Change] = field(default_factory=dict)
     """Those whose place in the log is known."""
     confirmed: int = 0
     """Events of all kinds that were confirmed; one that was sent again counts once."""
@@ -81,7 +81,7 @@ class Tables:
     """(group, queue) -> session of the binding, by the table `members`."""
     bindings: dict[tuple[str, str], str | None] = field(default_factory=dict)
     """The same by the table `queues`."""
-    inboxes: dict[str, list[Delivery]] = field(default_factory=dict)
+    inboxes: dict[str, list[QueuedMessage]] = field(default_factory=dict)
     sessions: dict[str, str] = field(default_factory=dict)
     live: dict[TablePartition, list[Row]] = field(default_factory=dict)
     """Every row, in the order of the raw keys."""
@@ -95,7 +95,7 @@ class Tables:
 class Evidence:
     """Everything that the checker judges."""
 
-    log: list[Logged] = field(default_factory=list)
+    log: list[LogEntry] = field(default_factory=list)
     """Events of `group-events` that mean something, each partition in its order."""
     acks: list[Ack] = field(default_factory=list)
     """Acks of `queue-events`, each partition in its order."""

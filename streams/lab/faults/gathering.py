@@ -1,4 +1,4 @@
-"""Gathers the evidence of one scene once it has come to rest: logs, tables, dead letters."""
+"""Gathers the evidence of one run once the system is at rest: logs, tables, dead letters."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from streams.folds.delivery import unpack
 from streams.folds.row_keys import split_row_key
 from streams.folds.tables import TABLES
 from streams.kafka.partitioner import partition_of
-from streams.lab.faults.evidence import Evidence, Logged, Row, TablePartition
-from streams.lab.faults.scene import Scene
-from streams.lab.workload.model import Delivery
-from streams.operate.gateway import Gateway
+from streams.lab.faults.evidence import Evidence, LogEntry, Row, TablePartition
+from streams.lab.faults.harness import Harness
+from streams.lab.workload.model import QueuedMessage
+from streams.operate.gateway_client import GatewayClient
 from streams.operate.rebuild import open_rebuilt, resources, source_topic
-from streams.operate.tablerows import pages
-from streams.operate.topiclog import TopicLog, as_record, header
+from streams.operate.table_rows import pages
+from streams.operate.topic_log import TopicLog, as_record, header
 from streams.settings import Settings
 
 SETTLE_SECONDS = 120.0
@@ -32,7 +32,7 @@ QUIET_SECONDS = 1.0
 PAUSE_SECONDS = 0.1
 
 
-async def settle(scene: Scene, seconds: float = SETTLE_SECONDS) -> str | None:
+async def settle(harness: Harness, seconds: float = SETTLE_SECONDS) -> str | None:
     """Wait until all that is in the logs is folded and checkpointed, and nothing more comes.
 
     Returns:
@@ -41,16 +41,18 @@ async def settle(scene: Scene, seconds: float = SETTLE_SECONDS) -> str | None:
     deadline = time.monotonic() + seconds
     best = None
     while True:
-        ends = await asyncio.to_thread(_ends, scene.settings)
-        left = _left(scene, ends)
+        ends = await asyncio.to_thread(_ends, harness.settings)
+        left = _left(harness, ends)
         if left == 0:
             await asyncio.sleep(QUIET_SECONDS)
-            if await asyncio.to_thread(_ends, scene.settings) == ends and not _left(scene, ends):
+            if await asyncio.to_thread(_ends, harness.settings) == ends and not _left(
+                harness, ends
+            ):
                 return None
         if best is None or left < best:
             best, deadline = left, time.monotonic() + seconds
         if time.monotonic() > deadline:
-            return f"{left} records are not folded and checkpointed: {scene.watch.describe()}"
+            return f"{left} records are not folded and checkpointed: {harness.monitor.describe()}"
         await asyncio.sleep(PAUSE_SECONDS)
 
 
@@ -63,27 +65,27 @@ def _ends(settings: Settings) -> dict[TablePartition, int]:
         }
 
 
-def _left(scene: Scene, ends: dict[TablePartition, int]) -> int:
+def _left(harness: Harness, ends: dict[TablePartition, int]) -> int:
     """Count the records that are not folded, or not part of a checkpoint."""
-    owners, sights = scene.watch.owners(), scene.watch.sights
+    owners, views = harness.monitor.owners(), harness.monitor.views
     left = 0
     for key, end in ends.items():
         owner = owners.get(key)
         if owner is None:
             left += end + 1
             continue
-        row = sights[owner].rows[key]
+        row = views[owner].rows[key]
         left += max(0, end - row["position"]) + max(0, row["position"] - row["checkpointed"])
     return left
 
 
-async def gather(scene: Scene) -> Evidence:
-    """Read everything there is of a scene at rest."""
-    evidence = Evidence(answers=scene.answers, untouched=scene.untouched, poison=scene.poison)
-    await asyncio.to_thread(_read_logs, scene.settings, evidence)
-    async with Gateway(scene.urls) as gateway:
+async def gather(harness: Harness) -> Evidence:
+    """Read everything once the system is at rest."""
+    evidence = Evidence(answers=harness.answers, untouched=harness.untouched, poison=harness.poison)
+    await asyncio.to_thread(_read_logs, harness.settings, evidence)
+    async with GatewayClient(harness.urls) as gateway:
         for table in TABLES:
-            for number in range(scene.settings.partitions):
+            for number in range(harness.settings.partitions):
                 rows: list[Row] = []
                 async for page in pages(gateway, table, number):
                     rows += page.rows
@@ -95,7 +97,7 @@ async def gather(scene: Scene) -> Evidence:
                 }
                 for row in rows:
                     _take(evidence, table, *row, shared)
-    await asyncio.to_thread(_rebuild, scene.settings, evidence)
+    await asyncio.to_thread(_rebuild, harness.settings, evidence)
     return evidence
 
 
@@ -116,7 +118,7 @@ def _take(
             named = int.from_bytes(content.shared, "big")
             message = decode(shared[named] if content.shared else content.message)
             assert isinstance(message, Message)
-            delivery = Delivery(int(row.detail), message.group, message.id)
+            delivery = QueuedMessage(int(row.detail), message.group, message.id)
             tables.inboxes.setdefault(row.owner, []).append(delivery)
 
 
@@ -130,7 +132,7 @@ def _read_logs(settings: Settings, evidence: Evidence) -> None:
                 and _means_something(event)
             ):
                 evidence.log.append(
-                    Logged(record.partition, record.offset, record.timestamp, event)
+                    LogEntry(record.partition, record.offset, record.timestamp, event)
                 )
         for record in _records(log, settings.queue_events):
             event = _event(record)

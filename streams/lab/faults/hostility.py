@@ -7,15 +7,15 @@ import random
 import signal
 import time
 
+from streams.client.requests import path
 from streams.events.codec import encode
 from streams.events.records import Ack, Bind, Close, Event, Message, Open, Routed, Unbind
 from streams.kafka.clients import open_producer
 from streams.kafka.partitioner import partition_of
 from streams.lab.faults.catalogue import fault
-from streams.lab.faults.client import Client
 from streams.lab.faults.evidence import Answers
-from streams.lab.faults.scene import Scene
-from streams.operate.gateway import path
+from streams.lab.faults.harness import Harness
+from streams.lab.faults.probe_client import ProbeClient
 from streams.settings import Settings
 
 Poison = tuple[str, int, bytes | None, bytes | None]
@@ -97,11 +97,11 @@ HOSTILE = (
 
 
 @fault("poison", "broken and hostile records in both topics, hostile requests", short=True)
-async def poison(scene: Scene) -> None:
+async def poison(harness: Harness) -> None:
     """Each goes to the dead letters, and no worker stops."""
-    ends = [len(worker.exit_codes) for worker in scene.workers]
+    ends = [len(worker.exit_codes) for worker in harness.workers]
     producer = open_producer(
-        scene.settings.librdkafka(),
+        harness.settings.librdkafka(),
         {
             "message.max.bytes": 4 << 20,
             "compression.type": "lz4",
@@ -110,31 +110,33 @@ async def poison(scene: Scene) -> None:
     )
     rounds = 3
     for _ in range(rounds):
-        for topic, partition, key, value in _poison(scene.settings):
+        for topic, partition, key, value in _poison(harness.settings):
             producer.produce(topic, value, key, partition)
-            scene.poison += 1
+            harness.poison += 1
         await asyncio.to_thread(producer.flush, 30.0)
         await asyncio.sleep(1)
     answers = Answers()
-    async with Client(scene.urls, answers, 0) as client:
+    async with ProbeClient(harness.urls, answers, 0) as client:
         for method, target, body in HOSTILE:
             answer = await client.ask(method, target, body)
-            scene.expect(answer.refused, f"{method} {target}: {answer.status}, not 4xx")
-    scene.answers.dishonest += answers.dishonest
-    await scene.until_ready()
-    scene.expect(ends == [len(worker.exit_codes) for worker in scene.workers], "a worker has ended")
+            harness.expect(answer.refused, f"{method} {target}: {answer.status}, not 4xx")
+    harness.answers.dishonest += answers.dishonest
+    await harness.until_ready()
+    harness.expect(
+        ends == [len(worker.exit_codes) for worker in harness.workers], "a worker has ended"
+    )
 
 
 @fault("retries", "messages sent three times each, at once, in any order, through all workers")
-async def retries(scene: Scene) -> None:
+async def retries(harness: Harness) -> None:
     """A message id that its group has seen is the same message."""
-    rng = random.Random(f"retries {scene.answers.confirmed}")
-    async with Client(scene.urls, scene.answers, 0) as client:
+    rng = random.Random(f"retries {harness.answers.confirmed}")
+    async with ProbeClient(harness.urls, harness.answers, 0) as client:
         for turn in range(5):
             bodies = []
             for number in range(60):
                 ident = f"r{time.monotonic_ns()}-{turn}-{number}"
-                group = f"g{rng.randrange(scene.load.plan.groups)}"
+                group = f"g{rng.randrange(harness.load.plan.groups)}"
                 bodies += [(group, {"id": ident, "sender": "faults", "body": "again"})] * 3
             rng.shuffle(bodies)
 
@@ -142,27 +144,27 @@ async def retries(scene: Scene) -> None:
                 answer = await client.ask("POST", path("v1", "groups", group, "messages"), body)
                 if answer.good:
                     place = (answer.content["partition"], answer.content["offset"])
-                    scene.answers.messages[place] = (group, body["id"])
-                    scene.answers.confirmed += 1
+                    harness.answers.messages[place] = (group, body["id"])
+                    harness.answers.confirmed += 1
                 else:
-                    scene.answers.unknown += 1
+                    harness.answers.unknown += 1
 
             await asyncio.gather(*(send(group, body) for group, body in bodies))
-    await scene.until_ready()
+    await harness.until_ready()
 
 
 @fault("clock-stepped", "one worker's clock 9 days ahead, the other's an hour behind", mix=False)
-async def clock_stepped(scene: Scene) -> None:
+async def clock_stepped(harness: Harness) -> None:
     """The log's time is the broker's, so that results cannot depend on a worker's clock."""
-    ahead, behind = scene.workers[:2]
+    ahead, behind = harness.workers[:2]
     ahead.step_clock(9 * 86_400)
     behind.step_clock(-3_600)
     await asyncio.sleep(3)
     for worker in (ahead, behind):  # local state now looks too old, or from the future
         worker.signal(signal.SIGKILL)
-        await scene.until_ready(1.0)
+        await harness.until_ready(1.0)
     ahead.step_clock(0)
     behind.step_clock(0)
     await asyncio.sleep(1)
     ahead.signal(signal.SIGKILL)
-    await scene.until_ready(1.0)
+    await harness.until_ready(1.0)

@@ -8,7 +8,7 @@ import signal
 
 from streams.folds.tables import MEMBERS, QUEUES
 from streams.lab.faults.catalogue import FAULTS, Act, Fault, fault
-from streams.lab.faults.scene import SESSION_SECONDS, Scene
+from streams.lab.faults.harness import SESSION_SECONDS, Harness
 
 FOR_THREE = {"STREAMS_PARTITIONS": "6"}
 """So many that Faust's assignor, which moves no more than it must, has some for a third worker."""
@@ -18,14 +18,14 @@ STEPS = ("outputs", "changelog", "marker", "database", "commit")
 
 
 def _kill_at(step: str) -> Act:
-    async def act(scene: Scene) -> None:
-        worker = scene.workers[0]
+    async def act(harness: Harness) -> None:
+        worker = harness.workers[0]
         for table in (MEMBERS, QUEUES):
-            scene.touch(worker)
+            harness.touch(worker)
             worker.set_trap(f"{table}/*", step, "kill")
-            await scene.until_sprung(worker)
-            await scene.until_ready(1.0)
-            scene.expect(worker.exit_codes[-1:] == [-9], "it was not killed")
+            await harness.until_sprung(worker)
+            await harness.until_ready(1.0)
+            harness.expect(worker.exit_codes[-1:] == [-9], "it was not killed")
 
     return act
 
@@ -40,32 +40,32 @@ for _step in STEPS:
 
 
 @fault("terminate", "worker SIGTERM, started again")
-async def terminate(scene: Scene) -> None:
+async def terminate(harness: Harness) -> None:
     """One clean stop."""
-    worker = scene.workers[1]
-    scene.touch(worker)
-    await scene.end(worker, signal.SIGTERM)
+    worker = harness.workers[1]
+    harness.touch(worker)
+    await harness.end(worker, signal.SIGTERM)
     await asyncio.sleep(1)
-    scene.begin(worker)
-    await scene.until_ready(0.5)
-    scene.expect(worker.exit_codes[-1] == 0, f"SIGTERM ended it with {scene.say_ends(worker)}")
+    harness.begin(worker)
+    await harness.until_ready(0.5)
+    harness.expect(worker.exit_codes[-1] == 0, f"SIGTERM ended it with {harness.say_ends(worker)}")
 
 
 @fault("rolling-restart", "all workers restarted one after the other, twice")
-async def rolling_restart(scene: Scene) -> None:
+async def rolling_restart(harness: Harness) -> None:
     """As in a deployment."""
-    for worker in scene.workers * 2:
-        await scene.end(worker, signal.SIGTERM)
-        scene.begin(worker)
-        await scene.until_ready(0.5)
+    for worker in harness.workers * 2:
+        await harness.end(worker, signal.SIGTERM)
+        harness.begin(worker)
+        await harness.until_ready(0.5)
 
 
 @fault("kill-all", "all workers SIGKILLed at once", settings={"STREAMS_STANDBYS": "0"})
-async def kill_all(scene: Scene) -> None:
+async def kill_all(harness: Harness) -> None:
     """As when the power of all of them fails, but not the broker's."""
-    for worker in scene.workers:
+    for worker in harness.workers:
         worker.signal(signal.SIGKILL)
-    await scene.until_ready(1.0)
+    await harness.until_ready(1.0)
 
 
 @fault(
@@ -73,57 +73,59 @@ async def kill_all(scene: Scene) -> None:
     "worker killed, its data folder lost, no standbys",
     settings={"STREAMS_STANDBYS": "0"},
 )
-async def kill_cold(scene: Scene) -> None:
+async def kill_cold(harness: Harness) -> None:
     """A machine that is gone, and a new one."""
-    worker = scene.workers[0]
-    scene.touch(worker)
-    await scene.end(worker)
+    worker = harness.workers[0]
+    harness.touch(worker)
+    await harness.end(worker)
     shutil.rmtree(worker.folder)
-    scene.begin(worker)
-    await scene.until_ready(0.5)
+    harness.begin(worker)
+    await harness.until_ready(0.5)
 
 
 @fault("kill-standby", "worker killed for good for a while: its standbys take over")
-async def kill_standby(scene: Scene) -> None:
+async def kill_standby(harness: Harness) -> None:
     """Promotion of standbys, and back."""
-    worker = scene.workers[1]
-    scene.touch(worker)
-    await scene.end(worker)
-    await scene.until_ready(0.0)
+    worker = harness.workers[1]
+    harness.touch(worker)
+    await harness.end(worker)
+    await harness.until_ready(0.0)
     await asyncio.sleep(2)
-    scene.begin(worker)
-    await scene.until_ready(0.5)
+    harness.begin(worker)
+    await harness.until_ready(0.5)
 
 
 @fault("join-leave", "another worker joins, later leaves", settings=FOR_THREE)
-async def join_leave(scene: Scene) -> None:
+async def join_leave(harness: Harness) -> None:
     """Partitions move to it and back."""
-    worker = scene.add_worker()
-    await scene.until(lambda: worker.url in scene.watch.owners().values(), 60, "it gets nothing")
-    await scene.until_ready(0.5)
+    worker = harness.add_worker()
+    await harness.until(
+        lambda: worker.url in harness.monitor.owners().values(), 60, "it gets nothing"
+    )
+    await harness.until_ready(0.5)
     await asyncio.sleep(2)
-    await scene.remove_worker(worker)
-    await scene.until_ready(0.5)
+    await harness.remove_worker(worker)
+    await harness.until_ready(0.5)
 
 
-def _taken_over(scene: Scene, url: str) -> bool:
-    others = [worker.url for worker in scene.running if worker.url != url]
-    return scene.watch.is_ready(others)
+def _taken_over(harness: Harness, url: str) -> bool:
+    others = [worker.url for worker in harness.running if worker.url != url]
+    return harness.monitor.is_ready(others)
 
 
 def _stop_at(step: str) -> Act:
-    async def act(scene: Scene) -> None:
-        worker = scene.workers[0]
-        scene.touch(worker)
+    async def act(harness: Harness) -> None:
+        worker = harness.workers[0]
+        harness.touch(worker)
         worker.set_trap("*/*", step, "stop")
-        await scene.until_sprung(worker)
-        took = await scene.until(
-            lambda: _taken_over(scene, worker.url), 60, "the others do not take over"
+        await harness.until_sprung(worker)
+        took = await harness.until(
+            lambda: _taken_over(harness, worker.url), 60, "the others do not take over"
         )
-        scene.notes.append(f"taken over in {took:.1f} s")
+        harness.notes.append(f"taken over in {took:.1f} s")
         await asyncio.sleep(2)
         worker.signal(signal.SIGCONT)
-        await scene.until_ready(1.0)
+        await harness.until_ready(1.0)
 
     return act
 
@@ -138,21 +140,21 @@ for _step in STEPS:
 
 
 @fault("pause", "worker SIGSTOPped for less than its session timeout")
-async def pause(scene: Scene) -> None:
+async def pause(harness: Harness) -> None:
     """A hiccup of the machine: nobody takes over."""
-    worker = scene.workers[0]
-    scene.touch(worker)
+    worker = harness.workers[0]
+    harness.touch(worker)
     worker.signal(signal.SIGSTOP)
     await asyncio.sleep(SESSION_SECONDS / 2)
     worker.signal(signal.SIGCONT)
-    await scene.until_ready(0.5)
+    await harness.until_ready(0.5)
 
 
 @fault("killed-before-reply", "gateway killed after Kafka has an event, before its reply")
-async def killed_before_reply(scene: Scene) -> None:
+async def killed_before_reply(harness: Harness) -> None:
     """The client must repeat, and nothing may be there twice."""
-    for topic in (scene.settings.group_events, scene.settings.queue_events):
-        for worker in scene.workers:
+    for topic in (harness.settings.group_events, harness.settings.queue_events):
+        for worker in harness.workers:
             worker.set_trap(topic, "reply", "kill")
-            await scene.until_sprung(worker)
-            await scene.until_ready(1.0)
+            await harness.until_sprung(worker)
+            await harness.until_ready(1.0)

@@ -13,11 +13,11 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from streams.lab.faults.client import Answer, Client
-from streams.lab.faults.direct import DirectProducer
-from streams.lab.faults.evidence import Acking, Answers, Read
-from streams.lab.workload.model import Delivery
-from streams.operate.gateway import path
+from streams.client.requests import path
+from streams.lab.faults.change_writer import ChangeWriter
+from streams.lab.faults.evidence import AckStep, Answers, ReadStep
+from streams.lab.faults.probe_client import Answer, ProbeClient
+from streams.lab.workload.model import QueuedMessage
 from streams.settings import Settings
 
 GIVE_UP_SECONDS = 40.0
@@ -28,7 +28,7 @@ WAIT_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class LoadPlan:
     """How much of what; rates are per second, of all clients together."""
 
     seed: int
@@ -49,15 +49,17 @@ class Plan:
     """Share of the direct changes that are a Bind within a session, which may be over."""
 
 
-class Load:
+class LoadGenerator:
     """Everything that clients do to one system."""
 
-    def __init__(self, settings: Settings, client: Client, answers: Answers, plan: Plan) -> None:
+    def __init__(
+        self, settings: Settings, client: ProbeClient, answers: Answers, plan: LoadPlan
+    ) -> None:
         self.answers = answers
         self.plan = plan
         self._client = client
         self._rng = random.Random(f"load {plan.seed}")
-        self._direct = DirectProducer(settings, answers)
+        self._direct = ChangeWriter(settings, answers)
         self._numbers = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._late: set[asyncio.Task[None]] = set()
@@ -245,7 +247,7 @@ class Load:
     # Consumers ----------------------------------------------------------------------
 
     async def _consume(self, queue: str) -> None:
-        """Read and ack, as a client that forgets now and then how far it was."""
+        """Read and ack, like a client that sometimes forgets its position."""
         steps = self.answers.consumers.setdefault(queue, [])
         messages = path("v1", "queues", queue, "messages")
         acks = path("v1", "queues", queue, "acks")
@@ -279,22 +281,22 @@ class Load:
                 await self._client.ask("POST", acks, body)
 
 
-def _read(after: int, answer: Answer) -> Read | None:
+def _read(after: int, answer: Answer) -> ReadStep | None:
     try:
         deliveries = tuple(
-            Delivery(int(message["seq"]), message["group"], message["id"])
+            QueuedMessage(int(message["seq"]), message["group"], message["id"])
             for message in answer.content["messages"]
         )
     except (KeyError, TypeError, ValueError):
         return None
-    return Read(after, deliveries, len(deliveries) < LIMIT)
+    return ReadStep(after, deliveries, len(deliveries) < LIMIT)
 
 
-def _choose_acks(rng: random.Random, read: Read) -> Acking | None:
+def _choose_acks(rng: random.Random, read: ReadStep) -> AckStep | None:
     chance = rng.random()
     if chance < 0.6:
-        return Acking(read.deliveries[-1].seq)
+        return AckStep(read.deliveries[-1].seq)
     if chance < 0.85:
         seqs = tuple(delivery.seq for delivery in read.deliveries if rng.random() < 0.6)
-        return Acking(None, seqs) if seqs else None
+        return AckStep(None, seqs) if seqs else None
     return None

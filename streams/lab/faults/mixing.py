@@ -7,9 +7,9 @@ import random
 import time
 
 from streams.lab.faults.catalogue import FAULTS, Fault
+from streams.lab.faults.harness import Harness
 from streams.lab.faults.killing import FOR_THREE
-from streams.lab.faults.load import Plan
-from streams.lab.faults.scene import Scene
+from streams.lab.faults.load import LoadPlan
 from streams.operate.progress import say
 
 QUIET_SECONDS = (2.0, 8.0)
@@ -19,20 +19,20 @@ def mix(minutes: float, seed: int) -> Fault:
     """Make a fault that is many, for so many minutes."""
     chosen = [f for f in FAULTS.values() if f.mix and f.nodes == 1]
 
-    async def act(scene: Scene) -> None:
+    async def act(harness: Harness) -> None:
         rng = random.Random(f"mix {seed}")
         end = time.monotonic() + 60 * minutes
         done: list[str] = []
         while time.monotonic() < end:
             fault = rng.choice(chosen)
-            rng.shuffle(scene.workers)  # a fault takes the first ones
+            rng.shuffle(harness.workers)  # a fault takes the first ones
             say(f"mix: {fault.name}")
             done.append(fault.name)
-            await fault.act(scene)
+            await fault.act(harness)
             await asyncio.sleep(rng.uniform(*QUIET_SECONDS))
-            await scene.until_ready()
-        scene.untouched = set()
-        scene.notes.append(f"{len(done)} faults: {', '.join(done)}")
+            await harness.until_ready()
+        harness.untouched = set()
+        harness.notes.append(f"{len(done)} faults: {', '.join(done)}")
 
     return Fault(
         "mix",
@@ -41,5 +41,5 @@ def mix(minutes: float, seed: int) -> Fault:
         workers=2,
         linked=True,
         settings=FOR_THREE,
-        plan=lambda seed: Plan(seed, posts=15, changes=15, direct_changes=30, sessions=2),
+        plan=lambda seed: LoadPlan(seed, posts=15, changes=15, direct_changes=30, sessions=2),
     )

@@ -20,9 +20,9 @@ from streams.events.records import Message
 from streams.folds.tables import TABLES
 from streams.kafka.clients import open_producer
 from streams.lab.faults.catalogue import fault
-from streams.lab.faults.load import Plan
-from streams.lab.faults.scene import Scene
-from streams.operate.topiclog import TopicLog, as_record
+from streams.lab.faults.harness import Harness
+from streams.lab.faults.load import LoadPlan
+from streams.operate.topic_log import TopicLog, as_record
 from streams.settings import MIB, Settings
 
 BURST_SECONDS = 3.0
@@ -37,16 +37,16 @@ COMPACTED_SECONDS = 90.0
     "overload",
     "producers faster than the workers, which get a tenth of the time; most inboxes never read",
     mix=False,
-    plan=lambda seed: Plan(seed, online=16),
+    plan=lambda seed: LoadPlan(seed, online=16),
 )
-async def overload(scene: Scene) -> None:
+async def overload(harness: Harness) -> None:
     """Memory stays bounded, everything drains."""
-    scene.watch.most_rss = 0
+    harness.monitor.most_rss = 0
     began = time.monotonic()
-    slow = asyncio.create_task(_slow_down(scene))
+    slow = asyncio.create_task(_slow_down(harness))
     deepest = 0
     producer = open_producer(
-        scene.settings.librdkafka(),
+        harness.settings.librdkafka(),
         {
             "linger.ms": 20,
             "queue.buffering.max.messages": 2 * MESSAGES,
@@ -55,50 +55,50 @@ async def overload(scene: Scene) -> None:
     )
     try:
         for number in range(MESSAGES):
-            group = f"g{number % scene.load.plan.groups}"
+            group = f"g{number % harness.load.plan.groups}"
             message = Message(f"o{number}", group, "faults", body=BODY, at=1)
-            producer.produce(scene.settings.group_events, encode(message), group.encode())
+            producer.produce(harness.settings.group_events, encode(message), group.encode())
             if number % (MESSAGES // 200) == 0:
                 producer.poll(0)
-                deepest = max(deepest, _lag(scene))
+                deepest = max(deepest, _lag(harness))
                 await asyncio.sleep(BURST_SECONDS / 200)
         await asyncio.to_thread(producer.flush, 60.0)
         while time.monotonic() - began < SLOW_SECONDS:
-            deepest = max(deepest, _lag(scene))
+            deepest = max(deepest, _lag(harness))
             await asyncio.sleep(0.1)
     finally:
         slow.cancel()
-        for worker in scene.workers:
+        for worker in harness.workers:
             worker.signal(signal.SIGCONT)
-    drained = await scene.until(lambda: _lag(scene) < 100, 300, "it does not drain")
-    scene.notes.append(
+    drained = await harness.until(lambda: _lag(harness) < 100, 300, "it does not drain")
+    harness.notes.append(
         f"{MESSAGES:,} messages in {BURST_SECONDS:g} s, {deepest:,} records behind at most,"
-        f" drained in {drained:.0f} s, largest worker {scene.watch.most_rss // MIB} MiB"
+        f" drained in {drained:.0f} s, largest worker {harness.monitor.most_rss // MIB} MiB"
     )
-    scene.expect(deepest > 1_000, "the workers were never behind")
-    scene.expect(
-        scene.watch.most_rss < MOST_RSS, f"a worker took {scene.watch.most_rss // MIB} MiB"
+    harness.expect(deepest > 1_000, "the workers were never behind")
+    harness.expect(
+        harness.monitor.most_rss < MOST_RSS, f"a worker took {harness.monitor.most_rss // MIB} MiB"
     )
-    await scene.until_ready()
+    await harness.until_ready()
 
 
-async def _slow_down(scene: Scene) -> None:
+async def _slow_down(harness: Harness) -> None:
     """Leave the workers a tenth of the time, in slices."""
     while True:
-        for worker in scene.workers:
+        for worker in harness.workers:
             worker.signal(signal.SIGSTOP)
         await asyncio.sleep(0.36)
-        for worker in scene.workers:
+        for worker in harness.workers:
             worker.signal(signal.SIGCONT)
         await asyncio.sleep(0.04)
 
 
-def _lag(scene: Scene) -> int:
+def _lag(harness: Harness) -> int:
     return sum(
         row["lag"]
-        for sight in scene.watch.sights.values()
-        if sight.fresh
-        for row in sight.rows.values()
+        for view in harness.monitor.views.values()
+        if view.fresh
+        for row in view.rows.values()
     )
 
 
@@ -108,27 +108,27 @@ def _lag(scene: Scene) -> int:
     mix=False,
     settings={"STREAMS_STANDBYS": "0"},
 )
-async def compacted(scene: Scene) -> None:
+async def compacted(harness: Harness) -> None:
     """Compaction leaves the last row of each key and one marker."""
-    await asyncio.to_thread(_compact_soon, scene.settings)
+    await asyncio.to_thread(_compact_soon, harness.settings)
     most: dict[tuple[str, int], int] = {}
     deadline = time.monotonic() + COMPACTED_SECONDS
     while True:
-        now = await asyncio.to_thread(_markers, scene.settings)
+        now = await asyncio.to_thread(_markers, harness.settings)
         for key, count in now.items():
             most[key] = max(most.get(key, 0), count)
         cleaned = sum(count < most[key] / 2 for key, count in now.items())
         if cleaned >= len(now) // 2 or time.monotonic() > deadline:
             break
         await asyncio.sleep(1)
-    scene.notes.append(f"{cleaned} of {len(now)} changelog partitions compacted")
-    scene.expect(cleaned >= len(now) // 2, "Kafka did not compact the changelogs")
-    for worker in scene.workers:
-        await scene.end(worker)
+    harness.notes.append(f"{cleaned} of {len(now)} changelog partitions compacted")
+    harness.expect(cleaned >= len(now) // 2, "Kafka did not compact the changelogs")
+    for worker in harness.workers:
+        await harness.end(worker)
         shutil.rmtree(worker.folder)
-    for worker in scene.workers:
-        scene.begin(worker)
-    await scene.until_ready(0.5)
+    for worker in harness.workers:
+        harness.begin(worker)
+    await harness.until_ready(0.5)
 
 
 def _compact_soon(settings: Settings) -> None:

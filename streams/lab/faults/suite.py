@@ -16,14 +16,14 @@ from confluent_kafka.admin import AdminClient
 
 from streams.errors import StreamsError
 from streams.lab.faults import checker
+from streams.lab.faults.brokers import Brokers
 from streams.lab.faults.catalogue import Fault
 from streams.lab.faults.checker import Findings, check
-from streams.lab.faults.client import Client
 from streams.lab.faults.evidence import TablePartition
 from streams.lab.faults.gathering import gather, settle
-from streams.lab.faults.load import Load
-from streams.lab.faults.rig import Rig
-from streams.lab.faults.scene import Scene
+from streams.lab.faults.harness import Harness
+from streams.lab.faults.load import LoadGenerator
+from streams.lab.faults.probe_client import ProbeClient
 from streams.operate.progress import say
 
 PARTITIONS = 4
@@ -33,7 +33,7 @@ AFTER_SECONDS = 3.0
 
 
 @dataclass(slots=True)
-class Result:
+class FaultResult:
     """One line of the table."""
 
     fault: str
@@ -53,16 +53,16 @@ class Result:
     notes: list[str] = field(default_factory=list)
     skipped: str | None = None
 
-    def take(self, scene: Scene) -> None:
-        """Take over what the scene itself has counted."""
-        answers, stalls = scene.answers, self.stalls
+    def take(self, harness: Harness) -> None:
+        """Copy what the harness has counted."""
+        answers, stalls = harness.answers, self.stalls
         self.confirmed, self.refused = answers.confirmed, answers.refused
         self.unknown = answers.unknown
         self.stalled = max(stalls.values(), default=0.0)
-        untouched = [stalls.get(key, 0.0) for key in scene.untouched]
+        untouched = [stalls.get(key, 0.0) for key in harness.untouched]
         self.untouched = round(max(untouched), 2) if untouched and stalls else None
-        self.ready = scene.ready_seconds
-        self.notes += scene.notes
+        self.ready = harness.ready_seconds
+        self.notes += harness.notes
 
     @property
     def ok(self) -> bool:
@@ -104,16 +104,16 @@ class Result:
         }
 
 
-class Suite:
+class FaultSuite:
     """The rigs of a run, started when the first fault needs them; an async context manager."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder = folder
         self.seed = seed
-        self._rigs: dict[int, Rig] = {}
-        self._scenes = 0
+        self._brokers: dict[int, Brokers] = {}
+        self._runs = 0
 
-    async def __aenter__(self) -> Suite:
+    async def __aenter__(self) -> FaultSuite:
         """Empty the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
@@ -121,89 +121,93 @@ class Suite:
 
     async def __aexit__(self, *error: object) -> None:
         """Stop the brokers."""
-        for rig in self._rigs.values():
-            await rig.stop()
+        for brokers in self._brokers.values():
+            await brokers.stop()
 
-    async def rig(self, nodes: int) -> Rig:
+    async def brokers(self, nodes: int) -> Brokers:
         """Return the running brokers of that many nodes; others are stopped meanwhile."""
-        for other, rig in list(self._rigs.items()):
+        for other, brokers in list(self._brokers.items()):
             if other != nodes:
-                await rig.stop()
-                del self._rigs[other]
-        if nodes not in self._rigs:
-            self._rigs[nodes] = Rig(self.folder / f"kafka-{nodes}-{self._scenes}", nodes, self.seed)
-        await self._rigs[nodes].start()
-        return self._rigs[nodes]
+                await brokers.stop()
+                del self._brokers[other]
+        if nodes not in self._brokers:
+            self._brokers[nodes] = Brokers(
+                self.folder / f"kafka-{nodes}-{self._runs}", nodes, self.seed
+            )
+        await self._brokers[nodes].start()
+        return self._brokers[nodes]
 
-    async def run(self, fault: Fault) -> Result:
+    async def run(self, fault: Fault) -> FaultResult:
         """Do one fault under load, and judge."""
-        result = Result(fault.name, fault.what, skipped=fault.needs())
+        result = FaultResult(fault.name, fault.what, skipped=fault.needs())
         if result.skipped:
             return result
         began = time.monotonic()
-        self._scenes += 1
-        scene = Scene(
-            await self.rig(fault.nodes),
+        self._runs += 1
+        harness = Harness(
+            await self.brokers(fault.nodes),
             self.folder / fault.name,
-            f"f{self._scenes}-{fault.name}",
+            f"f{self._runs}-{fault.name}",
             workers=fault.workers,
             partitions=PARTITIONS,
             linked=fault.linked,
             more=fault.settings,
         )
         try:
-            await self._play(fault, scene, result)
+            await self._play(fault, harness, result)
         except StreamsError as error:
             result.findings.note(checker.UNFINISHED, str(error))
         finally:
-            await scene.stop()
-            await asyncio.to_thread(_delete_topics, scene)
-        result.take(scene)
-        for worker in scene.workers:
+            await harness.stop()
+            await asyncio.to_thread(_delete_topics, harness)
+        result.take(harness)
+        for worker in harness.workers:
             if any(code > 0 for code in worker.exit_codes) and not fault.ends_itself:
-                text = f"{worker.name} ended by itself: {scene.say_ends(worker)}"
+                text = f"{worker.name} ended by itself: {harness.say_ends(worker)}"
                 result.findings.note(checker.UNFINISHED, text)
-        ends = [f"{w.name} ended: {scene.say_ends(w)}" for w in scene.workers if w.exit_codes]
+        ends = [f"{w.name} ended: {harness.say_ends(w)}" for w in harness.workers if w.exit_codes]
         result.notes += ends
         result.seconds = time.monotonic() - began
         if result.ok:
-            for worker in scene.workers:
+            for worker in harness.workers:
                 shutil.rmtree(worker.folder, ignore_errors=True)
         return result
 
-    async def _play(self, fault: Fault, scene: Scene, result: Result) -> None:
-        answers = scene.answers
-        seed = self.seed * 1000 + self._scenes
+    async def _play(self, fault: Fault, harness: Harness, result: FaultResult) -> None:
+        answers = harness.answers
+        seed = self.seed * 1000 + self._runs
         async with AsyncExitStack() as stack:
-            client = await stack.enter_async_context(Client(scene.urls, answers, seed))
-            asker = await stack.enter_async_context(Client(scene.urls, type(answers)(), seed))
-            await scene.start(asker)
-            scene.load = Load(scene.settings, client, answers, fault.plan(seed))
-            stack.push_async_callback(scene.load.cancel)
-            await scene.load.begin()
+            client = await stack.enter_async_context(ProbeClient(harness.urls, answers, seed))
+            asker = await stack.enter_async_context(
+                ProbeClient(harness.urls, type(answers)(), seed)
+            )
+            await harness.start(asker)
+            harness.load = LoadGenerator(harness.settings, client, answers, fault.plan(seed))
+            stack.push_async_callback(harness.load.cancel)
+            await harness.load.begin()
             await asyncio.sleep(WARM_SECONDS)
-            scene.watch.measure()
-            await fault.act(scene)
+            harness.monitor.measure()
+            await fault.act(harness)
             await asyncio.sleep(AFTER_SECONDS)
-            stalls = scene.watch.measured()
-            if scene.watch.rebalances:
-                scene.notes.append(f"rebalanced {scene.watch.rebalances} times")
-            await scene.load.stop_sending()
-            unfinished = [await settle(scene)]
-            await scene.load.stop_reading()
-            unfinished.append(await settle(scene))
-            evidence = await gather(scene)
+            stalls = harness.monitor.measured()
+            if harness.monitor.rebalances:
+                harness.notes.append(f"rebalanced {harness.monitor.rebalances} times")
+            await harness.load.stop_sending()
+            unfinished = [await settle(harness)]
+            await harness.load.stop_reading()
+            unfinished.append(await settle(harness))
+            evidence = await gather(harness)
             evidence.stalls = result.stalls = stalls
-            evidence.unfinished = [text for text in unfinished if text] + scene.broken
+            evidence.unfinished = [text for text in unfinished if text] + harness.broken
             result.findings = await asyncio.to_thread(check, evidence)
 
 
-def _delete_topics(scene: Scene) -> None:
+def _delete_topics(harness: Harness) -> None:
     """Leave the brokers as they were, so that they start as fast after the next fault."""
-    admin = AdminClient({"bootstrap.servers": scene.rig.kafka.brokers, "log_level": 0})
+    admin = AdminClient({"bootstrap.servers": harness.brokers.kafka.brokers, "log_level": 0})
     try:
         known = admin.list_topics(timeout=5).topics
-        mine = [name for name in known if name.startswith(f"{scene.settings.namespace}.")]
+        mine = [name for name in known if name.startswith(f"{harness.settings.namespace}.")]
         for deleted in admin.delete_topics(mine).values() if mine else ():
             deleted.result(10)
     except (KafkaException, TimeoutError):
@@ -211,11 +215,11 @@ def _delete_topics(scene: Scene) -> None:
 
 
 async def run_all(
-    folder: Path, seed: int, faults: Sequence[Fault], show: Callable[[Result], None]
-) -> list[Result]:
+    folder: Path, seed: int, faults: Sequence[Fault], show: Callable[[FaultResult], None]
+) -> list[FaultResult]:
     """Run faults in the order of the rigs they need; `show` gets each result."""
     results = []
-    async with Suite(folder, seed) as suite:
+    async with FaultSuite(folder, seed) as suite:
         for fault in sorted(faults, key=lambda f: f.nodes):
             say(f"{fault.name}: {fault.what}")
             result = await suite.run(fault)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from streams.lab.faults import checker
-from streams.lab.faults.suite import Result
+from streams.lab.faults.suite import FaultResult
 
 HEAD = (
     f"{'fault':<20} {'confirmed':>9} {'unknown':>7} {'expected':>8} {'found':>8} {'lost':>5}"
@@ -22,7 +22,7 @@ _SHOWN = (
 )
 
 
-def line(result: Result) -> str:
+def line(result: FaultResult) -> str:
     """Return the line of one fault."""
     if result.skipped:
         return f"{result.fault:<20} skipped: {result.skipped}"
@@ -38,12 +38,12 @@ def line(result: Result) -> str:
     )
 
 
-def details(result: Result) -> list[str]:
+def details(result: FaultResult) -> list[str]:
     """Return what a line has no room for."""
     return [*result.findings.examples, *result.notes]
 
 
-def summary(results: Sequence[Result], seed: int) -> str:
+def summary(results: Sequence[FaultResult], seed: int) -> str:
     """Return the last line."""
     failed = [result.fault for result in results if not result.ok]
     skipped = sum(result.skipped is not None for result in results)

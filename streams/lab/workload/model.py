@@ -20,7 +20,7 @@ WINDOW_MS = 600_000
 GroupEvent = Bind | Unbind | Message
 
 
-class Delivery(NamedTuple):
+class QueuedMessage(NamedTuple):
     """One message as one queue holds it, or as its reader got it."""
 
     seq: int
@@ -173,7 +173,7 @@ class Verdict:
 
 def compare(
     expected: Mapping[str, Sequence[tuple[str, str]]],
-    received: Mapping[str, Iterable[Delivery]],
+    received: Mapping[str, Iterable[QueuedMessage]],
 ) -> Verdict:
     """Hold what queues received against `Model.received`.
 
@@ -190,7 +190,7 @@ def _compare_queue(
     verdict: Verdict,
     queue: str,
     expected: Sequence[tuple[str, str]],
-    received: Iterable[Delivery],
+    received: Iterable[QueuedMessage],
 ) -> None:
     got = sorted(set(received))
     wanted = Counter(expected)
@@ -215,7 +215,7 @@ def _compare_order(
     verdict: Verdict,
     queue: str,
     expected: Sequence[tuple[str, str]],
-    got: Sequence[Delivery],
+    got: Sequence[QueuedMessage],
 ) -> None:
     """Check that the messages of one group came in the order of the log, by seq."""
     place = {message: number for number, message in enumerate(expected)}

@@ -15,7 +15,7 @@ from streams.lab.workload.population import Population, World, draw_size
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
+class MemberJoined:
     """A resident becomes a member of a group."""
 
     at: float
@@ -24,7 +24,7 @@ class Joined:
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class MemberLeft:
     """A resident stops being a member of a group."""
 
     at: float
@@ -33,7 +33,7 @@ class Left:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class MessageSent:
     """A member says something to a group."""
 
     at: float
@@ -41,11 +41,11 @@ class Said:
     resident: int
 
 
-Happening = Joined | Left | Said
+TrafficEvent = MemberJoined | MemberLeft | MessageSent
 
 
 class Traffic:
-    """The happenings of one run, in order of time.
+    """The events of one run, in order of time.
 
     Groups are created whole and dropped whole, one as often as the other; their members
     count as changes, and single joins and leaves make up what is missing to the measured
@@ -68,7 +68,7 @@ class Traffic:
         touched = self._touched.get(group)
         return set(self._population.members(group)) if touched is None else touched
 
-    def happenings(self) -> Iterator[Happening]:
+    def events(self) -> Iterator[TrafficEvent]:
         """Yield what happens, for ever, in order of time.
 
         Three independent Poisson streams; the rate of single joins and leaves follows the
@@ -88,7 +88,7 @@ class Traffic:
                 next_said = _after(rng, at, world.messages_per_second)
                 spoken = self._draw_membership()
                 if spoken is not None:
-                    yield Said(at, *spoken)
+                    yield MessageSent(at, *spoken)
             elif at == next_group:
                 next_group = _after(rng, at, world.groups_per_second)
                 whole = self._create(at) if rng.random() < 0.5 else self._drop(at)
@@ -126,7 +126,7 @@ class Traffic:
                 return group, resident
         return None  # Nearly everybody has left: there is nobody to draw.
 
-    def _join(self, at: float) -> Happening:
+    def _join(self, at: float) -> TrafficEvent:
         drawn = self._draw_membership()
         group = drawn[0] if drawn else 0
         members = self.members(group)
@@ -136,29 +136,29 @@ class Traffic:
         while resident in members:
             resident = self._rng.randrange(self._population.residents)
         self._add(group, resident)
-        return Joined(at, group, resident)
+        return MemberJoined(at, group, resident)
 
-    def _leave(self, at: float) -> Happening:
+    def _leave(self, at: float) -> TrafficEvent:
         drawn = self._draw_membership()
         if drawn is None:
             return self._join(at)
         group, resident = drawn
         self._own(group).discard(resident)
-        return Left(at, group, resident)
+        return MemberLeft(at, group, resident)
 
-    def _create(self, at: float) -> list[Happening]:
+    def _create(self, at: float) -> list[TrafficEvent]:
         group = self._next_group
         self._next_group += 1
         size = min(draw_size(self._rng), self._population.residents)
         members = self._rng.sample(range(self._population.residents), size)
         for resident in members:
             self._add(group, resident)
-        return [Joined(at, group, resident) for resident in members]
+        return [MemberJoined(at, group, resident) for resident in members]
 
-    def _drop(self, at: float) -> list[Happening]:
+    def _drop(self, at: float) -> list[TrafficEvent]:
         group = self._rng.randrange(self._next_group)
         members = self._own(group)
-        left = [Left(at, group, resident) for resident in sorted(members)]
+        left = [MemberLeft(at, group, resident) for resident in sorted(members)]
         members.clear()
         return list(left)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from streams.cli.tail import _row, full_name, parse_since
+from streams.cli.tail import parse_since
 from streams.errors import StreamsError
 from streams.events.codec import encode
 from streams.events.records import Message, Routed
 from streams.operate import describe
+from streams.operate.records import describe_change
+from streams.operate.topic_names import full_name
 from streams.settings import Settings
 
 NOW = 1_800_000_000.0
@@ -118,4 +120,4 @@ def test_times_that_are_none() -> None:
     ],
 )
 def test_a_deleted_row_says_what_it_was(key: bytes, kind: str) -> None:
-    assert _row("queues", key, None) == {"type": kind, "value": None}
+    assert describe_change("queues", key, None) == {"type": kind, "value": None}

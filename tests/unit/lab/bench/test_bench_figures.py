@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from streams.lab.bench.figures import Figure, Sample, collect, latencies, percentile, times_better
+from streams.lab.bench.figures import (
+    Figure,
+    Measurement,
+    collect,
+    latencies,
+    percentile,
+    times_better,
+)
 
 
 def test_runs_are_joined_by_name_in_order() -> None:
     # Given two runs of two measurements
-    first = [Sample("rate", 10, "/s"), Sample("wait", 5, "ms")]
-    second = [Sample("rate", 30, "/s"), Sample("wait", 4, "ms")]
+    first = [Measurement("rate", 10, "/s"), Measurement("wait", 5, "ms")]
+    second = [Measurement("rate", 30, "/s"), Measurement("wait", 4, "ms")]
     # When they are joined
     rate, wait = collect([first, second])
     # Then each has the values of both
@@ -19,13 +26,15 @@ def test_runs_are_joined_by_name_in_order() -> None:
 
 
 def test_what_only_some_runs_measured_is_kept() -> None:
-    figures = collect([[Sample("a", 1, "s")], [Sample("a", 2, "s"), Sample("b", 3, "s")]])
+    figures = collect(
+        [[Measurement("a", 1, "s")], [Measurement("a", 2, "s"), Measurement("b", 3, "s")]]
+    )
     assert [(figure.name, figure.values) for figure in figures] == [("a", (1, 2)), ("b", (3,))]
 
 
 def test_samples_of_one_name_must_be_of_one_kind() -> None:
     with pytest.raises(ValueError, match="'a'"):
-        collect([[Sample("a", 1, "s")], [Sample("a", 1, "ms")]])
+        collect([[Measurement("a", 1, "s")], [Measurement("a", 1, "ms")]])
 
 
 def test_a_figure_is_its_median_with_its_spread() -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from streams.lab.bench import suite
 from streams.lab.bench.figures import Figure
-from streams.lab.bench.report import Outcome
-from streams.lab.bench.stage import Options
+from streams.lab.bench.harness import Options
+from streams.lab.bench.report import BenchResult
 from streams.settings import Settings
 
 
@@ -31,6 +31,6 @@ def test_what_grows_is_drawn_once_for_each_unit(tmp_path: Path) -> None:
         Figure("memory at 10", "MiB", (5,), "memory", 10),
         Figure("no point", "s", (1,)),
     ]
-    drawn = suite.draw(Outcome("scale", "", 3, 1.0, figures, []), tmp_path / "plots")
+    drawn = suite.draw(BenchResult("scale", "", 3, 1.0, figures, []), tmp_path / "plots")
     assert [path.name for path in drawn] == ["scale-per-second.png", "scale-mib.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn)

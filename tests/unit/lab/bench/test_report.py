@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from streams.lab.bench.figures import Figure
-from streams.lab.bench.report import Outcome, as_json, as_text, number
+from streams.lab.bench.report import BenchResult, as_json, as_text, number
 
 
 @pytest.fixture
-def outcome() -> Outcome:
-    return Outcome(
+def outcome() -> BenchResult:
+    return BenchResult(
         name="churn",
         what="From here to there.",
         runs=3,
@@ -24,7 +24,7 @@ def outcome() -> Outcome:
     )
 
 
-def test_text_has_median_spread_baseline_and_ratio(outcome: Outcome) -> None:
+def test_text_has_median_spread_baseline_and_ratio(outcome: BenchResult) -> None:
     title, what, _, binds, cost, cpu = as_text(outcome).splitlines()
     assert (title, what) == ("churn", "From here to there.")
     assert binds.split() == ["binds", "40,000", "/s", "38,000", "..", "41,000", "1,000", "40x"]
@@ -32,14 +32,14 @@ def test_text_has_median_spread_baseline_and_ratio(outcome: Outcome) -> None:
     assert cpu.split() == ["worker", "CPU", "90", "%", "of", "a", "core", "99"]  # no ratio
 
 
-def test_columns_stand_below_each_other(outcome: Outcome) -> None:
+def test_columns_stand_below_each_other(outcome: BenchResult) -> None:
     lines = as_text(outcome).splitlines()
     column = lines[2].index("stock Faust") + len("stock Faust")
     assert lines[3][column - 1] == "0"
     assert lines[5][column - 1] == "9"
 
 
-def test_json_has_every_run_and_the_ratio(outcome: Outcome) -> None:
+def test_json_has_every_run_and_the_ratio(outcome: BenchResult) -> None:
     content = as_json(outcome)
     assert (content["bench"], content["measures"], content["runs"]) == (
         "churn",
@@ -62,7 +62,7 @@ def test_json_has_every_run_and_the_ratio(outcome: Outcome) -> None:
 
 def test_a_point_on_a_line_says_where_it_is() -> None:
     figure = Figure("churn at 10,000 queues", "/s", (5,), line="churn", x=10_000)
-    content = as_json(Outcome("scale", "", 1, 1, [figure], []))
+    content = as_json(BenchResult("scale", "", 1, 1, [figure], []))
     assert (content["figures"][0]["line"], content["figures"][0]["x"]) == ("churn", 10_000)
 
 

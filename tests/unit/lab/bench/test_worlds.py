@@ -12,12 +12,12 @@ from streams.events.records import Bind, Message, Open
 from streams.kafka.partitioner import partition_of
 from streams.lab.bench import fanout, hotgroup, matrix, scale, storm
 from streams.lab.bench.churn import memberships
-from streams.lab.bench.feeding import change, messages
 from streams.lab.bench.latency import choose_readers
-from streams.lab.bench.positions import Look
+from streams.lab.bench.producing import change, messages
+from streams.lab.bench.progress import ClusterSnapshot
 from streams.lab.bench.routed import delivered, unbound
 from streams.lab.workload.population import Population, World
-from streams.lab.workload.traffic import Said
+from streams.lab.workload.traffic import MessageSent
 
 
 def test_memberships_are_distinct_and_as_many_as_asked_for() -> None:
@@ -42,7 +42,7 @@ def test_scale_goes_up_tenfold_to_the_most() -> None:
 
 @pytest.mark.parametrize("each", [1, 2, 9])
 def test_each_queue_of_scale_is_in_as_many_groups_of_about_five(each: int) -> None:
-    world = scale.World.of(10_000, each)
+    world = scale.BindingLayout.of(10_000, each)
     pairs = list(world.bindings(0, 10_000))
     assert set(Counter(queue for _, queue in set(pairs)).values()) == {each}
     sizes = Counter(group for group, _ in pairs)
@@ -75,7 +75,7 @@ def test_large_bodies_are_few() -> None:
 def test_readers_are_those_who_get_most_until_there_are_two_a_message() -> None:
     # Given a message to each of 50 groups
     population = Population.generate(World(residents=100, groups=50, memberships=240))
-    said = [Said(0.0, group, 0) for group in range(50)]
+    said = [MessageSent(0.0, group, 0) for group in range(50)]
 
     def arrivals(queues: list[str]) -> list[int]:
         residents = [int(queue.partition("-r")[2]) for queue in queues]
@@ -117,7 +117,7 @@ def test_entries_of_a_routed_are_counted() -> None:
 
 
 def test_a_table_has_folded_when_all_its_partitions_have() -> None:
-    look = Look(
+    look = ClusterSnapshot(
         {("queues", 0): 5, ("queues", 1): 7}, {("queues", 0): 5, ("queues", 1): 6}, {}, True, 0, 0
     )
     assert look.has_folded("queues", {0: 5, 1: 7})

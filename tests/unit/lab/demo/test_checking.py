@@ -10,16 +10,16 @@ import pytest
 
 from streams.events.codec import encode
 from streams.events.records import Bind, Message, Unbind
-from streams.lab.demo.checking import Check, Report
-from streams.lab.demo.readers import Reader
-from streams.lab.workload.model import Delivery, GroupEvent, Model
+from streams.lab.demo.checking import CheckReport, TableCheck
+from streams.lab.demo.readers import InboxReader
+from streams.lab.workload.model import GroupEvent, Model, QueuedMessage
 from streams.lab.workload.population import Names, Population
-from streams.operate.gateway import Gateway
+from streams.operate.gateway_client import GatewayClient
 
 NAMES = Names("t")
 
 
-class Tables(Gateway):
+class Tables(GatewayClient):
     """Answers for the rows of two tables of one partition, in pages of two."""
 
     def __init__(self, members: dict[bytes, bytes], queues: dict[bytes, bytes]) -> None:
@@ -65,16 +65,16 @@ class World:
         self.queues = {key: b"" for _, key in pairs}
         for resident in (0, 1, 2):
             self.deliver(resident, 4096)
-        self.readers: dict[str, Reader] = {}
+        self.readers: dict[str, InboxReader] = {}
 
     def deliver(self, resident: int, seq: int) -> bytes:
         key = b"i" + NAMES.queue(resident).encode() + b"\0" + seq.to_bytes(8, "big")
         self.queues[key] = encode(self.message)
         return key
 
-    async def report(self) -> Report:
+    async def report(self) -> CheckReport:
         tables = Tables(self.members, self.queues)
-        check = Check(tables, 1, self.population, NAMES, self.model)
+        check = TableCheck(tables, 1, self.population, NAMES, self.model)
         return await check.run(self.readers, lambda rows: None)
 
 
@@ -95,7 +95,9 @@ async def test_what_a_reader_acked_counts_as_received() -> None:
     world = World()
     del world.queues[b"i" + NAMES.queue(1).encode() + b"\0" + (4096).to_bytes(8, "big")]
     queue = NAMES.queue(1)
-    world.readers[queue] = Reader(queue, [Delivery(4096, NAMES.group(0), "m")], acked=4096)
+    world.readers[queue] = InboxReader(
+        queue, [QueuedMessage(4096, NAMES.group(0), "m")], acked=4096
+    )
     assert (await world.report()).ok
 
 
@@ -103,7 +105,9 @@ async def test_an_acked_delivery_that_is_there_again() -> None:
     # Given resident 1 who acked, and the row still in the inbox
     world = World()
     queue = NAMES.queue(1)
-    world.readers[queue] = Reader(queue, [Delivery(4096, NAMES.group(0), "m")], acked=4096)
+    world.readers[queue] = InboxReader(
+        queue, [QueuedMessage(4096, NAMES.group(0), "m")], acked=4096
+    )
     report = await world.report()
     assert not report.ok
     assert report.returned == 1

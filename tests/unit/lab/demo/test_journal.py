@@ -33,13 +33,13 @@ def test_what_is_confirmed_and_in_the_log_is_well(journal: Journal, first: str) 
         journal.confirmed(0, 5, digest(BOUND))
         journal.take(record(5, BOUND))
     # Then there is nothing to say
-    assert journal.close_books() == []
+    assert journal.contradictions() == []
 
 
 def test_a_confirmation_without_a_record(journal: Journal) -> None:
     # Given a confirmation of what the log does not have
     journal.confirmed(0, 5, digest(BOUND))
-    (text,) = journal.close_books()
+    (text,) = journal.contradictions()
     assert "not in the log" in text
 
 
@@ -47,7 +47,7 @@ def test_a_confirmation_with_another_record(journal: Journal) -> None:
     # Given a confirmation of something else than stands there
     journal.take(record(5, BOUND))
     journal.confirmed(0, 5, digest(Unbind("t-g", "t-q")))
-    (text,) = journal.close_books()
+    (text,) = journal.contradictions()
     assert "Bind" in text
     assert "Unbind" in text
 
@@ -59,7 +59,7 @@ def test_an_unanswered_attempt_that_landed_is_no_contradiction() -> None:
     journal.take(record(1, Message("m", "t-g", "s")))
     # Then the model has it, and the books are in order
     assert model.received == {"t-q": [("t-g", "m")]}
-    assert journal.close_books() == []
+    assert journal.contradictions() == []
 
 
 def test_what_others_write_is_nobodys_business(journal: Journal) -> None:
@@ -68,5 +68,5 @@ def test_what_others_write_is_nobodys_business(journal: Journal) -> None:
     journal.take(Record(0, 2, 0, b"t-g", b"broken"))
     journal.take(Record(0, 3, 0, b"t-g", None))
     # Then they change nothing, but the position moves on
-    assert journal.close_books() == []
+    assert journal.contradictions() == []
     journal.reach({0: 4})

@@ -9,8 +9,8 @@ import pytest
 from streams.events.records import Ack, Bind, Message, Unbind
 from streams.lab.faults import checker
 from streams.lab.faults.checker import Findings, check
-from streams.lab.faults.evidence import Acking, Answers, Evidence, Logged, Read, Tables
-from streams.lab.workload.model import Delivery, GroupEvent
+from streams.lab.faults.evidence import AckStep, Answers, Evidence, LogEntry, ReadStep, Tables
+from streams.lab.workload.model import GroupEvent, QueuedMessage
 
 
 def honest() -> Evidence:
@@ -29,27 +29,27 @@ def honest() -> Evidence:
         Message("m3", "g", "me"),
         Message("m4", "@d", "me"),
     ]
-    one, two, three = (Delivery(seq, "g", f"m{seq}") for seq in (1, 2, 3))
+    one, two, three = (QueuedMessage(seq, "g", f"m{seq}") for seq in (1, 2, 3))
     rows = [(b"mg\0a", b"\0\0"), (b"dg\0m1", b"12345678")]
     return Evidence(
-        log=[Logged(0, offset, 1000 + offset, event) for offset, event in enumerate(events)],
+        log=[LogEntry(0, offset, 1000 + offset, event) for offset, event in enumerate(events)],
         acks=[Ack("a", 2)],
         answers=Answers(
             messages={(0, 2): ("g", "m1"), (0, 3): ("g", "m2"), (0, 7): ("@d", "m4")},
             consumers={
                 "a": [
-                    Read(0, (one, two), True),
-                    Acking(2),
-                    Read(2, (), True),
-                    Read(2, (three,), True),
-                    Read(0, (three,), True),
+                    ReadStep(0, (one, two), True),
+                    AckStep(2),
+                    ReadStep(2, (), True),
+                    ReadStep(2, (three,), True),
+                    ReadStep(0, (three,), True),
                 ]
             },
         ),
         tables=Tables(
             members={("g", "a"): None},
             bindings={("g", "a"): None},
-            inboxes={"a": [three], "b": [one, two], "d": [Delivery(1, "@d", "m4")]},
+            inboxes={"a": [three], "b": [one, two], "d": [QueuedMessage(1, "@d", "m4")]},
             live={("members", 0): list(rows)},
             refolded={("members", 0): list(rows)},
             restored={("members", 0): list(rows)},
@@ -87,35 +87,35 @@ def _change_confirmed_and_not_there(evidence: Evidence) -> None:
 
 
 def _duplicated(evidence: Evidence) -> None:
-    evidence.tables.inboxes["b"].append(Delivery(9, "g", "m2"))
+    evidence.tables.inboxes["b"].append(QueuedMessage(9, "g", "m2"))
 
 
 def _sent_twice_and_taken_twice(evidence: Evidence) -> None:
-    evidence.tables.inboxes["b"].append(Delivery(3, "g", "m1"))
+    evidence.tables.inboxes["b"].append(QueuedMessage(3, "g", "m1"))
 
 
 def _extra_recipient(evidence: Evidence) -> None:
-    evidence.tables.inboxes["c"] = [Delivery(1, "g", "m1")]
+    evidence.tables.inboxes["c"] = [QueuedMessage(1, "g", "m1")]
 
 
 def _got_after_leaving(evidence: Evidence) -> None:
-    evidence.tables.inboxes["b"].append(Delivery(3, "g", "m3"))
+    evidence.tables.inboxes["b"].append(QueuedMessage(3, "g", "m3"))
 
 
 def _reordered(evidence: Evidence) -> None:
-    evidence.tables.inboxes["b"] = [Delivery(1, "g", "m2"), Delivery(2, "g", "m1")]
+    evidence.tables.inboxes["b"] = [QueuedMessage(1, "g", "m2"), QueuedMessage(2, "g", "m1")]
 
 
 def _answer_out_of_order(evidence: Evidence) -> None:
     steps = evidence.answers.consumers["a"]
-    steps[0] = Read(0, (Delivery(2, "g", "m2"), Delivery(1, "g", "m1")), True)
+    steps[0] = ReadStep(0, (QueuedMessage(2, "g", "m2"), QueuedMessage(1, "g", "m1")), True)
 
 
 def _seq_below_what_was_read(evidence: Evidence) -> None:
     # a reader that goes on from seq 2 would never have seen it
     steps = evidence.answers.consumers["a"]
-    steps[0] = Read(0, (Delivery(2, "g", "m2"),), True)
-    steps.insert(1, Read(0, (Delivery(1, "g", "m1"), Delivery(2, "g", "m2")), True))
+    steps[0] = ReadStep(0, (QueuedMessage(2, "g", "m2"),), True)
+    steps.insert(1, ReadStep(0, (QueuedMessage(1, "g", "m1"), QueuedMessage(2, "g", "m2")), True))
 
 
 def _bound_on_one_side_only(evidence: Evidence) -> None:
@@ -132,7 +132,7 @@ def _both_sides_wrong(evidence: Evidence) -> None:
 
 
 def _bound_in_a_session_that_is_over(evidence: Evidence) -> None:
-    evidence.log[0] = Logged(0, 0, 1000, Bind("g", "a", "s"))
+    evidence.log[0] = LogEntry(0, 0, 1000, Bind("g", "a", "s"))
     evidence.tables.members["g", "a"] = evidence.tables.bindings["g", "a"] = "s"
 
 
@@ -149,14 +149,14 @@ def _changelog_has_a_row_too_many(evidence: Evidence) -> None:
 
 
 def _acked_came_back(evidence: Evidence) -> None:
-    evidence.tables.inboxes["a"].insert(0, Delivery(1, "g", "m1"))
+    evidence.tables.inboxes["a"].insert(0, QueuedMessage(1, "g", "m1"))
 
 
 def _acked_was_shown_again(evidence: Evidence) -> None:
     # as by a worker that does not know yet that it is not the owner any more
-    one, three = Delivery(1, "g", "m1"), Delivery(3, "g", "m3")
-    evidence.answers.consumers["a"].insert(2, Read(0, (), True))
-    evidence.answers.consumers["a"].append(Read(0, (one, three), True))
+    one, three = QueuedMessage(1, "g", "m1"), QueuedMessage(3, "g", "m3")
+    evidence.answers.consumers["a"].insert(2, ReadStep(0, (), True))
+    evidence.answers.consumers["a"].append(ReadStep(0, (one, three), True))
 
 
 def _unacked_is_gone(evidence: Evidence) -> None:
@@ -164,7 +164,7 @@ def _unacked_is_gone(evidence: Evidence) -> None:
 
 
 def _unacked_was_hidden_for_a_moment(evidence: Evidence) -> None:
-    evidence.answers.consumers["a"].insert(4, Read(0, (), True))
+    evidence.answers.consumers["a"].insert(4, ReadStep(0, (), True))
 
 
 def _no_dead_letter(evidence: Evidence) -> None:

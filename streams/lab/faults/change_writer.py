@@ -16,7 +16,7 @@ QUEUED = 5_000
 """Records that may wait for Kafka; what is over that is not sent."""
 
 
-class DirectProducer:
+class ChangeWriter:
     """Appends changes and notes what became of each; used from one thread at a time."""
 
     def __init__(self, settings: Settings, answers: Answers) -> None:

@@ -13,7 +13,7 @@ from streams.errors import Unavailable
 from streams.events.codec import encode
 from streams.events.records import Bind
 from streams.folds.tables import MEMBERS, QUEUES
-from streams.operate.comparing import Inverse, Result
+from streams.operate.comparing import Comparison, InverseCheck
 from streams.operate.rebuild import Rebuilt
 from streams.settings import Settings
 
@@ -83,7 +83,7 @@ class FakeCluster:
     async def folded(self, table: str, ends: Mapping[int, int], timeout: float) -> None:
         pass
 
-    async def places(self) -> dict[tuple[str, int], Any]:
+    async def partitions(self) -> dict[tuple[str, int], Any]:
         return {(MEMBERS, 0): self._Place()}
 
 
@@ -91,15 +91,15 @@ class Tables:
     def __init__(self) -> None:
         self.members = FakeRebuilt()
         self.queues = FakeRebuilt()
-        self.result = Result()
+        self.result = Comparison()
 
     def bind(self, group: str, queue: str, session: str = "") -> None:
         self.members.rows.put(b"m" + group.encode(), queue.encode(), b"\0\0" + session.encode())
         self.queues.rows.put(b"b" + queue.encode(), group.encode(), session.encode())
 
-    async def check(self, changes: list[list[tuple[str, str]]] | None = None) -> Result:
+    async def check(self, changes: list[list[tuple[str, str]]] | None = None) -> Comparison:
         tables = {MEMBERS: [self.members], QUEUES: [self.queues]}
-        inverse = Inverse(
+        inverse = InverseCheck(
             cast(Any, FakeLog(changes or [])),
             SETTINGS,
             cast(Any, FakeCluster()),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streams.events.records import Bind, Message, Origin, Unbind
-from streams.lab.workload.model import WINDOW_MS, Delivery, GroupEvent, Model, compare
+from streams.lab.workload.model import WINDOW_MS, GroupEvent, Model, QueuedMessage, compare
 
 
 def fold(*events: GroupEvent, step_ms: int = 1, start: dict[str, list[str]] | None = None) -> Model:
@@ -112,10 +112,10 @@ EXPECTED = {"q": [("g", "m1"), ("g", "m2"), ("h", "n1")]}
 def test_all_is_well() -> None:
     # Given what was expected; groups may interleave, and a seq may be told twice
     received = [
-        Delivery(1, "g", "m1"),
-        Delivery(5, "h", "n1"),
-        Delivery(9, "g", "m2"),
-        Delivery(9, "g", "m2"),
+        QueuedMessage(1, "g", "m1"),
+        QueuedMessage(5, "h", "n1"),
+        QueuedMessage(9, "g", "m2"),
+        QueuedMessage(9, "g", "m2"),
     ]
     verdict = compare(EXPECTED, {"q": received})
     # Then there is nothing to say
@@ -148,7 +148,7 @@ def test_what_is_wrong_is_seen(
     out_of_order: int,
 ) -> None:
     # Given deliveries that differ from what the model says
-    deliveries = {queue: [Delivery(*row) for row in rows] for queue, rows in received.items()}
+    deliveries = {queue: [QueuedMessage(*row) for row in rows] for queue, rows in received.items()}
     verdict = compare(EXPECTED, deliveries)
     # Then the verdict counts what is wrong, and names it
     assert (verdict.missing, verdict.duplicated, verdict.unexpected, verdict.out_of_order) == (

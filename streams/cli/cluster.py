@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streams.cli.asking import Show, asks
+from streams.cli.client_command import Printer, client_command
 
 if TYPE_CHECKING:
     from streams.client import Client
 
 
-@asks()
-async def cluster(client: Client, show: Show) -> None:
-    """Show all partitions with their owner, state, lag, and position in the log."""
+@client_command()
+async def cluster(client: Client, show: Printer) -> None:
+    """Printer all partitions with their owner, state, lag, and position in the log."""
     found = await client.cluster(all=True)
     if not show.as_json:
         click.echo(f"{'table':8} {'partition':>9} {'state':12} {'lag':>8} {'position':>12} owner")

@@ -19,7 +19,7 @@ CONFIRM_SECONDS: Final = 120.0
 POLL_EVERY: Final = 1000
 
 
-class Event(NamedTuple):
+class EncodedEvent(NamedTuple):
     """One record to be sent."""
 
     key: bytes
@@ -27,7 +27,7 @@ class Event(NamedTuple):
     type: str
 
 
-class Feeder:
+class EventProducer:
     """One idempotent librdkafka producer, set up for throughput."""
 
     def __init__(self, settings: Settings) -> None:
@@ -47,7 +47,7 @@ class Feeder:
         )
         self._failure: str | None = None
 
-    def feed(self, topic: str, events: Iterable[Event]) -> int:
+    def feed(self, topic: str, events: Iterable[EncodedEvent]) -> int:
         """Send events in order; return how many there were, once Kafka has confirmed all.
 
         Raises:
@@ -62,7 +62,7 @@ class Feeder:
         self.flush()
         return sent
 
-    def send(self, topic: str, event: Event) -> None:
+    def send(self, topic: str, event: EncodedEvent) -> None:
         """Send one event; waits while too many are on their way."""
         key, value, kind = event
         while True:
@@ -99,21 +99,21 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def change(kind: str, group: str, queue: str) -> Event:
+def change(kind: str, group: str, queue: str) -> EncodedEvent:
     """Return one Bind or Unbind, as `kind` says."""
-    return Event(group.encode(), encode_change(kind, group, queue, None, now_ms()), kind)
+    return EncodedEvent(group.encode(), encode_change(kind, group, queue, None, now_ms()), kind)
 
 
-def changes(kind: str, pairs: Iterable[tuple[str, str]]) -> Iterator[Event]:
+def changes(kind: str, pairs: Iterable[tuple[str, str]]) -> Iterator[EncodedEvent]:
     """Yield a Bind or Unbind, as `kind` says, for each (group, queue)."""
     at = now_ms()
     for group, queue in pairs:
-        yield Event(group.encode(), encode_change(kind, group, queue, None, at), kind)
+        yield EncodedEvent(group.encode(), encode_change(kind, group, queue, None, at), kind)
 
 
-def messages(groups: Iterable[str], tag: str, body: bytes) -> Iterator[Event]:
+def messages(groups: Iterable[str], tag: str, body: bytes) -> Iterator[EncodedEvent]:
     """Yield a Message to each of the groups; `tag` keeps their ids apart from all others."""
     at = now_ms()
     for number, group in enumerate(groups):
         message = ChatMessage(f"{tag}-{number}", group, "bench", body=body, at=at)
-        yield Event(group.encode(), encode(message), "Message")
+        yield EncodedEvent(group.encode(), encode(message), "Message")

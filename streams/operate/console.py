@@ -1,4 +1,4 @@
-"""`python -m streams.kafka.embedded.console TOPIC [OPTION...]`: Kafka's console consumer.
+"""`python -m streams.operate.console TOPIC [OPTION...]`: Kafka's console consumer.
 
 It shows, of every record, time, partition, offset, headers and key; not the value, which is
 Avro: `streams tail` decodes that.  More options go to the console consumer as they are.
@@ -14,9 +14,9 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from streams.errors import StreamsError
-from streams.folds.tables import TABLES
 from streams.kafka.embedded.jars import BrokerError
 from streams.kafka.embedded.tools import kafka_tool
+from streams.operate.topic_names import full_name
 from streams.settings import Settings
 
 _SHOWN: Final = ("timestamp", "partition", "offset", "headers", "key")
@@ -30,7 +30,7 @@ def console_command(settings: Settings, topic: str, *options: str) -> list[str]:
     """
     if settings.kafka_security_protocol != "PLAINTEXT":
         raise BrokerError("make console has no credentials: use your cluster's console consumer")
-    topic = _full_name(settings, topic)
+    topic = full_name(settings, topic)
     admin = AdminClient(settings.librdkafka() | {"log_level": 0})
     try:
         topics = admin.list_topics(timeout=5).topics
@@ -52,19 +52,10 @@ def console_command(settings: Settings, topic: str, *options: str) -> list[str]:
     )
 
 
-def _full_name(settings: Settings, topic: str) -> str:
-    """The topic's name in the namespace, for one given without it."""
-    ours = [settings.group_events, settings.queue_events, settings.dead_letters]
-    ours += [settings.changelog(table) for table in TABLES]
-    return next(
-        (name for name in ours if name.removeprefix(f"{settings.namespace}.") == topic), topic
-    )
-
-
 def main() -> None:
     """Become the console consumer."""
     if len(sys.argv) < 2:
-        sys.exit("usage: python -m streams.kafka.embedded.console TOPIC [OPTION...]")
+        sys.exit("usage: python -m streams.operate.console TOPIC [OPTION...]")
     try:
         command = console_command(Settings.from_env(), *sys.argv[1:])
     except StreamsError as error:

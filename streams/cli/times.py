@@ -28,7 +28,7 @@ def date(text: str) -> datetime | None:
         return None
 
 
-class Seconds(click.ParamType):
+class SecondsType(click.ParamType):
     """A span of time in seconds: a number, or as in 15m."""
 
     name = "span"
@@ -45,7 +45,7 @@ class Seconds(click.ParamType):
         return seconds
 
 
-class Place(click.ParamType):
+class PositionType(click.ParamType):
     """A place in the log: an offset, or a time ago or as a date."""
 
     name = "place"
@@ -70,7 +70,7 @@ class Place(click.ParamType):
         return at
 
 
-class Later(click.ParamType):
+class FutureTimeType(click.ParamType):
     """A time to come: a span from now, or a date."""
 
     name = "time"
@@ -92,6 +92,6 @@ class Later(click.ParamType):
         return at
 
 
-SECONDS = Seconds()
-PLACE = Place()
-LATER = Later()
+SECONDS = SecondsType()
+POSITION = PositionType()
+FUTURE_TIME = FutureTimeType()

@@ -1,4 +1,4 @@
-"""One system on a rig: its workers, who restarts them, and what a fault may do to them."""
+"""One system under test: its workers, their supervisor, and what a fault may do to them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 
 from streams.errors import StreamsError
 from streams.folds.tables import TABLES
-from streams.lab.faults.client import Client
+from streams.lab.faults.brokers import FIRST_PORT, HOST, Brokers
 from streams.lab.faults.evidence import Answers, TablePartition
-from streams.lab.faults.load import Load
-from streams.lab.faults.rig import FIRST_PORT, HOST, Rig
-from streams.lab.faults.watching import Watch
+from streams.lab.faults.load import LoadGenerator
+from streams.lab.faults.monitor import ClusterMonitor
+from streams.lab.faults.probe_client import ProbeClient
 from streams.lab.faults.worker import SPRUNG
 from streams.operate.processes import WorkerProcess, ended
 from streams.ports import free_ports
@@ -30,8 +30,8 @@ RESTART_SECONDS = 0.3
 
 
 @dataclass(slots=True)
-class Worker(WorkerProcess):
-    """One worker of a scene."""
+class FaultWorker(WorkerProcess):
+    """One worker of the system under test."""
 
     folder: Path = Path()
     held: bool = False
@@ -80,12 +80,12 @@ class Worker(WorkerProcess):
         Path(self.environment["FAULTS_CLOCK"]).write_text(str(seconds))
 
 
-class Scene:
+class Harness:
     """See the module's docstring.  A fault's `act` gets it, and nothing else."""
 
     def __init__(
         self,
-        rig: Rig,
+        brokers: Brokers,
         folder: Path,
         name: str,
         *,
@@ -94,7 +94,7 @@ class Scene:
         linked: bool,
         more: dict[str, str],
     ) -> None:
-        self.rig = rig
+        self.brokers = brokers
         self.folder = folder
         self.notes: list[str] = []
         """What the table should say besides its numbers."""
@@ -104,14 +104,14 @@ class Scene:
         self.untouched: set[TablePartition] = set()
         self._touched = False
         self.answers = Answers()
-        self.load: Load
-        self.watch: Watch
+        self.load: LoadGenerator
+        self.monitor: ClusterMonitor
         self.ready_seconds = 0.0
         self._environment = {
-            "STREAMS_BROKERS": rig.brokers(),
+            "STREAMS_BROKERS": brokers.bootstrap(),
             "STREAMS_NAMESPACE": name,
             "STREAMS_PARTITIONS": str(partitions),
-            "STREAMS_REPLICATION": str(rig.replication),
+            "STREAMS_REPLICATION": str(brokers.replication),
             "STREAMS_SESSION_TIMEOUT_SECONDS": f"{SESSION_SECONDS:g}",
             "STREAMS_CHECKPOINT_SECONDS": "0.5",
             "STREAMS_CACHE_BYTES": "32MiB",
@@ -123,7 +123,7 @@ class Scene:
         self._linked = linked
         self.urls: list[str] = []
         """Gateways that clients know; a list that they share."""
-        self.workers: list[Worker] = []
+        self.workers: list[FaultWorker] = []
         self._made = 0
         self._base = self._worker_environment()
         for _ in range(workers):
@@ -134,7 +134,7 @@ class Scene:
     def _worker_environment() -> dict[str, str]:
         return {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
 
-    def _prepare_worker(self) -> Worker:
+    def _prepare_worker(self) -> FaultWorker:
         number, self._made = self._made, self._made + 1
         used = {int(worker.url.rpartition(":")[2]) for worker in self.workers}
         (port,) = [p for p in free_ports(HOST, FIRST_PORT + 100, number + 1) if p not in used][:1]
@@ -149,9 +149,9 @@ class Scene:
             "FAULTS_CLOCK": str(folder / "clock"),
         }
         if self._linked:
-            link = number if number < len(self.rig.links) else None
-            environment["STREAMS_BROKERS"] = self.rig.brokers(link)
-        worker = Worker(
+            link = number if number < len(self.brokers.links) else None
+            environment["STREAMS_BROKERS"] = self.brokers.bootstrap(link)
+        worker = FaultWorker(
             f"worker-{number + 1}",
             environment,
             folder / "worker.log",
@@ -165,12 +165,12 @@ class Scene:
 
     # For the suite ------------------------------------------------------------------
 
-    async def start(self, client: Client) -> None:
+    async def start(self, client: ProbeClient) -> None:
         """Start all workers and wait until they are ready."""
-        self.watch = Watch(client, TABLES, self.settings.partitions)
+        self.monitor = ClusterMonitor(client, TABLES, self.settings.partitions)
         for worker in self.workers:
             worker.start()
-            self.watch.add(worker.url)
+            self.monitor.add(worker.url)
         self._supervisor = asyncio.create_task(self._supervise())
         await self.until(self.is_ready, READY_SECONDS, "the workers do not come up")
 
@@ -179,8 +179,8 @@ class Scene:
         if self._supervisor is not None:
             self._supervisor.cancel()
             await asyncio.gather(self._supervisor, return_exceptions=True)
-        if hasattr(self, "watch"):
-            await self.watch.close()
+        if hasattr(self, "monitor"):
+            await self.monitor.close()
         for worker in self.workers:
             worker.clear_trap()
             worker.signal(signal.SIGCONT)
@@ -212,14 +212,14 @@ class Scene:
     # For faults ---------------------------------------------------------------------
 
     @property
-    def running(self) -> list[Worker]:
+    def running(self) -> list[FaultWorker]:
         """The workers that are meant to run."""
         return [worker for worker in self.workers if not worker.held]
 
     def is_ready(self) -> bool:
         """Tell whether all workers that are meant to run are ready, and no partition misses."""
         running = self.running
-        return all(w.running for w in running) and self.watch.is_ready([w.url for w in running])
+        return all(w.running for w in running) and self.monitor.is_ready([w.url for w in running])
 
     async def until(self, condition: Callable[[], bool], seconds: float, otherwise: str) -> float:
         """Wait for a condition; return how long it took.
@@ -230,7 +230,7 @@ class Scene:
         began = time.monotonic()
         while not condition():
             if time.monotonic() - began > seconds:
-                raise StreamsError(f"{otherwise} within {seconds:g} s: {self.watch.describe()}")
+                raise StreamsError(f"{otherwise} within {seconds:g} s: {self.monitor.describe()}")
             if hasattr(self, "load"):
                 self.load.check()
             await asyncio.sleep(PAUSE_SECONDS)
@@ -246,47 +246,47 @@ class Scene:
         took = at_least + await self.until(self.is_ready, READY_SECONDS, "not ready again")
         self.ready_seconds = max(self.ready_seconds, took)
 
-    async def until_sprung(self, worker: Worker, seconds: float = 30.0) -> None:
+    async def until_sprung(self, worker: FaultWorker, seconds: float = 30.0) -> None:
         """Wait until the worker's trap has sprung."""
         await self.until(lambda: worker.sprung, seconds, f"{worker.name} comes to no such step")
 
-    def touch(self, *workers: Worker) -> None:
+    def touch(self, *workers: FaultWorker) -> None:
         """Declare whose partitions a fault is about to touch: all others must go on.
 
-        Said again, it leaves those that neither time were touched.
+        MessageSent again, it leaves those that neither time were touched.
         """
         urls = {worker.url for worker in workers}
-        owners = self.watch.owners()
+        owners = self.monitor.owners()
         others = {key for key, url in owners.items() if url not in urls}
         self.untouched = self.untouched & others if self._touched else others
         self._touched = True
 
-    async def end(self, worker: Worker, number: signal.Signals = signal.SIGKILL) -> None:
+    async def end(self, worker: FaultWorker, number: signal.Signals = signal.SIGKILL) -> None:
         """Have a worker end, and stay away."""
         worker.held = True
         worker.signal(number)
         await self.until(lambda: not worker.running, 30, f"{worker.name} does not end")
         assert worker.process is not None
         worker.exit_codes.append(worker.process.returncode)
-        self.watch.sights[worker.url].ready = False
+        self.monitor.views[worker.url].ready = False
 
-    def begin(self, worker: Worker) -> None:
+    def begin(self, worker: FaultWorker) -> None:
         """Start a worker that was ended."""
         worker.held = False
         worker.start()
 
-    def add_worker(self) -> Worker:
+    def add_worker(self) -> FaultWorker:
         """Start one more worker."""
         worker = self._prepare_worker()
         worker.start()
-        self.watch.add(worker.url)
+        self.monitor.add(worker.url)
         return worker
 
-    async def remove_worker(self, worker: Worker) -> None:
+    async def remove_worker(self, worker: FaultWorker) -> None:
         """End an added worker for good."""
         self.urls.remove(worker.url)
         await self.end(worker, signal.SIGTERM)
-        self.watch.forget(worker.url)
+        self.monitor.forget(worker.url)
         self.workers.remove(worker)
         self.notes.append(f"{worker.name} ended: {self.say_ends(worker)}")
 
@@ -295,10 +295,10 @@ class Scene:
         if not condition:
             self.broken.append(otherwise)
 
-    def log_text(self, worker: Worker) -> str:
+    def log_text(self, worker: FaultWorker) -> str:
         """Return the worker's log so far."""
         return worker.log.read_text(errors="replace") if worker.log.exists() else ""
 
-    def say_ends(self, worker: Worker) -> str:
+    def say_ends(self, worker: FaultWorker) -> str:
         """Say how the worker has ended so far."""
         return ", ".join(ended(code) for code in worker.exit_codes)

@@ -1,6 +1,6 @@
 """What the commands that ask a worker have in common: whom, as whom, and how they answer.
 
-Such a command is a coroutine function of a `Client` and a `Show`; `asks` makes a command of
+Such a command is a coroutine function of a `Client` and a `Printer`; `asks` makes a command of
 Faust's command line of it.  They need a worker's HTTP alone, no Kafka.  Exit codes: 0 well,
 1 refused or not found, 2 wrong usage, 3 nobody can be reached who could do it.
 """
@@ -33,7 +33,7 @@ LONGEST_WAIT_SECONDS = 60.0
 """How long a worker holds an answer back at most; who waits longer asks again."""
 
 
-class Show:
+class Printer:
     """Prints what a command found: one JSON object a line, or words for people."""
 
     def __init__(self, as_json: bool) -> None:
@@ -117,7 +117,9 @@ OPTIONS = (
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
 
-def asks(group: click.Group = cli, name: str | None = None) -> Callable[[Command], click.Command]:
+def client_command(
+    group: click.Group = cli, name: str | None = None
+) -> Callable[[Command], click.Command]:
     """Make a command of a coroutine function `f(client, show, **options)`."""
 
     def register(function: Command) -> click.Command:
@@ -130,7 +132,7 @@ def asks(group: click.Group = cli, name: str | None = None) -> Callable[[Command
             as_json: bool,
             **given: Any,
         ) -> NoReturn:
-            show = Show(as_json or context.ensure_object(State).json)
+            show = Printer(as_json or context.ensure_object(State).json)
 
             async def work(client: Client) -> None:
                 await function(client, show, **given)

@@ -39,7 +39,7 @@ class Answer:
         return self.status is not None and 400 <= self.status < 500 and self.status != 429
 
 
-class Client:
+class ProbeClient:
     """Asks workers at random; an async context manager."""
 
     def __init__(self, urls: list[str], answers: Answers, seed: int) -> None:

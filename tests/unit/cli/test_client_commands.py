@@ -15,10 +15,10 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from streams.cli.asking import message_in_words, printable
+from streams.cli.client_command import message_in_words, printable
 from streams.cli.commands import cli
-from streams.cli.moments import LATER, PLACE, SECONDS
 from streams.cli.queues import set_options
+from streams.cli.times import FUTURE_TIME, POSITION, SECONDS
 from streams.events.definitions import definitions
 
 
@@ -166,10 +166,10 @@ def take(kind: click.ParamType, text: str) -> Any:
 def test_times_are_taken_as_one_types_them() -> None:
     now = datetime.now(UTC)
     assert [take(SECONDS, text) for text in ("5", "0.5", "90s", "2m")] == [5, 0.5, 90, 120]
-    assert take(PLACE, "17") == 17
-    assert abs(take(PLACE, "15m") - (now - timedelta(minutes=15))) < timedelta(seconds=5)
-    assert abs(take(LATER, "2h") - (now + timedelta(hours=2))) < timedelta(seconds=5)
-    for kind in (PLACE, LATER):
+    assert take(POSITION, "17") == 17
+    assert abs(take(POSITION, "15m") - (now - timedelta(minutes=15))) < timedelta(seconds=5)
+    assert abs(take(FUTURE_TIME, "2h") - (now + timedelta(hours=2))) < timedelta(seconds=5)
+    for kind in (POSITION, FUTURE_TIME):
         assert take(kind, "2026-08-20T18:00Z") == datetime(2026, 8, 20, 18, tzinfo=UTC)
         assert take(kind, "2026-08-20").tzinfo is not None
         for text in ("", "-1", "5x", "9999999d", "2026-13-01"):

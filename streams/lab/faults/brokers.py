@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from streams.kafka.embedded.cluster import EmbeddedKafka
-from streams.lab.faults.link import Link
+from streams.lab.faults.proxy import TcpProxy
 from streams.ports import free_ports
 
 T = TypeVar("T")
@@ -31,17 +31,17 @@ QUICK = {
 """What a broker otherwise does once in a while, it does here at once."""
 
 
-class Rig:
+class Brokers:
     """A Kafka of its own; with one node, each of the first workers may have a link to it."""
 
     def __init__(self, folder: Path, nodes: int, seed: int) -> None:
         self.nodes = nodes
         self.kafka = EmbeddedKafka(folder, nodes=nodes, heap_mib=320 if nodes > 1 else 512)
         self.kafka.properties.update(QUICK)
-        self.links: list[Link] = []
+        self.links: list[TcpProxy] = []
         if nodes == 1:
             self._add_links(seed)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="rig")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="brokers")
 
     def _add_links(self, seed: int) -> None:
         """Give the node a listener behind each link: clients are told the link's address."""
@@ -55,7 +55,7 @@ class Rig:
             listeners.append(f"LINK{number}://{HOST}:{behind}")
             advertised.append(f"LINK{number}://{HOST}:{front}")
             names.append(f"LINK{number}:PLAINTEXT")
-            self.links.append(Link(front, behind, seed))
+            self.links.append(TcpProxy(front, behind, seed))
         listeners.append(f"CONTROLLER://{HOST}:{node.controller_port}")
         self.kafka.properties.update(
             {
@@ -67,10 +67,10 @@ class Rig:
 
     @property
     def replication(self) -> int:
-        """Replicas that topics of this rig have."""
+        """Replication factor of the topics."""
         return self.nodes
 
-    def brokers(self, link: int | None = None) -> str:
+    def bootstrap(self, link: int | None = None) -> str:
         """What STREAMS_BROKERS is for a worker: behind a link, or directly."""
         return self.kafka.brokers if link is None else f"{HOST}:{self.links[link].port}"
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from streams.lab.bench.http import Connection, Pool, Refused
+from streams.lab.bench.http_client import BenchConnection, ConnectionPool, UnexpectedStatus
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -46,7 +46,7 @@ EMPTY = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 async def test_answers_come_whole_and_one_after_the_other() -> None:
     async with server(answering(OK, EMPTY, OK)) as url:
-        connection = await Connection.open(url)
+        connection = await BenchConnection.open(url)
         assert await connection.ask("GET", "/a") == b"hello"
         assert await connection.ask("POST", "/b") == b""
         assert await connection.ask("GET", "/c") == b"hello"
@@ -63,7 +63,7 @@ async def test_a_request_is_what_was_asked_for() -> None:
         await writer.drain()
 
     async with server(serve) as url:
-        connection = await Connection.open(url)
+        connection = await BenchConnection.open(url)
         await connection.ask("POST", "/v1/x", b"abc")
     first, host, length = seen[0].split(b"\r\n")[:3]
     assert first == b"POST /v1/x HTTP/1.1"
@@ -73,8 +73,8 @@ async def test_a_request_is_what_was_asked_for() -> None:
 
 async def test_another_status_is_refused_with_its_text() -> None:
     async with server(answering(b"HTTP/1.1 503 No\r\nContent-Length: 4\r\n\r\nlate")) as url:
-        connection = await Connection.open(url)
-        with pytest.raises(Refused, match=r"GET / answered 503.*late"):
+        connection = await BenchConnection.open(url)
+        with pytest.raises(UnexpectedStatus, match=r"GET / answered 503.*late"):
             await connection.ask("GET", "/")
 
 
@@ -83,7 +83,7 @@ async def test_a_broken_connection_ends_the_request() -> None:
         await reader.readuntil(b"\r\n\r\n")
 
     async with server(serve) as url:
-        connection = await Connection.open(url)
+        connection = await BenchConnection.open(url)
         with pytest.raises(ConnectionError):
             await connection.ask("GET", "/")
         assert not connection.is_open
@@ -100,7 +100,7 @@ async def test_a_pool_opens_as_many_connections_as_requests_run_at_once() -> Non
         await answering(OK, OK)(reader, writer)
 
     async with server(serve) as url:
-        pool = Pool(url)
+        pool = ConnectionPool(url)
         both = await asyncio.gather(pool.ask("GET", "/1"), pool.ask("GET", "/2"))
         assert list(both) == [b"hello", b"hello"]
         assert await pool.ask("GET", "/3") == b"hello"
@@ -115,7 +115,7 @@ async def test_a_pool_replaces_a_connection_that_the_other_side_closed() -> None
         await writer.drain()
 
     async with server(serve) as url:
-        pool = Pool(url)
+        pool = ConnectionPool(url)
         assert await pool.ask("GET", "/1") == b"hello"
         await asyncio.sleep(0.05)
         assert await pool.ask("GET", "/2") == b"hello"

@@ -6,13 +6,14 @@ import base64
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from streams.operate.gateway import Gateway, path
+from streams.client.requests import path
+from streams.operate.gateway_client import GatewayClient
 
 PAGE_ROWS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class RowPage:
     """Consecutive rows of one table partition, as they were at one position of its fold."""
 
     position: int
@@ -23,19 +24,19 @@ class Page:
     """Whether no rows follow."""
 
 
-async def page(gateway: Gateway, table: str, partition: int, after: bytes | None) -> Page:
+async def page(gateway: GatewayClient, table: str, partition: int, after: bytes | None) -> RowPage:
     """Return the rows that follow `after`.
 
     Raises:
         Unavailable: the partition has no owner that can answer.
     """
     query = f"?limit={PAGE_ROWS}" + (f"&after={_text(after)}" if after is not None else "")
-    answer = await gateway.ask("GET", path("v1", "tables", table, partition, "rows") + query)
+    answer = await gateway.ask("GET", path("v1", "tables", table, str(partition), "rows") + query)
     rows = [(_raw(key), _raw(value)) for key, value in answer["rows"]]
-    return Page(answer["position"], rows, answer["next"] is None)
+    return RowPage(answer["position"], rows, answer["next"] is None)
 
 
-async def pages(gateway: Gateway, table: str, partition: int) -> AsyncIterator[Page]:
+async def pages(gateway: GatewayClient, table: str, partition: int) -> AsyncIterator[RowPage]:
     """Yield all rows of a table partition; each page may be of a later position."""
     after: bytes | None = None
     while True:

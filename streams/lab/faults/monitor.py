@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from streams.lab.faults.client import Client
 from streams.lab.faults.evidence import TablePartition
+from streams.lab.faults.probe_client import ProbeClient
 
 LOOK_SECONDS = 0.1
 ANSWER_SECONDS = 2.0
@@ -18,7 +18,7 @@ STALE_SECONDS = 3.0
 
 
 @dataclass(slots=True)
-class Sight:
+class WorkerView:
     """The last that one worker said of itself."""
 
     at: float = 0.0
@@ -32,12 +32,12 @@ class Sight:
         return time.monotonic() - self.at < STALE_SECONDS
 
 
-class Watch:
+class ClusterMonitor:
     """Asks all workers again and again."""
 
-    def __init__(self, client: Client, tables: tuple[str, ...], partitions: int) -> None:
+    def __init__(self, client: ProbeClient, tables: tuple[str, ...], partitions: int) -> None:
         self.every = [(table, number) for table in tables for number in range(partitions)]
-        self.sights: dict[str, Sight] = {}
+        self.views: dict[str, WorkerView] = {}
         self.most_rss = 0
         """Largest resident set of any worker while it was watched, in bytes."""
         self._client = client
@@ -54,17 +54,17 @@ class Watch:
         return self._generation - self._began_at
 
     def add(self, url: str) -> None:
-        """Watch one more worker."""
+        """Monitor one more worker."""
         if url not in self._tasks:
-            self.sights[url] = Sight()
+            self.views[url] = WorkerView()
             self._tasks[url] = asyncio.create_task(self._look(url))
 
     def forget(self, url: str) -> None:
-        """Watch a worker no longer."""
+        """Stop monitoring a worker."""
         task = self._tasks.pop(url, None)
         if task is not None:
             task.cancel()
-        self.sights.pop(url, None)
+        self.views.pop(url, None)
 
     async def close(self) -> None:
         """Stop watching."""
@@ -93,15 +93,15 @@ class Watch:
         """Return who answers for each partition now."""
         return {
             key: url
-            for url, sight in self.sights.items()
-            if sight.fresh
-            for key, row in sight.rows.items()
+            for url, view in self.views.items()
+            if view.fresh
+            for key, row in view.rows.items()
             if row["ready"]
         }
 
     def is_ready(self, urls: list[str]) -> bool:
         """Tell whether these workers are ready, and every partition is with one of them."""
-        if not all(self.sights[url].ready and self.sights[url].fresh for url in urls):
+        if not all(self.views[url].ready and self.views[url].fresh for url in urls):
             return False
         owners = self.owners()
         return all(owners.get(key) in urls for key in self.every)
@@ -112,7 +112,7 @@ class Watch:
         missing = [
             f"{table}/{number}" for table, number in self.every if (table, number) not in owners
         ]
-        silent = [url for url, sight in self.sights.items() if not (sight.fresh and sight.ready)]
+        silent = [url for url, view in self.views.items() if not (view.fresh and view.ready)]
         return f"partitions without an owner: {missing}; workers not ready: {silent}"
 
     def positions(self) -> dict[TablePartition, int]:
@@ -120,29 +120,29 @@ class Watch:
         return {key: position for key, (position, _) in self._moved.items()}
 
     async def _look(self, url: str) -> None:
-        sight = self.sights[url]
+        view = self.views[url]
         while True:
             began = time.monotonic()
             status = await self._client.ask("GET", "/v1/cluster", url=url, seconds=ANSWER_SECONDS)
             ready = await self._client.ask("GET", "/readyz", url=url, seconds=ANSWER_SECONDS)
             if status.good and isinstance(status.content, dict):
-                sight.at = began
+                view.at = began
                 self._generation = max(self._generation, status.content.get("generation") or 0)
-                sight.ready = ready.good
-                sight.rows = {
+                view.ready = ready.good
+                view.rows = {
                     (row["table"], row["partition"]): row
                     for row in status.content["partitions"]
                     if "state" in row
                 }
-                self._take(sight)
+                self._take(view)
                 self._weigh(status.content.get("pid"))
             else:
-                sight.ready = False
+                view.ready = False
             await asyncio.sleep(LOOK_SECONDS)
 
-    def _take(self, sight: Sight) -> None:
+    def _take(self, view: WorkerView) -> None:
         now = time.monotonic()
-        for key, row in sight.rows.items():
+        for key, row in view.rows.items():
             position, moved = self._moved.get(key, (-1, now))
             if row["position"] > position:
                 if self._measuring:

@@ -16,11 +16,11 @@ _END: Final = b"\r\n\r\n"
 _LENGTH: Final = b"content-length:"
 
 
-class Refused(StreamsError):
+class UnexpectedStatus(StreamsError):
     """An answer with a status that was not expected."""
 
 
-class Connection(asyncio.Protocol):
+class BenchConnection(asyncio.Protocol):
     """One connection to a worker, kept open."""
 
     def __init__(self, host: str) -> None:
@@ -32,7 +32,7 @@ class Connection(asyncio.Protocol):
         self._answer: asyncio.Future[tuple[int, bytes]] | None = None
 
     @classmethod
-    async def open(cls, url: str) -> Connection:
+    async def open(cls, url: str) -> BenchConnection:
         """Connect to the worker at `url`."""
         place = urlsplit(url)
         loop = asyncio.get_running_loop()
@@ -50,7 +50,7 @@ class Connection(asyncio.Protocol):
         """Send a request and return the body of the answer.
 
         Raises:
-            Refused: the status is not 2xx.
+            UnexpectedStatus: the status is not 2xx.
             ConnectionError: the connection broke.
         """
         if self._transport is None:
@@ -62,7 +62,7 @@ class Connection(asyncio.Protocol):
         )
         status, content = await self._answer
         if not 200 <= status < 300:
-            raise Refused(f"{method} {path} answered {status}: {content[:200]!r}")
+            raise UnexpectedStatus(f"{method} {path} answered {status}: {content[:200]!r}")
         return content
 
     def close(self) -> None:
@@ -98,21 +98,21 @@ class Connection(asyncio.Protocol):
             self._answer.set_exception(exc or ConnectionResetError("closed by the other side"))
 
 
-class Pool:
+class ConnectionPool:
     """As many connections to one worker as there are requests at a time."""
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._idle: list[Connection] = []
+        self._idle: list[BenchConnection] = []
 
     async def ask(self, method: str, path: str, body: bytes = b"") -> bytes:
-        """Send a request on a connection that is idle, or a new one; raises as `Connection.ask`."""
+        """Send a request on an idle or a new connection; raises like `BenchConnection.ask`."""
         connection = None
         while self._idle and connection is None:
             idle = self._idle.pop()
             connection = idle if idle.is_open else None
         if connection is None:
-            connection = await Connection.open(self._url)
+            connection = await BenchConnection.open(self._url)
         content = await connection.ask(method, path, body)
         self._idle.append(connection)
         return content

@@ -11,8 +11,8 @@ from typing import cast
 import pytest
 
 from streams.errors import StreamsError
-from streams.lab.bench.http import Connection
-from streams.lab.bench.talking import Pace, Talk
+from streams.lab.bench.http_client import BenchConnection
+from streams.lab.bench.messaging import LatencyProbe, PacedPublisher
 
 CONFIRM_SECONDS = 0.02
 DELIVER_SECONDS = 0.05
@@ -43,18 +43,18 @@ class Instantly:
         self.inboxes[queue].append((len(self.inboxes[queue]) + 1, name))
         self.arrived[queue].set()
 
-    async def connect(self, queue: str) -> Connection:
-        return cast("Connection", OpenConnection())
+    async def connect(self, queue: str) -> BenchConnection:
+        return cast("BenchConnection", OpenConnection())
 
     async def read(
-        self, connection: Connection, queue: str, after: int
+        self, connection: BenchConnection, queue: str, after: int
     ) -> Sequence[tuple[int, str]]:
         while not (found := self.inboxes[queue][after:]):
             self.arrived[queue].clear()
             await self.arrived[queue].wait()
         return found
 
-    async def ack(self, connection: Connection, queue: str, upto: int) -> None:
+    async def ack(self, connection: BenchConnection, queue: str, upto: int) -> None:
         self.acked[queue] = upto
 
     def close(self) -> None:
@@ -63,7 +63,7 @@ class Instantly:
 
 async def test_latency_is_from_publish_to_confirmation_and_to_reader() -> None:
     way = Instantly()
-    async with Talk(way) as talk:
+    async with LatencyProbe(way) as talk:
         # Given two readers
         await talk.listen(["a", "b"])
         # When a message is published to each
@@ -79,7 +79,7 @@ async def test_latency_is_from_publish_to_confirmation_and_to_reader() -> None:
 
 
 async def test_only_messages_of_the_span_and_of_the_chosen_kind_count() -> None:
-    async with Talk(Instantly()) as talk:
+    async with LatencyProbe(Instantly()) as talk:
         await talk.listen(["a"])
         talk.publish("early", "a", b"")
         await talk.arrived(lambda: len(talk.arrivals) == 1)
@@ -96,10 +96,10 @@ async def test_only_messages_of_the_span_and_of_the_chosen_kind_count() -> None:
 
 
 async def test_what_does_not_arrive_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.lab.bench.talking.ARRIVE_SECONDS", 0.2)
+    monkeypatch.setattr("streams.lab.bench.messaging.ARRIVE_SECONDS", 0.2)
     way = Instantly()
     way.lose = {"a"}
-    async with Talk(way) as talk:
+    async with LatencyProbe(way) as talk:
         talk.publish("1", "a", b"")
         with pytest.raises(StreamsError, match="did not arrive"):
             await talk.arrived(lambda: len(talk.arrivals) == 1)
@@ -111,7 +111,7 @@ async def test_a_publish_that_fails_is_raised(monkeypatch: pytest.MonkeyPatch) -
 
     way = Instantly()
     monkeypatch.setattr(way, "publish", refuse)
-    async with Talk(way) as talk:
+    async with LatencyProbe(way) as talk:
         talk.publish("1", "a", b"")
         await asyncio.sleep(0.01)
         with pytest.raises(ConnectionResetError, match="gone"):
@@ -119,9 +119,9 @@ async def test_a_publish_that_fails_is_raised(monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_a_pace_is_even_and_goes_round_the_groups() -> None:
-    async with Talk(Instantly()) as talk:
+    async with LatencyProbe(Instantly()) as talk:
         await talk.listen(["a", "b"])
-        pace = Pace(talk, ["a", "b"], rate=100)
+        pace = PacedPublisher(talk, ["a", "b"], rate=100)
         pace.start()
         await asyncio.sleep(0.3)
         await pace.stop()

@@ -17,7 +17,7 @@ import orjson
 
 from streams.errors import Unavailable
 from streams.folds.tables import MEMBERS, QUEUES
-from streams.operate.topiclog import TopicLog
+from streams.operate.topic_log import TopicLog
 from streams.settings import Settings
 
 LOOK_SECONDS: Final = 0.02
@@ -30,7 +30,7 @@ Ends = Mapping[int, int]
 """Offsets by partition: the next one to come, or to fold."""
 
 
-class Asker:
+class StatusClient:
     """Asks one worker over a connection that stays open."""
 
     def __init__(self, url: str) -> None:
@@ -61,7 +61,7 @@ class Asker:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ClusterSnapshot:
     """What all workers together said at one moment."""
 
     positions: Mapping[tuple[str, int], int]
@@ -83,15 +83,15 @@ class Look:
         return all(self.checkpointed[key] >= at for key, at in self.positions.items())
 
 
-class Positions:
+class ProgressProbe:
     """The workers of one system and the topics they fold; a context manager."""
 
     def __init__(self, settings: Settings, urls: Sequence[str]) -> None:
         self._settings = settings
-        self._askers = {url: Asker(url) for url in urls}
+        self._askers = {url: StatusClient(url) for url in urls}
         self._log = TopicLog(settings)
 
-    def __enter__(self) -> Positions:
+    def __enter__(self) -> ProgressProbe:
         """Return itself."""
         return self
 
@@ -101,7 +101,7 @@ class Positions:
             asker.close()
         self._log.__exit__()
 
-    def look(self) -> Look:
+    def look(self) -> ClusterSnapshot:
         """Ask all workers once; one that does not answer owns nothing."""
         positions: dict[tuple[str, int], int] = {}
         checkpointed: dict[tuple[str, int], int] = {}
@@ -124,7 +124,7 @@ class Positions:
                 restored += row["restored_rows"]
                 ready = ready and row["ready"]
         ready = ready and len(positions) == 2 * self._settings.partitions
-        return Look(positions, checkpointed, owners, ready, queued, restored)
+        return ClusterSnapshot(positions, checkpointed, owners, ready, queued, restored)
 
     def ends(self, topic: str) -> dict[int, int]:
         """Return where a topic ends now."""
@@ -167,8 +167,8 @@ class Positions:
             if self._both_ends() == before:
                 return
 
-    def until(self, condition: Any) -> Look:
-        """Look again and again until `condition`, a function of a `Look`, holds.
+    def until(self, condition: Any) -> ClusterSnapshot:
+        """Poll until `condition`, a function of a `ClusterSnapshot`, holds.
 
         Raises:
             Unavailable: nothing moved for `PATIENCE_SECONDS`.

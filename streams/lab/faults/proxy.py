@@ -16,7 +16,7 @@ PIECE = 16 * 1024
 
 
 @dataclass(slots=True)
-class Weather:
+class LinkConditions:
     """How the link is at the moment."""
 
     delay: float = 0.0
@@ -29,12 +29,12 @@ class Weather:
     """Nothing passes, and nobody is told."""
 
 
-class Link:
+class TcpProxy:
     """Listens on `port` and leads to `target`, both on the loopback address."""
 
     def __init__(self, port: int, target: int, seed: int) -> None:
         self.port = port
-        self.weather = Weather()
+        self.weather = LinkConditions()
         self._target = target
         self._rng = random.Random(f"link {port} {seed}")
         self._loop = asyncio.new_event_loop()

@@ -1,6 +1,7 @@
-"""People who publish and people who wait for it, over HTTP, and how long a message takes.
+"""Measures latency from publishers to readers over HTTP.
 
-`Talk` keeps the times; `OverHttp` is its way into the system, and the baseline has another.
+`LatencyProbe` keeps the times.  It talks to the system through `GatewayApi`, and to the baseline
+through an API of the baseline's.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import orjson
 from streams.errors import StreamsError
 from streams.folds.tables import QUEUES
 from streams.kafka.partitioner import partition_of
-from streams.lab.bench.figures import Sample, latencies
-from streams.lab.bench.http import Connection, Pool
+from streams.lab.bench.figures import Measurement, latencies
+from streams.lab.bench.http_client import BenchConnection, ConnectionPool
 
 WAIT_SECONDS: Final = 25
 LIMIT: Final = 500
@@ -29,24 +30,24 @@ OPEN_AT_ONCE: Final = 50
 BODY: Final = b"x" * 128
 
 
-class Way(Protocol):
+class MessagingApi(Protocol):
     """How to publish, read and ack."""
 
     async def publish(self, name: str, group: str, body: bytes) -> None:
         """Publish a message with the id `name`; returns once Kafka has it."""
         ...
 
-    async def connect(self, queue: str) -> Connection:
+    async def connect(self, queue: str) -> BenchConnection:
         """Open the connection of a queue's reader."""
         ...
 
     async def read(
-        self, connection: Connection, queue: str, after: int
+        self, connection: BenchConnection, queue: str, after: int
     ) -> Sequence[tuple[int, str]]:
         """Return (seq, message id) of what a queue has after a seq; may wait, may be empty."""
         ...
 
-    async def ack(self, connection: Connection, queue: str, upto: int) -> None:
+    async def ack(self, connection: BenchConnection, queue: str, upto: int) -> None:
         """Ack all up to a seq; returns once Kafka has it."""
         ...
 
@@ -55,13 +56,13 @@ class Way(Protocol):
         ...
 
 
-class OverHttp:
+class GatewayApi:
     """The way into the system: its HTTP interface, each reader at the owner of its queue."""
 
     def __init__(self, owners: Mapping[tuple[str, int], str], partitions: int) -> None:
         self._owners = owners
         self._partitions = partitions
-        self._publishing = Pool(next(iter(owners.values())))
+        self._publishing = ConnectionPool(next(iter(owners.values())))
 
     async def publish(self, name: str, group: str, body: bytes) -> None:
         """Publish through any worker."""
@@ -69,20 +70,20 @@ class OverHttp:
         path = f"/v1/groups/{quote(group, safe='')}/messages"
         await self._publishing.ask("POST", path, orjson.dumps(content))
 
-    async def connect(self, queue: str) -> Connection:
+    async def connect(self, queue: str) -> BenchConnection:
         """Connect to the owner of the queue."""
         partition = partition_of(queue.encode(), self._partitions)
-        return await Connection.open(self._owners[QUEUES, partition])
+        return await BenchConnection.open(self._owners[QUEUES, partition])
 
     async def read(
-        self, connection: Connection, queue: str, after: int
+        self, connection: BenchConnection, queue: str, after: int
     ) -> Sequence[tuple[int, str]]:
         """Wait at the queue for up to `WAIT_SECONDS`."""
         path = f"/v1/queues/{queue}/messages?after={after}&limit={LIMIT}&wait={WAIT_SECONDS}"
         answer = orjson.loads(await connection.ask("GET", path))
         return [(message["seq"], message["id"]) for message in answer["messages"]]
 
-    async def ack(self, connection: Connection, queue: str, upto: int) -> None:
+    async def ack(self, connection: BenchConnection, queue: str, upto: int) -> None:
         """Ack over the reader's own connection."""
         await connection.ask("POST", f"/v1/queues/{queue}/acks", b'{"upto":%d}' % upto)
 
@@ -99,10 +100,10 @@ class Arrival(NamedTuple):
     at: float
 
 
-class Talk:
+class LatencyProbe:
     """Messages on their way; an async context manager that lets readers go at its end."""
 
-    def __init__(self, way: Way) -> None:
+    def __init__(self, way: MessagingApi) -> None:
         self._way = way
         self.sent: dict[str, float] = {}
         self.confirmed: dict[str, float] = {}
@@ -111,7 +112,7 @@ class Talk:
         self._publishing: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
 
-    async def __aenter__(self) -> Talk:
+    async def __aenter__(self) -> LatencyProbe:
         """Return itself."""
         return self
 
@@ -166,7 +167,7 @@ class Talk:
         until: float = math.inf,
         prefix: str = "",
         which: Callable[[str], bool] = lambda message: True,
-    ) -> list[Sample]:
+    ) -> list[Measurement]:
         """Return percentiles of messages that were sent in a span; `which` says by id."""
         counted = {n: at for n, at in self.sent.items() if since <= at < until and which(n)}
         confirmed = (self.confirmed[n] - at for n, at in counted.items() if n in self.confirmed)
@@ -186,7 +187,7 @@ class Talk:
         if not task.cancelled() and task.exception() is not None:
             self._failure = task.exception()
 
-    async def _read(self, queue: str, connection: Connection) -> None:
+    async def _read(self, queue: str, connection: BenchConnection) -> None:
         after = 0
         try:
             while True:
@@ -201,10 +202,12 @@ class Talk:
             connection.close()
 
 
-class Pace:
+class PacedPublisher:
     """Publishes to groups in turn, at an even pace, until it is told to stop."""
 
-    def __init__(self, talk: Talk, groups: Sequence[str], rate: float, body: bytes = BODY) -> None:
+    def __init__(
+        self, talk: LatencyProbe, groups: Sequence[str], rate: float, body: bytes = BODY
+    ) -> None:
         self._talk = talk
         self._groups = groups
         self._rate = rate

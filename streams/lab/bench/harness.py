@@ -1,6 +1,6 @@
 """Where benches run: a broker of their own, and for each run a system in a fresh namespace.
 
-`Stage` owns the broker and starts systems; a `Running` system can be fed while it stands
+`Harness` owns the broker and starts systems; a `RunningSystem` system can be fed while it stands
 still, so that what is measured is the workers alone and never the producer beside them.
 """
 
@@ -24,9 +24,9 @@ from confluent_kafka.admin import AdminClient
 from streams.errors import StreamsError
 from streams.kafka.embedded.cluster import EmbeddedKafka
 from streams.kafka.topics import ensure_topics
-from streams.lab.bench.feeding import Event, Feeder
-from streams.lab.bench.figures import Sample
-from streams.lab.bench.positions import Asker, Positions
+from streams.lab.bench.figures import Measurement
+from streams.lab.bench.producing import EncodedEvent, EventProducer
+from streams.lab.bench.progress import ProgressProbe, StatusClient
 from streams.lab.bench.usage import BROKER, WORKER, Meter, Usage
 from streams.operate.processes import WorkerProcess, Workers, workers
 from streams.operate.system import System, show_download, wait_until_ready
@@ -74,19 +74,19 @@ class Drained:
         """CPU time of the workers per event, in microseconds."""
         return self.total.cpu[WORKER] * 1e6 / self.events
 
-    def micros(self, of: str, each: int = 1) -> list[Sample]:
+    def micros(self, of: str, each: int = 1) -> list[Measurement]:
         """Return the workers' CPU time in parts, per event or per `each` that comes of one."""
         return self.total.micros(of, self.events * each)
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningSystem:
     """A system that runs: its settings, its workers, and how far they are."""
 
     settings: Settings
     processes: list[WorkerProcess]
-    positions: Positions
-    feeder: Feeder
+    positions: ProgressProbe
+    feeder: EventProducer
     meter: Meter
     data: Path
 
@@ -95,17 +95,17 @@ class Running:
         """Base URLs of the workers."""
         return [worker.url for worker in self.processes]
 
-    def feed(self, events: Iterable[Event]) -> int:
+    def feed(self, events: Iterable[EncodedEvent]) -> int:
         """Send group events; returns how many, once Kafka has them."""
         return self.feeder.feed(self.settings.group_events, events)
 
-    def settle(self, events: Iterable[Event]) -> int:
+    def settle(self, events: Iterable[EncodedEvent]) -> int:
         """Send group events and wait until nothing is left to do; returns how many."""
         count = self.feed(events)
         self.positions.until_quiet()
         return count
 
-    def drain(self, events: Iterable[Event]) -> Drained:
+    def drain(self, events: Iterable[EncodedEvent]) -> Drained:
         """Feed events while the workers stand still, then time how long they take.
 
         The clock starts when the workers may go on, and stops when the last row that comes
@@ -128,7 +128,7 @@ class Running:
         Raises:
             StreamsError: one does not; what was measured is not what was to be done.
         """
-        asker = Asker(self.urls[0])
+        asker = StatusClient(self.urls[0])
         queues = sorted(wanted)
         for queue in random.Random(1).sample(queues, min(SPOT_READS, len(queues))):
             found = asker.get(f"/v1/queues/{quote(queue, safe='')}")[of]
@@ -157,7 +157,7 @@ def standstill(processes: Iterable[WorkerProcess]) -> Iterator[None]:
 
 
 @dataclass(slots=True)
-class Stage:
+class Harness:
     """One Kafka, and systems on it one after the other."""
 
     settings: Settings
@@ -167,7 +167,7 @@ class Stage:
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @contextmanager
-    def system(self, environment: Mapping[str, str] | None = None) -> Iterator[Running]:
+    def system(self, environment: Mapping[str, str] | None = None) -> Iterator[RunningSystem]:
         """Run a system of as many workers as the options say, in a namespace of its own.
 
         `environment` is set for the workers over what they get anyway.
@@ -175,11 +175,11 @@ class Stage:
         with self._fresh(environment or {}, self.options.workers, "streams.app") as started:
             settings, running, data = started
             wait_until_ready(System(settings, running, self.broker))
-            with Positions(settings, running.urls) as positions:
+            with ProgressProbe(settings, running.urls) as positions:
                 positions.until(lambda look: look.ready)
                 meter = self.meter(running.processes)
-                feeder = Feeder(settings)
-                yield Running(settings, running.processes, positions, feeder, meter, data)
+                feeder = EventProducer(settings)
+                yield RunningSystem(settings, running.processes, positions, feeder, meter, data)
                 running.check()
 
     @contextmanager
@@ -234,7 +234,7 @@ class Stage:
 
 
 @contextmanager
-def stage(settings: Settings, options: Options) -> Iterator[Stage]:
+def harness(settings: Settings, options: Options) -> Iterator[Harness]:
     """Start a broker (unless one was named), and stop it and clean up after the body.
 
     What failed leaves its logs, in a folder of this process.
@@ -249,7 +249,7 @@ def stage(settings: Settings, options: Options) -> Iterator[Stage]:
                 stack.callback(shutil.rmtree, node.folder / "log", ignore_errors=True)
             stack.callback(broker.stop)
             settings = replace(settings, brokers=broker.brokers, brokers_given=True)
-        yield Stage(settings, options, folder, broker)
+        yield Harness(settings, options, folder, broker)
     shutil.rmtree(folder, ignore_errors=True)
 
 

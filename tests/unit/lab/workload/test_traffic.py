@@ -6,11 +6,17 @@ from collections.abc import Iterator
 from itertools import takewhile
 
 from streams.lab.workload.population import MEASURED, Population, World
-from streams.lab.workload.traffic import Happening, Joined, Left, Said, Traffic
+from streams.lab.workload.traffic import (
+    MemberJoined,
+    MemberLeft,
+    MessageSent,
+    Traffic,
+    TrafficEvent,
+)
 
 
-def until(traffic: Traffic, seconds: float) -> Iterator[Happening]:
-    return takewhile(lambda happening: happening.at < seconds, traffic.happenings())
+def until(traffic: Traffic, seconds: float) -> Iterator[TrafficEvent]:
+    return takewhile(lambda event: event.at < seconds, traffic.events())
 
 
 def test_rates_are_those_of_the_world() -> None:
@@ -19,10 +25,10 @@ def test_rates_are_those_of_the_world() -> None:
     traffic = Traffic(population, MEASURED)
     # When five minutes of it pass
     changes = said = reached = 0
-    for happening in until(traffic, 300):
-        if isinstance(happening, Said):
+    for event in until(traffic, 300):
+        if isinstance(event, MessageSent):
             said += 1
-            reached += len(traffic.members(happening.group))
+            reached += len(traffic.members(event.group))
         else:
             changes += 1
     # Then there were as many changes and messages as measured, and a message reaches about 41
@@ -31,26 +37,26 @@ def test_rates_are_those_of_the_world() -> None:
     assert 33 < reached / said < 50
 
 
-def test_happenings_are_in_order_and_possible() -> None:
+def test_events_are_in_order_and_possible() -> None:
     # Given a small busy world
     world = World(residents=50, groups=40, memberships=150, changes_per_second=500)
     population = Population.generate(world)
     members = {group: set(population.members(group)) for group in range(population.groups)}
     # When it is played for a while
     last = 0.0
-    for happening in until(Traffic(population, world), 20):
+    for event in until(Traffic(population, world), 20):
         # Then time never goes back, and only members leave or speak, only outsiders join
-        assert happening.at >= last
-        last = happening.at
-        group = members.setdefault(happening.group, set())
-        match happening:
-            case Joined():
-                assert happening.resident not in group
-                group.add(happening.resident)
-            case Left():
-                group.remove(happening.resident)
-            case Said():
-                assert happening.resident in group
+        assert event.at >= last
+        last = event.at
+        group = members.setdefault(event.group, set())
+        match event:
+            case MemberJoined():
+                assert event.resident not in group
+                group.add(event.resident)
+            case MemberLeft():
+                group.remove(event.resident)
+            case MessageSent():
+                assert event.resident in group
 
 
 def test_same_seed_same_traffic() -> None:
@@ -75,10 +81,10 @@ def test_groups_appear_and_vanish_whole() -> None:
     population = Population.generate(world)
     traffic = Traffic(population, world)
     # When it plays
-    happenings = list(until(traffic, 20))
+    events = list(until(traffic, 20))
     # Then new groups got numbers of their own, and dropped ones are empty
-    created = {h.group for h in happenings if isinstance(h, Joined)}
-    dropped = {h.group for h in happenings if isinstance(h, Left)}
+    created = {h.group for h in events if isinstance(h, MemberJoined)}
+    dropped = {h.group for h in events if isinstance(h, MemberLeft)}
     assert created
     assert min(created) >= population.groups
     assert all(not traffic.members(group) for group in dropped)

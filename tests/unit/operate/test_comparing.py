@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from streams.operate.comparing import SHOWN, Result, compare_rows
+from streams.operate.comparing import SHOWN, Comparison, compare_rows
 
 ROWS = [(b"bq\0g1", b""), (b"bq\0g2", b"s"), (b"bq\0g3", b"")]
 
 
-def compared(live: list[tuple[bytes, bytes]], rebuilt: list[tuple[bytes, bytes]]) -> Result:
-    result = Result()
+def compared(live: list[tuple[bytes, bytes]], rebuilt: list[tuple[bytes, bytes]]) -> Comparison:
+    result = Comparison()
     compare_rows("queues", live, rebuilt, result)
     return result
 

@@ -1,6 +1,9 @@
-"""A client of the HTTP gateway for commands: retries what may be retried, errors in words.
+"""HTTP requests of operators' commands, the demo and the fault suite's checks.
 
-Any worker answers for the whole cluster, so requests go round all those that are known.
+`streams.client` keeps to one worker until that one fails, which suits an application.  These
+callers need what it does not offer: requests spread over all workers, questions to one worker
+in particular, a time limit per request, and answers that are not JSON.  Paths, headers, pauses
+and errors are the client's own.
 """
 
 from __future__ import annotations
@@ -10,55 +13,42 @@ import itertools
 import ssl
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import quote
 
 import aiohttp
 import orjson
 
-from streams.errors import StreamsError, Unavailable
+from streams.client.requests import Pauses, bearer, refused
+from streams.errors import Unavailable
 from streams.settings import Settings
 
 RETRY_SECONDS = 30.0
-"""How long a request is repeated while workers say "not now" or do not answer."""
-PAUSE_SECONDS = 0.2
-LONGEST_PAUSE_SECONDS = 2.0
+"""How long a request is repeated while workers are busy or do not answer."""
 REQUEST_SECONDS = 15.0
+CONNECT_SECONDS = 5.0
+_TRY_AGAIN = (429, 502, 503, 504)
 
 
-class Refused(StreamsError):
-    """The gateway answered with an error that trying again does not cure."""
-
-    def __init__(self, status: int, message: str) -> None:
-        """Keep the HTTP status with the message."""
-        super().__init__(message)
-        self.status = status
-
-
-class Gateway:
+class GatewayClient:
     """The gateways of one system, by their base URLs; an async context manager."""
 
     def __init__(self, urls: Sequence[str], settings: Settings | None = None) -> None:
-        """Use these workers, one after the other; each URL without a last slash.
+        """Use these workers in turn; no URL ends with a slash.
 
-        `settings` say the token to show, and whose certificates to trust.
+        `settings` give the bearer token, and the authorities whose certificates to trust.
         """
         self.urls = list(urls)
-        self._headers = {}
+        self._headers = bearer(None if settings is None else settings.token or None)
         self._tls: ssl.SSLContext | bool = True
-        if settings is not None:
-            if settings.token:
-                self._headers["Authorization"] = f"Bearer {settings.token}"
-            if settings.http_tls_cafile:
-                self._tls = settings.http_client_tls()
+        if settings is not None and settings.http_tls_cafile:
+            self._tls = settings.http_client_tls()
         self._turns = itertools.count()
         self._session: aiohttp.ClientSession | None = None
 
-    async def __aenter__(self) -> Gateway:
+    async def __aenter__(self) -> GatewayClient:
         """Open the client."""
         self._session = aiohttp.ClientSession(
             headers=self._headers,
             connector=aiohttp.TCPConnector(limit=0, ssl=self._tls),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
         )
         return self
 
@@ -77,21 +67,21 @@ class Gateway:
         wait: float = 0.0,
         retry_for: float = RETRY_SECONDS,
     ) -> Any:
-        """Send a request and return the JSON of the answer, None for an empty one.
+        """Send a request; return the JSON of the answer, None if it is empty.
 
-        `url` names the worker, otherwise they take turns; `wait` is how long the answer may
-        be held back on purpose.
+        `url` chooses the worker; without it, workers take turns.  `wait` is how many seconds
+        the worker may hold the answer back.
 
         Raises:
-            Refused: the request is wrong, or there is no such thing (status 4xx).
-            Unavailable: no worker could answer within `retry_for` seconds.
+            Refused: the request is wrong, or what it names does not exist (status 4xx).
+            Unavailable: no worker answered within `retry_for` seconds.
         """
         payload = None if body is None else orjson.dumps(body)
         content = await self._send(method, path, payload, url, wait, retry_for)
         return orjson.loads(content) if content else None
 
     async def text(self, path: str, *, url: str, retry_for: float = RETRY_SECONDS) -> str:
-        """Return an answer that is not JSON; raises as `ask`."""
+        """Return an answer that is not JSON; raises the same errors as `ask`."""
         content = await self._send("GET", path, None, url, 0.0, retry_for)
         return content.decode()
 
@@ -106,8 +96,8 @@ class Gateway:
     ) -> bytes:
         assert self._session is not None
         deadline = asyncio.get_running_loop().time() + retry_for
-        pause = PAUSE_SECONDS
-        timeout = aiohttp.ClientTimeout(total=wait + REQUEST_SECONDS, sock_connect=5)
+        timeout = aiohttp.ClientTimeout(total=wait + REQUEST_SECONDS, sock_connect=CONNECT_SECONDS)
+        pauses = Pauses()
         while True:
             base = url or self.urls[next(self._turns) % len(self.urls)]
             try:
@@ -121,40 +111,22 @@ class Gateway:
                     content = await answer.read()
                     if answer.status < 400:
                         return content
-                    reason = _reason(answer.status, content)
-                    if answer.status not in (429, 502, 503, 504):
-                        raise Refused(answer.status, reason)
+                    refusal = refused(answer.status, content)
+                    if answer.status not in _TRY_AGAIN:
+                        raise refusal
+                    reason = str(refusal)
             except (aiohttp.ClientError, TimeoutError) as error:
                 reason = no_worker(base, error)
+            pause = pauses.next()
             if asyncio.get_running_loop().time() + pause > deadline:
                 raise Unavailable(reason)
             await asyncio.sleep(pause)
-            pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
 
 
 def no_worker(url: str, error: BaseException) -> str:
-    """Say that no worker answers at `url`, and what to do."""
+    """Return a message: the worker at `url` does not answer, and what to do about it."""
     what = "does not answer in time" if isinstance(error, TimeoutError) else "cannot be reached"
     return (
         f"the worker at {url} {what}; start one with `streams worker`, "
-        "or set STREAMS_HTTP_HOST and STREAMS_HTTP_PORT to where one runs"
+        "or set STREAMS_HTTP_HOST and STREAMS_HTTP_PORT to the address of a running one"
     )
-
-
-def path(*segments: str | int) -> str:
-    """Return a path of segments, ids percent-encoded: `path("v1", "groups", "a/b")`.
-
-    Raises:
-        StreamsError: one of them cannot be written as UTF-8.
-    """
-    try:
-        return "".join("/" + quote(str(segment), safe="") for segment in segments)
-    except UnicodeEncodeError:
-        raise StreamsError("an id is not valid UTF-8") from None
-
-
-def _reason(status: int, content: bytes) -> str:
-    try:
-        return str(orjson.loads(content)["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return f"HTTP status {status}"
