@@ -2,7 +2,7 @@
 
 `streams.client` keeps to one worker until that one fails, which suits an application.  These
 callers need what it does not offer: requests spread over all workers, questions to one worker
-in particular, a time limit per request, and answers that are not JSON.  Paths, headers, pauses
+in particular, a time limit per request, and answers that are not JSON.  Paths, headers, backoff
 and errors are the client's own.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from streams.client.requests import Pauses, bearer, refused
+from streams.client.requests import Backoff, bearer, refused
 from streams.errors import Unavailable
 from streams.settings import Settings
 
@@ -97,7 +97,7 @@ class GatewayClient:
         assert self._session is not None
         deadline = asyncio.get_running_loop().time() + retry_for
         timeout = aiohttp.ClientTimeout(total=wait + REQUEST_SECONDS, sock_connect=CONNECT_SECONDS)
-        pauses = Pauses()
+        backoff = Backoff()
         while True:
             base = url or self.urls[next(self._turns) % len(self.urls)]
             try:
@@ -117,7 +117,7 @@ class GatewayClient:
                     reason = str(refusal)
             except (aiohttp.ClientError, TimeoutError) as error:
                 reason = no_worker(base, error)
-            pause = pauses.next()
+            pause = backoff.next()
             if asyncio.get_running_loop().time() + pause > deadline:
                 raise Unavailable(reason)
             await asyncio.sleep(pause)
