@@ -101,7 +101,7 @@ async def test_two_tabs_talk_through_two_workers(cluster: Cluster, browser: Chro
 
     # When one leaves, the binding is gone
     await ada.click("#join")
-    await ada.until("document.querySelector('#chat-status').textContent.includes('not bound')")
+    await ada.until("document.querySelector('#chat-status').textContent.includes('no longer bound')")
     assert await members(cluster, "tavern%2F1") == ["bob <b>"]
     assert ada.problems + bob.problems == []
 
@@ -122,7 +122,7 @@ async def test_the_cluster_is_shown_and_walked_through_by_keyboard(
 
     text = await tab.text("#workers")
     assert all(url in text for url in cluster.urls)
-    assert await tab.text("#health") == "all is well"
+    assert await tab.text("#health") == "healthy"
 
     # The first cell is one stop of the Tab key, the arrows go on from there
     await tab.run("document.querySelector('.cell').focus()")

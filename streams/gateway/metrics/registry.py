@@ -24,7 +24,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 class Metrics:
     """The metrics of one worker, in a registry of its own."""
 
-    def __init__(self, waits: LongPolls) -> None:
+    def __init__(self, long_polls: LongPolls) -> None:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
@@ -68,7 +68,7 @@ class Metrics:
         )
         Gauge(
             "streams_long_polls", "Requests waiting for a message.", registry=registry
-        ).set_function(lambda: len(waits))
+        ).set_function(lambda: len(long_polls))
         self.checkpoint_seconds = Histogram(
             "streams_checkpoint_seconds",
             "Duration of a checkpoint, from the confirmation of its outputs to the database.",

@@ -1,4 +1,4 @@
-// Talking to the worker that served this page: JSON, server-sent events, and the token.
+// Requests to the worker that served this page: JSON, server-sent events, and the token.
 
 const KEY = "streams-token";
 const TIMEOUT = 8000;
@@ -7,10 +7,10 @@ let token = "";
 try {
   token = sessionStorage.getItem(KEY) || "";
 } catch {
-  // Storage may be forbidden: then the token lives as long as the page.
+  // Storage may be disabled: the token then lives as long as the page.
 }
 
-// Called when the worker wants a token, or another one, with its reason.
+// Called with the reason when the worker needs a token, or rejects it.
 export const hooks = { denied: () => {} };
 
 export const hasToken = () => token !== "";
@@ -25,7 +25,7 @@ export function useToken(text) {
   }
 }
 
-// `status` is 0 when there was no answer at all.
+// `status` is 0 if there was no response.
 export class Failure extends Error {
   constructor(status, message, retryAfter = 0) {
     super(message);
@@ -41,12 +41,12 @@ export class Failure extends Error {
 export const path = (...segments) => "/v1/" + segments.map(encodeURIComponent).join("/");
 
 export async function ask(method, target, { body, query, signal, timeout = TIMEOUT } = {}) {
-  const answer = await send(method, target, { body, query, signal, timeout });
-  if (answer.status === 204) return null;
+  const response = await send(method, target, { body, query, signal, timeout });
+  if (response.status === 204) return null;
   try {
-    return await answer.json();
+    return await response.json();
   } catch {
-    throw new Failure(0, "the answer broke off");
+    throw new Failure(0, "the response is incomplete");
   }
 }
 
@@ -64,9 +64,9 @@ async function send(method, target, { body, query, signal, timeout, accept }) {
     if (limit.aborted) controller.abort();
     limit.addEventListener("abort", () => controller.abort());
   }
-  let answer;
+  let response;
   try {
-    answer = await fetch(given ? `${target}?${given}` : target, {
+    response = await fetch(given ? `${target}?${given}` : target, {
       method,
       headers,
       body: body === undefined ? undefined : JSON.stringify(body),
@@ -78,25 +78,25 @@ async function send(method, target, { body, query, signal, timeout, accept }) {
     if (signal?.aborted) throw error;
     throw new Failure(0, "this worker does not answer");
   }
-  if (answer.ok) return answer;
-  throw await refusal(answer);
+  if (response.ok) return response;
+  throw await refusal(response);
 }
 
-async function refusal(answer) {
-  let message = `status ${answer.status}`;
+async function refusal(response) {
+  let message = `status ${response.status}`;
   try {
-    message = (await answer.json()).error.message;
+    message = (await response.json()).error.message;
   } catch {
-    // Not one of ours: the status has to do.
+    // Not an error of Streams: report the status.
   }
-  if (answer.status === 401) hooks.denied(message);
-  return new Failure(answer.status, message, Number(answer.headers.get("Retry-After")) || 0);
+  if (response.status === 401) hooks.denied(message);
+  return new Failure(response.status, message, Number(response.headers.get("Retry-After")) || 0);
 }
 
-// Server-sent events, read by hand: EventSource cannot send a token.
+// Server-sent events, parsed here because EventSource cannot send a token.
 export async function* events(target, query, signal) {
-  const answer = await send("GET", target, { query, signal, accept: "text/event-stream" });
-  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  const response = await send("GET", target, { query, signal, accept: "text/event-stream" });
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   try {
     for (;;) {

@@ -1,4 +1,4 @@
-// A chat of one group: bind, publish, receive, acknowledge, all as any client would.
+// A chat in one group: binds, publishes, receives and acknowledges like any client.
 
 import { ask, events, path, pause } from "./api.js";
 import { byId, clock, element, milliseconds, setText } from "./dom.js";
@@ -26,7 +26,7 @@ export function startChat() {
   });
 }
 
-// Not crypto.randomUUID: it is not there on a page without TLS.
+// Not crypto.randomUUID, which pages without TLS do not have.
 function random(bytes) {
   return [...crypto.getRandomValues(new Uint8Array(bytes))]
     .map((byte) => byte.toString(16).padStart(2, "0"))
@@ -56,12 +56,12 @@ async function leave() {
   room = null;
   left.leaving.abort();
   joined(false);
-  status(`${left.queue} leaves ${left.group} …`);
+  status(`Unbinding ${left.queue} from ${left.group} …`);
   try {
     await ask("DELETE", path("groups", left.group, "queues", left.queue), { timeout: 20000 });
-    if (!room) status(`${left.queue} is not bound to ${left.group} any more.`);
+    if (!room) status(`${left.queue} is no longer bound to ${left.group}.`);
   } catch (error) {
-    if (!room) status(`It may be bound still: ${error.message}`);
+    if (!room) status(`${left.queue} may still be bound to ${left.group}: ${error.message}`);
   }
 }
 
@@ -78,10 +78,10 @@ async function say(text) {
   const body = { id, sender: here.queue, body: text };
   for (let attempt = 0; room === here; attempt += 1) {
     try {
-      // The same id each time: it is delivered once, however often it is sent.
+      // The same id each time: the message is delivered once, however often it is sent.
       const began = performance.now();
       await ask("POST", path("groups", here.group, "messages"), { body, timeout: 20000 });
-      status(`Kafka has it, confirmed in ${milliseconds(performance.now() - began)}.`);
+      status(`Confirmed by Kafka in ${milliseconds(performance.now() - began)}.`);
       return;
     } catch (error) {
       if (!error.away) {
@@ -89,13 +89,13 @@ async function say(text) {
         if (!byId("chat-text").value) byId("chat-text").value = text;
         return;
       }
-      status(`Not confirmed yet: ${error.message}. Trying again …`);
+      status(`Not confirmed yet: ${error.message}. Retrying …`);
       await pause(Math.min(SLOWEST, 500 * 2 ** attempt), here.leaving.signal);
     }
   }
 }
 
-// By server-sent events; where there are none, by asking again and again.
+// By server-sent events; by long polling where they are not available.
 async function receive(here) {
   const { signal } = here.leaving;
   let failures = 0;
@@ -104,7 +104,7 @@ async function receive(here) {
     try {
       if (pushed) {
         for await (const delivery of events(path("queues", here.queue, "events"), { after: here.after }, signal)) {
-          if (failures) status("Connected again.");
+          if (failures) status("Reconnected.");
           failures = 0;
           if (delivery) take(here, [delivery]);
         }
@@ -126,7 +126,7 @@ async function receive(here) {
       }
       failures += 1;
       const wait = Math.min(SLOWEST, 500 * 2 ** failures);
-      status(`${error.message ?? error}; trying again in ${milliseconds(wait)}.`);
+      status(`${error.message ?? error}; retrying in ${milliseconds(wait)}.`);
       await pause(wait, signal);
     }
   }
@@ -141,7 +141,7 @@ function take(here, deliveries) {
   if (deliveries.length) acknowledge(here);
 }
 
-// What is on the screen is done with.  One request at a time says so for all before it.
+// Shown messages are acknowledged, with one request at a time for all of them.
 async function acknowledge(here) {
   if (here.acking) return;
   here.acking = true;
@@ -166,12 +166,12 @@ function show(here, delivery) {
   here.sent.delete(delivery.id);
   const facts = [clock(delivery.at)];
   if (delivery.group !== here.group) facts.push(`to ${delivery.group}`);
-  if (began !== undefined) facts.push(`here after ${milliseconds(performance.now() - began)}`);
+  if (began !== undefined) facts.push(`received after ${milliseconds(performance.now() - began)}`);
   log.append(
     element(
       "li",
       { class: mine ? "mine" : null },
-      element("p", { class: "meta" }, element("b", {}, delivery.sender || "nobody"), ` ${facts.join(" · ")}`),
+      element("p", { class: "meta" }, element("b", {}, delivery.sender || "no sender"), ` ${facts.join(" · ")}`),
       element("p", { class: "body" }, delivery.body ?? "(not text)"),
     ),
   );

@@ -1,4 +1,4 @@
-// The cluster as all its workers tell it, asked for through one of them, every other second.
+// The state of the whole cluster, polled from one of its workers every two seconds.
 
 import { ask, pause } from "./api.js";
 import { byId, count, duration, element, milliseconds, rate, replace, setText } from "./dom.js";
@@ -6,16 +6,16 @@ import { Plot } from "./plot.js";
 
 const EVERY = 2000;
 const SLOWEST = 10000;
-// The latency is that of the last so many answers: one alone may hold too few publications.
-const LATENCY_ANSWERS = 15;
+// The latency covers this many responses: a single one may hold too few publishes.
+const LATENCY_RESPONSES = 15;
 
 const STATES = {
   ready: ["●", "answers reads"],
-  "catching-up": ["◕", "folds what came meanwhile"],
-  restoring: ["◑", "reads its changelog"],
+  "catching-up": ["◕", "folds what arrived meanwhile"],
+  restoring: ["◑", "restores from its changelog"],
   opening: ["○", "is being opened"],
-  moving: ["◌", "on its way to its owner"],
-  failed: ["✕", "failed, is opened afresh"],
+  moving: ["◌", "moving to its owner"],
+  failed: ["✕", "failed, will be reopened"],
   unknown: ["?", "its owner does not answer"],
 };
 
@@ -23,10 +23,10 @@ const PLOTS = {
   churn: new Plot("Churn, bindings/s", rate),
   messages: new Plot("Messages/s", rate),
   deliveries: new Plot("Deliveries/s", rate),
-  acks: new Plot("Out of inboxes/s", rate),
+  acks: new Plot("Removed from inboxes/s", rate),
   latency: new Plot("Publish p99", milliseconds),
   depth: new Plot("Inbox depth", count),
-  age: new Plot("Oldest in an inbox", duration),
+  age: new Plot("Oldest message", duration),
   lag: new Plot("Lag, records", count),
 };
 
@@ -62,13 +62,13 @@ export async function watchCluster(say) {
         const wait = Math.min(SLOWEST, EVERY * 2 ** Math.min(failures - 1, 4));
         if (failures > 1) for (const plot of Object.values(PLOTS)) plot.add(null);
         byId("cluster").classList.toggle("stale", true);
-        const last = seen ? ` Last answer ${duration((Date.now() - seen) / 1000)} ago.` : "";
+        const last = seen ? ` Last response ${duration((Date.now() - seen) / 1000)} ago.` : "";
         const refused = error.status === 401 || error.status === 403;
         say(
           refused ? "denied" : "away",
           refused
-            ? `Not allowed: ${error.message}`
-            : `${sentence(error.message)}.${last} Trying again in ${duration(wait / 1000)}.`,
+            ? `Access denied: ${error.message}`
+            : `${sentence(error.message)}.${last} Retrying in ${duration(wait / 1000)}.`,
         );
         await Promise.race([pause(wait), again()]);
         continue;
@@ -81,8 +81,8 @@ export async function watchCluster(say) {
 let wake = () => {};
 const again = () => new Promise((resolve) => (wake = resolve));
 
-// Ask at once: the page is looked at again, or there is another token.
-export const lookNow = () => wake();
+// Poll now: the page is visible again, or the token has changed.
+export const pollNow = () => wake();
 
 const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
@@ -96,7 +96,7 @@ function show(content, say) {
   const missing = content.workers.filter((worker) => !worker.answers);
   const waiting = content.partitions.filter((row) => !row.ready);
   if (missing.length) {
-    say("part", `No answer from ${missing.map((worker) => worker.url).join(", ")}.`);
+    say("part", `No response from ${missing.map((worker) => worker.url).join(", ")}.`);
   } else if (waiting.length) {
     say("part", `${waiting.length} of ${content.partitions.length} partitions are not ready.`);
   } else say("good", "");
@@ -201,7 +201,7 @@ function describe(row) {
   if (!row) return;
   const facts = [
     `${row.table} ${row.partition}: ${row.state}`,
-    `owner ${row.owner ?? "nobody"}`,
+    `owner ${row.owner ?? "none"}`,
   ];
   if (row.position !== undefined) {
     facts.push(
@@ -215,7 +215,7 @@ function describe(row) {
   setText(byId("partition"), facts.join(" · "));
 }
 
-// One stop for the Tab key; inside, the arrows.
+// The Tab key stops once per grid; the arrow keys move inside it.
 function move(event, own, grid) {
   const now = own.findIndex((one) => one.node === document.activeElement);
   const columns = getComputedStyle(grid).gridTemplateColumns.split(" ").length;
@@ -268,7 +268,7 @@ function addFigures(content) {
   for (const name of Object.keys(sums)) {
     PLOTS[name].add(seconds === null ? null : sums[name]);
   }
-  confirmed = [...confirmed, buckets].slice(-LATENCY_ANSWERS);
+  confirmed = [...confirmed, buckets].slice(-LATENCY_RESPONSES);
   const together = new Map();
   for (const some of confirmed) {
     for (const [limit, value] of some) together.set(limit, (together.get(limit) ?? 0) + value);
@@ -277,7 +277,7 @@ function addFigures(content) {
   PLOTS.latency.add(p99 === null ? null : p99 * 1000);
 }
 
-// Of cumulative counts by upper limit, as Prometheus has them; straight lines between limits.
+// A quantile of a cumulative histogram, as in Prometheus: linear between two limits.
 export function quantile(buckets, share) {
   const all = buckets.length ? buckets.at(-1)[1] : 0;
   if (!all) return null;

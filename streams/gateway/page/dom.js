@@ -1,4 +1,4 @@
-// Making elements.  Text goes in as text only: nothing here parses HTML.
+// Creates elements.  Text is inserted as text: nothing here parses HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -12,7 +12,6 @@ export function svg(tag, attributes = {}, ...children) {
   return filled(document.createElementNS(SVG, tag), attributes, children);
 }
 
-// The size of a list is announced, not each of its rows.
 export function replace(parent, ...children) {
   parent.replaceChildren(...children);
 }

@@ -1,4 +1,4 @@
-// What the tables hold of one group or queue, a page at a time.
+// The members, bindings and inbox of one group or queue, a page at a time.
 
 import { ask, path } from "./api.js";
 import { byId, clock, count, element, replace, setText } from "./dom.js";
@@ -34,7 +34,7 @@ async function find(kind, id) {
 }
 
 async function group(id) {
-  return [await listing("Members", path("groups", id, "queues"), "queues", "queue", "Nobody is bound to it.")];
+  return [await listing("Members", path("groups", id, "queues"), "queues", "queue", "No queue is bound to this group.")];
 }
 
 async function queue(id) {
@@ -47,14 +47,14 @@ async function queue(id) {
       ...fact("Bound to", summary.groups === 1 ? "1 group" : `${count(summary.groups)} groups`),
       ...fact("Session", summary.session ?? "none"),
     ),
-    await listing("Bindings", path("queues", id, "groups"), "groups", "group", "It is bound to no group."),
+    await listing("Bindings", path("queues", id, "groups"), "groups", "group", "This queue is bound to no group."),
     await inbox(id),
   ];
 }
 
 const fact = (name, value) => [element("dt", {}, name), element("dd", {}, value)];
 
-// A list of ids, each leading on to what it names.
+// A list of ids, each a button that finds what it names.
 async function listing(title, target, key, kind, none) {
   const list = element("ul", { class: "ids" });
   const more = element("button", { type: "button", class: "quiet", hidden: true }, "More");
@@ -91,7 +91,7 @@ async function inbox(id) {
   };
   await load();
   more.addEventListener("click", () => guarded(load));
-  const empty = list.children.length ? null : element("p", { class: "hint" }, "It is empty.");
+  const empty = list.children.length ? null : element("p", { class: "hint" }, "The inbox is empty.");
   return element("section", { class: "listing" }, element("h3", {}, "Inbox, oldest first"), empty, list, more);
 }
 
@@ -99,7 +99,7 @@ function row(message) {
   return element(
     "li",
     {},
-    element("p", { class: "meta" }, `${clock(message.at)} · ${message.sender || "nobody"} → ${message.group} · ${message.kind} · seq ${message.seq}`),
+    element("p", { class: "meta" }, `${clock(message.at)} · ${message.sender || "no sender"} → ${message.group} · ${message.kind} · seq ${message.seq}`),
     element("p", { class: "body" }, message.body ?? `${message.body_base64.length * 3 >> 2} bytes, not text`),
   );
 }

@@ -1,15 +1,15 @@
-// The page: its parts, what it says of the worker's health, and the token dialog.
+// The page: its sections, the health of the cluster, and the token dialog.
 
 import { hasToken, hooks, useToken } from "./api.js";
 import { startChat } from "./chat.js";
-import { lookNow, watchCluster } from "./cluster.js";
+import { pollNow, watchCluster } from "./cluster.js";
 import { byId, setText } from "./dom.js";
 import { startFind } from "./find.js";
 
 const HEALTH = {
-  good: "all is well",
+  good: "healthy",
   part: "partly ready",
-  away: "no answer",
+  away: "no response",
   denied: "no access",
 };
 
@@ -26,7 +26,7 @@ function askForToken(reason) {
   if (dialog.open) return;
   setText(
     byId("token-reason"),
-    (reason ? `${reason}. ` : "") + "The page sends it with each request, and keeps it in this tab only.",
+    (reason ? `${reason}. ` : "") + "Sent with each request, and kept in this tab only.",
   );
   byId("token").value = "";
   dialog.showModal();
@@ -40,21 +40,21 @@ hooks.denied = (reason) => {
   if (!refusedByUser) askForToken(reason);
 };
 
-byId("sign-in").addEventListener("click", () => askForToken(hasToken() ? "There is one already" : ""));
+byId("sign-in").addEventListener("click", () => askForToken(hasToken() ? "A token is already in use" : ""));
 byId("token-form").addEventListener("submit", (event) => {
   const choice = event.submitter?.value ?? "use";
   refusedByUser = choice === "cancel";
   if (choice === "use" && byId("token").value) useToken(byId("token").value);
   if (choice === "forget") useToken("");
   byId("token").value = "";
-  lookNow();
+  pollNow();
 });
 dialog.addEventListener("cancel", () => {
   refusedByUser = true;
 });
 
-document.addEventListener("visibilitychange", lookNow);
-window.addEventListener("online", lookNow);
+document.addEventListener("visibilitychange", pollNow);
+window.addEventListener("online", pollNow);
 
 startFind();
 startChat();

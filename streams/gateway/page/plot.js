@@ -1,4 +1,4 @@
-// A figure with a small plot of its last values.
+// A metric with a small plot of its last values.
 
 import { element, setText, svg } from "./dom.js";
 
@@ -7,7 +7,7 @@ const WIDTH = 120;
 const HEIGHT = 32;
 
 export class Plot {
-  // `shown` turns a value into text.
+  // `shown` formats a value.
   constructor(title, shown) {
     this.title = title;
     this.shown = shown;
@@ -32,7 +32,7 @@ export class Plot {
     );
   }
 
-  // A value that is not known (null) leaves a gap.
+  // An unknown value (null) leaves a gap.
   add(value) {
     this.values.push(value);
     if (this.values.length > POINTS) this.values.shift();
