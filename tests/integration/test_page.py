@@ -101,7 +101,8 @@ async def test_two_tabs_talk_through_two_workers(cluster: Cluster, browser: Chro
 
     # When one leaves, the binding is gone
     await ada.click("#join")
-    await ada.until("document.querySelector('#chat-status').textContent.includes('no longer bound')")
+    left = "document.querySelector('#chat-status').textContent.includes('no longer bound')"
+    await ada.until(left)
     assert await members(cluster, "tavern%2F1") == ["bob <b>"]
     assert ada.problems + bob.problems == []
 
