@@ -15,9 +15,10 @@ It needs only aiohttp.  `streams.client.direct` writes to Kafka without going th
 
 from streams.client.client import Client
 from streams.client.credentials import TokenSource
+from streams.client.draft import Draft
 from streams.client.errors import ClientClosed, ClientError, Refused, SessionLost, Unavailable
 from streams.client.jobs import Job
-from streams.client.messages import Delivery, Draft, Published, QueueSummary
+from streams.client.messages import Delivery, Published, QueueSummary
 from streams.client.session import Session
 from streams.client.subscription import Subscription
 

@@ -15,12 +15,11 @@ from datetime import datetime
 from typing import Any, TypeAlias, Unpack
 
 from streams.client.credentials import Credentials, TokenSource
+from streams.client.draft import Draft, MessageFields
 from streams.client.errors import SessionLost
 from streams.client.jobs import Job
 from streams.client.messages import (
     Delivery,
-    Draft,
-    MessageFields,
     Published,
     QueueSummary,
     delivery,

@@ -19,15 +19,15 @@ except ImportError as error:
         "streams.client.direct needs confluent-kafka: pip install 'group-streams[direct]'"
     ) from error
 
+from streams.client.draft import Draft
 from streams.client.errors import ClientClosed, Unavailable
-from streams.client.messages import Draft, Published, milliseconds
+from streams.client.messages import Published
 from streams.errors import TooLarge
+from streams.events.checks import check_message
 from streams.events.codec import MAX_RECORD, encode
-from streams.events.limits import DEFAULT_MESSAGE_PRIORITY as NORMAL_PRIORITY
-from streams.events.limits import MAX_MESSAGE_BODY as MAX_BODY
-from streams.events.limits import MAX_MESSAGE_BYTES as MAX_MESSAGE
-from streams.events.limits import MAX_MESSAGE_PRIORITY as MAX_PRIORITY
+from streams.events.limits import MAX_MESSAGE_BODY, MAX_MESSAGE_BYTES
 from streams.events.records import Bind, Message, Unbind
+from streams.fold import BadRecord
 from streams.ids import check_group, check_id, direct_group
 
 CONFIRM_SECONDS = 30.0
@@ -129,29 +129,19 @@ class DirectProducer:
         if draft.sender:
             check_id(draft.sender, "sender")
         body = draft.body.encode() if isinstance(draft.body, str) else draft.body
-        if len(body) > MAX_BODY:
-            raise TooLarge(f"a body of {len(body)} bytes exceeds the limit of {MAX_BODY}")
-        expires = None if draft.expires_at is None else milliseconds(draft.expires_at)
-        priority = NORMAL_PRIORITY if draft.priority is None else draft.priority
-        if not 0 <= priority <= MAX_PRIORITY:
-            raise ValueError(f"priority must be from 0 to {MAX_PRIORITY}, not {priority}")
-        message = Message(
-            id=draft.id,
-            group=group,
-            sender=draft.sender,
-            kind=draft.kind,
-            headers=draft.headers,
-            body=body,
-            at=_now(),
-            expires_at=expires,
-            persistent=draft.persistent,
-            echo=draft.echo,
-            receipt=draft.receipt,
-            priority=priority,
-        )
+        if len(body) > MAX_MESSAGE_BODY:
+            raise TooLarge(f"a body of {len(body)} bytes exceeds the limit of {MAX_MESSAGE_BODY}")
+        values = {"sender": "", **draft.options()}
+        message = Message(group=group, body=body, at=_now(), **values)
+        try:
+            check_message({name: getattr(message, name) for name in Message.__slots__})
+        except BadRecord as error:
+            raise ValueError(str(error)) from None
         value = encode(message)
-        if len(value) > MAX_MESSAGE:
-            raise TooLarge(f"a message of {len(value)} bytes exceeds the limit of {MAX_MESSAGE}")
+        if len(value) > MAX_MESSAGE_BYTES:
+            raise TooLarge(
+                f"a message of {len(value)} bytes exceeds the limit of {MAX_MESSAGE_BYTES}"
+            )
         return self._send(key, value, "Message")
 
     def _send(self, key: bytes, value: bytes, kind: str) -> asyncio.Future[tuple[int, int]]:

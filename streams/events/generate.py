@@ -27,6 +27,7 @@ def files(root: Path) -> dict[Path, str]:
         root / "streams/events/records.py": templates.records(found),
         root / "streams/events/limits.py": templates.limits(found),
         root / "streams/events/checks.py": templates.checks(found),
+        root / "streams/client/draft.py": templates.draft(found["Message"]),
         root / "docs/reference/events.md": reference.page(found, by_name),
     }
 

@@ -139,7 +139,8 @@ class Message:
     group: str
     """Group id, or @ followed by a queue id for a direct message. Key of the Kafka record."""
     sender: str
-    """Id of the sender, as the publisher states it. Empty if unknown."""
+    """Id of the sender, as the publisher states it. Empty: the subject of the token, if there is
+    one."""
     kind: str = "text"
     """Tells readers how to interpret the body."""
     headers: Mapping[str, str] = field(default_factory=dict)

@@ -151,21 +151,33 @@ def draft(message: Definition) -> str:
     by_name = {field.name: field for field in message.body_fields if field.name != "body"}
     first = [by_name.pop(name) for name in _DRAFT_FIRST]
     fields = [*first, *by_name.values()]
+    if any(one.is_duration for one in fields):
+        raise ValueError("Message cannot have a duration; use a time")
     typed = "".join(f"    {one.name}: {_draft_type(one)}\n" for one in fields)
-    attributes = "\n".join(
+    attributes = "".join(
         f"    {one.name}: {_draft_type(one)} = {_draft_default(one)}\n{_doc(one.doc, 4)}"
         for one in fields
     )
     written = "".join(_draft_json(one) for one in fields if one.name != "id")
+    zones = "".join(
+        f"        if isinstance(self.{one.name}, datetime) and self.{one.name}.tzinfo is None:\n"
+        f'            raise ValueError("{one.name} needs a time zone")\n'
+        for one in fields
+        if one.is_time
+    )
     return _DRAFT.format(
-        notice=NOTICE, typed=typed, attributes=attributes, written=written.rstrip("\n")
+        notice=NOTICE,
+        typed=typed,
+        attributes=attributes,
+        zones=zones,
+        written=written.rstrip("\n"),
     )
 
 
 _DRAFT_FIRST: Final = ("sender", "kind", "headers", "id")
 """Positional arguments of a Draft keep their order, whatever the schema's is."""
 
-_DRAFT: Final = '''"""A message to be published.
+_DRAFT: Final = '''"""A message to publish, as plain data.
 
 {notice}
 """
@@ -179,44 +191,50 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypedDict
 
-from streams.client.times import milliseconds
-
 
 class MessageFields(TypedDict, total=False):
-    """The fields of a message besides its body and destination; see `Draft`."""
+    """Optional fields of a message; see `Draft` for their meaning."""
 
 {typed}
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A message to be published: to a group, or directly to a queue.
+    """A message to publish, either to a group or directly to a queue.
 
-    A draft has an id from the start, so that it can be sent again without harm: a group
-    drops a message whose id it has seen within ten minutes.
+    A draft gets its id when it is made, so it can safely be sent again: groups drop messages
+    whose id they have seen in the last ten minutes.
 
     Raises:
-        ValueError: not exactly one of group and queue is given, or a time has no time zone.
+        ValueError: there is not exactly one of `group` and `queue`, or a time has no time zone.
     """
 
     body: str | bytes
+    """Content of the message."""
     group: str | None = None
+    """Group to publish to."""
     queue: str | None = None
+    """Queue to send to, instead of a group."""
 {attributes}
     def __post_init__(self) -> None:
         if (self.group is None) == (self.queue is None):
             raise ValueError("a draft needs either a group or a queue")
-        if isinstance(self.expires_at, datetime) and self.expires_at.tzinfo is None:
-            raise ValueError("expires_at needs a time zone")
-
+{zones}
     def fields(self) -> dict[str, Any]:
-        """Return the fields of the JSON that publishes it, without its destination."""
-        content: dict[str, Any] = {{"id": self.id}}
+        """Return the JSON fields of a publish request, without the destination."""
         if isinstance(self.body, str):
-            content["body"] = self.body
-        else:
-            content["body_base64"] = base64.b64encode(self.body).decode()
+            return {{"body": self.body, **self.options()}}
+        return {{"body_base64": base64.b64encode(self.body).decode(), **self.options()}}
+
+    def options(self) -> dict[str, Any]:
+        """Return the id, and the other fields that do not have their defaults."""
+        content: dict[str, Any] = {{"id": self.id}}
 {written}
         return content
+
+
+def milliseconds(moment: datetime | int) -> int:
+    """Return a time in milliseconds since the epoch."""
+    return moment if isinstance(moment, int) else int(moment.timestamp() * 1000)
 '''
 
 
