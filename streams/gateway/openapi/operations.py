@@ -112,7 +112,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "groups", "Bind a queue to a group", _CONFIRMED
     ),
     ("/v1/groups/{group}/queues/{queue}", "DELETE"): Operation(
-        "groups", "Remove a binding, whoever made it", _CONFIRMED
+        "groups", "Remove a binding, with or without a session", _CONFIRMED
     ),
     ("/v1/groups/{group}/queues", "GET"): _read(
         "groups",

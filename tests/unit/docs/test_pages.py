@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,13 @@ def test_the_readme_or_the_index_leads_to_every_page() -> None:
     for page in DOCS.rglob("*.md"):
         name = page.relative_to(DOCS).as_posix()
         assert f"(docs/{name})" in readme or f"({name})" in index, name
+
+
+def test_the_coverage_that_is_required_is_documented() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    floor = project["tool"]["coverage"]["report"]["fail_under"]
+
+    assert f"below {floor} % of" in (ROOT / "CONTRIBUTING.md").read_text()
 
 
 def test_settings_are_all_described() -> None:
