@@ -20,6 +20,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from streams.errors import StreamsError, Unavailable
+from streams.kafka.errors import unavailable
 
 _ANSWER_SECONDS: Final = 10.0
 _CHANGE_SECONDS: Final = 30.0
@@ -29,14 +30,6 @@ MIB: Final = 1 << 20
 _EXACTLY: Final = ("cleanup.policy", "message.timestamp.type", "retention.ms")
 _AT_LEAST: Final = ("delete.retention.ms", "max.message.bytes", "min.insync.replicas")
 """Configuration that is checked. Operators may tune the rest as they like."""
-
-_NO_ANSWER: Final = {
-    KafkaError._TRANSPORT,
-    KafkaError._ALL_BROKERS_DOWN,
-    KafkaError._TIMED_OUT,
-    KafkaError.REQUEST_TIMED_OUT,
-}
-"""Errors of a Kafka that cannot be reached; with any other it has answered."""
 
 
 class TopicsError(StreamsError):
@@ -113,7 +106,7 @@ def topic_ids(client: Mapping[str, Any], names: Iterable[str]) -> dict[str, byte
         TopicCollection(list(names)), request_timeout=_CHANGE_SECONDS
     )
     return {
-        name: _id_bytes(_result(f"topic {name}", future).topic_id)
+        name: _id_bytes(_result(f"the description of {name}", future).topic_id)
         for name, future in described.items()
     }
 
@@ -136,7 +129,7 @@ class _Admin(AdminClient):
             return self.list_topics(timeout=_ANSWER_SECONDS).topics
         except KafkaException as error:
             self.poll(0)  # calls _note
-            raise _unavailable("list of topics", error, self._reason) from error
+            raise unavailable("the list of topics", error, self._reason) from error
 
     def _note(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN:
@@ -197,7 +190,7 @@ def _differences(admin: _Admin, topics: Sequence[Topic]) -> Iterator[str]:
     if not present:
         return
     resources = {
-        resource.name: _result(f"configuration of {resource.name}", future)
+        resource.name: _result(f"the configuration of {resource.name}", future)
         for resource, future in admin.describe_configs(
             [ConfigResource(ConfigResource.Type.TOPIC, topic.name) for topic in present]
         ).items()
@@ -254,19 +247,11 @@ def _wait_for_leaders(admin: _Admin, topics: Sequence[Topic]) -> None:
         time.sleep(0.05)
 
 
-def _result(asked: str, future: Future[Any]) -> Any:
+def _result(request: str, future: Future[Any]) -> Any:
     try:
         return future.result(_CHANGE_SECONDS)
     except KafkaException as error:
-        raise _unavailable(asked, error) from error
-
-
-def _unavailable(asked: str, error: KafkaException, reason: str = "") -> Unavailable:
-    """Say what Kafka said, or that it said nothing."""
-    text = reason or _text(error)
-    if _code(error) in _NO_ANSWER:
-        return Unavailable(f"Kafka does not answer: {text}")
-    return Unavailable(f"Kafka refused the {asked}: {text}")
+        raise unavailable(request, error) from error
 
 
 def _id_bytes(topic_id: Any) -> bytes:

@@ -22,6 +22,7 @@ from streams.events.records import Message
 from streams.fold import BadRecord
 from streams.gateway.http.errors import busy
 from streams.kafka.clients import open_reader
+from streams.kafka.errors import unavailable
 from streams.kafka.partitioner import partition_of
 from streams.settings import Settings
 
@@ -197,5 +198,5 @@ def _asked(question: Callable[[], T]) -> T:
     try:
         answer = question()
     except KafkaException as error:
-        raise Unavailable(f"Kafka does not answer: {error.args[0].str()}") from error
+        raise unavailable("the read", error) from error
     return answer

@@ -21,7 +21,7 @@ SHARED = {
     "streams.fold",
 }
 """Modules that the engine may use besides its own and those of Kafka: none knows the product."""
-KAFKA = {"streams.kafka.clients", "streams.kafka.defaults", "streams.kafka.topics"}
+KAFKA = {f"streams.kafka.{name}" for name in ("clients", "defaults", "errors", "topics")}
 
 
 def imported(module: str) -> set[str]:
