@@ -1,4 +1,4 @@
-"""The entrance: who is let in, by which token, from which page, how often."""
+"""Authentication: tokens, keys, revocation, rate limits and cross-site requests."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from streams.errors import BadToken, SettingsError, Unavailable
-from streams.gateway.auth import authenticator as guards
-from streams.gateway.auth import keyring as keyrings
+from streams.gateway.auth import authenticator as authenticator_module
+from streams.gateway.auth import keyring as keyring_module
 from streams.gateway.auth.access import ACCESS, Rule, any_token, anybody, token_later
 from streams.gateway.auth.authenticator import Authenticator
 from streams.gateway.auth.principal import ANONYMOUS, UNRESTRICTED
@@ -72,13 +72,13 @@ async def authenticator(settings: Settings) -> AsyncIterator[Authenticator]:
 # The table -------------------------------------------------------------------------------
 
 
-def test_every_path_and_method_has_its_rule_and_no_rule_is_left_over() -> None:
+def test_every_route_has_an_access_rule_and_every_rule_a_route() -> None:
     routes = {(route.method, route.template) for route in ROUTES}
 
     assert routes == set(ACCESS)
 
 
-def test_what_needs_no_token_or_any_is_named_here() -> None:
+def test_the_paths_without_a_specific_permission() -> None:
     # A new path does not get in among these by accident: the tests of refusals skip them.
     def with_rule(rule: Rule) -> set[str]:
         return {template for (_, template), given in ACCESS.items() if given is rule}
@@ -94,7 +94,7 @@ def test_what_needs_no_token_or_any_is_named_here() -> None:
     assert with_rule(any_token) == {"/v1/events"}
 
 
-async def test_a_path_without_a_rule_is_for_nobody(authenticator: Authenticator) -> None:
+async def test_a_path_without_a_rule_is_closed(authenticator: Authenticator) -> None:
     for one in (authenticator, Authenticator(Settings())):
         with pytest.raises(HTTPError) as refused:
             await one.authenticate(bearing(token(streams={"admin": True})), "GET", "/v1/new")
@@ -104,15 +104,15 @@ async def test_a_path_without_a_rule_is_for_nobody(authenticator: Authenticator)
 # Tokens -----------------------------------------------------------------------------------
 
 
-async def test_a_token_is_checked_once_and_cached_until_it_ends(
+async def test_a_token_is_verified_once_and_cached_until_it_expires(
     authenticator: Authenticator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a token that was checked
+    # Given a token that was verified
     text = token(sub="bob")
     first = await authenticator.authenticate(bearing(text), *INBOX)
     assert (first.permissions.subject, first.token) == ("bob", text)
 
-    # When nothing can be checked any more
+    # When no token can be verified any more
     checks: list[str] = []
 
     def no_more(token: str, *_: Any) -> None:
@@ -121,7 +121,7 @@ async def test_a_token_is_checked_once_and_cached_until_it_ends(
 
     monkeypatch.setattr(tokens, "verify", no_more)
 
-    # Then it is remembered; another is not, and nor is this one when it has ended
+    # Then it is cached; another token is not, and neither is this one once it has expired
     assert (
         await authenticator.authenticate(bearing(text), *INBOX)
     ).permissions is first.permissions
@@ -134,10 +134,10 @@ async def test_a_token_is_checked_once_and_cached_until_it_ends(
         await authenticator.authenticate(bearing(text), *INBOX)
 
 
-async def test_no_more_tokens_are_cached_than_there_is_room_for(
+async def test_the_token_cache_is_bounded(
     authenticator: Authenticator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guards, "MAX_CACHED", 3)
+    monkeypatch.setattr(authenticator_module, "MAX_CACHED", 3)
     for number in range(10):
         await authenticator.verify(token(sub=str(number)))
     assert len(authenticator._cached) == 3
@@ -147,7 +147,7 @@ async def test_no_more_tokens_are_cached_than_there_is_room_for(
     "header",
     ["", "Bearer", "Bearer ", "Basic YTpi", "Bearer a b", "Token x", "bearer,x", "x"],
 )
-async def test_what_is_no_bearer_token(authenticator: Authenticator, header: str) -> None:
+async def test_headers_that_hold_no_bearer_token(authenticator: Authenticator, header: str) -> None:
     with pytest.raises(HTTPError) as refused:
         await authenticator.authenticate(request(Authorization=header), *INBOX)
     assert refused.value.status == 401
@@ -164,7 +164,7 @@ async def test_without_a_token(authenticator: Authenticator) -> None:
     assert await authenticator.authenticate(bearing("x"), "GET", "/healthz") is ANONYMOUS
 
 
-async def test_a_browsers_token_comes_as_a_subprotocol_on_a_stream_alone(
+async def test_a_token_as_subprotocol_is_accepted_only_on_a_stream(
     authenticator: Authenticator,
 ) -> None:
     offered = request(Sec_WebSocket_Protocol=f"streams.v1, streams.token.{token(sub='bob')}")
@@ -189,7 +189,7 @@ async def test_a_token_of_any_length(authenticator: Authenticator) -> None:
             await authenticator.verify("x" * length)
 
 
-async def test_a_bearer_is_held_to_the_rate_of_all_tokens_of_the_subject(tmp_path: Path) -> None:
+async def test_all_tokens_of_a_subject_share_one_rate_limit(tmp_path: Path) -> None:
     (tmp_path / "keys.pem").write_bytes(public_pem(KEY))
     authenticator = Authenticator(
         Settings(auth_keys=tmp_path / "keys.pem", rate_limit_per_second=0.01, rate_limit_burst=4)
@@ -210,7 +210,7 @@ async def test_a_bearer_is_held_to_the_rate_of_all_tokens_of_the_subject(tmp_pat
     await authenticator.close()
 
 
-async def test_what_is_noted_holds_no_token_and_is_not_endless(
+async def test_logged_refusals_hold_no_token_and_are_limited(
     authenticator: Authenticator, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -230,10 +230,10 @@ async def test_what_is_noted_holds_no_token_and_is_not_endless(
 # Keys -------------------------------------------------------------------------------------
 
 
-async def test_a_new_file_of_keys_is_seen_and_the_old_keys_are_nobodys(
+async def test_a_new_key_file_replaces_the_old_keys(
     settings: Settings, authenticator: Authenticator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keyrings, "MIN_REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr(keyring_module, "MIN_REFRESH_SECONDS", 0.0)
     assert settings.auth_keys is not None
     new = ed25519.Ed25519PrivateKey.generate()
     old_token = token()
@@ -253,7 +253,7 @@ async def test_a_new_file_of_keys_is_seen_and_the_old_keys_are_nobodys(
     await authenticator.verify(token(new, "new"))
 
 
-async def test_keys_that_cannot_be_used_keep_the_worker_from_starting(tmp_path: Path) -> None:
+async def test_unusable_keys_prevent_the_start(tmp_path: Path) -> None:
     (tmp_path / "keys").write_bytes(b"hello")
     with pytest.raises(SettingsError, match="STREAMS_AUTH_KEYS: no key"):
         await Authenticator(Settings(auth_keys=tmp_path / "keys")).open()
@@ -274,7 +274,7 @@ async def test_keys_by_url(monkeypatch: pytest.MonkeyPatch) -> None:
     async with TestServer(app) as server:
         settings = Settings.from_env({"STREAMS_AUTH_JWKS_URL": str(server.make_url("/keys"))})
         authenticator = Authenticator(settings)
-        monkeypatch.setattr(keyrings, "MIN_REFRESH_SECONDS", 0.0)
+        monkeypatch.setattr(keyring_module, "MIN_REFRESH_SECONDS", 0.0)
         await authenticator.open()
         with pytest.raises(Unavailable):
             await authenticator.verify(token(kid="first"))
@@ -289,7 +289,7 @@ async def test_keys_by_url(monkeypatch: pytest.MonkeyPatch) -> None:
         await authenticator.verify(token(new, "second"))
 
         # When tokens name keys that are nowhere, then the server is not asked each time
-        monkeypatch.setattr(keyrings, "MIN_REFRESH_SECONDS", 60.0)
+        monkeypatch.setattr(keyring_module, "MIN_REFRESH_SECONDS", 60.0)
         before = asked
         for number in range(20):
             with pytest.raises(BadToken):
@@ -298,7 +298,7 @@ async def test_keys_by_url(monkeypatch: pytest.MonkeyPatch) -> None:
         await authenticator.close()
 
 
-async def test_a_url_that_has_no_keys_is_a_mistake() -> None:
+async def test_a_url_without_keys_is_an_error() -> None:
     async def moved(_: web.Request) -> web.Response:
         return web.Response(status=302, headers={"Location": "/"})
 
@@ -320,7 +320,7 @@ async def test_a_url_that_has_no_keys_is_a_mistake() -> None:
                 await authenticator.open()
 
 
-async def test_a_server_of_keys_that_is_away_is_waited_for(unused_tcp_port_of: int) -> None:
+async def test_an_unreachable_key_server_is_retried(unused_tcp_port_of: int) -> None:
     url = f"http://127.0.0.1:{unused_tcp_port_of}/keys"
     authenticator = Authenticator(Settings.from_env({"STREAMS_AUTH_JWKS_URL": url}))
     await authenticator.open()
@@ -345,7 +345,7 @@ def unused_tcp_port_of() -> int:
     "host",
     ["127.0.0.1:6066", "127.0.0.1", "localhost:6066", "LOCALHOST", "[::1]:6066", "127.1.2.3"],
 )
-async def test_this_machine_may_ask_itself(host: str) -> None:
+async def test_requests_from_this_machine_are_accepted(host: str) -> None:
     authenticator = Authenticator(Settings())
     for method in ("GET", "POST"):
         assert await authenticator.authenticate(request(method, Host=host), *INBOX) is UNRESTRICTED
@@ -369,7 +369,7 @@ async def test_this_machine_may_ask_itself(host: str) -> None:
         "[::1",
     ],
 )
-async def test_a_name_that_was_rebound_to_this_machine_is_refused(host: str) -> None:
+async def test_a_rebound_host_name_is_refused(host: str) -> None:
     with pytest.raises(HTTPError) as refused:
         await Authenticator(Settings()).authenticate(request(Host=host), *INBOX)
     assert (refused.value.status, refused.value.code) == (403, "bad_host")
@@ -378,7 +378,7 @@ async def test_a_name_that_was_rebound_to_this_machine_is_refused(host: str) -> 
 @pytest.mark.parametrize(
     "origin", ["http://evil.example.org", "null", "", "http://127.0.0.1:1", "http://localhost:6066"]
 )
-async def test_another_sites_page_changes_nothing(origin: str) -> None:
+async def test_a_page_of_another_site_changes_nothing(origin: str) -> None:
     authenticator = Authenticator(Settings())
     for method in ("POST", "PUT", "DELETE"):
         with pytest.raises(HTTPError) as refused:
@@ -391,7 +391,7 @@ async def test_another_sites_page_changes_nothing(origin: str) -> None:
 # Tokens that are taken back ---------------------------------------------------------------
 
 
-async def test_a_token_is_taken_back_while_it_is_cached(tmp_path: Path, settings: Settings) -> None:
+async def test_a_cached_token_can_be_revoked(tmp_path: Path, settings: Settings) -> None:
     # Given a token that was good
     file = tmp_path / "revoked.json"
     file.write_text("{}")
@@ -427,7 +427,7 @@ async def test_a_token_is_taken_back_while_it_is_cached(tmp_path: Path, settings
 
 
 @pytest.mark.parametrize("content", [None, "", "[]"])
-async def test_a_broken_list_keeps_the_worker_from_starting(
+async def test_a_malformed_revocation_list_prevents_the_start(
     tmp_path: Path, settings: Settings, content: str | None
 ) -> None:
     file = tmp_path / "revoked.json"

@@ -53,7 +53,7 @@ async def head_of(reader: asyncio.StreamReader) -> bytes:
         return await reader.readuntil(b"\r\n\r\n")
 
 
-async def test_one_connection_too_many_is_told_so(port: int) -> None:
+async def test_a_connection_over_the_limit_gets_a_503(port: int) -> None:
     # Given as many connections as are let in
     kept = []
     for _ in range(3):
@@ -87,9 +87,7 @@ async def test_one_connection_too_many_is_told_so(port: int) -> None:
 
 @pytest.mark.parametrize("before", [b"", REQUEST])
 @pytest.mark.parametrize("begun", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\nX: 1"])
-async def test_who_does_not_say_what_they_want_is_let_go(
-    port: int, before: bytes, begun: bytes
-) -> None:
+async def test_a_silent_connection_is_closed(port: int, before: bytes, begun: bytes) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     if before:
         writer.write(before)
@@ -129,7 +127,7 @@ async def test_a_body_that_comes_too_slowly(port: int, monkeypatch: pytest.Monke
         ),
     ],
 )
-async def test_what_is_too_much_or_means_two_things(
+async def test_oversized_and_ambiguous_requests_are_refused(
     port: int, head: bytes, body: bytes, status: bytes
 ) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

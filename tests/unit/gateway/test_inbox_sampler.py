@@ -70,7 +70,7 @@ def sampling(
     return InboxSampler(lambda: [cast(Partition, partition)], counts)
 
 
-def test_a_walk_counts_what_is_there(partition: OpenPartition, sampling: InboxSampler) -> None:
+def test_a_pass_counts_the_inbox_rows(partition: OpenPartition, sampling: InboxSampler) -> None:
     # Given two queues with messages, one of them with the oldest, though it comes second
     partition.stored.put("ada", 20, 2000)
     partition.stored.put("ada", 30, 3000)
@@ -82,7 +82,7 @@ def test_a_walk_counts_what_is_there(partition: OpenPartition, sampling: InboxSa
     assert sampling.read() == [Sample(3, depth=3, oldest_at=1000, inboxes=2)]
 
 
-def test_what_comes_and_goes_after_a_walk_is_counted(
+def test_changes_after_a_pass_are_counted(
     partition: OpenPartition, sampling: InboxSampler, mine: Counts
 ) -> None:
     mine.delivered = 1
@@ -95,7 +95,7 @@ def test_what_comes_and_goes_after_a_walk_is_counted(
     assert sampling.read() == [Sample(3, depth=4, oldest_at=2000, inboxes=1)]
 
 
-def test_what_came_between_two_walks_is_not_counted_twice(
+def test_changes_between_two_passes_are_counted_once(
     partition: OpenPartition, sampling: InboxSampler, mine: Counts
 ) -> None:
     # Given a walk around an empty partition
@@ -110,7 +110,7 @@ def test_what_came_between_two_walks_is_not_counted_twice(
     assert sampling.read() == [Sample(3, depth=5, oldest_at=1001, inboxes=1)]
 
 
-def test_a_long_walk_goes_in_slices(
+def test_a_long_pass_runs_in_slices(
     partition: OpenPartition, sampling: InboxSampler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given more rows than fit in a slice of no time at all
@@ -127,7 +127,7 @@ def test_a_long_walk_goes_in_slices(
     assert sampling.read() == [Sample(3, depth=200, oldest_at=1, inboxes=7)]
 
 
-def test_a_walk_ends_at_too_many_deleted_rows(
+def test_a_pass_ends_at_a_long_run_of_deleted_rows(
     partition: OpenPartition,
     sampling: InboxSampler,
     mine: Counts,
@@ -152,16 +152,14 @@ def test_a_walk_ends_at_too_many_deleted_rows(
     assert sampling.read() == [Sample(3, depth=7, oldest_at=1000, inboxes=3)]
 
 
-def test_a_partition_that_is_gone_is_forgotten(
-    partition: OpenPartition, sampling: InboxSampler
-) -> None:
+def test_a_lost_partition_is_dropped(partition: OpenPartition, sampling: InboxSampler) -> None:
     sampling.step()
     cast(Any, partition).ready = False
     sampling.step()
     assert sampling.read() == []
 
 
-def test_nothing_waits_so_nothing_is_old(
+def test_empty_inboxes_have_no_age(
     partition: OpenPartition, sampling: InboxSampler, mine: Counts
 ) -> None:
     mine.delivered = 1

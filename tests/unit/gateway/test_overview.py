@@ -1,4 +1,4 @@
-"""One answer for all workers, made of what each of them says, or does not."""
+"""The overview of the cluster, from workers that answer and workers that do not."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def overview(worker: Worker, token: str = "") -> dict[str, Any]:
 READY = {"state": "ready", "ready": True}
 
 
-async def test_each_partition_is_as_its_owner_says() -> None:
+async def test_each_partition_is_shown_as_its_owner_reports() -> None:
     worker = Worker(
         status(A, row(0, A, **READY, lag=0), row(1, B)),
         {B: status(B, row(0, A), row(1, B, **READY, lag=5)) | {"activity": {"binds": 1}}},
@@ -74,7 +74,7 @@ async def test_each_partition_is_as_its_owner_says() -> None:
     assert "secret" not in str(whole)
 
 
-async def test_who_does_not_answer_is_named() -> None:
+async def test_a_worker_that_does_not_answer_is_listed() -> None:
     whole = await overview(Worker(status(A, row(0, A, **READY), row(1, C)), {}))
 
     assert whole["workers"][1] == {"url": C, "answers": False, "error": "it does not answer"}
@@ -82,7 +82,7 @@ async def test_who_does_not_answer_is_named() -> None:
 
 
 @pytest.mark.parametrize("owner", [None, B])
-async def test_what_nobody_has_open_yet_is_moving(owner: str | None) -> None:
+async def test_a_partition_that_no_worker_has_open_is_moving(owner: str | None) -> None:
     worker = Worker(status(A, row(0, B, **READY), row(1, owner)), {B: status(B, row(0, B))})
 
     whole = await overview(worker)
@@ -90,7 +90,7 @@ async def test_what_nobody_has_open_yet_is_moving(owner: str | None) -> None:
     assert whole["partitions"][1] == row(1, owner, state="moving", ready=False)
 
 
-async def test_who_answers_reads_counts_when_two_have_it_open() -> None:
+async def test_the_ready_worker_counts_when_two_have_a_partition_open() -> None:
     opening = {"state": "opening", "ready": False}
     worker = Worker(
         status(A, row(0, A, **opening), row(1, B, **READY)),

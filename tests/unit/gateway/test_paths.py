@@ -1,3 +1,5 @@
+"""Routing, and the decoding of paths and query parameters."""
+
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -43,7 +45,7 @@ def test_any_text_survives_its_encoding(text: str) -> None:
 
 
 @given(st.text(max_size=60))
-def test_no_target_ends_in_anything_but_a_refusal(target: str) -> None:
+def test_any_target_is_decoded_or_refused(target: str) -> None:
     path, query = split_target(target)
     status = 400
     try:
@@ -100,12 +102,12 @@ def test_a_target_is_split(target: str, split: tuple[str, str]) -> None:
     assert split_target(target) == split
 
 
-def test_allow_names_what_a_route_takes() -> None:
+def test_allow_lists_the_methods_of_a_path() -> None:
     assert Resource("/x", {"GET": 1}).allow == "GET, HEAD, OPTIONS"
     assert Resource("/x", {"PUT": 1, "DELETE": 1}).allow == "DELETE, OPTIONS, PUT"
 
 
-def test_routes_of_a_path_meet_in_one_resource() -> None:
+def test_routes_are_grouped_by_path() -> None:
     router = Router([Route("GET", "/x/{id}", 1), Route("GET", "/y", 2), Route("PUT", "/x/{id}", 3)])
 
     resource, segments = router.find("/x/a")
@@ -130,7 +132,7 @@ def test_wrong_queries_are_refused(query: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "-1", "1.5", "11", "x", "٣", "1" * 5000, "0x1", " 1"])
-def test_an_integer_is_one_or_is_refused(text: str) -> None:
+def test_invalid_integers_are_refused(text: str) -> None:
     assert integer({"n": "10"}, "n", 5, 0, 10) == 10
     assert integer({}, "n", 5, 0, 10) == 5
     with pytest.raises(HTTPError):

@@ -1,3 +1,5 @@
+"""Error responses, the publish budget, bodies as text, and readiness."""
+
 import json
 
 import pytest
@@ -21,7 +23,7 @@ from streams.gateway.writes.admission import FLAT_BYTES, Admission, Share
         (busy("full"), 429, "busy", "1"),
     ],
 )
-def test_each_error_has_its_answer(
+def test_each_error_has_its_response(
     error: Exception, status: int, code: str, retry_after: str | None
 ) -> None:
     answer = error_response(to_http_error(error))  # type: ignore[arg-type]
@@ -31,19 +33,19 @@ def test_each_error_has_its_answer(
     assert json.loads(answer.body) == {"error": {"code": code, "message": str(error)}}
 
 
-def test_an_error_that_is_ours_alone_says_nothing() -> None:
+def test_an_internal_error_reveals_nothing() -> None:
     refusal = to_http_error(SettingsError("secret"))
     assert refusal.status == 500
     assert "secret" not in str(refusal)
 
 
-def test_the_answer_to_one_connection_too_many_is_whole() -> None:
+def test_the_503_over_the_connection_limit_is_well_formed() -> None:
     head, _, body = _FULL.partition(b"\r\n\r\n")
     assert f"Content-Length: {len(body)}".encode() in head
     assert json.loads(body)["error"]["code"] == "unavailable"
 
 
-def test_what_is_over_the_budget_is_refused_and_given_back() -> None:
+def test_a_publish_over_the_budget_is_refused_until_others_end() -> None:
     # Given room for two requests
     admission = Admission(2 * FLAT_BYTES)
     with Share(admission), Share(admission) as second:
@@ -66,7 +68,7 @@ def test_text_is_shown_as_text(body: bytes) -> None:
 @pytest.mark.parametrize(
     "body", [b"\xff", b"a\0", b"\x1b[1m", b"\x7f", "\ud800".encode("utf-8", "surrogatepass")]
 )
-def test_other_bytes_are_not(body: bytes) -> None:
+def test_other_bytes_are_not_shown_as_text(body: bytes) -> None:
     assert text_of(body) is None
 
 

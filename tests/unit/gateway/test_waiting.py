@@ -1,4 +1,4 @@
-"""What waits: long polls, calls between chunks, and counts in slices."""
+"""Long polls, reads between two chunks, and row counts in slices."""
 
 import asyncio
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from streams.gateway.waiters import WAKE_AT_ONCE
 
 @dataclass
 class Place:
-    """As much of a partition as waiting looks at."""
+    """The attributes of a partition that waiting uses."""
 
     position: int = 0
     folding: bool = False
@@ -36,7 +36,7 @@ async def begun(*waits: Any) -> list[asyncio.Task[Any]]:
     return tasks
 
 
-async def test_a_delivery_wakes_all_who_wait_for_its_queue_and_nobody_else() -> None:
+async def test_a_delivery_wakes_only_the_waiters_of_its_queue() -> None:
     # Given two waiters of one queue, and one of another
     waits, here = LongPolls(), place()
     first, second, other = await begun(
@@ -58,7 +58,7 @@ async def test_a_delivery_wakes_all_who_wait_for_its_queue_and_nobody_else() -> 
     assert not waits
 
 
-async def test_unwatched_deliveries_wake_everybody() -> None:
+async def test_none_wakes_all_waiters() -> None:
     waits, here = LongPolls(), place()
     tasks = await begun(*(waits.wait(b"%d" % number, here, 5) for number in range(5)))
     waits.wake(None)
@@ -81,13 +81,13 @@ async def test_many_are_woken_a_few_at_a_time() -> None:
     await asyncio.wait_for(asyncio.gather(*tasks), 1)
 
 
-async def test_a_wait_ends_in_silence_when_its_time_is_over() -> None:
+async def test_a_wait_times_out_without_an_error() -> None:
     waits = LongPolls()
     await asyncio.wait_for(waits.wait(b"q", place(), 0.01), 1)
     assert not waits
 
 
-async def test_a_lost_partition_ends_its_own_waits_only() -> None:
+async def test_a_lost_partition_ends_only_its_own_waits() -> None:
     waits, lost, kept = LongPolls(), place(), place()
     ended, going_on = await begun(waits.wait(b"a", lost, 5), waits.wait(b"b", kept, 5))
     waits.end_lost(lost)
@@ -102,7 +102,7 @@ async def test_a_lost_partition_ends_its_own_waits_only() -> None:
         await waits.wait(b"c", kept, 5)
 
 
-async def test_a_read_in_the_middle_of_a_chunk_waits_for_its_end() -> None:
+async def test_a_read_during_a_chunk_waits_for_its_end() -> None:
     # Given a partition between two chunks, and one in the middle of one
     ends, idle, busy = Barrier(), Place(4), Place(4, folding=True)
 
@@ -119,7 +119,7 @@ async def test_a_read_in_the_middle_of_a_chunk_waits_for_its_end() -> None:
     assert await waiting == 7
 
 
-async def test_a_read_that_waits_for_a_chunk_ends_with_the_partition() -> None:
+async def test_a_waiting_read_ends_with_its_partition() -> None:
     ends, busy = Barrier(), place(position=4, folding=True)
 
     def broken() -> int:
@@ -136,7 +136,7 @@ async def test_a_read_that_waits_for_a_chunk_ends_with_the_partition() -> None:
         await failed
 
 
-async def test_counting_takes_turns_and_checks_before_each(
+async def test_counting_runs_in_slices_and_checks_before_each(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Given seven rows, counted two at a time
