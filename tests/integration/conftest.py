@@ -1,4 +1,4 @@
-"""One real Kafka for the whole run; a namespace of its own for each test."""
+"""Fixtures: one real Kafka for the whole run, and a fresh namespace for each test."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from streams.settings import Settings
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
-    """A running Kafka of one node; `.brokers` is what STREAMS_BROKERS takes."""
+    """A running Kafka of one node; `.brokers` is a value for STREAMS_BROKERS."""
     with EmbeddedKafka(tmp_path_factory.mktemp("kafka")) as broker:
         yield broker
 
 
 @pytest.fixture
 def namespace(kafka: EmbeddedKafka) -> Iterator[str]:
-    """A fresh STREAMS_NAMESPACE; its topics are deleted when the test is over."""
+    """A fresh STREAMS_NAMESPACE; its topics are deleted after the test."""
     name = f"t{uuid.uuid4().hex[:12]}"
     yield name
     admin = AdminClient({"bootstrap.servers": kafka.brokers})
@@ -37,7 +37,7 @@ def namespace(kafka: EmbeddedKafka) -> Iterator[str]:
 
 @pytest.fixture
 def settings(kafka: EmbeddedKafka, namespace: str, tmp_path: Path) -> Settings:
-    """Settings of a worker on that Kafka, in that namespace, with a data folder of its own."""
+    """Settings of a worker on that Kafka, in that namespace, with its own data folder."""
     return Settings.from_env(
         {
             "STREAMS_BROKERS": kafka.brokers,
@@ -50,7 +50,7 @@ def settings(kafka: EmbeddedKafka, namespace: str, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 async def cluster(running: Workers) -> AsyncIterator[Cluster]:
-    """The workers that a module has `running`, asked over connections of each test's own."""
+    """The workers that the module has `running`, with new connections for each test."""
     timeout = aiohttp.ClientTimeout(total=90)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         cluster = Cluster(running, session)

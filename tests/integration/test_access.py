@@ -1,6 +1,6 @@
-"""Two workers with tokens and TLS: what a token does not grant cannot be had in any way.
+"""Two workers with tokens and TLS: no request gets what its token does not grant.
 
-The paths are those of the router, so that a new one is tried too.
+The tests take the endpoints from the router, so a new endpoint is tested too.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 import aiohttp
 import pytest
 import trustme
+from two_workers import agreed_owners, queue_owned_by, run_workers
 from yarl import URL
 
 import streams.client
@@ -31,15 +32,11 @@ from streams.gateway.http.connection import HANDSHAKE_SECONDS
 from streams.gateway.routes import ROUTES
 from streams.gateway.writes.event_parser import EVENT_TYPES
 from streams.kafka.embedded.cluster import EmbeddedKafka
-from streams.kafka.partitioner import partition_of
-from streams.operate.processes import Workers, workers
-from streams.ports import free_ports
+from streams.operate.processes import Workers
 from streams.security.signing import make_key, sign
 from streams.settings import is_loopback
 
-PARTITIONS = 4
 BURST = 200
-START_SECONDS = 60.0
 
 BOB = {
     "publish": ["chat.*", "@ann.mail"],
@@ -52,7 +49,7 @@ GUARDED = [e for e in ENDPOINTS if ACCESS[e] not in (anybody, any_token, token_l
 
 @dataclass(frozen=True)
 class Guarded:
-    """The running workers, and who can sign tokens for them."""
+    """The running workers, and the keys that sign tokens for them."""
 
     workers: Workers
     key: bytes
@@ -62,7 +59,7 @@ class Guarded:
     revoked: Path
 
     def revoke(self, *tokens: str, **subjects: float) -> None:
-        """Take back tokens by id, and those of subjects that are older than a time."""
+        """Revoke tokens by id, and all tokens of a subject issued before a time."""
         content = json.loads(self.revoked.read_text())
         content["tokens"] += tokens
         content["subjects"] |= subjects
@@ -105,10 +102,7 @@ def guarded(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> I
     revoked = folder / "revoked.json"
     revoked.write_text(json.dumps({"tokens": ["stolen"], "subjects": {"mallory": 2e9}}))
     namespace = f"g{uuid.uuid4().hex[:10]}"
-    environment = {
-        "STREAMS_BROKERS": kafka.brokers,
-        "STREAMS_NAMESPACE": namespace,
-        "STREAMS_PARTITIONS": str(PARTITIONS),
+    variables = {
         "STREAMS_AUTH_KEYS": str(folder / "public.pem"),
         "STREAMS_AUTH_REVOKED": str(revoked),
         "STREAMS_RATE_LIMIT_BURST": str(BURST),
@@ -117,20 +111,19 @@ def guarded(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> I
         "STREAMS_HTTP_TLS_KEYFILE": str(folder / "tls.key"),
         "STREAMS_HTTP_TLS_CAFILE": str(folder / "ca.pem"),
     }
-    ports = free_ports("127.0.0.1", 26400, 2)
-    with workers(2, folder, "127.0.0.1", ports, environment) as started:
+    with run_workers(2, kafka, folder, namespace, 26400, variables) as started:
         tls = ssl.create_default_context(cafile=folder / "ca.pem")
         keys = (folder / "key.pem").read_bytes(), (folder / "other.pem").read_bytes()
         yield Guarded(started, *keys, namespace, tls, revoked)
 
 
 class Client:
-    """Asks the workers with a token, or without."""
+    """Sends requests to the workers, with or without a token."""
 
     def __init__(self, guarded: Guarded, session: aiohttp.ClientSession) -> None:
         self.guarded = guarded
         self.session = session
-        self._owners: list[int] = []
+        self._owners: dict[tuple[str, int], int] = {}
 
     async def ask(
         self,
@@ -170,43 +163,19 @@ class Client:
         url = self.guarded.workers.urls[worker] + "/v1/stream"
         return await self.session.ws_connect(url, headers=headers, **more)
 
-    async def owners(self) -> list[int]:
-        """Return which worker owns each partition of `queues`, once both agree."""
-        deadline = time.monotonic() + START_SECONDS
-        urls = self.guarded.workers.urls
-        while time.monotonic() < deadline:
+    async def owners(self) -> dict[tuple[str, int], int]:
+        """Return which worker owns each table partition, once both agree."""
+
+        async def get(worker: int, path: str) -> tuple[int, Any]:
             self.guarded.workers.check()
-            found = []
-            for worker in range(2):
-                try:
-                    status, content = await self.ask(
-                        worker, "GET", "/v1/cluster", self.guarded.admin
-                    )
-                    ready, _ = await self.ask(worker, "GET", "/readyz")
-                except aiohttp.ClientError:
-                    break
-                if (status, ready) == (200, 200):
-                    rows = sorted(content["partitions"], key=lambda row: row["partition"])
-                    found.append(
-                        [
-                            urls.index(row["owner"])
-                            for row in rows
-                            if row["table"] == "queues" and row["owner"] in urls
-                        ]
-                    )
-            if len(found) == 2 and found[0] == found[1] and set(found[0]) == {0, 1}:
-                return found[0]
-            await asyncio.sleep(0.2)
-        raise AssertionError(f"the workers did not come up:\n{self.guarded.logs[-3000:]}")
+            return await self.ask(worker, "GET", path, self.guarded.admin)
+
+        return await agreed_owners(self.guarded.workers.urls, get)
 
     async def name_at(self, worker: int, name: str) -> str:
-        """Return an id made of `name` whose partition this worker owns."""
-        owners = self._owners = self._owners or await self.owners()
-        return next(
-            made
-            for made in (f"{name}{number}" for number in range(1000))
-            if owners[partition_of(made.encode(), PARTITIONS)] == worker
-        )
+        """Return an id made from `name` whose partition this worker owns."""
+        self._owners = self._owners or await self.owners()
+        return queue_owned_by(worker, self._owners, name)
 
 
 @pytest.fixture
@@ -219,18 +188,18 @@ async def client(guarded: Guarded) -> AsyncIterator[Client]:
 
 
 def path_of(template: str, group: str, queue: str) -> str:
-    """Return a path of a template about this group and queue, whatever else is in it."""
+    """Fill in a path template with this group and queue, and something valid elsewhere."""
     names = {"group": group, "queue": queue, "table": "queues", "partition": "0"}
     return "/".join(
         names.get(part[1:-1], "x") if part.startswith("{") else part for part in template.split("/")
     )
 
 
-# What is not granted -----------------------------------------------------------------------
+# Not granted ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("method", "template"), GUARDED)
-async def test_nothing_is_had_without_a_token_that_is_right(
+async def test_no_endpoint_answers_without_a_valid_token(
     client: Client, method: str, template: str
 ) -> None:
     guarded = client.guarded
@@ -255,7 +224,7 @@ async def test_nothing_is_had_without_a_token_that_is_right(
         for token in wrong:
             status, content = await client.ask(worker, method, path, token, body={})
             assert (status, content["error"]["code"]) == (401, "unauthorized"), token
-        # Neither what one worker says to another, nor a page's origin, is as good as a token
+        # Neither the headers of another worker, nor a cookie, replace a token
         for headers in (
             {"Streams_Forwarded": "1"},
             {"Streams_Forwarded": "1", "Streams_Read_After": "0"},
@@ -270,22 +239,22 @@ async def test_nothing_is_had_without_a_token_that_is_right(
 
 
 @pytest.mark.parametrize(("method", "template"), GUARDED)
-async def test_nothing_is_had_that_a_token_does_not_grant(
+async def test_no_endpoint_gives_what_the_token_does_not_grant(
     client: Client, method: str, template: str
 ) -> None:
-    # Given a token for a few things, and a body that every path could use
+    # Given tokens with few permissions, and a body that suits every path
     guarded = client.guarded
     body = {"sender": "bob", "body": "x"} if template.endswith("/messages") else {"upto": 1}
     tokens = [guarded.bob, guarded.token({"rate": 0}), guarded.observer]
 
     for worker in range(2):
-        # When others' things are asked for, at their owner and at the other worker
+        # When resources of others are requested, at their owner and at the other worker
         for owner in range(2):
             queue = await client.name_at(owner, "ann")
             for group, one in (("news", queue), ("chat.tavern", queue), ("news", "bob")):
                 path = path_of(template, group, one)
                 for token in tokens:
-                    # Then nobody lets it through, but for what one of the two is granted
+                    # Then both workers refuse, except where the token does grant it
                     if _is_granted(method, template, group, one, token, guarded):
                         continue
                     for headers in ({}, {"Streams_Forwarded": "1"}):
@@ -302,7 +271,7 @@ async def test_nothing_is_had_that_a_token_does_not_grant(
 def _is_granted(
     method: str, template: str, group: str, queue: str, token: str, guarded: Guarded
 ) -> bool:
-    """Tell whether the token of this test grants this after all; written apart from the code."""
+    """Tell whether the token grants this request; independent of the code under test."""
     bob, names = token == guarded.bob, template.count("{")
     if names == 0:
         return token == guarded.observer and "tables" not in template
@@ -316,7 +285,7 @@ def _is_granted(
     return False
 
 
-async def test_nothing_of_it_was_done(client: Client) -> None:
+async def test_the_refused_requests_changed_nothing(client: Client) -> None:
     admin = client.guarded.admin
     for worker in range(2):
         for queue in [await client.name_at(owner, "ann") for owner in range(2)]:
@@ -348,14 +317,12 @@ NOT_BOBS: list[dict[str, Any]] = [
 ]
 
 
-def test_every_type_of_event_is_tried() -> None:
+def test_every_event_type_is_tried() -> None:
     assert {event["type"] for event in NOT_BOBS} == set(EVENT_TYPES)
 
 
 @pytest.mark.parametrize("event", NOT_BOBS)
-async def test_each_event_is_checked_however_it_comes(
-    client: Client, event: dict[str, Any]
-) -> None:
+async def test_every_event_is_checked_on_every_path(client: Client, event: dict[str, Any]) -> None:
     guarded = client.guarded
     allowed = {"type": "message", "group": "chat.hidden", "body": "x"}
     lines = "\n".join(map(json.dumps, [allowed, event])).encode()
@@ -370,7 +337,7 @@ async def test_each_event_is_checked_however_it_comes(
             )
             assert status == 403, content
             assert content["error"]["message"].startswith("line 2: ")
-        # When it is said on a stream, then it is refused and the stream goes on
+        # When it comes on a stream, then it is refused and the stream continues
         async with await client.stream(worker, guarded.bob) as stream:
             await stream.send_json({**frame, "ref": 1})
             await stream.send_json({"type": "ping", "ref": 2})
@@ -385,7 +352,7 @@ async def test_each_event_is_checked_however_it_comes(
         assert (status, content["messages"]) == (200, [])
 
 
-async def test_somebody_elses_queue_is_not_streamed(client: Client) -> None:
+async def test_another_principals_queue_is_not_streamed(client: Client) -> None:
     for worker in range(2):
         for owner in range(2):
             queue = await client.name_at(owner, "ann-stream")
@@ -405,28 +372,28 @@ async def test_somebody_elses_queue_is_not_streamed(client: Client) -> None:
                     assert (await stream.receive_json())["type"] == "pong"
 
 
-# What is granted ----------------------------------------------------------------------------
+# Granted -------------------------------------------------------------------------------------
 
 
-async def test_what_is_granted_is_done_through_any_worker(client: Client) -> None:
+async def test_what_is_granted_works_through_any_worker(client: Client) -> None:
     guarded = client.guarded
     for worker in range(2):
         for owner in range(2):
             queue = await client.name_at(owner, f"bob{worker}")
             group = f"chat.{worker}{owner}"
 
-            # Given a queue of bob's own in a group of his choice
+            # Given a queue of bob's own, bound to a group
             path = f"/v1/groups/{group}/queues/{queue}"
             assert (await client.ask(worker, "PUT", path, guarded.bob))[0] == 204
             await _until_bound(client, worker, queue)
 
-            # When he sends to the group without saying who he is
+            # When he publishes to the group without a sender
             status, _ = await client.ask(
                 worker, "POST", f"/v1/groups/{group}/messages", guarded.bob, {"body": "hello"}
             )
             assert status == 201
 
-            # Then it comes, under his name
+            # Then it arrives under his name
             path = f"/v1/queues/{queue}/messages?wait=20"
             status, content = await client.ask(worker, "GET", path, guarded.bob)
             assert status == 200, content
@@ -464,7 +431,7 @@ async def _until_bound(client: Client, worker: int, queue: str) -> None:
         await asyncio.sleep(0.05)
 
 
-async def test_what_is_open_to_everybody(client: Client) -> None:
+async def test_public_endpoints_need_no_token(client: Client) -> None:
     for worker in range(2):
         for method, template in ENDPOINTS:
             if ACCESS[method, template] is anybody and "{" not in template:
@@ -473,7 +440,7 @@ async def test_what_is_open_to_everybody(client: Client) -> None:
                 assert client.guarded.namespace not in str(content)
 
 
-async def test_an_observer_and_an_admin(client: Client) -> None:
+async def test_what_an_observer_and_an_admin_may_do(client: Client) -> None:
     guarded = client.guarded
     for worker in range(2):
         for path in ("/v1/cluster", "/metrics"):
@@ -489,11 +456,11 @@ async def test_an_observer_and_an_admin(client: Client) -> None:
 # Streams ------------------------------------------------------------------------------------
 
 
-async def test_a_token_comes_late_and_is_renewed(client: Client) -> None:
+async def test_a_stream_can_authenticate_late_and_renew_its_token(client: Client) -> None:
     guarded = client.guarded
     queue = await client.name_at(1, "bob-late")
     async with await client.stream(0) as stream:
-        # Given a client without a token, for which nothing is done
+        # Given a stream without a token, on which everything is refused
         for frame in (
             {"type": "subscribe", "queue": queue},
             {"type": "publish", "group": "chat.a", "body": "x"},
@@ -503,7 +470,7 @@ async def test_a_token_comes_late_and_is_renewed(client: Client) -> None:
             await stream.send_json(frame)
             assert (await stream.receive_json())["code"] in ("forbidden", "unauthorized")
 
-        # When it shows one, then things are done, at the other worker too
+        # When it sends one, then requests succeed, at the other worker too
         await stream.send_json({"type": "auth", "token": guarded.bob, "ref": 1})
         assert await stream.receive_json() == {"type": "authenticated", "ref": 1}
         await stream.send_json({"type": "subscribe", "queue": queue})
@@ -514,12 +481,12 @@ async def test_a_token_comes_late_and_is_renewed(client: Client) -> None:
         assert sent == 201
         assert (await stream.receive_json(timeout=20))["body"] == "x"
 
-        # When the next one is somebody else's, then the first stays
+        # When the next token has another subject, then the first stays in force
         other = guarded.token({"admin": True}, sub="ann")
         await stream.send_json({"type": "auth", "token": other})
         assert (await stream.receive_json())["code"] == "forbidden"
 
-        # When the next one grants less, then what is not granted ends
+        # When the next token grants less, then the other subscriptions end
         less = guarded.token({"publish": ["chat.*"]}, sub="bob")
         await stream.send_json({"type": "auth", "token": less})
         assert (await stream.receive_json())["type"] == "authenticated"
@@ -529,7 +496,7 @@ async def test_a_token_comes_late_and_is_renewed(client: Client) -> None:
             await stream.receive_json(timeout=1)
 
 
-async def test_a_browser_shows_its_token_as_a_subprotocol(client: Client) -> None:
+async def test_a_browser_sends_its_token_as_a_subprotocol(client: Client) -> None:
     guarded = client.guarded
     protocols = ("streams.v1", f"streams.token.{guarded.bob}")
     async with await client.stream(0, protocols=protocols) as stream:
@@ -546,7 +513,7 @@ async def test_a_browser_shows_its_token_as_a_subprotocol(client: Client) -> Non
 
 
 async def test_a_stream_ends_with_its_token(client: Client) -> None:
-    # Given tokens that are good for two seconds more, with the leeway of ten
+    # Given a token that is valid for two more seconds, thanks to the leeway of ten
     guarded = client.guarded
     short = guarded.token(BOB, sub="bob", exp=time.time() - 8)
     queue = await client.name_at(1, "bob-short")
@@ -554,16 +521,16 @@ async def test_a_stream_ends_with_its_token(client: Client) -> None:
         await stream.send_json({"type": "subscribe", "queue": queue})
         assert (await stream.receive_json())["type"] == "subscribed"
 
-        # Then the server says so, and closes
+        # Then the server closes the stream and says why
         message = await stream.receive(timeout=10)
         assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 4401)
         assert "expired" in str(message.extra)
     assert (await client.ask(0, "GET", f"/v1/queues/{queue}", short))[0] == 401
 
 
-async def test_what_is_under_way_ends_with_a_token_that_is_taken_back(client: Client) -> None:
-    # Given a stream, events, a long poll and a wait for a lease, on queues of both workers, all
-    # with tokens of one subject, and one token of its own that is issued later
+async def test_open_requests_end_when_their_token_is_revoked(client: Client) -> None:
+    # Given a stream, server-sent events, long polls and waits for leases at both workers, with an
+    # old token of a subject, and a stream with a newer token of that subject
     guarded, began = client.guarded, time.time()
     old = guarded.token(BOB, sub="bob-laptop", iat=began - 10, jti="bob-1")
     new = guarded.token(BOB, sub="bob-laptop", iat=began, jti="bob-2")
@@ -584,10 +551,10 @@ async def test_what_is_under_way_ends_with_a_token_that_is_taken_back(client: Cl
             assert (await one.receive_json(timeout=10))["type"] == "subscribed"
         await asyncio.sleep(0.5)
 
-        # When tokens of the subject that are older than the later one are taken back
+        # When the older tokens of the subject are revoked
         guarded.revoke(**{"bob-laptop": began})
 
-        # Then all of it ends soon, and says why
+        # Then all of them end soon, and say why
         message = await stream.receive(timeout=10)
         assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 4401)
         assert "revoked" in str(message.extra)
@@ -597,7 +564,7 @@ async def test_what_is_under_way_ends_with_a_token_that_is_taken_back(client: Cl
         status, content = await client.ask(0, "GET", f"/v1/queues/{queue}", old)
         assert (status, "revoked" in content["error"]["message"]) == (401, True)
 
-        # and the later one is good, until it is named itself; to show it anew does not help
+        # and the newer token stays valid until it is revoked by id; sending it again does not help
         await kept.send_json({"type": "ping"})
         assert (await kept.receive_json(timeout=10))["type"] == "pong"
         assert (await client.ask(0, "GET", f"/v1/queues/{queue}", new))[0] == 200
@@ -615,7 +582,7 @@ async def test_what_is_under_way_ends_with_a_token_that_is_taken_back(client: Cl
 # Rates, TLS, logs -----------------------------------------------------------------------------
 
 
-async def test_a_bearer_over_its_rate_is_told_when_to_come_again(client: Client) -> None:
+async def test_a_principal_over_its_rate_is_told_when_to_retry(client: Client) -> None:
     slow = client.guarded.token({"read": ["@slow"], "rate": 0.5}, sub="slow")
     statuses = [
         (await client.ask(0, "GET", "/v1/queues/slow/groups", slow))[0] for _ in range(BURST + 10)
@@ -626,7 +593,7 @@ async def test_a_bearer_over_its_rate_is_told_when_to_come_again(client: Client)
     async with client.session.get(url, headers=headers) as answer:
         assert answer.status == 429
         assert int(answer.headers["Retry-After"]) >= 1
-    # Many events of one request count as many
+    # A request with many events counts each of them
     many = client.guarded.token({"publish": ["chat.*"], "rate": 10}, sub="many")
     line = json.dumps({"type": "message", "group": "chat.a", "body": "x"})
     lines = "\n".join([line] * (BURST + 50)).encode()
@@ -634,7 +601,7 @@ async def test_a_bearer_over_its_rate_is_told_when_to_come_again(client: Client)
     assert (await client.ask(0, "POST", "/v1/events", many, lines))[0] == 429
 
 
-async def test_it_is_tls_and_no_older_than_it_should_be(client: Client) -> None:
+async def test_the_gateway_requires_tls_1_2(client: Client) -> None:
     url = URL(client.guarded.workers.urls[0])
     assert url.scheme == "https"
     with pytest.raises(aiohttp.ClientError):
@@ -654,7 +621,7 @@ async def test_it_is_tls_and_no_older_than_it_should_be(client: Client) -> None:
         await client.session.get(url / "healthz", ssl=stranger)
 
 
-async def test_who_does_not_agree_on_tls_is_let_go(client: Client) -> None:
+async def test_a_client_that_never_starts_tls_is_disconnected(client: Client) -> None:
     url = URL(client.guarded.workers.urls[0])
     reader, writer = await asyncio.open_connection(url.host, url.port)
     async with asyncio.timeout(HANDSHAKE_SECONDS + 5):
@@ -662,7 +629,7 @@ async def test_who_does_not_agree_on_tls_is_let_go(client: Client) -> None:
     writer.close()
 
 
-async def test_commands_show_a_token(client: Client) -> None:
+async def test_commands_send_a_token(client: Client) -> None:
     guarded = client.guarded
     worker = guarded.workers.processes[0]
 
@@ -684,8 +651,8 @@ async def test_commands_show_a_token(client: Client) -> None:
     assert guarded.bob not in refused.stderr
 
 
-async def test_the_python_client_shows_a_fresh_token_in_time(client: Client) -> None:
-    # Given tokens of which the first is good for two seconds more, with the leeway of ten
+async def test_the_python_client_renews_its_token_in_time(client: Client) -> None:
+    # Given tokens of which the first is valid for two more seconds, thanks to the leeway of ten
     guarded = client.guarded
     given: list[str] = []
 
@@ -702,16 +669,16 @@ async def test_the_python_client_shows_a_fresh_token_in_time(client: Client) -> 
     ):
         await client.ask(0, "POST", sent, guarded.admin, {"body": "one"})
         assert (await asyncio.wait_for(anext(deliveries), 20)).text == "one"
-        (link,) = deliveries._connections
+        (connection,) = deliveries._connections
 
-        # When the first has expired, Then the stream goes on, with the second
+        # When the first has expired, then the stream continues with the second
         await asyncio.sleep(4)
         await client.ask(0, "POST", sent, guarded.admin, {"body": "two"})
         assert (await asyncio.wait_for(anext(deliveries), 20)).text == "two"
-        assert deliveries._connections == {link}
+        assert deliveries._connections == {connection}
         assert len(given) == 2
 
-        # And one that is taken back is asked for anew
+        # And a revoked token is replaced
         guarded.revoke(**{"bob-fresh": time.time() + 1})
         deadline = time.monotonic() + 20
         while len(given) == 2:
@@ -724,7 +691,7 @@ async def test_the_python_client_shows_a_fresh_token_in_time(client: Client) -> 
         assert len(given) > 2
 
 
-async def test_refusals_are_in_the_logs_and_secrets_are_not(client: Client) -> None:
+async def test_the_logs_contain_refusals_and_no_secrets(client: Client) -> None:
     guarded = client.guarded
     seen = [guarded.bob, guarded.admin, guarded.observer]
     secret = "hush-hush-" + uuid.uuid4().hex
@@ -750,7 +717,7 @@ async def test_refusals_are_in_the_logs_and_secrets_are_not(client: Client) -> N
     assert "Traceback" not in logs
     for text in (logs, json.dumps(cluster), metrics.decode()):
         assert secret not in text
-        assert "eyJ" not in text  # how every token begins
+        assert "eyJ" not in text  # the beginning of every token
         assert "PRIVATE" not in text
         assert all(token.rpartition(".")[2] not in text for token in seen)
 
@@ -759,7 +726,7 @@ async def test_refusals_are_in_the_logs_and_secrets_are_not(client: Client) -> N
 
 
 @pytest.mark.parametrize("how", ["STREAMS_HTTP_HOST", "--web-bind"])
-def test_a_worker_without_tokens_is_not_for_the_public(tmp_path: Path, how: str) -> None:
+def test_a_worker_without_authentication_does_not_listen_publicly(tmp_path: Path, how: str) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("STREAMS_")}
     environment |= {"STREAMS_DATA": str(tmp_path), "STREAMS_BROKERS": "127.0.0.1:1"}
     command = [sys.executable, "-m", "faust", "-A", "streams.app", "worker"]

@@ -1,6 +1,6 @@
-"""A worker's metrics: all that dashboard and alerts ask for is there, and the numbers are right.
+"""A worker's metrics: dashboard and alerts find all theirs, and the values are right.
 
-And its log: every line of it is one JSON object when that is asked for, and there are few.
+Also its log: as JSON, every line is one object, and there are few lines.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import asyncio
 import json
 import re
 import time
-import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,37 +17,21 @@ import aiohttp
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
-from two_workers import START_SECONDS
+from two_workers import PARTITIONS, run_workers, wait_until_ready
 
 from streams.kafka.embedded.cluster import EmbeddedKafka
-from streams.operate.processes import Workers, workers
-from streams.ports import free_ports
+from streams.operate.processes import Workers
 
 DOCKER = Path(__file__).parents[2] / "docker"
-PARTITIONS = 4
 
 
 @pytest.fixture(scope="module")
 def running(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
-    """One worker with a log for machines."""
-    environment = {
-        "STREAMS_BROKERS": kafka.brokers,
-        "STREAMS_NAMESPACE": "metrics",
-        "STREAMS_PARTITIONS": str(PARTITIONS),
-        "STREAMS_CHECKPOINT_SECONDS": "0.2",
-        "STREAMS_LOG_FORMAT": "json",
-    }
-    ports = free_ports("127.0.0.1", 17866, 1)
+    """One worker that logs JSON."""
+    variables = {"STREAMS_CHECKPOINT_SECONDS": "0.2", "STREAMS_LOG_FORMAT": "json"}
     data = tmp_path_factory.mktemp("metrics")
-    with workers(1, data, "127.0.0.1", ports, environment) as started:
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                urllib.request.urlopen(f"{started.urls[0]}/readyz", timeout=5).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline, "the worker did not come up"
-                time.sleep(0.2)
+    with run_workers(1, kafka, data, "metrics", 17866, variables) as started:
+        wait_until_ready(started)
         yield started
 
 

@@ -1,10 +1,9 @@
-"""The OpenAPI document, held against a live worker: by requests made up from it."""
+"""The OpenAPI document checked against a live worker, with requests generated from it."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import time
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
@@ -21,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
     unsupported_method,
 )
-from two_workers import START_SECONDS, two_workers
+from two_workers import two_workers, wait_until_ready
 
 from streams.gateway.openapi.document import document
 from streams.kafka.embedded.cluster import EmbeddedKafka
@@ -49,15 +48,7 @@ schema = schemathesis.openapi.from_dict(document()).exclude(path=ENDLESS)
 @pytest.fixture(scope="module")
 def url(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with two_workers(kafka, tmp_path_factory.mktemp("openapi"), "openapi", 17466) as started:
-        for worker in started.urls:
-            deadline = time.monotonic() + START_SECONDS
-            while True:
-                try:
-                    urllib.request.urlopen(f"{worker}/readyz", timeout=5).close()
-                    break
-                except OSError:
-                    assert time.monotonic() < deadline, f"{worker} did not come up"
-                    time.sleep(0.2)
+        wait_until_ready(started)
         yield started.urls[0]
 
 
@@ -69,9 +60,9 @@ def url(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> Itera
     database=None,
     suppress_health_check=list(HealthCheck),
 )
-def test_a_worker_answers_as_its_document_says(case: schemathesis.Case[Any], url: str) -> None:
+def test_a_worker_answers_as_documented(case: schemathesis.Case[Any], url: str) -> None:
     wait = case.query.get("wait") if case.query else None
-    # A number may come as its text; what is no number is the worker's to refuse.
+    # The wait may be a number as text; whatever else it is, the worker must reject it.
     with contextlib.suppress(TypeError, ValueError):
         if wait is not None and 0 < float(wait) <= 60:
             case.query["wait"] = 0.05

@@ -1,4 +1,4 @@
-"""The page of a worker in a real browser: what it shows, how it is used, what it withstands.
+"""The page of a worker in a real browser: what it shows, how it is used, what it resists.
 
 Skipped where no Chromium is installed.
 """
@@ -10,19 +10,17 @@ import json
 import os
 import signal
 import time
-import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from chromium import Chromium, Tab, chromium, found
-from two_workers import PARTITIONS, START_SECONDS, Cluster, two_workers
+from two_workers import PARTITIONS, Cluster, run_workers, two_workers, wait_until_ready
 from yarl import URL
 
 from streams.kafka.embedded.cluster import EmbeddedKafka
-from streams.operate.processes import Workers, workers
-from streams.ports import free_ports
+from streams.operate.processes import Workers
 from streams.security.signing import make_key, sign
 
 needs_chromium = pytest.mark.skipif(found() is None, reason="no chromium is installed")
@@ -375,24 +373,11 @@ async def test_a_worker_that_hangs_does_not_hold_up_the_answer(cluster: Cluster)
 
 @pytest.fixture
 def guarded(kafka: EmbeddedKafka, namespace: str, tmp_path: Path) -> Iterator[str]:
-    """URL of a worker that asks for tokens."""
+    """URL of a worker that requires tokens."""
     make_key(tmp_path / "key.pem", tmp_path / "public.pem")
-    environment = {
-        "STREAMS_BROKERS": kafka.brokers,
-        "STREAMS_NAMESPACE": namespace,
-        "STREAMS_PARTITIONS": str(PARTITIONS),
-        "STREAMS_AUTH_KEYS": str(tmp_path / "public.pem"),
-    }
-    ports = free_ports("127.0.0.1", 17766, 1)
-    with workers(1, tmp_path / "data", "127.0.0.1", ports, environment) as started:
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                urllib.request.urlopen(f"{started.urls[0]}/readyz", timeout=5).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
+    variables = {"STREAMS_AUTH_KEYS": str(tmp_path / "public.pem")}
+    with run_workers(1, kafka, tmp_path / "data", namespace, 17766, variables) as started:
+        wait_until_ready(started)
         yield started.urls[0]
 
 
@@ -400,7 +385,7 @@ def guarded(kafka: EmbeddedKafka, namespace: str, tmp_path: Path) -> Iterator[st
 async def test_it_asks_for_a_token_and_keeps_it_in_the_tab(
     guarded: str, namespace: str, tmp_path: Path, browser: Chromium
 ) -> None:
-    # Given a worker that asks for tokens, and one of an administrator
+    # Given a worker that requires tokens, and an administrator's token
     claims = {
         "aud": "streams",
         "exp": time.time() + 600,
@@ -409,7 +394,7 @@ async def test_it_asks_for_a_token_and_keeps_it_in_the_tab(
     token = sign(claims, (tmp_path / "key.pem").read_bytes())
     tab = await opened(browser, guarded)
 
-    # When the page is opened, it asks; and again when the token is wrong
+    # When the page is opened, it asks for a token; and again after a wrong one
     for wrong in (None, "wrong"):
         await tab.until("document.querySelector('#token-dialog').open")
         if wrong is not None:
@@ -420,12 +405,12 @@ async def test_it_asks_for_a_token_and_keeps_it_in_the_tab(
     await tab.fill("#token", token)
     await tab.press("Enter")
 
-    # Then all of it works, the chat too
+    # Then everything works, including the chat
     await tab.until(ALL_READY)
     await join(tab, "carl", "guarded")
     await say(tab, "with a token")
     await tab.until("document.querySelectorAll('#chat-log li').length === 1")
-    # And the token is in this tab alone, through a reload
+    # And the token is kept in this tab only, across a reload
     assert await tab.run("localStorage.length + document.cookie.length") == 0
     assert await tab.run("Object.values(sessionStorage)") == [token]
     assert token not in await tab.run("document.documentElement.outerHTML")

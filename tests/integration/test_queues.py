@@ -1,4 +1,4 @@
-"""Sessions, messages and queues with all they can, at a real worker, from outside."""
+"""Sessions, messages and queues at a real worker over HTTP: every feature and option."""
 
 from __future__ import annotations
 
@@ -10,23 +10,21 @@ from typing import Any
 
 import aiohttp
 import pytest
+from two_workers import START_SECONDS, run_workers, wait_until_ready
 
 from streams.kafka.embedded.cluster import EmbeddedKafka
-from streams.operate.processes import Workers, workers
-from streams.ports import free_ports
-
-START_SECONDS = 60.0
+from streams.operate.processes import Workers
 
 
 class Client:
-    """Asks the worker."""
+    """Sends requests to the worker."""
 
     def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
         self.url = url
         self.session = session
 
     async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """Return status and content; who is told to come again does so."""
+        """Return status and content; retries while the worker is unavailable."""
         deadline = time.monotonic() + START_SECONDS
         while True:
             async with self.session.request(method, self.url + path, json=body) as answer:
@@ -36,7 +34,7 @@ class Client:
             await asyncio.sleep(0.2)
 
     async def do(self, method: str, path: str, body: Any = None) -> Any:
-        """Ask, and return the answer of what must go well."""
+        """Send a request that must succeed; return the response."""
         status, content = await self.ask(method, path, body)
         assert status < 300, (method, path, status, content)
         return content
@@ -45,8 +43,8 @@ class Client:
         content = await self.do("GET", f"/v1/queues/{queue}/messages")
         return list(content["messages"])
 
-    async def bodies(self, queue: str, wanted: list[str], seconds: float = 10.0) -> list[Any]:
-        """Wait until the bodies of an inbox are these; return its messages."""
+    async def bodies(self, queue: str, wanted: list[str], seconds: float = 30.0) -> list[Any]:
+        """Wait until a queue holds these bodies; return its messages."""
         deadline = time.monotonic() + seconds
         while True:
             found = await self.inbox(queue)
@@ -66,31 +64,16 @@ class Client:
 
 @pytest.fixture(scope="module")
 def running(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
-    settings = {
-        "STREAMS_BROKERS": kafka.brokers,
-        "STREAMS_NAMESPACE": "queues",
-        "STREAMS_PARTITIONS": "2",
-    }
-    ports = free_ports("127.0.0.1", 18066, 1)
-    with workers(1, tmp_path_factory.mktemp("queues"), "127.0.0.1", ports, settings) as started:
+    data = tmp_path_factory.mktemp("queues")
+    with run_workers(1, kafka, data, "queues", 18066, {"STREAMS_PARTITIONS": "2"}) as started:
+        wait_until_ready(started)
         yield started
 
 
 @pytest.fixture
 async def client(running: Workers) -> AsyncIterator[Client]:
     async with aiohttp.ClientSession() as session:
-        client = Client(running.urls[0], session)
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                status, content = await client.ask("GET", "/readyz")
-                if status == 200:
-                    break
-            except aiohttp.ClientError as error:
-                content = error
-            assert time.monotonic() < deadline, content
-            await asyncio.sleep(0.2)
-        yield client
+        yield Client(running.urls[0], session)
 
 
 async def test_a_silent_session_ends_and_its_watchers_are_told(client: Client) -> None:
