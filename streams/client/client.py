@@ -247,7 +247,8 @@ class Client:
     ) -> int:
         """Deliver a range of a group's history to a queue; return the number of messages.
 
-        `from_` and `to` are as for `history`.  Replaying the same range again adds nothing.
+        `from_` and `to` are as for `history`.  Replaying the same range
+        again within ten minutes adds nothing.
         """
         count, end, place = 0, False, str(_moment(from_))
         while not end:

@@ -186,7 +186,7 @@ class Subscription:
             queue.acks.fail_all(closed)
         self.on_close(self)
 
-    # Called by connections------------------------------------------------------------------
+    # Called by connections ---------------------------------------------------------------
 
     def received(self, connection: StreamConnection, frame: dict[str, Any]) -> None:
         """Handle a frame (called by connections)."""

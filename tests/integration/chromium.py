@@ -45,7 +45,7 @@ _KEYS = {
 
 
 def found() -> str | None:
-    """Return the path of a Chromium, None where there is none."""
+    """Return the path of an installed Chromium; None without one."""
     names = ("chromium", "chromium-browser", "google-chrome")
     return next(filter(None, map(shutil.which, names)), None)
 
@@ -79,7 +79,7 @@ class Tab:
         try:
             async with asyncio.timeout(seconds):
                 while True:
-                    with suppress(ChromiumError):  # it may be between two pages
+                    with suppress(ChromiumError):  # the tab may be between two pages
                         if await self.run(f"!!({script})"):
                             return
                     await asyncio.sleep(0.05)
@@ -94,7 +94,7 @@ class Tab:
         await self.run(f"document.querySelector({json.dumps(selector)}).click()")
 
     async def fill(self, selector: str, text: str) -> None:
-        """Put text in place of what is in a field, by the keyboard."""
+        """Replace the text of a field, by keyboard."""
         quoted = json.dumps(selector)
         await self.run(f"document.querySelector({quoted}).focus()")
         await self.run(f"document.querySelector({quoted}).select()")
@@ -117,7 +117,7 @@ class Tab:
         await self.send("Input.dispatchKeyEvent", type="keyUp", **event)
 
     async def look(self, *, width: int = 1100, height: int = 800, dark: bool = False) -> None:
-        """Be a screen of this size, of a reader who likes light or dark."""
+        """Emulate a screen of this size, in the light or dark colour scheme."""
         await self.send(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -135,7 +135,7 @@ class Tab:
 
     @property
     def problems(self) -> list[str]:
-        """What the browser complained of in this tab: errors, and what a policy forbade."""
+        """Errors and policy violations that the browser reported in this tab."""
         return self._chromium.problems.get(self._session, [])
 
 
@@ -154,7 +154,7 @@ class Chromium:
         self._reader = asyncio.create_task(self._read())
 
     async def tab(self) -> Tab:
-        """Open a tab whose storage is shared with no other."""
+        """Open a tab with storage of its own."""
         context = await self.send("Target.createBrowserContext", {})
         target = await self.send(
             "Target.createTarget",

@@ -1,4 +1,4 @@
-"""All that HTTP can do, by the command line: two real workers, no Kafka settings."""
+"""Every HTTP feature through the command line: two real workers, no Kafka settings."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def running(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 class Shell:
-    """Runs commands, all at one worker: who asks that one reads what they wrote."""
+    """Runs commands against one worker, so that each sees the writes before it."""
 
     turns = count()
 
@@ -42,7 +42,7 @@ class Shell:
         self.where = ["--url", urls[next(self.turns) % len(urls)], "--timeout", "20"]
 
     def __call__(self, *arguments: str, code: int = 0, input: str | bytes | None = None) -> str:
-        """Return the output of a command that must end with this exit code."""
+        """Run a command that must exit with this code; return its output."""
         ended = CliRunner().invoke(cli, [*arguments, *self.where], input=input)
         assert ended.exit_code == code, (arguments, ended.output, ended.exception)
         if code:
@@ -54,14 +54,14 @@ class Shell:
         return [json.loads(line) for line in self(*arguments, "--json", input=input).splitlines()]
 
     def until(self, wanted: str, *arguments: str) -> None:
-        """Run a command until its output is so."""
+        """Run a command until it prints `wanted`."""
         deadline = time.monotonic() + 20
         while (found := self(*arguments)) != wanted:
             assert time.monotonic() < deadline, (arguments, found)
             time.sleep(0.05)
 
     def until_queue(self, queue: str, **wanted: object) -> None:
-        """Wait until a queue is so."""
+        """Wait until the state of a queue has these values."""
         deadline = time.monotonic() + 20
         while True:
             (found,) = self.json("queue", "show", queue)
@@ -71,14 +71,14 @@ class Shell:
             time.sleep(0.05)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start a command as a process of its own."""
+        """Start a command in a process of its own."""
         return subprocess.Popen(
             [sys.executable, "-c", MAIN, *arguments, *self.where],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ | {"STREAMS_BROKERS": "127.0.0.1:9"},  # it shall not matter
+            env=os.environ | {"STREAMS_BROKERS": "127.0.0.1:9"},  # must not matter
         )
 
 
@@ -98,7 +98,7 @@ def test_bind_publish_read_ack_unbind(shell: Shell, tag: str, tmp_path: Path) ->
     shell.until(f"hall-{tag}\nlobby-{tag}\n", "queue", "groups", f"bob-{tag}")
     shell.until(f"bob-{tag}\n", "members", f"lobby-{tag}")
 
-    # When messages are published in all ways, with all that may be said of one
+    # When messages are published in every way, with every option
     (placed,) = shell.json("publish", f"lobby-{tag}", "hello", "--sender", "ann", "--id", "m1")
     assert placed["id"] == "m1"
     shell("publish", f"lobby-{tag}", "hello", "--sender", "ann", "--id", "m1")
@@ -110,7 +110,7 @@ def test_bind_publish_read_ack_unbind(shell: Shell, tag: str, tmp_path: Path) ->
     shell("publish", f"hall-{tag}", "--file", str(tmp_path / "raw"))
     shell("publish", f"hall-{tag}", "nobody is there", "--transient")
 
-    # Then they are there, once
+    # Then each is there once
     deadline = time.monotonic() + 20
     while len(found := shell.json("read", f"bob-{tag}", "--wait", "10")) < 3:
         assert time.monotonic() < deadline, found
@@ -124,7 +124,7 @@ def test_bind_publish_read_ack_unbind(shell: Shell, tag: str, tmp_path: Path) ->
     assert by_kind["raw"]["body_base64"] == "AP8="
     assert f"lobby-{tag} ann: hello" in shell("read", f"bob-{tag}")
 
-    # And read on from a seq, so many at most, and acknowledged
+    # And they are read after a seq, up to a limit, and acknowledged
     rest = shell.json("read", f"bob-{tag}", "--after", str(found[0]["seq"]))
     assert [one["seq"] for one in rest] == [one["seq"] for one in found[1:]]
     (first,) = shell.json("read", f"bob-{tag}", "--limit", "1", "--ack")
@@ -133,7 +133,7 @@ def test_bind_publish_read_ack_unbind(shell: Shell, tag: str, tmp_path: Path) ->
     shell("ack", f"bob-{tag}", "--upto", str(found[2]["seq"]))
     assert shell("read", f"bob-{tag}") == ""
 
-    # And the bindings end
+    # And the bindings are removed
     shell("unbind", f"lobby-{tag}", f"hall-{tag}", f"bob-{tag}")
     shell.until("", "members", f"lobby-{tag}")
 
@@ -151,7 +151,7 @@ def test_events_are_sent_together(shell: Shell, tag: str) -> None:
     assert "line 1: group begins with @" in shell("events", code=1, input=wrong)
 
 
-def test_a_follower_sees_what_comes_and_ctrl_c_ends_it(shell: Shell, tag: str) -> None:
+def test_follow_shows_new_messages_until_ctrl_c(shell: Shell, tag: str) -> None:
     following = shell.start("read", f"f-{tag}", "--follow", "--ack", "--json")
     try:
         assert following.stdout is not None
@@ -170,7 +170,7 @@ def test_a_follower_sees_what_comes_and_ctrl_c_ends_it(shell: Shell, tag: str) -
         following.communicate()
 
 
-def test_jobs_are_leased_given_back_and_done(shell: Shell, tag: str) -> None:
+def test_jobs_are_leased_returned_and_acknowledged(shell: Shell, tag: str) -> None:
     pool, dead = f"pool-{tag}", f"dead-{tag}"
     shell("queue", "set", pool, "--max-tries", "5", "--dead-letter", dead, "--ttl", "1h")
     shell("publish", f"@{pool}", "later")
@@ -191,7 +191,7 @@ def test_jobs_are_leased_given_back_and_done(shell: Shell, tag: str) -> None:
     assert shell("lease", pool) == ""
 
 
-def test_a_queue_has_options_and_an_end(shell: Shell, tag: str) -> None:
+def test_a_queue_is_configured_purged_and_deleted(shell: Shell, tag: str) -> None:
     name = f"o-{tag}"
     assert shell.json("queue", "options", name)[0]["max_length"] is None
     shell("queue", "set", name, "--max-length", "3", "--overflow", "drop_newest")
@@ -217,7 +217,7 @@ def test_a_queue_has_options_and_an_end(shell: Shell, tag: str) -> None:
     assert "still there: " in shell("erase", name)
 
 
-def test_sessions_are_opened_kept_and_closed(shell: Shell, tag: str) -> None:
+def test_sessions_are_opened_held_and_closed(shell: Shell, tag: str) -> None:
     name, watcher = f"s-{tag}", f"w-{tag}"
     shell("bind", f"presence:{name}", watcher)
     shell("session", "open", name, "s1", "--group", f"a-{tag}", "--group", f"b-{tag}")
@@ -227,7 +227,7 @@ def test_sessions_are_opened_kept_and_closed(shell: Shell, tag: str) -> None:
     shell("session", "close", name, "s1")
     shell.until("", "queue", "groups", name)
 
-    # Held by one, and taken over by another
+    # Held by one command, and taken over by another
     holding = shell.start("session", "hold", name, "--session", "s3", "--ttl", "1.5")
     try:
         assert holding.stdout is not None
@@ -240,7 +240,7 @@ def test_sessions_are_opened_kept_and_closed(shell: Shell, tag: str) -> None:
         holding.kill()
     shell.until_queue(name, session="s4")
 
-    # And held until its holder is told to end
+    # And held until its holder is stopped
     holding = shell.start("session", "hold", name, "--group", f"a-{tag}", "--json")
     try:
         assert holding.stdout is not None
@@ -256,7 +256,7 @@ def test_sessions_are_opened_kept_and_closed(shell: Shell, tag: str) -> None:
     assert [json.loads(one["body"])["state"] for one in told][:2] == ["online", "offline"]
 
 
-def test_the_past_is_shown_by_offset_and_time_and_replayed(shell: Shell, tag: str) -> None:
+def test_history_is_shown_by_offset_and_time_and_replayed(shell: Shell, tag: str) -> None:
     group, late = f"told-{tag}", f"late-{tag}"
     (first,) = shell.json("publish", group, "one")
     (second,) = shell.json("publish", group, "two")
@@ -288,14 +288,14 @@ def test_the_cluster_is_shown(shell: Shell) -> None:
     assert len(lines) == 1 + len(rows)
 
 
-def test_what_is_refused_is_one_line(shell: Shell) -> None:
+def test_a_refusal_is_one_line(shell: Shell) -> None:
     assert "control characters" in shell("publish", "a\nb", "x", code=1)
     assert "over the limit" in shell("publish", "g", "x" * 300_000, code=1)
     assert "a receipt needs a sender" in shell("publish", "g", "x", "--receipt", code=1)
     assert "begins with @" in shell("bind", "@g", "q", code=1)
 
 
-def test_a_reader_of_the_output_that_has_seen_enough(shell: Shell, tag: str) -> None:
+def test_a_closed_pipe_ends_a_command_quietly(shell: Shell, tag: str) -> None:
     lines = "\n".join(
         json.dumps({"type": "message", "queue": f"many-{tag}", "body": "x" * 1000})
         for _ in range(300)

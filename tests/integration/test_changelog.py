@@ -41,7 +41,7 @@ def topic(settings: Settings) -> str:
 
 @pytest.fixture
 def writer(settings: Settings, topic: str) -> Callable[[], ChangelogWriter]:
-    """Makes an open writer of partition 0, as an owner of the partition does."""
+    """Opens a writer of partition 0, as the owner of the partition does."""
 
     def make() -> ChangelogWriter:
         opened = ChangelogWriter(
@@ -55,7 +55,7 @@ def writer(settings: Settings, topic: str) -> Callable[[], ChangelogWriter]:
 
 @pytest.fixture
 def restore(settings: Settings, topic: str, tmp_path: Path) -> Restore:
-    """Restores partition 0 into the database of a name; returns its rows."""
+    """Restores partition 0 into the named database; returns its rows."""
     resources = Resources(8 << 20, 8 << 20)
 
     def rows(name: str) -> dict[bytes, bytes]:
@@ -92,7 +92,7 @@ def test_state_and_position_come_back_together(
     owner.append(checkpoint(10, a=b"1", b=b"2", empty=b""))
     owner.append(checkpoint(20, a=None, c=b"3"))
 
-    # When they are restored without any local state, and then again with it
+    # When they are restored without local state, and then again with it
     cold, warm = restore("cold"), restore("cold")
 
     # Then rows and position are those of the last checkpoint
@@ -114,13 +114,13 @@ def test_a_former_owner_is_fenced_and_leaves_nothing_behind(
     zombie = writer()
     zombie.append(checkpoint(10, a=b"old"))
 
-    # When another takes over, and the first one wakes up and goes on
+    # When another takes over, and the first wakes up and continues
     owner = writer()
     owner.append(checkpoint(15, a=b"new", b=b"new"))
     with pytest.raises(Fenced):
         zombie.append(checkpoint(99, a=b"zombie", z=b"zombie"))
 
-    # Then the new owner can go on, and nothing of the zombie is seen
+    # Then the new owner can continue, and nothing from the zombie is visible
     owner.append(checkpoint(16, b=None))
     rows = restore("after")
     assert without_meta(rows) == {b"a": b"new", MARKER: pack_marker(16)}
@@ -149,7 +149,7 @@ os.kill(os.getpid(), 9)
 """
 
 
-def test_a_checkpoint_that_died_half_way_is_not_seen(
+def test_an_unfinished_checkpoint_is_not_visible(
     kafka: EmbeddedKafka,
     namespace: str,
     writer: Callable[[], ChangelogWriter],
@@ -181,7 +181,7 @@ def test_a_checkpoint_that_died_half_way_is_not_seen(
     heir = writer()
     rows = restore("heir")
 
-    # Then it is at the last whole checkpoint, and need not wait for a timeout of the dead one
+    # Then it is at the last complete checkpoint, without waiting for a timeout
     assert without_meta(rows) == {b"a": b"whole", MARKER: pack_marker(10)}
     assert time.monotonic() - began < 55
     heir.append(checkpoint(11, b=b"next"))

@@ -1,4 +1,4 @@
-"""The Python client at two real workers, one of which may die under it."""
+"""The Python client with two real workers, one of which may die."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def test_what_is_published_is_what_is_delivered(client: Client) -> None:
         await client.bind("all of/them", queue)
     assert await ids_of(client.members("all of/them")) == sorted(queues, key=str.encode)
 
-    # When messages are published, one of them of bytes that are no text
+    # When messages are published, one of them binary
     text = await client.publish(
         "all of/them", "hé\nllo", sender="me", kind="vote", headers={"a": "b"}
     )
@@ -60,7 +60,7 @@ async def test_what_is_published_is_what_is_delivered(client: Client) -> None:
     assert raw.partition == text.partition
     assert raw.offset > text.offset
 
-    # Then one iteration has them in all queues, in order
+    # Then one iteration yields them for all queues, in order
     async with client.subscribe(*queues) as deliveries:
         got = await take(deliveries, 10)
     for queue in queues:
@@ -76,14 +76,14 @@ async def test_what_is_published_is_what_is_delivered(client: Client) -> None:
         assert (second.id, second.body) == ("raw", b"\x00\xff")
         assert second.seq > first.seq
 
-    # and, left without an exception, all of it is acknowledged
+    # and since the block ended normally, all of them are acknowledged
     for queue in queues:
         assert (await client.queue(queue)).depth == 0
         await client.unbind("all of/them", queue)
     assert await ids_of(client.members("all of/them")) == []
 
 
-async def test_what_failed_comes_again(client: Client) -> None:
+async def test_a_delivery_that_failed_comes_again(client: Client) -> None:
     for number in range(3):
         await client.send("failing", str(number))
 
@@ -114,12 +114,12 @@ async def test_explicit_acks_are_confirmed_single_or_cumulative(
         left = await client.inbox(queue, limit=200)
         assert [one.seq for one in left] == [one.seq for one in got[101:200]]
         await left[0].ack()
-        await got[150].ack()  # also when the subscription is over
+        await got[150].ack()  # also after the subscription was closed
         await left[-1].ack(cumulative=True)
         assert await client.inbox(queue) == []
 
 
-async def test_queues_come_and_go_while_it_iterates(client: Client) -> None:
+async def test_queues_can_be_added_and_removed_while_iterating(client: Client) -> None:
     async with client.subscribe() as deliveries:
         waiting = asyncio.create_task(take(deliveries, 2))
         await asyncio.sleep(0.1)
@@ -127,12 +127,12 @@ async def test_queues_come_and_go_while_it_iterates(client: Client) -> None:
         await client.send("later", "1")
         await client.send("later", "2")
         assert [one.text for one in await waiting] == ["1", "2"]
-        # Left and wanted again at once, on the same connection
+        # Removed and added again at once, on the same connection
         waiting = asyncio.create_task(take(deliveries, 1))
         deliveries.remove("later")
         deliveries.add("later")
         await client.send("later", "3")
-        while (await waiting)[0].text != "3":  # what was not acked yet may come first
+        while (await waiting)[0].text != "3":  # an unacknowledged delivery may come first
             waiting = asyncio.create_task(take(deliveries, 1))
         deliveries.remove("later")
         await client.send("later", "3")
@@ -141,7 +141,7 @@ async def test_queues_come_and_go_while_it_iterates(client: Client) -> None:
         assert deliveries.queues == []
 
 
-async def test_a_session_is_a_context(client: Client) -> None:
+async def test_a_session_is_a_context_manager(client: Client) -> None:
     async with client.session("resident", groups=["room", "hall"]) as session:
         await until_groups(client, "resident", ["hall", "room"])
         assert (await client.queue("resident")).session == session.id
@@ -156,7 +156,7 @@ async def test_a_session_is_a_context(client: Client) -> None:
     assert (await client.queue("resident")).session is None
 
 
-async def test_a_client_that_follows_owners_asks_them_alone(cluster: Cluster) -> None:
+async def test_a_client_that_follows_owners_connects_only_to_them(cluster: Cluster) -> None:
     queues = [await cluster.queue_of(worker, "follow") for worker in (0, 1)]
 
     async def streams() -> list[str]:
@@ -202,7 +202,7 @@ async def test_errors_say_what_to_do(client: Client, cluster: Cluster) -> None:
         with pytest.raises(Unavailable, match="cannot be reached"):
             await lonely.publish("g", "x")
 
-    # With one worker that is away, another one does it
+    # If one worker is unreachable, the client uses another
     async with Client("http://127.0.0.1:9", cluster.urls[0]) as client:
         assert (await client.send("elsewhere", "x")).offset >= 0
         async with client.subscribe("elsewhere") as deliveries:
@@ -235,10 +235,10 @@ async def test_a_direct_producer_writes_what_a_worker_would(
 
 @pytest.mark.fault
 @pytest.mark.parametrize("follow", [False, True])
-async def test_a_worker_that_dies_under_a_subscription_costs_nothing(
+async def test_a_subscription_survives_the_death_of_a_worker(
     cluster: Cluster, follow: bool
 ) -> None:
-    # Given a client that is at the second worker, with queues of both
+    # Given a client of the second worker, subscribed to queues of both
     name = "follows" if follow else "stays"
     queues = [await cluster.queue_of(worker, f"{name}{n}") for worker in (0, 1) for n in range(3)]
     got: dict[str, list[Delivery]] = {queue: [] for queue in queues}
@@ -273,13 +273,13 @@ async def test_a_worker_that_dies_under_a_subscription_costs_nothing(
         await publishing
         await read(600)
 
-        # Then nothing was lost, nothing came twice, and all of it in order
+        # Then nothing was lost or delivered twice, and everything came in order
         with pytest.raises(TimeoutError):
             await take(deliveries, 1, timeout=1)
     for queue in queues:
         assert [one.id for one in got[queue]] == sent[queue]
 
-    # and all of it is acknowledged
+    # and everything is acknowledged
     await cluster.owners()
     for queue in queues:
         await cluster.depth(queue, 0)

@@ -1,4 +1,4 @@
-"""Jobs and options by the Python client, at two real workers."""
+"""Jobs, options, history and sessions through the Python client, with two real workers."""
 
 from __future__ import annotations
 
@@ -33,31 +33,31 @@ async def client(running: Workers) -> AsyncIterator[Client]:
 
 
 async def until_deep(client: Client, queue: str, depth: int) -> None:
-    """Wait until so many messages have come by way of the group's log."""
+    """Wait until a queue has `depth` deliveries."""
     deadline = time.monotonic() + 20
     while (await client.queue(queue)).depth != depth:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.05)
 
 
-async def test_jobs_are_leased_given_back_and_given_up(client: Client) -> None:
+async def test_jobs_are_leased_returned_and_rejected(client: Client) -> None:
     # Given a job queue with a dead-letter queue, and two jobs, one urgent
     await client.configure("pool", max_tries=5, dead_letter="dead")
     deadline = time.monotonic() + 20
-    while (await client.options("pool"))["dead_letter"] != "dead":  # of a worker that just came up
+    while (await client.options("pool"))["dead_letter"] != "dead":  # may have just started
         assert time.monotonic() < deadline
     await client.send("pool", "later")
     await client.send("pool", "urgent", priority=9)
     await until_deep(client, "pool", 2)
 
-    # When two consumers take one each, then the urgent one comes first
+    # When two consumers lease one each, then the urgent one comes first
     (one,) = await client.lease("pool", wait=10, consumer="a")
     assert (one.text, one.consumer) == ("urgent", "a")
     (two,) = await client.lease("pool", wait=10, consumer="b", visibility=60)
     assert two.text == "later"
     assert await client.lease("pool") == []
 
-    # And what is given back is had again, what is rejected is a dead letter
+    # And a returned job is leased again, and a rejected one becomes a dead letter
     await two.extend(30)
     await two.nack()
     (again,) = await client.lease("pool", wait=10)
@@ -84,7 +84,7 @@ async def test_a_queue_is_purged_and_deleted(client: Client) -> None:
     assert report["queue"] == "old"
 
 
-async def test_the_past_is_read_and_replayed(client: Client) -> None:
+async def test_history_is_read_and_replayed(client: Client) -> None:
     for text in ("one", "two"):
         await client.publish("told", text)
     assert [one["body"] async for one in client.history("told")] == ["one", "two"]
@@ -93,7 +93,7 @@ async def test_the_past_is_read_and_replayed(client: Client) -> None:
     assert (first.text, first.headers["replay-group"]) == ("one", "told")
     assert [one["body"] async for one in client.history("told", limit=1)] == ["one"]
 
-    # And followed: what comes later comes
+    # And when followed, new messages arrive
     following = client.history("told", follow=True)
     assert [(await anext(following))["body"] for _ in range(2)] == ["one", "two"]
     await client.publish("told", "three")
@@ -103,17 +103,17 @@ async def test_the_past_is_read_and_replayed(client: Client) -> None:
 async def test_a_replay_of_a_queues_own_past_ends(client: Client) -> None:
     for text in ("one", "two", "three"):
         await client.send("own", text)
-    # Each page of it puts something behind what is still to be read
+    # Each page appends to the log that is being read
     assert await client.replay("@own", "own") == 3
-    assert await client.replay("@own", "own") == 3  # within the publish window: the same again
+    assert await client.replay("@own", "own") == 3  # within the deduplication window: adds nothing
     async with asyncio.timeout(60):
         while len(found := await client.inbox("own", wait=1)) < 6:
             assert len(found) <= 6
     assert sorted(one.text for one in found) == sorted(("one", "two", "three") * 2)
 
 
-async def test_jobs_are_done_by_whoever_takes_them(client: Client) -> None:
-    # Given two jobs, and a consumer who fails at each of them once
+async def test_failed_jobs_are_retried_until_done(client: Client) -> None:
+    # Given two jobs, and a consumer that fails at each of them once
     tag = uuid.uuid4()
     pool = f"work-{tag}"
     await client.publish_many(Draft(text, queue=pool) for text in ("a", "b"))
@@ -125,7 +125,7 @@ async def test_jobs_are_done_by_whoever_takes_them(client: Client) -> None:
             if job.tries == 1:
                 raise LookupError(job.text)
 
-    # When it goes on for as long as there are jobs
+    # When it works until there are no more jobs
     failed: list[str] = []
     async with asyncio.timeout(30):
         async for job in client.jobs(pool, lease=30):
@@ -136,14 +136,14 @@ async def test_jobs_are_done_by_whoever_takes_them(client: Client) -> None:
             if seen.total() == 4:
                 break
 
-    # Then each was given back, had again at once, and is done
+    # Then each was returned, leased again, and done
     assert sorted(failed) == ["a", "b"]
     assert seen == {"a": 2, "b": 2}
     assert await client.lease(pool) == []
     assert (await client.queue(pool)).depth == 0
 
 
-async def test_a_job_that_takes_longer_than_its_lease_is_kept(client: Client) -> None:
+async def test_a_job_that_takes_longer_than_its_lease_is_extended(client: Client) -> None:
     pool = f"slow-{uuid.uuid4()}"
     await client.send(pool, "slow")
     (job,) = await client.lease(pool, visibility=1.2, wait=10)
@@ -153,15 +153,15 @@ async def test_a_job_that_takes_longer_than_its_lease_is_kept(client: Client) ->
     assert (await client.queue(pool)).depth == 0
 
 
-async def test_who_reads_a_job_queue_sees_what_comes_back(client: Client) -> None:
-    # Given a job that is shown to who reads without leasing, and taken by a consumer
+async def test_a_subscriber_to_a_job_queue_sees_redelivered_jobs(client: Client) -> None:
+    # Given a job that a subscriber sees without leasing it, and a consumer that leases it
     pool = f"seen-{uuid.uuid4()}"
     await client.send(pool, "job")
     async with client.subscribe(pool, auto_ack=False, prefetch=2) as deliveries:
         async with asyncio.timeout(30):
             first = await anext(deliveries)
             for _ in range(5):
-                # When it is given back, Then it is shown again, credit or not
+                # When it is returned, then the subscriber sees it again, whatever its credit
                 (job,) = await client.lease(pool, wait=10)
                 await job.nack()
                 again = await anext(deliveries)
@@ -169,16 +169,16 @@ async def test_who_reads_a_job_queue_sees_what_comes_back(client: Client) -> Non
 
 
 async def test_a_session_lives_as_long_as_its_block(client: Client) -> None:
-    # Given a watcher, and a session with two groups that may be silent for a second
+    # Given a watcher, and a session with two groups and a ttl of one second
     tag = uuid.uuid4()
     ann, watcher = f"ann-{tag}", f"watcher-{tag}"
     await client.bind(f"presence:{ann}", watcher)
     async with client.session(ann, groups=[f"g-{tag}", f"h-{tag}"], ttl=1.0) as session:
-        # When its block takes longer than that, Then it is still open
+        # When its block takes longer than that, then it is still open
         await asyncio.sleep(2.5)
         summary = await client.queue(ann)
         assert (summary.session, summary.groups) == (session.id, 2)
-    # And with the block it ends
+    # And it ends with the block
     async with client.subscribe(watcher) as deliveries:
         async with asyncio.timeout(20):
             said = [json.loads((await anext(deliveries)).body) for _ in range(2)]
@@ -187,7 +187,7 @@ async def test_a_session_lives_as_long_as_its_block(client: Client) -> None:
     assert (summary.session, summary.groups) == (None, 0)
 
 
-async def test_who_logs_in_anew_ends_the_old_session(client: Client) -> None:
+async def test_a_new_session_ends_the_old_one(client: Client) -> None:
     bob = f"bob-{uuid.uuid4()}"
 
     async def hold() -> None:

@@ -1,4 +1,4 @@
-"""The commands, as a user starts them, on a real Kafka with a real worker."""
+"""The operator's commands as a user runs them, with a real Kafka and real workers."""
 
 from __future__ import annotations
 
@@ -55,19 +55,19 @@ def streams(settings: Settings, *arguments: str) -> tuple[int, str, str]:
 
 
 def test_topics_are_created_once_and_then_checked(settings: Settings) -> None:
-    # Given no topics, the check fails with what to do
+    # Given no topics, the check fails and says what to do
     code, _, errors = streams(settings, "topics", "--check")
     assert code == 1
     assert "run 'streams topics'" in errors
     # When they are created
     code, output, _ = streams(settings, "topics")
-    # Then all are there, and the check is content
+    # Then all exist, and the check succeeds
     assert code == 0
     assert output.count("created") == 5
     assert streams(settings, "topics", "--check")[0] == 0
 
 
-def test_a_topic_that_is_not_there_is_told_in_one_line(settings: Settings) -> None:
+def test_a_missing_topic_is_reported_in_one_line(settings: Settings) -> None:
     code, output, errors = streams(settings, "tail", "group-events")
     assert (code, output) == (1, "")
     assert errors.count("\n") == 1
@@ -86,7 +86,7 @@ def running(kafka: EmbeddedKafka, settings: Settings, tmp_path: Path) -> Iterato
 
 
 def at(system: System, number: int = 0) -> Settings:
-    """Return settings by which commands find one of the workers."""
+    """Return settings with which commands find one of the workers."""
     from dataclasses import replace
 
     return replace(system.settings, http_port=int(system.workers.urls[number].rpartition(":")[2]))
@@ -98,14 +98,14 @@ def test_demo_verify_replay_tail_inspect_and_a_lost_data_folder(
     settings = at(running)
     # When the demo plays a small world for a few seconds
     code, output, errors = streams(settings, "demo", "--seconds", "5", "--scale", "0.1")
-    # Then nothing was lost or duplicated, and it says so
+    # Then it reports that nothing was lost or duplicated
     assert code == 0, output + errors
     assert [line.split()[-1] for line in output.splitlines() if line.startswith("lost")] == ["0"]
     assert "verdict" in output
 
-    # When both tables are verified, asked of the other worker
+    # When both tables are verified through the other worker
     code, output, errors = streams(at(running, 1), "verify")
-    # Then they are what the log says
+    # Then they match the log
     assert code == 0, errors
     assert "no difference" in output
 
@@ -114,21 +114,21 @@ def test_demo_verify_replay_tail_inspect_and_a_lost_data_folder(
         settings, "tail", "group-events", "--from-beginning", "--no-follow", "--type", "message",
         "--json",
     )  # fmt: skip
-    # Then they are decoded, and only those that were asked for
+    # Then they are decoded and filtered
     messages = [json.loads(line) for line in output.splitlines()]
     assert code == 0
     assert {message["type"] for message in messages} == {"Message"}
     group, ident = messages[0]["key"], messages[0]["value"]["id"]
     assert messages[0]["value"]["body"].startswith("This is what")
 
-    # And those of one group, in words
+    # And those of one group are described in words
     _, output, _ = streams(
         settings, "tail", "group-events", "--from-beginning", "--no-follow", "--key", group
     )
     assert all(line.split()[3] == group for line in output.splitlines())
     assert f"id={ident}" in output
 
-    # And rows of a changelog
+    # And rows of a changelog are shown
     _, output, _ = streams(settings, "tail", "members-changelog", "--from-beginning", "--no-follow")
     assert " member " in output
     assert " marker " in output
@@ -140,7 +140,7 @@ def test_demo_verify_replay_tail_inspect_and_a_lost_data_folder(
     assert found["owner"] in running.workers.urls
     assert found["state"] == "ready"
 
-    # And its partition rebuilt from the log
+    # And its partition is rebuilt from the log
     partition = found["partition"].split()[0]
     code, output, _ = streams(settings, "replay", "--table", "members", "--partition", partition)
     rows = [json.loads(line) for line in output.splitlines()]
@@ -158,27 +158,27 @@ def test_demo_verify_replay_tail_inspect_and_a_lost_data_folder(
     shutil.rmtree(lost.environment["STREAMS_DATA"])
     lost.start()
     wait_until_ready(running)
-    # Then it comes back with the same state
+    # Then it recovers the same state
     code, output, errors = streams(settings, "verify")
     assert code == 0, errors
     assert "no difference" in output
 
 
-def test_inspect_of_nothing_and_of_a_bad_id(running: System) -> None:
+def test_inspect_an_unknown_queue_and_an_invalid_id(running: System) -> None:
     settings = at(running)
-    # Given a queue that nobody ever named
+    # Given a queue that was never used
     code, output, _ = streams(settings, "inspect", "queue", "nobody")
-    # Then there is nothing of it, and that is no error
+    # Then inspecting it shows nothing and is not an error
     assert code == 0
     assert "depth: 0" in output
     assert "groups: none" in output
-    # But an id that cannot be is one
+    # But an invalid id is an error
     code, _, errors = streams(settings, "inspect", "queue", "a\nb")
     assert code == 1
     assert "control characters" in errors
 
 
-def test_replay_refuses_what_is_not_there(settings: Settings) -> None:
+def test_replay_refuses_an_unknown_partition_and_offset(settings: Settings) -> None:
     assert streams(settings, "topics")[0] == 0
     code, _, errors = streams(settings, "replay", "--table", "queues", "--partition", "99")
     assert code == 1

@@ -1,4 +1,4 @@
-"""Kafka's own tools on our topics: what they show is what a person can read."""
+"""Kafka's own tools on the topics of Streams: their output is readable."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_console_consumer_shows_keys_and_headers(settings: Settings) -> None
     # When the console consumer reads one record of the topic, named without the namespace
     shown = _run(console_command(settings, "group-events", "--max-messages", "1"))
 
-    # Then a person can read all that is to be read
+    # Then key, headers and value are readable
     (line,) = shown.splitlines()
     time, partition, offset, headers, key = line.split("\t")
     assert time.startswith("LogAppendTime:")
@@ -47,7 +47,7 @@ def test_the_console_consumer_shows_keys_and_headers(settings: Settings) -> None
 
 
 def test_consumer_groups_shows_the_lag(settings: Settings) -> None:
-    # Given three records, of which a group has taken one
+    # Given three records, of which a consumer group has read one
     ensure_topics(settings.librdkafka(), product_topics(settings))
     producer = Producer(settings.librdkafka())
     for _ in range(3):
@@ -61,12 +61,12 @@ def test_consumer_groups_shows_the_lag(settings: Settings) -> None:
     arguments = ("--bootstrap-server", settings.brokers, "--describe", "--group", settings.app_id)
     shown = _run(kafka_tool("consumer-groups", *arguments))
 
-    # Then it says: at 1 of 3, 2 behind
+    # Then it shows offset 1 of 3, lag 2
     (line,) = (line.split() for line in shown.splitlines() if settings.group_events in line)
     assert line[2:6] == ["0", "1", "3", "2"]
 
 
-def test_what_cannot_be_shown_is_said_in_one_line(settings: Settings) -> None:
+def test_an_error_is_one_line(settings: Settings) -> None:
     with pytest.raises(BrokerError, match="there is no topic nonsense; there are: "):
         console_command(settings, "nonsense")
     with pytest.raises(BrokerError, match=r"^no Kafka answers at 127\.0\.0\.1:1: "):

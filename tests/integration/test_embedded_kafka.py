@@ -1,4 +1,4 @@
-"""The embedded Kafka: starts, stops, is the same again, and leaves nothing behind."""
+"""The embedded Kafka: it starts, stops, keeps its data, and leaves no process behind."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _wait_until(true: Callable[[], bool], seconds: float = 30) -> None:
         time.sleep(0.05)
 
 
-def test_the_same_folder_is_the_same_kafka(tmp_path: Path) -> None:
+def test_a_kafka_keeps_its_data_across_restarts(tmp_path: Path) -> None:
     # Given a Kafka that was stopped
     with EmbeddedKafka(tmp_path) as first:
         _create(first, "notes", replicas=1)
@@ -67,17 +67,17 @@ def test_the_same_folder_is_the_same_kafka(tmp_path: Path) -> None:
 
     # When another is started in its folder, on another port
     with EmbeddedKafka(tmp_path) as second:
-        # Then it has what the first one had
+        # Then it has the data of the first
         assert second.brokers != first.brokers
         assert _read(second, "notes", 1) == [b"kept"]
 
-        # And nobody else can have the folder
+        # And the folder is locked
         with pytest.raises(FolderInUse, match=r"is used by process [0-9]+: stop it"):
             EmbeddedKafka(tmp_path).start()
         second.check()
 
 
-def test_a_taken_port_is_said_to_be(tmp_path: Path) -> None:
+def test_a_taken_port_is_reported(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 
@@ -99,7 +99,7 @@ def test_without_the_extra_it_says_what_to_install(
 
 @pytest.mark.fault
 def test_it_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
-    # Given a Kafka of another process
+    # Given a Kafka started by another process
     program = (
         "import sys, time, pathlib; from streams.kafka.embedded.cluster import EmbeddedKafka\n"
         f"kafka = EmbeddedKafka(pathlib.Path({str(tmp_path)!r})); kafka.start()\n"
@@ -121,7 +121,7 @@ def test_it_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
 
 @pytest.mark.fault
 @pytest.mark.slow
-def test_a_cluster_of_three_goes_on_without_one(tmp_path: Path) -> None:
+def test_a_cluster_of_three_works_without_one(tmp_path: Path) -> None:
     with EmbeddedKafka(tmp_path, nodes=3, heap_mib=256) as kafka:
         # Given a topic with three replicas
         _create(kafka, "notes", replicas=3)
@@ -131,7 +131,7 @@ def test_a_cluster_of_three_goes_on_without_one(tmp_path: Path) -> None:
         kafka.nodes[0].signal(signal.SIGKILL)
         _wait_until(lambda: kafka.nodes[0].pid is None)
 
-        # Then the others go on
+        # Then the others keep working
         with pytest.raises(BrokerError, match=r"^Kafka node 1 has ended: see "):
             kafka.check()
         _produce(kafka, "notes", b"2")

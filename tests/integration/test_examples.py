@@ -1,4 +1,4 @@
-"""Every example runs as it stands, against two real workers."""
+"""Every example runs unchanged, against two real workers."""
 
 from __future__ import annotations
 

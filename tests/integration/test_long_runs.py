@@ -1,4 +1,4 @@
-"""What a worker meets only when it has run for long, brought forward by settings."""
+"""What a worker meets only after running for long, brought forward by settings."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from streams.operate.processes import workers
 from streams.ports import free_ports
 
 HEARTBEATS_SECONDS = 4.0
-"""A heartbeat a second: with one of them a consumer that is not polled would leave."""
+"""Heartbeat every second: a consumer that is not polled would leave at the first one."""
 
 
 def test_a_worker_stays_in_its_group_without_a_poll(kafka: EmbeddedKafka, tmp_path: Path) -> None:
-    # Given a worker whose aiokafka consumer nobody polls, and which may not be idle for long
+    # Given a worker whose aiokafka consumer is never polled, with a short poll interval
     environment = {
         "STREAMS_BROKERS": kafka.brokers,
         "STREAMS_NAMESPACE": "long-runs",
@@ -27,9 +27,9 @@ def test_a_worker_stays_in_its_group_without_a_poll(kafka: EmbeddedKafka, tmp_pa
     ports = free_ports("127.0.0.1", 17966, 1)
     with workers(1, tmp_path, "127.0.0.1", ports, environment) as running:
         wait_until_ready(running)
-        # When that time has passed, some heartbeats long
+        # When several heartbeats have passed since
         end = time.monotonic() + HEARTBEATS_SECONDS
         while time.monotonic() < end:
-            # Then it answers all the while
+            # Then it is ready throughout
             urllib.request.urlopen(f"{running.urls[0]}/readyz", timeout=30).close()
             time.sleep(0.1)

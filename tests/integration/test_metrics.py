@@ -1,4 +1,4 @@
-"""A worker's metrics: dashboard and alerts find all theirs, and the values are right.
+"""A worker's metrics: those of dashboard and alerts exist, and the values are right.
 
 Also its log: as JSON, every line is one object, and there are few lines.
 """
@@ -36,7 +36,7 @@ def running(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 class Worker:
-    """The worker, by HTTP."""
+    """The worker, over HTTP."""
 
     def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
         self.url = url
@@ -73,20 +73,20 @@ async def worker(running: Workers) -> AsyncIterator[Worker]:
 
 
 @pytest.mark.parametrize("file", ["grafana/streams.json", "alerts.yml"])
-async def test_what_is_asked_for_is_there(worker: Worker, file: str) -> None:
+async def test_the_metrics_of_dashboard_and_alerts_exist(worker: Worker, file: str) -> None:
     text = (DOCKER / file).read_text()
     named = set(re.findall(r"\b(?:streams|process)_[a-z0-9_]+\b", text))
     assert len(named) > 8
 
-    # Inboxes are sampled: a moment after the start there is none yet
+    # Inboxes are sampled, so shortly after the start there are no values yet
     deadline = time.monotonic() + 10
     while missing := named - (await worker.metrics()).keys():
         assert time.monotonic() < deadline, missing
         await asyncio.sleep(0.2)
 
 
-async def test_what_is_done_is_counted(worker: Worker) -> None:
-    # Given what was counted so far
+async def test_events_are_counted(worker: Worker) -> None:
+    # Given the counts so far
     before = await worker.metrics()
 
     # When two queues are bound, one is unbound again, and three messages are sent, one twice
@@ -124,7 +124,7 @@ async def test_what_is_done_is_counted(worker: Worker) -> None:
     assert grown("streams_deliveries_total") == 5
     assert grown("streams_acks_total") == 1
     assert grown("streams_publishes_total") == 8
-    # And the inboxes are as deep as they are, sooner or later
+    # And the sampled depth of the queues is right after a while
     await worker.until("streams_inboxes", 2)
     metrics = await worker.until("streams_inbox_messages", 4)
     assert 0 < metrics["streams_inbox_oldest_seconds"] < 120
@@ -149,7 +149,7 @@ async def test_a_checkpoint_is_measured(worker: Worker) -> None:
     assert after["streams_ready"] == 1
 
 
-async def test_the_loop_is_watched_all_the_time(worker: Worker) -> None:
+async def test_the_lag_of_the_event_loop_is_measured_continuously(worker: Worker) -> None:
     before = (await worker.metrics())["streams_event_loop_lag_seconds_count"]
     await asyncio.sleep(1)
     after = (await worker.metrics())["streams_event_loop_lag_seconds_count"]
@@ -157,7 +157,7 @@ async def test_the_loop_is_watched_all_the_time(worker: Worker) -> None:
 
 
 @pytest.mark.parametrize("accept", ["application/openmetrics-text; version=x", "*/*;q=?", ","])
-async def test_whatever_is_asked_for_it_answers(worker: Worker, accept: str) -> None:
+async def test_every_accept_header_gets_an_answer(worker: Worker, accept: str) -> None:
     async with worker.session.get(f"{worker.url}/metrics", headers={"Accept": accept}) as answer:
         assert answer.status == 200, await answer.text()
 

@@ -1,4 +1,4 @@
-"""Clients that are not in Python: C++ on librdkafka and Avro C, and plain curl."""
+"""Clients in other languages: C++ with librdkafka and Avro C, and plain curl."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def running(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> I
 
 @pytest.fixture(scope="module")
 def chat(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The C++ example, built; skipped where there is nothing to build it with."""
+    """The C++ example, compiled; skipped without a compiler or the libraries."""
     if shutil.which("g++") is None:
         pytest.skip("no C++ compiler")
     if not all(
@@ -59,7 +59,7 @@ def chat(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_program_in_cpp_binds_publishes_receives_and_acks(
     chat: Path, running: Workers, kafka: EmbeddedKafka
 ) -> None:
-    # Given a queue that somebody in C++ uses, through Kafka alone
+    # Given a queue that a C++ program uses, through Kafka alone
     queue = f"cpp-{uuid.uuid4()}"
     arguments = [str(ROOT / "schemas"), kafka.brokers, f"{NAMESPACE}.", f"g-{queue}", queue]
 
@@ -68,7 +68,7 @@ def test_a_program_in_cpp_binds_publishes_receives_and_acks(
         [str(chat), *arguments, "grüezi"], capture_output=True, text=True, timeout=120, check=False
     )
 
-    # Then the message has come, and HTTP sees what it acknowledged and bound
+    # Then the message arrives, and HTTP shows its acks and its binding
     assert ended.returncode == 0, ended.stderr
     assert f"from g-{queue}: grüezi" in ended.stdout
     url = running.urls[0]

@@ -1,4 +1,4 @@
-"""Outputs of folds arrive whole and in order, whether they are sent at once or evenly."""
+"""Outputs of folds arrive completely and in order, whether sent at once or paced."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def outputs(settings: Settings) -> Iterator[OutputProducer]:
 
 
 def some(settings: Settings, first: int, count: int) -> list[Output]:
-    """Return outputs to two partitions, in turns, each with its number."""
+    """Return numbered outputs, alternating between two partitions."""
     return [
         Output(settings.group_events, number % 2, b"g", b"%d" % number, "Bind")
         for number in range(first, first + count)
@@ -40,7 +40,7 @@ def some(settings: Settings, first: int, count: int) -> list[Output]:
 
 
 def arrived(settings: Settings) -> list[list[int]]:
-    """Return the numbers that each of the two partitions has, in order."""
+    """Return the numbers in each of the two partitions, in order."""
     consumer = Consumer({**settings.librdkafka(), "group.id": "test", "enable.auto.commit": False})
     try:
         found = []
@@ -59,10 +59,10 @@ def arrived(settings: Settings) -> list[list[int]]:
         consumer.close()
 
 
-async def test_a_ledger_is_settled_when_kafka_has_all(
+async def test_a_tracker_settles_when_kafka_has_everything(
     settings: Settings, outputs: OutputProducer
 ) -> None:
-    # Given outputs to two partitions, few of which are reported
+    # Given outputs to two partitions, few of them with a delivery report
     tracker = DeliveryTracker(asyncio.get_running_loop())
     await outputs.send(some(settings, 0, MANY), tracker)
     assert tracker.sent == MANY
@@ -73,10 +73,8 @@ async def test_a_ledger_is_settled_when_kafka_has_all(
     assert arrived(settings) == [list(range(0, MANY, 2)), list(range(1, MANY, 2))]
 
 
-async def test_what_is_sent_evenly_keeps_its_order(
-    settings: Settings, outputs: OutputProducer
-) -> None:
-    # Given more outputs than go at once, then a few of another tracker
+async def test_paced_outputs_keep_their_order(settings: Settings, outputs: OutputProducer) -> None:
+    # Given more outputs than are sent at once, then a few of another tracker
     loop = asyncio.get_running_loop()
     pacer = SendPacer(loop, outputs, lambda: 0)
     many, few = DeliveryTracker(loop), DeliveryTracker(loop)
@@ -91,7 +89,7 @@ async def test_what_is_sent_evenly_keeps_its_order(
     assert arrived(settings) == [list(range(0, MANY + 3, 2)), list(range(1, MANY + 3, 2))]
 
 
-async def test_nothing_is_sent_of_a_partition_that_was_closed(
+async def test_a_closed_partition_sends_nothing_more(
     settings: Settings, outputs: OutputProducer
 ) -> None:
     # Given outputs of two partitions that wait
@@ -102,7 +100,7 @@ async def test_nothing_is_sent_of_a_partition_that_was_closed(
     pacer.send(some(settings, MANY, 2), other)
     # When one is closed
     closed.dropped = True
-    # Then what it had sent is the first part of its outputs, and the other's are all there
+    # Then it has sent a prefix of its outputs, and the other partition's all arrive
     await asyncio.wait_for(other.settled(), PATIENCE)
     await asyncio.wait_for(closed.settled(), PATIENCE)
     even, odd = arrived(settings)
@@ -112,16 +110,16 @@ async def test_nothing_is_sent_of_a_partition_that_was_closed(
     assert odd[:-1] == list(range(1, 2 * len(odd) - 2, 2))
 
 
-async def test_what_kafka_refuses_ends_the_producer_though_nobody_asked_for_a_report(
+async def test_a_refused_output_fails_the_producer_even_without_a_delivery_report(
     settings: Settings, outputs: OutputProducer
 ) -> None:
-    # Given a topic whose limit is lower than the producer knows
+    # Given a topic with a lower size limit than the producer has
     admin = AdminClient(settings.librdkafka())
     topic = f"{settings.namespace}.narrow"
     limit = {"max.message.bytes": "2000"}
     admin.create_topics([NewTopic(topic, 1, 1, config=limit)])[topic].result(PATIENCE)
     tracker = DeliveryTracker(asyncio.get_running_loop())
-    # When the one of three outputs that is refused is not the one that is reported
+    # When Kafka refuses one of three outputs that has no delivery report
     values = [b"small", os.urandom(100_000), b"last"]
     await outputs.send([Output(topic, 0, b"k", value, "Bind") for value in values], tracker)
     # Then no checkpoint follows, and the producer has failed for good, which ends the worker

@@ -76,7 +76,7 @@ async def heard(tab: Tab) -> list[str]:
 
 @needs_chromium
 async def test_two_tabs_talk_through_two_workers(cluster: Cluster, browser: Chromium) -> None:
-    # Given two tabs, each of another worker, in one group; a name and a text are no HTML
+    # Given two tabs, one at each worker, in one group; a name and a text look like HTML
     ada = await opened(browser, cluster.urls[0])
     bob = await opened(browser, cluster.urls[1])
     await join(ada, "ada", "tavern/1")
@@ -88,13 +88,13 @@ async def test_two_tabs_talk_through_two_workers(cluster: Cluster, browser: Chro
     await bob.until("document.querySelectorAll('#chat-log li').length === 1")
     await say(bob, "hi ada")
 
-    # Then both read both, once, as text
+    # Then both show both messages, once, as text
     for tab in (ada, bob):
         await tab.until("document.querySelectorAll('#chat-log li').length === 2")
         assert await heard(tab) == [f"hello {HOSTILE}", "hi ada"]
         assert await tab.run("document.querySelectorAll('#chat-log img').length") == 0
     assert "bob <b>" in await ada.text("#chat-log")
-    # And what was shown was acknowledged
+    # And what was shown is acknowledged
     await cluster.depth("ada", 0)
 
     # When one leaves, the binding is gone
@@ -113,7 +113,7 @@ async def members(cluster: Cluster, group: str) -> list[str]:
 
 
 @needs_chromium
-async def test_the_cluster_is_shown_and_walked_through_by_keyboard(
+async def test_the_cluster_is_shown_and_navigable_by_keyboard(
     cluster: Cluster, browser: Chromium
 ) -> None:
     tab = await opened(browser, cluster.urls[0])
@@ -123,7 +123,7 @@ async def test_the_cluster_is_shown_and_walked_through_by_keyboard(
     assert all(url in text for url in cluster.urls)
     assert await tab.text("#health") == "healthy"
 
-    # The first cell is one stop of the Tab key, the arrows go on from there
+    # Tab reaches the first cell, and the arrow keys move from there
     await tab.run("document.querySelector('.cell').focus()")
     await tab.press("ArrowRight")
     await tab.press("Enter")
@@ -132,7 +132,7 @@ async def test_the_cluster_is_shown_and_walked_through_by_keyboard(
 
 
 @needs_chromium
-async def test_plots_move_with_what_happens(cluster: Cluster, browser: Chromium) -> None:
+async def test_plots_follow_the_traffic(cluster: Cluster, browser: Chromium) -> None:
     tab = await opened(browser, cluster.urls[0])
     await tab.until(ALL_READY)
     numbers = "[...document.querySelectorAll('.plot')].map((plot) => plot.innerText)"
@@ -161,7 +161,7 @@ async def test_plots_move_with_what_happens(cluster: Cluster, browser: Chromium)
 
 @needs_chromium
 async def test_groups_and_queues_are_found(cluster: Cluster, browser: Chromium) -> None:
-    # Given a queue with more in its inbox than fits on one page
+    # Given a queue with more deliveries than fit on one page
     queue = f"q{HOSTILE}"
     lines = [{"type": "bind", "group": "found", "queue": queue}]
     lines += [
@@ -173,7 +173,7 @@ async def test_groups_and_queues_are_found(cluster: Cluster, browser: Chromium) 
         assert answer.status == 200, await answer.text()
     tab = await opened(browser, cluster.urls[1])
 
-    # When the group is looked for, its member is found; and the member leads to its inbox
+    # When the group is searched, its member is shown, and the member links to its inbox
     await tab.fill("#find-id", "found")
     await tab.press("Enter")
     await tab.until("document.querySelector('#found .id')")
@@ -184,10 +184,10 @@ async def test_groups_and_queues_are_found(cluster: Cluster, browser: Chromium) 
     await tab.click("#found .inbox + button")
     await tab.until("document.querySelectorAll('#found .inbox li').length === 25")
 
-    # Then all of it is text
+    # Then everything is shown as text
     assert "24 <b>bold</b>" in await tab.text("#found .inbox")
     assert await tab.run("document.querySelectorAll('#found img, #found b').length") == 0
-    # And what is not there is said so
+    # And an unknown group is reported as such
     await tab.fill("#find-id", "nobody")
     await tab.press("Enter")
     await tab.until("document.querySelector('#found').innerText.includes('Bound to\\n0 groups')")
@@ -198,7 +198,9 @@ async def test_groups_and_queues_are_found(cluster: Cluster, browser: Chromium) 
 
 @needs_chromium
 @pytest.mark.parametrize("dark", [False, True])
-async def test_it_fits_and_can_be_read(cluster: Cluster, browser: Chromium, dark: bool) -> None:
+async def test_it_fits_the_screen_and_is_legible(
+    cluster: Cluster, browser: Chromium, dark: bool
+) -> None:
     for width in (320, 390, 1400):
         tab = await opened(browser, cluster.urls[0], width=width, dark=dark)
         await tab.until(ALL_READY)
@@ -231,7 +233,7 @@ CONTRAST = """(() => {
 
 
 @needs_chromium
-async def test_it_is_used_by_keyboard_alone(cluster: Cluster, browser: Chromium) -> None:
+async def test_it_is_usable_by_keyboard_alone(cluster: Cluster, browser: Chromium) -> None:
     tab = await opened(browser, cluster.urls[0])
     await tab.until(ALL_READY)
     stops = []
@@ -244,7 +246,7 @@ async def test_it_is_used_by_keyboard_alone(cluster: Cluster, browser: Chromium)
             )
         )
 
-    # Everything in the order of the page: the way around, the partitions, finding, the chat
+    # Tab visits everything in page order: navigation, partitions, search, chat
     wanted = ["skip", "Cluster", "Find", "Chat", "cell", "cell", "find-kind", "find-id"]
     assert stops[: len(wanted)] == wanted
     assert [stop for stop in stops if stop in ("chat-queue", "chat-group", "join")] == [
@@ -252,7 +254,7 @@ async def test_it_is_used_by_keyboard_alone(cluster: Cluster, browser: Chromium)
         "chat-group",
         "join",
     ]
-    # And everything has a name for who does not see it
+    # And everything has an accessible name
     unnamed = await tab.run(
         "[...document.querySelectorAll('button, input, select, a')].filter((one) =>"
         " !one.textContent.trim() && !one.getAttribute('aria-label') && !one.labels?.length)"
@@ -265,11 +267,11 @@ async def test_it_is_used_by_keyboard_alone(cluster: Cluster, browser: Chromium)
     assert {"health", "notice", "chat-log", "chat-status", "find-status"} <= set(regions)
 
 
-# What it withstands --------------------------------------------------------------------------
+# What it resists -----------------------------------------------------------------------------
 
 
 @needs_chromium
-async def test_nothing_comes_from_elsewhere_and_nothing_is_inline(
+async def test_nothing_is_loaded_from_elsewhere_and_nothing_is_inline(
     cluster: Cluster, browser: Chromium
 ) -> None:
     tab = await opened(browser, cluster.urls[0])
@@ -279,7 +281,7 @@ async def test_nothing_comes_from_elsewhere_and_nothing_is_inline(
         "performance.getEntriesByType('resource').map((one) => new URL(one.name).origin)"
     )
     assert set(origins) == {cluster.urls[0]}
-    # An inline script that got in all the same is not run
+    # An injected inline script is not run
     ran = await tab.run(
         "(() => { const one = document.createElement('script');"
         " one.textContent = 'window.ran = true'; document.body.append(one);"
@@ -289,7 +291,7 @@ async def test_nothing_comes_from_elsewhere_and_nothing_is_inline(
     assert any("Content Security Policy" in problem for problem in tab.problems)
 
 
-async def test_its_files_are_served_with_a_strict_policy(cluster: Cluster) -> None:
+async def test_its_files_have_a_strict_content_policy(cluster: Cluster) -> None:
     index = await cluster.session.get(f"{cluster.urls[0]}/")
     assert index.status == 200
     policy = index.headers["Content-Security-Policy"]
@@ -306,10 +308,10 @@ async def test_its_files_are_served_with_a_strict_policy(cluster: Cluster) -> No
 
 
 @needs_chromium
-async def test_a_worker_that_is_away_is_said_to_be_and_waited_for(
+async def test_a_dead_worker_is_shown_and_reconnected_to(
     cluster: Cluster, browser: Chromium
 ) -> None:
-    # Given a page of each worker, and a chat through the second
+    # Given a page at each worker, and a chat through the second
     first = await opened(browser, cluster.urls[0])
     second = await opened(browser, cluster.urls[1])
     for tab in (first, second):
@@ -320,14 +322,14 @@ async def test_a_worker_that_is_away_is_said_to_be_and_waited_for(
     # When the second worker dies
     cluster.kill(1)
 
-    # Then its page says so, and the other's shows what is missing until it has taken over
+    # Then its page says so, and the other page shows what is missing until the takeover
     await second.until("document.querySelector('#health').dataset.kind === 'away'")
     assert "does not answer" in await second.text("#notice")
     await first.until("document.querySelector('#health').dataset.kind === 'part'")
     await first.until(ALL_READY, 60)
     await say(first, "while you were away")
 
-    # When it is back, its page goes on by itself, and the chat has missed nothing
+    # When it is back, its page reconnects, and the chat has missed nothing
     cluster.restart(1)
     await second.until("document.querySelector('#health').dataset.kind === 'good'", 60)
     await second.until("document.querySelectorAll('#chat-log li').length === 1", 60)
@@ -344,14 +346,14 @@ async def test_one_worker_answers_for_all(cluster: Cluster) -> None:
     assert len(whole["partitions"]) == CELLS
     assert {row["state"] for row in whole["partitions"]} == {"ready"}
     assert {row["owner"] for row in whole["partitions"]} == set(cluster.urls)
-    # The plain form is as it was
+    # Without `all`, the answer is unchanged
     assert "workers" not in await cluster.get("/v1/cluster")
     for wrong in ("all=2", "all=x", "every=1"):
         async with cluster.session.get(f"{cluster.urls[0]}/v1/cluster?{wrong}") as answer:
             assert answer.status == 400
 
 
-async def test_a_worker_that_hangs_does_not_hold_up_the_answer(cluster: Cluster) -> None:
+async def test_a_hanging_worker_does_not_delay_the_answer(cluster: Cluster) -> None:
     process = cluster.workers.processes[1].process
     assert process is not None
     os.kill(process.pid, signal.SIGSTOP)

@@ -76,17 +76,17 @@ async def client(running: Workers) -> AsyncIterator[Client]:
         yield Client(running.urls[0], session)
 
 
-async def test_a_silent_session_ends_and_its_watchers_are_told(client: Client) -> None:
-    # Given a watcher, and a session that may be silent for a second, with a group
+async def test_a_session_without_heartbeats_ends_and_its_watchers_are_told(client: Client) -> None:
+    # Given a watcher, and a session with a group and a ttl of one second
     await client.do("PUT", "/v1/groups/presence:ann/queues/watcher")
     session = {"groups": ["hall"], "ttl_seconds": 1}
     await client.do("PUT", "/v1/queues/ann/sessions/s1", session)
-    # When it is heard of, Then it lives
+    # When it gets heartbeats, then it stays open
     for _ in range(4):
         await asyncio.sleep(0.4)
         await client.do("POST", "/v1/queues/ann/sessions/s1/heartbeats")
     assert (await client.do("GET", "/v1/queues/ann"))["session"] == "s1"
-    # When it falls silent, Then it ends with its bindings, and the watcher knows
+    # When the heartbeats stop, then it ends with its bindings, and the watcher is told
     said = [{"queue": "ann", "state": state, "session": "s1"} for state in ("online", "offline")]
     deadline = time.monotonic() + 10
     while True:
@@ -101,7 +101,7 @@ async def test_a_silent_session_ends_and_its_watchers_are_told(client: Client) -
     assert (status, content["error"]["code"]) == (404, "no_session")
 
 
-async def test_what_expires_is_gone_in_time(client: Client) -> None:
+async def test_an_expired_message_is_gone(client: Client) -> None:
     now = time.time_ns() // 1_000_000
     await client.send("egon", "late", expires_at=now - 1)
     await client.send("egon", "short", expires_at=now + 1000)
@@ -112,7 +112,7 @@ async def test_what_expires_is_gone_in_time(client: Client) -> None:
     assert (await client.do("GET", "/v1/queues/egon"))["depth"] == 1
 
 
-async def test_what_is_transient_needs_a_session(client: Client) -> None:
+async def test_a_transient_message_needs_a_session(client: Client) -> None:
     await client.send("tim", "nobody there", persistent=False)
     await client.send("tim", "first")
     (first,) = await client.bodies("tim", ["first"])
@@ -148,19 +148,19 @@ async def test_competing_consumers_share_a_queue(client: Client) -> None:
     for number in range(5):
         await client.send("jobs", f"job {number}", priority=9 if number == 3 else 4)
     await client.bodies("jobs", [f"job {number}" for number in range(5)])
-    # When two take of them at the same time
+    # When two consumers lease at the same time
     one, two = await asyncio.gather(
         client.lease("jobs", limit=2, consumer="one", visibility_seconds=60),
         client.lease("jobs", limit=2, consumer="two", visibility_seconds=1),
     )
-    # Then nobody has what the other has, and the urgent one is among the first
+    # Then no job is leased twice, and the urgent one is among the first
     taken = [message["body"] for message in one + two]
     assert sorted(taken) == ["job 0", "job 1", "job 2", "job 3"]
     assert "job 3" in (one[0]["body"], two[0]["body"])
     assert {message["consumer"] for message in one} == {"one"}
-    # When one is done, and the other dies
+    # When one consumer finishes, and the other dies
     await client.do("POST", "/v1/queues/jobs/acks", {"seqs": [m["seq"] for m in one]})
-    # Then the next gets what is left, and later what the dead one had
+    # Then the next gets the rest, and later the jobs of the dead one
     (left,) = await client.lease("jobs", limit=10)
     assert (left["body"], left["tries"]) == ("job 4", 1)
     again = await client.lease("jobs", limit=10, wait=10)
@@ -189,7 +189,7 @@ async def test_a_job_that_fails_too_often_goes_to_the_dead_letter_queue(client: 
     assert await client.inbox("risky") == []
 
 
-async def test_a_reader_gives_a_message_back(client: Client) -> None:
+async def test_a_reader_returns_a_message(client: Client) -> None:
     await client.send("ned", "a")
     (message,) = await client.bodies("ned", ["a"])
     nack = {"seqs": [message["seq"]], "delay_seconds": 0.5}
@@ -218,7 +218,7 @@ async def test_a_queue_with_a_limit(client: Client, overflow: str, left: list[st
         assert await client.inbox(sender) == []
 
 
-async def test_purge_delete_and_the_end_of_what_nobody_uses(client: Client) -> None:
+async def test_purge_delete_and_the_expiry_of_unused_queues(client: Client) -> None:
     await client.do("PUT", "/v1/groups/club/queues/del")
     await client.send("del", "a")
     await client.bodies("del", ["a"])
@@ -259,13 +259,15 @@ async def test_purge_delete_and_the_end_of_what_nobody_uses(client: Client) -> N
         ("DELETE", "/v1/queues/q?erase=maybe", None),
     ],
 )
-async def test_what_is_wrong_is_refused(client: Client, method: str, path: str, body: Any) -> None:
+async def test_invalid_requests_are_refused(
+    client: Client, method: str, path: str, body: Any
+) -> None:
     status, content = await client.ask(method, path, body)
     assert status == 400, content
 
 
-async def test_the_past_of_a_group_is_read_and_replayed(client: Client) -> None:
-    # Given messages of a group, one sent twice, one transient, among those of others
+async def test_the_history_of_a_group_is_read_and_replayed(client: Client) -> None:
+    # Given messages of a group, one sent twice, one transient, among those of other groups
     began = time.time_ns() // 1_000_000
     for number in range(5):
         message = {"body": f"said {number}", "id": f"past-{number}"}
@@ -274,7 +276,7 @@ async def test_the_past_of_a_group_is_read_and_replayed(client: Client) -> None:
     await client.do("POST", "/v1/groups/past/messages", {"body": "said 4", "id": "past-4"})
     await client.do("POST", "/v1/groups/past/messages", {"body": "gone", "persistent": False})
     path = "/v1/groups/past/messages"
-    # When it is read in pages, Then each page goes on where the one before ended
+    # When the history is read in pages, then each continues where the one before ended
     said, start = [], 0
     while True:
         page = await client.do("GET", f"{path}?from={start}&limit=2")
@@ -285,26 +287,26 @@ async def test_the_past_of_a_group_is_read_and_replayed(client: Client) -> None:
             break
     assert said[:5] == [(f"past-{number}", f"said {number}") for number in range(5)]
     assert len({ident for ident, _ in said}) == 5
-    # And from a time on
+    # And it can be read from a time on
     page = await client.do("GET", f"{path}?from=2020-01-01T00:00:00Z&limit=3")
     assert [m["body"] for m in page["messages"]] == ["said 0", "said 1", "said 2"]
     assert all(m["at"] >= began - 5000 for m in page["messages"])
     page = await client.do("GET", f"{path}?from=2199-01-01")
     assert page["messages"] == []
     assert page["end"]
-    # And who waits gets what comes
+    # And a waiting reader gets new messages
     waiting = asyncio.create_task(client.do("GET", f"{path}?from={start}&wait=10"))
     await asyncio.sleep(0.5)
     await client.do("POST", path, {"body": "new"})
     assert [m["body"] for m in (await waiting)["messages"]] == ["new"]
-    # When a span is replayed into a queue, twice
+    # When a range is replayed into a queue, twice
     first, last = page_offsets = await _offsets(client, path)
     assert first < last, page_offsets
     for _ in range(2):
         span = {"queue": "late", "from": first, "to": last}
         answer = await client.do("POST", "/v1/groups/past/replays", span)
         assert answer["replayed"] >= 3
-    # Then the queue has it once
+    # Then the queue gets it once
     found = await client.bodies("late", ["said 0", "said 1", "said 2", "said 3"])
     assert found[0]["headers"]["replay-id"] == "past-0"
     assert found[0]["headers"]["replay-group"] == "past"
@@ -325,7 +327,7 @@ async def _offsets(client: Client, path: str) -> tuple[int, int]:
         ("POST", "/v1/groups/g/replays", {"queue": "q", "from": [1]}),
     ],
 )
-async def test_wrong_questions_about_the_past(
+async def test_invalid_history_requests_are_refused(
     client: Client, method: str, path: str, body: Any
 ) -> None:
     status, content = await client.ask(method, path, body)

@@ -1,4 +1,4 @@
-"""TLS and SASL: both Kafka clients get into a cluster that wants them, and only so."""
+"""TLS and SASL: both Kafka clients connect, and fail when one of the two is wrong."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def authority() -> trustme.CA:
 
 @pytest.fixture(scope="module")
 def secure(tmp_path_factory: pytest.TempPathFactory, authority: trustme.CA) -> Iterator[str]:
-    """Address of a listener that wants TLS and SASL of a Kafka with one user."""
+    """Address of a Kafka listener that requires TLS and SASL; the Kafka has one user."""
     folder = tmp_path_factory.mktemp("secure")
     kafka = EmbeddedKafka(folder / "kafka")
     (node,) = kafka.nodes
@@ -83,7 +83,7 @@ def settings(secure: str, authority: trustme.CA, tmp_path: Path) -> Settings:
 
 
 def _keystore(folder: Path, authority: trustme.CA) -> Path:
-    """Write what Kafka reads: a PKCS #8 key, then its certificate."""
+    """Write a keystore for Kafka: a PKCS #8 key, then its certificate."""
     certificate = authority.issue_cert("127.0.0.1")
     key = serialization.load_pem_private_key(certificate.private_key_pem.bytes(), None)
     path = folder / "keystore.pem"
@@ -98,11 +98,11 @@ def _keystore(folder: Path, authority: trustme.CA) -> Path:
     return path
 
 
-async def test_both_clients_get_in(settings: Settings) -> None:
-    # When librdkafka's client makes the topics
+async def test_both_clients_connect(settings: Settings) -> None:
+    # When librdkafka's client creates the topics
     ensure_topics(settings.librdkafka(), product_topics(settings))
 
-    # Then Faust's client sees them, with what Faust makes of the same settings
+    # Then Faust's client sees them, with credentials from the same settings
     consumer = AIOKafkaConsumer(
         bootstrap_servers=settings.brokers,
         **credentials_to_aiokafka_auth(settings.faust_credentials()),
@@ -121,7 +121,7 @@ async def test_both_clients_get_in(settings: Settings) -> None:
         ({"kafka_ssl_cafile": None}, "certificate"),
     ],
 )
-def test_neither_side_takes_the_other_on_trust(
+def test_a_wrong_password_or_an_untrusted_broker_is_an_error(
     settings: Settings, wrong: dict[str, Any], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("streams.kafka.topics._ANSWER_SECONDS", 2)

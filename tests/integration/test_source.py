@@ -29,7 +29,7 @@ def test_a_partition_that_was_paused_is_read_again(settings: Settings) -> None:
 
 
 async def _read_again(settings: Settings) -> None:
-    # Given a reader that has paused a partition, since nothing of it is folded
+    # Given a reader that has paused a partition because nothing is folded
     ensure_topics(settings.librdkafka(), product_topics(settings))
     topic = settings.group_events
     producer = OutputProducer(settings.librdkafka())
@@ -50,10 +50,10 @@ async def _read_again(settings: Settings) -> None:
     try:
         reader.assign((topic, 0), 0, 1)
         await _until(lambda: (topic, 0) in reader._paused, "it was not paused")
-        # When it is to be read from the beginning, as after a rebalance
+        # When it is assigned from the beginning, as after a rebalance
         chunks.clear()
         reader.assign((topic, 0), 0, 2)
-        # Then all of it comes, as fast as it is folded
+        # Then everything arrives, as fast as it is folded
         read: list[bytes | None] = []
         deadline = time.monotonic() + PATIENCE
         while len(read) < RECORDS:

@@ -1,4 +1,4 @@
-"""Streams of two real workers: any of them serves any queue, whoever owns it."""
+"""WebSocket streams of two real workers: each serves every queue, whichever owns it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def running(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 class Stream:
-    """A WebSocket, as a client without a library has it."""
+    """A WebSocket used without the client library."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.socket = socket
@@ -70,7 +70,7 @@ async def test_any_worker_streams_any_queue(cluster: Cluster, streams: list[Stre
         for queue in queues:
             await stream.say("subscribe", queue=queue, after=None, ref=queue)
 
-    # Then it is sent what is there
+    # Then it gets what the queue holds
     for stream in streams:
         frames = [await stream.next() for _ in range(4)]
         said = {f["queue"]: f for f in frames if f["type"] == "subscribed"}
@@ -81,17 +81,15 @@ async def test_any_worker_streams_any_queue(cluster: Cluster, streams: list[Stre
             (there,) = (await cluster.get(f"/v1/queues/{queue}/messages"))["messages"]
             assert sent[queue] == {"type": "message", "queue": queue, **there}
 
-    # and what comes, at once
+    # and new messages as they arrive
     for queue in queues:
         await cluster.post(f"/v1/queues/{queue}/messages", {"body": "2"})
         for stream in streams:
-            message = await stream.hear("message", timeout=2)
+            message = await stream.hear("message")
             assert (message["queue"], message["body"]) == (queue, "2")
 
 
-async def test_acks_are_few_records_and_done_for_good(
-    cluster: Cluster, streams: list[Stream]
-) -> None:
+async def test_acks_are_batched_and_final(cluster: Cluster, streams: list[Stream]) -> None:
     for worker in (0, 1):
         queue = await cluster.queue_of(worker, "acked")
         for number in range(20):
@@ -109,7 +107,7 @@ async def test_acks_are_few_records_and_done_for_good(
         for seq in seqs[15:]:
             await stream.say("ack", queue=queue, seqs=[seq])
 
-        # Then it is answered for all in few frames
+        # Then few frames confirm all of them
         upto, single, answers = 0, set[int](), 0
         while upto < seqs[9] or single != set(seqs[15:]):
             acked = await stream.hear("acked")
@@ -119,7 +117,7 @@ async def test_acks_are_few_records_and_done_for_good(
             answers += 1
         assert answers <= 10
 
-        # and another client is sent only the rest, at once, by either worker
+        # and another client gets only the rest, from either worker
         await cluster.depth(queue, 5)
         await stream.say("unsubscribe", queue=queue)
         await stream.hear("unsubscribed")
@@ -132,7 +130,7 @@ async def test_acks_are_few_records_and_done_for_good(
             await other.hear("unsubscribed")
 
 
-async def test_a_reader_goes_on_after_a_seq_and_no_faster_than_its_credit(
+async def test_a_reader_resumes_after_a_seq_within_its_credit(
     cluster: Cluster, streams: list[Stream]
 ) -> None:
     for worker in (0, 1):
@@ -165,7 +163,7 @@ async def test_publishing_and_binding_are_confirmed_by_ref(
     await stream.say("subscribe", queue=queue)
     await stream.hear("subscribed")
 
-    # When all is sent without waiting for anything
+    # When everything is sent without waiting for confirmations
     await stream.say("bind", group="streamed", queue=queue, ref=1)
     for number in range(50):
         await stream.say("publish", group="streamed", body=str(number), ref=f"m{number}")
@@ -174,7 +172,7 @@ async def test_publishing_and_binding_are_confirmed_by_ref(
     await stream.say("publish", queue=queue, id="direct", body_base64="AP8=", ref="direct")
     await stream.say("open", queue=queue, session="s", groups=["within"], ref=3)
 
-    # Then all of it is confirmed, and happened in that order
+    # Then everything is confirmed, and took effect in that order
     confirmed: dict[str | int, Any] = {}
     messages: list[Any] = []
     while len(confirmed) < 55 or len(messages) < 51:
@@ -218,7 +216,7 @@ async def test_publishing_and_binding_are_confirmed_by_ref(
         ('{"type":"bind","group":"@q","queue":"q"}', "bad_id"),
     ],
 )
-async def test_wrong_frames_are_told_so_and_end_nothing(
+async def test_an_invalid_frame_gets_an_error_and_the_stream_continues(
     streams: list[Stream], text: str, code: str
 ) -> None:
     stream = streams[0]
@@ -230,7 +228,7 @@ async def test_wrong_frames_are_told_so_and_end_nothing(
     assert await stream.next() == {"type": "pong", "ref": "still here"}
 
 
-async def test_what_is_no_stream_is_refused(cluster: Cluster) -> None:
+async def test_invalid_handshakes_and_frames_are_refused(cluster: Cluster) -> None:
     url = f"{cluster.urls[0]}/v1/stream"
     async with cluster.session.get(url) as answer:
         assert answer.status == 426
@@ -244,14 +242,14 @@ async def test_what_is_no_stream_is_refused(cluster: Cluster) -> None:
         await cluster.session.ws_connect(url, origin="http://elsewhere.example")
     assert refused.value.status == 403
 
-    # Frames that are binary, or too long, end the connection with the code that says so, also
-    # where the rest of the frame is still on its way when it is refused
+    # A binary or oversized frame closes the connection with the proper code, even if the rest
+    # of the frame is still arriving when it is refused
     for frame, code in ((b"\0", 1003), (b"x" * 3_000_000, 1009), (b"x" * 30_000_000, 1009)):
         async with cluster.session.ws_connect(url) as socket:
             if code == 1003:
                 await socket.send_bytes(frame)
             else:
-                # While much is to be answered, too
+                # Also while many answers are pending
                 await socket.send_json([{"type": "ping"}] * 500)
                 await socket.send_str(frame.decode())
             message = await socket.receive(timeout=10)
@@ -269,7 +267,7 @@ async def test_frames_in_arrays(cluster: Cluster) -> None:
             await cluster.post(f"/v1/queues/{queue}/messages", {"body": str(number)})
         await cluster.depth(queue, 5)
 
-    # When a client that wants arrays subscribes to both in one
+    # When a client that asked for arrays subscribes to both in one frame
     async with cluster.session.ws_connect(f"{cluster.urls[0]}/v1/stream?batch=1") as socket:
         await socket.send_json([{"type": "subscribe", "queue": queue} for queue in queues])
 
@@ -281,13 +279,13 @@ async def test_frames_in_arrays(cluster: Cluster) -> None:
                 found += [frame for frame in frames if frame["type"] == kind]
             return found
 
-        # Then all comes in arrays
+        # Then all frames arrive in arrays
         messages = await hear("message", 10)
         for queue in queues:
             bodies = [m["body"] for m in messages if m["queue"] == queue]
             assert bodies == list("01234")
 
-        # and one array acks them all, whatever is wrong beside them
+        # and one array acknowledges them all, despite invalid frames beside them
         acks = [{"type": "ack", "queue": m["queue"], "seqs": [m["seq"]]} for m in messages]
         await socket.send_json([*acks, 7, {"type": "ack"}])
         assert len(await hear("error", 2)) == 2
@@ -311,7 +309,7 @@ async def test_one_connection_has_a_limit_of_subscriptions(streams: list[Stream]
 
 
 async def deaf(url: str, queue: str) -> asyncio.StreamWriter:
-    """Subscribe to a queue and read nothing of what comes."""
+    """Subscribe to a queue and never read from the connection."""
     _reader, writer = await asyncio.open_connection("127.0.0.1", int(url[-5:]))
     writer.write(
         b"GET /v1/stream HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
@@ -323,7 +321,7 @@ async def deaf(url: str, queue: str) -> asyncio.StreamWriter:
     return writer
 
 
-async def test_a_client_that_does_not_read_holds_up_nobody_and_little_memory(
+async def test_a_client_that_does_not_read_delays_nobody_and_holds_little_memory(
     cluster: Cluster, streams: list[Stream]
 ) -> None:
     async def relayed() -> float:
@@ -332,7 +330,7 @@ async def test_a_client_that_does_not_read_holds_up_nobody_and_little_memory(
         name = 'streams_stream_messages_total{how="relayed"} '
         return sum(float(line.removeprefix(name)) for line in lines if line.startswith(name))
 
-    # Given a queue with more than any buffer takes, and a client that does not read
+    # Given a queue with more than the buffers hold, and a client that does not read
     queue = await cluster.queue_of(0, "slow")
     body = "x" * 200_000
     for _ in range(60):
@@ -342,15 +340,15 @@ async def test_a_client_that_does_not_read_holds_up_nobody_and_little_memory(
     writer = await deaf(cluster.urls[1], queue)
     await asyncio.sleep(1.0)
 
-    # Then another client is served as ever, all of it
+    # Then another client still gets everything
     await streams[1].say("subscribe", queue=queue)
     await streams[1].hear("subscribed")
     assert len(await streams[1].messages(60)) == 60
     writer.close()
-    assert await relayed() - before < 110  # 60 of this one's, and what buffers take
+    assert await relayed() - before < 110  # 60 for this client, and what fits into buffers
 
 
-async def test_server_sent_events_go_on_after_the_last(cluster: Cluster) -> None:
+async def test_server_sent_events_resume_after_the_last_id(cluster: Cluster) -> None:
     for worker in (0, 1):
         queue = await cluster.queue_of(worker, "sse")
         for number in range(3):
@@ -387,7 +385,7 @@ async def test_server_sent_events_go_on_after_the_last(cluster: Cluster) -> None
 
 @pytest.mark.fault
 @pytest.mark.parametrize("fate", ["killed", "frozen"])
-async def test_an_owner_that_is_lost_under_a_subscription_costs_nothing(
+async def test_a_subscription_survives_the_loss_of_the_owner(
     cluster: Cluster, streams: list[Stream], fate: str
 ) -> None:
     # Given a client of the first worker, subscribed to queues of the second, and a publisher
@@ -419,7 +417,7 @@ async def test_an_owner_that_is_lost_under_a_subscription_costs_nothing(
 
     await hear(50)
 
-    # When the owner is lost in the middle of it, and comes back later
+    # When the owner is lost meanwhile, and comes back later
     if fate == "killed":
         cluster.kill(1)
     else:
@@ -434,7 +432,7 @@ async def test_an_owner_that_is_lost_under_a_subscription_costs_nothing(
     await publishing
     await hear(600)
 
-    # Then nothing was lost, nothing came twice, and all of it in order
+    # Then nothing was lost or delivered twice, and everything came in order
     await stream.silence(1.0)
     for queue in queues:
         assert [frame["id"] for frame in heard[queue]] == published[queue]
@@ -447,10 +445,10 @@ async def test_an_owner_that_is_lost_under_a_subscription_costs_nothing(
 
 
 @pytest.mark.fault
-async def test_a_worker_that_stops_says_goodbye_and_waits_for_no_one(
+async def test_a_stopping_worker_closes_its_streams_and_waits_for_none(
     cluster: Cluster, streams: list[Stream]
 ) -> None:
-    # Given a client that listens, and one that is sent more than it reads
+    # Given a client that reads, and one that does not
     queue = await cluster.queue_of(0, "goodbye")
     for _ in range(60):
         await cluster.post(f"/v1/queues/{queue}/messages", {"body": "x" * 200_000})
@@ -463,7 +461,7 @@ async def test_a_worker_that_stops_says_goodbye_and_waits_for_no_one(
     assert process is not None
     process.terminate()
 
-    # Then the first is told, and the worker ends soon
+    # Then the first gets a close frame, and the worker ends soon
     message = await streams[1].socket.receive(timeout=20)
     assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1001)
     await asyncio.to_thread(process.wait, 20)

@@ -1,4 +1,4 @@
-"""Topics on a real Kafka: made as wanted, made once, and not taken for what they are not."""
+"""Topics on a real Kafka: created once, as configured, and checked before use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from streams.settings import Settings
 from streams.topics import product_topics
 
 
-def test_they_are_created_once_and_then_left_alone(settings: Settings) -> None:
+def test_topics_are_created_once_and_then_left_alone(settings: Settings) -> None:
     # Given a namespace without topics
     with pytest.raises(TopicsError, match="is missing: run 'streams topics'") as caught:
         check_topics(settings.librdkafka(), product_topics(settings))
@@ -26,7 +26,7 @@ def test_they_are_created_once_and_then_left_alone(settings: Settings) -> None:
     first = ensure_topics(settings.librdkafka(), product_topics(settings))
     second = ensure_topics(settings.librdkafka(), product_topics(settings))
 
-    # Then the first time made all five, the second none, and they are as wanted
+    # Then the first call created all five, the second none, and the check passes
     names = [topic.name for topic in product_topics(settings)]
     assert sorted(first.created) == sorted(names)
     assert first.present == []
@@ -36,7 +36,7 @@ def test_they_are_created_once_and_then_left_alone(settings: Settings) -> None:
 
 
 def test_the_broker_stamps_events_with_its_own_clock(settings: Settings) -> None:
-    # Given a record whose producer thinks it is 1970
+    # Given a record with a producer timestamp in 1970
     ensure_topics(settings.librdkafka(), product_topics(settings))
     producer = Producer(settings.librdkafka())
     producer.produce(settings.group_events, b"", partition=0, timestamp=1)
@@ -48,7 +48,7 @@ def test_the_broker_stamps_events_with_its_own_clock(settings: Settings) -> None
     message = consumer.poll(10)
     consumer.close()
 
-    # Then its time is the broker's
+    # Then its timestamp is the broker's
     assert message is not None
     kind, at = message.timestamp()
     assert kind == 2  # TIMESTAMP_LOG_APPEND_TIME
@@ -63,7 +63,7 @@ def test_other_partition_counts_are_refused(settings: Settings) -> None:
 
 
 def test_another_configuration_is_refused(settings: Settings) -> None:
-    # Given a topic of that name that somebody else made
+    # Given a topic of that name with another configuration
     admin = AdminClient(settings.librdkafka())
     made = admin.create_topics(
         [NewTopic(settings.group_events, num_partitions=4, replication_factor=1)]
@@ -80,7 +80,7 @@ def test_more_replicas_than_brokers_are_refused(settings: Settings) -> None:
         ensure_topics(settings.librdkafka(), product_topics(replace(settings, replication=3)))
 
 
-def test_a_kafka_that_is_away_is_said_to_be(
+def test_an_unreachable_kafka_is_reported(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("streams.kafka.topics._ANSWER_SECONDS", 0.5)
@@ -89,7 +89,7 @@ def test_a_kafka_that_is_away_is_said_to_be(
         check_topics(client_config("127.0.0.1:1"), product_topics(settings))
 
 
-def test_the_id_of_a_topic_is_the_one_that_kafka_shows(settings: Settings) -> None:
+def test_topic_ids_are_those_that_kafka_reports(settings: Settings) -> None:
     ensure_topics(settings.librdkafka(), product_topics(settings))
     names = [topic.name for topic in product_topics(settings)]
 
@@ -102,6 +102,6 @@ def test_the_id_of_a_topic_is_the_one_that_kafka_shows(settings: Settings) -> No
     }
 
 
-def test_a_topic_that_no_broker_knows_is_waited_for(settings: Settings) -> None:
+def test_a_topic_unknown_to_the_broker_is_unavailable(settings: Settings) -> None:
     with pytest.raises(Unavailable, match=r"Kafka refused .*: .*Unknown topic or partition"):
         topic_ids(settings.librdkafka(), [settings.dead_letters])

@@ -1,4 +1,4 @@
-"""`streams up` as an operator starts and loses it: its processes, folders and ports."""
+"""`streams up` as operators start and lose it: its processes, folders and ports."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Up:
             )
 
     def until(self, word: str) -> None:
-        """Wait for a line of the output that has the word in it."""
+        """Wait for a line of output that contains the word."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
             if word in line:
@@ -56,12 +56,12 @@ class Up:
         raise AssertionError(f"it has ended: {self.errors.read_text()}")
 
     def end(self, number: signal.Signals) -> int:
-        """Send a signal, and return the exit code."""
+        """Send a signal and return the exit code."""
         self.process.send_signal(number)
         return self.process.wait(START_SECONDS)
 
     def children(self) -> list[int]:
-        """Return the ids of the processes that it has started."""
+        """Return the ids of its child processes."""
         return [
             int(entry.name)
             for entry in Path("/proc").iterdir()
@@ -80,7 +80,7 @@ def _environment(process: Path) -> bytes:
 
 @contextmanager
 def up(folder: Path, *arguments: str, **variables: str) -> Iterator[Up]:
-    """Run a command; whatever is left of it at the end is killed."""
+    """Run a command; at the end, kill whatever is left of it."""
     started = Up(folder, *arguments, **variables)
     try:
         yield started
@@ -90,7 +90,7 @@ def up(folder: Path, *arguments: str, **variables: str) -> Iterator[Up]:
 
 
 def refused(folder: Path, *arguments: str, **variables: str) -> str:
-    """Run a command that must end by itself with exit code 1; return what it says."""
+    """Run a command that must exit with code 1; return its output."""
     with up(folder, *arguments, **variables) as command:
         assert command.process.wait(START_SECONDS) == 1
         return command.errors.read_text()
@@ -116,7 +116,7 @@ def test_up_takes_its_processes_with_it_and_keeps_others_out(tmp_path: Path) -> 
         first.until("worker-1 is ready")
         pid = first.process.pid
 
-        # Then a second one, a worker and a broker are refused by the number of the process
+        # Then a second one, a worker and a broker are refused, and the running process is named
         assert f"used by process {pid}" in refused(folder, *arguments, **variables)
         assert "used by process " in refused(
             folder / "worker-1",
@@ -135,16 +135,16 @@ def test_up_takes_its_processes_with_it_and_keeps_others_out(tmp_path: Path) -> 
         assert len(first.children()) >= 3
         first.end(signal.SIGKILL)
 
-        # And the next one, started at once, waits for them and has the folder
+        # And the next one, started at once, waits for them and gets the folder
         with up(folder, *arguments, **variables) as second:
             second.until("worker-1 is ready")
 
-            # When its terminal is closed, then it stops in order, and nothing is left
+            # When its terminal is closed, then it stops in order and leaves nothing behind
             assert second.end(signal.SIGHUP) == 0
             wait_until(lambda: not second.children())
 
 
-def test_a_worker_whose_port_is_taken_says_so(tmp_path: Path) -> None:
+def test_a_worker_reports_a_taken_port(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         said = refused(

@@ -13,7 +13,7 @@ from streams.errors import SettingsError
 from streams.settings import Settings, describe
 
 
-def test_without_variables_the_defaults_hold() -> None:
+def test_the_defaults() -> None:
     settings = Settings.from_env({})
 
     assert settings.brokers == "127.0.0.1:9092"
@@ -108,11 +108,11 @@ def test_a_namespace_prefixes_every_name() -> None:
         ({"STREAMS_HTTP_ADVERTISED_URL": "http://w1:6066/"}, "http://w1:6066"),
     ],
 )
-def test_other_workers_are_told_a_url(env: dict[str, str], url: str) -> None:
+def test_the_advertised_url(env: dict[str, str], url: str) -> None:
     assert Settings.from_env(env).advertised_url == url
 
 
-def test_a_gateway_on_all_addresses_is_known_by_the_machine_name(
+def test_a_gateway_on_all_addresses_advertises_the_host_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: "worker-7")
@@ -181,7 +181,7 @@ SASL = {
 }
 
 
-def test_both_clients_get_the_same_security() -> None:
+def test_both_kafka_clients_get_the_same_security() -> None:
     settings = Settings.from_env(SASL)
 
     assert settings.librdkafka() == {
@@ -212,7 +212,7 @@ def test_tls_alone_checks_the_brokers_name() -> None:
     assert settings.librdkafka()["security.protocol"] == "SSL"
 
 
-def test_secrets_are_in_no_text_of_the_settings() -> None:
+def test_the_repr_of_settings_hides_secrets() -> None:
     settings = Settings.from_env(SASL)
 
     assert "hunter2" not in repr(settings)
@@ -226,7 +226,7 @@ def test_sasl_needs_a_user_and_a_password(missing: str) -> None:
         Settings.from_env({name: text for name, text in SASL.items() if name != missing})
 
 
-def test_a_password_that_would_go_unused_is_refused_and_not_shown() -> None:
+def test_an_unused_password_is_refused_and_not_shown() -> None:
     with pytest.raises(SettingsError, match="has no effect with") as caught:
         Settings.from_env({"STREAMS_KAFKA_SASL_PASSWORD": "hunter2"})
 
@@ -243,7 +243,7 @@ def test_a_key_needs_a_certificate(tmp_path: Path) -> None:
         )
 
 
-def test_a_file_that_is_no_certificate_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_certificate_is_refused(tmp_path: Path) -> None:
     cafile = tmp_path / "ca.pem"
     cafile.write_text("not a certificate")
     settings = Settings.from_env(
@@ -254,7 +254,7 @@ def test_a_file_that_is_no_certificate_is_refused_by_name(tmp_path: Path) -> Non
         settings.kafka_security.ssl_context()
 
 
-def test_nobody_listens_in_public_without_authentication(tmp_path: Path) -> None:
+def test_no_public_listener_without_authentication(tmp_path: Path) -> None:
     (tmp_path / "keys").touch()
     by_file = Settings.from_env({"STREAMS_AUTH_KEYS": str(tmp_path / "keys")})
     by_url = Settings.from_env({"STREAMS_AUTH_JWKS_URL": "https://id.example.org/keys"})
@@ -269,7 +269,7 @@ def test_nobody_listens_in_public_without_authentication(tmp_path: Path) -> None
         Settings().check_public(host)
 
 
-def test_a_token_may_come_of_a_file_with_a_newline() -> None:
+def test_white_space_around_a_token_is_ignored() -> None:
     assert Settings.from_env({"STREAMS_TOKEN": " a.b.c\n"}).token == "a.b.c"
     with pytest.raises(SettingsError, match="STREAMS_TOKEN must be a token"):
         Settings.from_env({"STREAMS_TOKEN": "a\nb"})
@@ -306,12 +306,12 @@ def test_a_token_is_a_secret() -> None:
         ),
     ],
 )
-def test_http_security_that_cannot_be(variables: dict[str, str], says: str) -> None:
+def test_contradictory_gateway_settings_are_refused(variables: dict[str, str], says: str) -> None:
     with pytest.raises(SettingsError, match=says):
         Settings.from_env(variables)
 
 
-def test_tls_files_that_are_none() -> None:
+def test_invalid_tls_files_are_refused() -> None:
     files = {"STREAMS_HTTP_TLS_CERTFILE": __file__, "STREAMS_HTTP_TLS_KEYFILE": __file__}
     settings = Settings.from_env({**files, "STREAMS_HTTP_TLS_CAFILE": __file__})
 

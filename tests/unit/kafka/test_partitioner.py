@@ -1,4 +1,4 @@
-"""Partitions are the ones that Kafka's own clients choose."""
+"""Partitions are those that Kafka's own clients choose."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from streams.kafka.partitioner import murmur2, partition_of
         (b"abc", 479470107),
     ],
 )
-def test_vectors_of_the_java_client(data: bytes, signed: int) -> None:
+def test_the_vectors_of_the_java_client(data: bytes, signed: int) -> None:
     assert murmur2(data) == signed & 0xFFFFFFFF
 
 
 @given(st.binary(max_size=600))
-def test_same_as_aiokafka(data: bytes) -> None:
+def test_the_hash_is_that_of_aiokafka(data: bytes) -> None:
     assert murmur2(data) == murmur2_of_aiokafka(bytearray(data)) & 0xFFFFFFFF
 
 

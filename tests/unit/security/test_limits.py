@@ -1,4 +1,4 @@
-"""Rates: a bucket for each bearer, debt for what came in one go, and bounded memory."""
+"""Rate limits: a token bucket for each principal, debt for large requests, bounded memory."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from streams.security.limits import Limits
 def test_a_burst_and_then_the_rate() -> None:
     bucket = Limits(rate=10, burst=5)
 
-    # Given a burst that is used up
+    # Given an exhausted burst
     assert [bucket.charge("a", 0.0, 1) for _ in range(5)] == [0.0] * 5
     assert bucket.charge("a", 0.0, 1) > 0
 
-    # Then it goes on at the rate, for this bearer; another has a burst of its own
+    # Then the rate applies to this principal; another has its own burst
     assert bucket.charge("b", 0.0, 1) == 0.0
     let_in = sum(not bucket.charge("a", tick / 100, 1) for tick in range(1, 1001))
     assert 99 <= let_in <= 101
 
 
-def test_many_events_at_once_are_paid_later() -> None:
+def test_a_large_request_leaves_a_debt() -> None:
     bucket = Limits(rate=100, burst=10)
     assert bucket.charge("a", 0.0, 1) == 0.0
     bucket.add_debt("a", 0.0, 999)
@@ -31,7 +31,7 @@ def test_many_events_at_once_are_paid_later() -> None:
     assert bucket.charge("a", 9.95, 1) == 0.0
 
 
-def test_no_limit_and_ones_own() -> None:
+def test_no_limit_and_an_individual_rate() -> None:
     free, bound = Limits(rate=0, burst=1), Limits(rate=1, burst=1)
 
     assert not any(free.charge("a", 0.0, 1) for _ in range(100))
@@ -40,13 +40,13 @@ def test_no_limit_and_ones_own() -> None:
     assert free.charge("b", 0.0, 1, rate=1) > 0
 
 
-def test_a_clock_that_goes_back_gives_nothing() -> None:
+def test_a_clock_that_goes_back_adds_nothing() -> None:
     bucket = Limits(rate=10, burst=1)
     assert bucket.charge("a", 100.0, 1) == 0.0
     assert bucket.charge("a", 0.0, 1) > 0
 
 
-def test_bearers_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_idle_principals_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_PRINCIPALS", 10)
     bucket = Limits(rate=1, burst=1)
     for number in range(100):

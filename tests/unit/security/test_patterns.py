@@ -1,4 +1,4 @@
-"""Patterns: `*` is any run of characters, and nothing else is special."""
+"""Patterns: `*` matches any run of characters, and no other character is special."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_what_a_pattern_matches(pattern: str, matched: list[str], not_matched: l
     assert [text for text in not_matched if patterns.match(text)] == []
 
 
-def test_nothing_matches_no_pattern() -> None:
+def test_no_patterns_match_nothing() -> None:
     assert not Patterns().match("")
     assert not Patterns().match("a")
 
@@ -47,7 +47,7 @@ def test_a_pattern_matches_as_in_a_shell(pattern: str, text: str) -> None:
 
 
 def test_no_pattern_is_slow() -> None:
-    # Given a pattern on which a regular expression would take for ever
+    # Given a pattern for which a regular expression would take exponential time
     patterns = Patterns(["*a" * 1000 + "*b"])
 
     began = time.perf_counter()

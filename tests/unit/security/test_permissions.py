@@ -1,4 +1,4 @@
-"""Grants: what is not granted is refused, and a claim that is not understood grants nothing."""
+"""Permissions: what is not granted is refused, and an invalid claim grants nothing."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_nothing_is_granted_by_default(ask: Ask, nothing: Permissions) -> None:
         ask(nothing)
 
 
-def test_who_binds_for_others_need_not_read_their_queues() -> None:
+def test_binding_the_queues_of_others_does_not_grant_reading_them() -> None:
     permissions = granted({"bind": ["chat.*", "@*"]})
 
     permissions.check_binding("chat.a", "ann")
@@ -80,7 +80,7 @@ def test_who_binds_for_others_need_not_read_their_queues() -> None:
         permissions.check_binding("news", "ann")
 
 
-def test_an_observer_sees_and_does_nothing() -> None:
+def test_an_observer_may_only_observe() -> None:
     permissions = granted({"observe": True})
 
     permissions.check_observe()
@@ -142,6 +142,6 @@ def test_a_token_is_for_one_namespace() -> None:
         {"sub": "x" * 256},
     ],
 )
-def test_claims_that_are_not_understood_make_the_token_invalid(claims: dict[str, Any]) -> None:
+def test_invalid_claims_make_the_token_invalid(claims: dict[str, Any]) -> None:
     with pytest.raises(BadToken):
         permissions_of({"exp": 2_000_000_000, "streams": BOB, **claims}, "")

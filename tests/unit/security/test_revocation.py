@@ -1,4 +1,4 @@
-"""Tokens that are taken back: by their id, or because they are older than a time."""
+"""Revocation of tokens: by id, or because they were issued before a time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from streams.security.permissions import Permissions
 from streams.security.revocation import Revoked, read_revoked
 
 
-def test_a_token_is_taken_back_by_its_id() -> None:
+def test_a_token_is_revoked_by_its_id() -> None:
     revoked = read_revoked(b'{"tokens": ["a", "b"]}')
 
     assert revoked.revokes(Permissions(token_id="a"))
@@ -18,7 +18,7 @@ def test_a_token_is_taken_back_by_its_id() -> None:
     assert not revoked.revokes(Permissions())
 
 
-def test_older_tokens_of_a_subject_are_taken_back() -> None:
+def test_older_tokens_of_a_subject_are_revoked() -> None:
     revoked = read_revoked(b'{"subjects": {"bob": 1000, "": 5.5}, "tokens": []}')
 
     assert revoked.revokes(Permissions(subject="bob", issued_at=999.9))
@@ -28,7 +28,7 @@ def test_older_tokens_of_a_subject_are_taken_back() -> None:
     assert not revoked.revokes(Permissions(issued_at=1))
 
 
-def test_an_empty_list_takes_back_nothing() -> None:
+def test_an_empty_list_revokes_nothing() -> None:
     assert read_revoked(b"{}") == Revoked()
 
 
@@ -45,6 +45,6 @@ def test_an_empty_list_takes_back_nothing() -> None:
         b'{"subjects": {"bob": true}}',
     ],
 )
-def test_what_is_no_list_is_refused(content: bytes) -> None:
+def test_a_malformed_list_is_refused(content: bytes) -> None:
     with pytest.raises(SettingsError):
         read_revoked(content)

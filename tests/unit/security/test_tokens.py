@@ -1,4 +1,4 @@
-"""Tokens: only what a known key has signed, with that key's algorithm, for us, and now."""
+"""Tokens: accepted only if signed by a known key with its algorithm, for this system, now."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def raw(header: Any, payload: Any, signature: bytes = b"") -> str:
     ("key", "algorithm", "kid"),
     [(RSA, "RS256", "rsa"), (EC, "ES256", "ec"), (ED, "EdDSA", "ed"), (SECRET, "HS256", "secret")],
 )
-def test_each_kind_of_key(key: Any, algorithm: str, kid: str) -> None:
+def test_each_type_of_key_verifies_tokens(key: Any, algorithm: str, kid: str) -> None:
     for named in (kid, None):
         permissions = verify(token(key, algorithm, named), KEYS, RULES)
         assert permissions.subject == "bob"
@@ -107,13 +107,13 @@ def test_keys_in_pem_and_our_own_signing(key: Any) -> None:
     signed = sign(claims(), private_pem(key))
 
     assert verify(signed, read_keys(public_pem(key)), RULES).subject == "bob"
-    # A key without a name is tried whatever the token calls it
+    # A key without an id is tried, whatever key the token names
     named = sign(claims(), private_pem(key), "any")
     assert verify(named, read_keys(public_pem(EC) + public_pem(key)), RULES).subject == "bob"
 
 
 @pytest.mark.parametrize("alg", ["none", "None", "NONE", "", "HS256", "RS256", "EdDSA", "PS256"])
-def test_no_signature_is_no_signature(alg: str) -> None:
+def test_an_unsigned_token_is_refused(alg: str) -> None:
     for kid in ({}, {"kid": "ed"}, {"kid": "rsa"}, {"kid": "secret"}):
         with pytest.raises(BadToken):
             verify(raw({"alg": alg, **kid}, claims()), KEYS, RULES)
@@ -121,8 +121,8 @@ def test_no_signature_is_no_signature(alg: str) -> None:
 
 @pytest.mark.parametrize("key", [RSA, EC, ED])
 @pytest.mark.parametrize("alg", ["HS256", "HS384", "HS512"])
-def test_a_public_key_is_no_secret(key: Any, alg: str) -> None:
-    # Given a token that is signed with what everybody knows: the bytes of the public key
+def test_a_public_key_is_not_accepted_as_a_secret(key: Any, alg: str) -> None:
+    # Given a token signed with the bytes of the public key, which everyone knows
     public = public_pem(key)
     raw_public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     for secret in (public, public.strip(), raw_public):
@@ -131,13 +131,13 @@ def test_a_public_key_is_no_secret(key: Any, alg: str) -> None:
             digest = getattr(hashlib, f"sha{alg[2:]}")
             forged = f"{head}.{b64(hmac.digest(secret, head.encode(), digest))}"
 
-            # Then it is refused, whatever keys there are
+            # Then it is refused, whichever keys are configured
             for keys in (read_keys(public), KEYS):
                 with pytest.raises(BadToken):
                     verify(forged, keys, RULES)
 
 
-def test_a_key_is_for_one_algorithm() -> None:
+def test_a_key_verifies_one_algorithm() -> None:
     for algorithm in ("RS384", "RS512", "PS256"):
         with pytest.raises(BadToken, match="algorithm"):
             verify(token(RSA, algorithm, "rsa"), KEYS, RULES)
@@ -145,7 +145,7 @@ def test_a_key_is_for_one_algorithm() -> None:
         verify(token(ED, "EdDSA", "rsa"), KEYS, RULES)
 
 
-def test_a_key_that_is_not_known() -> None:
+def test_an_unknown_key() -> None:
     other = ed25519.Ed25519PrivateKey.generate()
     with pytest.raises(UnknownKey):
         verify(token(kid="next"), KEYS, RULES)
@@ -176,19 +176,19 @@ def test_a_key_that_is_not_known() -> None:
         ({"streams": {"namespace": "other"}}, "namespace"),
     ],
 )
-def test_claims_that_are_wrong(wrong: dict[str, Any], says: str) -> None:
+def test_wrong_claims_are_refused(wrong: dict[str, Any], says: str) -> None:
     with pytest.raises(BadToken, match=says):
         verify(token(**wrong), KEYS, RULES)
 
 
-def test_clocks_may_be_a_little_apart() -> None:
+def test_clocks_may_differ_a_little() -> None:
     now = int(time.time())
     verify(token(exp=now - 5), KEYS, RULES)
     verify(token(nbf=now + 5, iat=now + 5), KEYS, RULES)
     verify(token(aud=["other", "streams"]), KEYS, RULES)
 
 
-def test_the_issuer_when_one_is_set() -> None:
+def test_the_issuer_is_checked_if_one_is_set() -> None:
     rules = Rules("streams", "https://id.example.org")
     verify(token(iss="https://id.example.org"), KEYS, rules)
     for issuer in (None, "https://id.example.com"):
@@ -218,13 +218,13 @@ def test_the_issuer_when_one_is_set() -> None:
         raw({"alg": "EdDSA", "b64": "false"}, {}),
     ],
 )
-def test_what_is_no_token(text: str) -> None:
+def test_malformed_tokens_are_refused(text: str) -> None:
     with pytest.raises(BadToken) as refused:
         verify(text, KEYS, RULES)
     assert len(str(refused.value)) < 100
 
 
-def test_a_changed_token() -> None:
+def test_a_modified_token_is_refused() -> None:
     head, body, signature = token().split(".")
     others = json.loads(base64.urlsafe_b64decode(body + "=="))
     others["sub"] = "ann"
@@ -237,7 +237,7 @@ def test_a_changed_token() -> None:
             verify(text, KEYS, RULES)
 
 
-def test_no_error_holds_anything_of_the_token() -> None:
+def test_no_error_quotes_the_token() -> None:
     for text in (
         token(exp=1, sub="very-secret"),
         token(kid="very-secret"),
@@ -275,12 +275,12 @@ def test_no_error_holds_anything_of_the_token() -> None:
         (jwks(*[jwk(ED)] * 65), "more than 64"),
     ],
 )
-def test_keys_that_cannot_be_used(content: bytes, says: str) -> None:
+def test_unusable_keys_are_refused(content: bytes, says: str) -> None:
     with pytest.raises(SettingsError, match=says):
         read_keys(content)
 
 
-def test_keys_for_something_else_are_left_out() -> None:
+def test_keys_for_other_purposes_are_ignored() -> None:
     keys = read_keys(
         jwks(
             jwk(RSA, kid="encrypts", use="enc"),
@@ -296,13 +296,13 @@ def test_keys_for_something_else_are_left_out() -> None:
     assert [(key.kid, key.algorithm) for key in keys] == [("ed", "EdDSA")]
 
 
-def test_a_key_does_not_show_itself() -> None:
+def test_the_repr_of_a_key_hides_it() -> None:
     shown = repr(read_keys(jwks(jwk(SECRET)))) + repr(Key("a", "HS256", SECRET))
     assert repr(SECRET) not in shown
     assert b64(SECRET) not in shown
 
 
-def test_a_new_key_is_its_owners_alone_and_never_overwritten(tmp_path: Path) -> None:
+def test_a_new_key_is_private_to_its_owner_and_never_overwritten(tmp_path: Path) -> None:
     private, public = tmp_path / "key.pem", tmp_path / "public.pem"
     make_key(private, public)
 
