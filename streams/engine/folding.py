@@ -143,10 +143,10 @@ class Folder:
         if not fold.ready:
             return
         if fold.may_wait:
-            await self._context.pacer.room.wait()
-            self._context.pacer.send(fold.ready, self.tracker)
+            await self._context.runtime.pacer.room.wait()
+            self._context.runtime.pacer.send(fold.ready, self.tracker)
         else:
-            await self._context.outputs.send(fold.ready, self.tracker)
+            await self._context.runtime.outputs.send(fold.ready, self.tracker)
         fold.ready.clear()
 
     async def _dead_letter(self, record: Record, reason: str) -> None:

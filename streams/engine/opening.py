@@ -107,7 +107,7 @@ class Opening:
         progress.position = progress.checkpointed = unpack_marker(marker) or 0
         rows = OverlayRows(database)
         folder = Folder(context, spec, spec.factory(rows, spec.number), progress)
-        progress.catch_up_to = await context.blocking(context.source_end, spec.source)
+        progress.catch_up_to = await context.blocking(context.log_end, spec.source)
         checkpoints = Checkpointer(
             context, spec, progress, rows, database, writer, folder, self.wake
         )
@@ -129,10 +129,10 @@ class Opening:
         context, spec = self.context, self.spec
         database = open_or_rebuild(
             spec.path,
-            context.resources,
+            context.runtime.resources,
             context.topic_id(spec.changelog_topic),
             context.tombstone_ms,
-            lambda: context.changelog_end(spec.changelog),
+            lambda: context.log_end(spec.changelog),
             self._notice_damage,
         )
         if self.closing():  # the caller may have stopped waiting for it
@@ -149,7 +149,7 @@ class Opening:
         topic_id = context.topic_id(spec.changelog_topic)
         progress.restored_to = database.next_offset
         # All former writers are fenced: nothing comes after this.
-        end = progress.restore_end = context.changelog_end(spec.changelog)
+        end = progress.restore_end = context.log_end(spec.changelog)
         # One more is the commit of the last transaction; another takes at least two.
         if database.next_offset + 1 < end:
             reader = ChangelogReader(

@@ -47,7 +47,7 @@ class Partition:
         self.number = spec.number
         self.progress = Progress()
         self._context = context
-        self._queue = ChunkQueue(spec.source, context.source, context.next_epoch)
+        self._queue = ChunkQueue(spec.source, context.runtime.source, context.next_epoch)
         self._incarnation: Incarnation | None = None
         self._woken = asyncio.Event()
         self._closing = False
@@ -112,7 +112,7 @@ class Partition:
     @property
     def source_end(self) -> int:
         """The next offset of the source partition, as far as it is known."""
-        end = self._context.source.end(self.spec.source)
+        end = self._context.runtime.source.end(self.spec.source)
         return max(self.progress.position, self.progress.catch_up_to, end or 0)
 
     @property
@@ -199,7 +199,7 @@ class Partition:
             return True  # opening, or its own checkpoint, finds out
         checkpoints = incarnation.checkpoints
         before = checkpoints.latest
-        end = await self._context.blocking(self._context.changelog_end, self.spec.changelog)
+        end = await self._context.blocking(self._context.log_end, self.spec.changelog)
         if self._incarnation is not incarnation or checkpoints.latest is not before:
             return True
         # One more is the commit of the last checkpoint; a checkpoint takes at least two.

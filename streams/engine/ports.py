@@ -7,10 +7,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from streams.engine.database import Resources
-from streams.engine.output import DeliveryTracker, OutputProducer
-from streams.engine.pacing import SendPacer
-from streams.engine.source import SourceReader
+from streams.engine.output import DeliveryTracker
 from streams.fold import Fold, Record
 
 if TYPE_CHECKING:
@@ -18,6 +15,7 @@ if TYPE_CHECKING:
 
     from streams.engine.checkpoint import Checkpoint
     from streams.engine.partition import Partition
+    from streams.engine.runtime import Runtime
 
 T = TypeVar("T")
 
@@ -25,27 +23,28 @@ T = TypeVar("T")
 class Context(Protocol):
     """Shared by all partitions of one worker; methods are called in the event loop.
 
-    The exceptions are `topic_id`, `changelog_end`, `source_end` and `step`,
-    which are called from worker threads too.
+    The exceptions are `topic_id`, `log_end` and `step`, which worker threads call, too.
     """
 
     loop: asyncio.AbstractEventLoop
     app_id: str
     client: Mapping[str, Any]
     """Base configuration of confluent-kafka clients."""
-    resources: Resources
-    source: SourceReader
-    outputs: OutputProducer
-    pacer: SendPacer
+
+    @property
+    def runtime(self) -> Runtime:
+        """Readers and producers; there once the engine has started."""
+        ...
+
     compute_lock: threading.Lock
-    """Held by the one checkpoint that computes, so that only one thread at a time contends
-    with the event loop for the interpreter; never held while something is waited for."""
+    """Held while a checkpoint computes, so that only one thread at a time competes with the
+    event loop for the interpreter; never held while waiting."""
     checkpoint_seconds: float
     checkpoint_rows: int
 
     @property
     def checkpoint_bytes(self) -> int:
-        """Bytes of changed rows that bring a checkpoint on."""
+        """Bytes of changed rows that trigger a checkpoint."""
         ...
 
     tombstone_ms: int
@@ -56,31 +55,27 @@ class Context(Protocol):
         ...
 
     async def restoring(self, call: Callable[..., T], *args: Any) -> T:
-        """Run a call that may block for minutes, in its turn: few at a time."""
+        """Run a call that may block for minutes in one of a few threads."""
         ...
 
     def topic_id(self, topic: str) -> bytes:
-        """16 bytes that name this incarnation of a topic."""
+        """Return 16 bytes that identify this incarnation of a topic."""
         ...
 
-    def changelog_end(self, partition: tuple[str, int]) -> int:
-        """Ask the broker for the end of the committed part of a partition. Blocks."""
-        ...
-
-    def source_end(self, partition: tuple[str, int]) -> int:
-        """Ask the broker for the end of a source partition. Blocks."""
+    def log_end(self, partition: tuple[str, int]) -> int:
+        """Return the end of the committed part of a partition, as the broker knows it. Blocks."""
         ...
 
     def next_epoch(self) -> int:
-        """A number that no earlier assignment of a source has had."""
+        """Return a number that no earlier assignment of a source has had."""
         ...
 
     def lease_valid(self, source: tuple[str, int]) -> bool:
-        """Whether a source partition is known to be this worker's still."""
+        """Return whether a source partition certainly still belongs to this worker."""
         ...
 
     def committed(self, source: tuple[str, int], offset: int) -> None:
-        """Commit a source offset to the consumer group, some time soon."""
+        """Commit a source offset to the consumer group soon."""
         ...
 
     async def dead_letter(
@@ -90,21 +85,21 @@ class Context(Protocol):
         ...
 
     def after_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """A checkpoint is durable."""
+        """Take note that a checkpoint is durable."""
         ...
 
     def after_chunk(self, partition: Partition, fold: Fold) -> None:
-        """A chunk has been folded; its rows can be read."""
+        """Take note that a chunk has been folded; its rows can be read."""
         ...
 
     def on_ready(self, partition: Partition) -> None:
-        """The partition answers reads from now on."""
+        """Take note that the partition answers reads from now on."""
         ...
 
     def on_lost(self, partition: Partition) -> None:
-        """The partition has stopped answering reads."""
+        """Take note that the partition has stopped answering reads."""
         ...
 
     def step(self, name: str, step: str) -> None:
-        """A checkpoint begins a step: a place for tests to stop the process."""
+        """Take note that a checkpoint begins a step; tests stop the process here."""
         ...

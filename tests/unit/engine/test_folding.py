@@ -67,7 +67,7 @@ class World:
         self.sent: list[bytes] = []
         self.letters: list[tuple[int, str]] = []
         self.loop = asyncio.get_running_loop()
-        self.outputs = SimpleNamespace(send=self._send)
+        self.runtime = SimpleNamespace(outputs=SimpleNamespace(send=self._send))
         self.progress = Progress(position=0)
         context: Any = self
         rows: Any = None

@@ -1,0 +1,87 @@
+"""What a worker reports of itself: the state of its partitions, and figures for metrics."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from streams.engine.engine import Engine
+    from streams.engine.partition import Partition
+
+
+def status(engine: Engine) -> dict[str, Any]:
+    """Return what `Engine.status` promises, ready for JSON."""
+    rows = []
+    for table in engine.tables:
+        for number in range(engine.options.partitions):
+            row: dict[str, Any] = {
+                "table": table,
+                "partition": number,
+                "owner": engine.owner(table, number),
+            }
+            partition = engine.partition(table, number)
+            if partition is not None:
+                row |= _state(partition)
+            rows.append(row)
+    mine = [row for row in rows if "state" in row]
+    return {
+        "app": engine.app_id,
+        "url": str(engine.app.conf.canonical_url),
+        "pid": os.getpid(),
+        "started_at": int(engine.started_at * 1000),
+        "generation": engine.app.consumer_generation_id,
+        "rebalancing": bool(engine.app.rebalancing),
+        "ready": bool(mine) and all(row["ready"] for row in mine),
+        "failure": engine.failure,
+        "standbys": sorted(f"{table}/{number}" for table, number in engine.standbys),
+        "outputs_queued": engine.outputs_queued(),
+        "partitions": rows,
+    }
+
+
+def _state(partition: Partition) -> dict[str, Any]:
+    progress, end = partition.progress, partition.source_end
+    last = progress.last_checkpoint
+    return {
+        "state": str(progress.state),
+        "ready": partition.ready,
+        "position": progress.position,
+        "end": end,
+        "lag": max(0, end - progress.position),
+        "lag_seconds": round(partition.lag_seconds, 3),
+        "restored": round(progress.restored, 4),
+        "checkpointed": progress.checkpointed,
+        "restored_rows": progress.restored_rows,
+        "folded": progress.folded,
+        "dead_letters": progress.dead_letters,
+        "failures": progress.failures,
+        "checkpoint_seconds": last.seconds if last else None,
+        "checkpoint_rows": last.rows if last else None,
+        "overlay_rows": partition.overlay_rows,
+    }
+
+
+def measures(engine: Engine) -> dict[str, Any]:
+    """Return what `Engine.measures` promises."""
+    runtime = engine.running
+    return {
+        "partitions": [
+            {
+                "table": partition.table,
+                "partition": partition.number,
+                "checkpoints": partition.progress.checkpoints,
+                "failed_checkpoints": partition.progress.failed_checkpoints,
+                "chunks": partition.progress.chunks,
+                **partition.sizes(),
+            }
+            for partition in engine.open_partitions()
+        ],
+        "publisher_queued": runtime.publisher.queued() if runtime else 0,
+        "outputs_queued": engine.outputs_queued(),
+        "standbys": len(engine.standbys),
+        "standby_rows": runtime.standby.rows if runtime else 0,
+        "cache_bytes": runtime.resources.cache.get_usage() if runtime else 0,
+        "cache_limit_bytes": engine.options.cache_bytes,
+        "write_buffer_limit_bytes": engine.options.write_buffer_bytes,
+    }
