@@ -1,15 +1,15 @@
 """One checkpoint of one table partition: state and position become durable together.
 
-The order is the whole point, so it is numbered here and in `Checkpoint.run`:
+The order matters, so it is numbered here and in `Checkpoint.run`:
 
 1. every output of the records folded so far is in Kafka;
-2. the rows that changed, and the marker with the source offset, are in the changelog, in
-   one transaction;
+2. the changed rows and the marker with the source offset are in the changelog, in one
+   transaction;
 3. rows, marker and, last, the changelog offset are in the database;
 4. the source offset is committed to the consumer group, for lag tools only.
 
-A crash before 2 is committed leaves the last checkpoint; one after it is made good when
-the changelog is read at the next start.
+After a crash before 2 is committed, the previous checkpoint is in force.  After a later one,
+the next start reads what is missing from the changelog.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from streams.engine.ports import Context
 
 @dataclass(slots=True)
 class Checkpoint:
-    """What one checkpoint writes; `run` writes it."""
+    """The content of one checkpoint; `run` writes it."""
 
     context: Context
     name: str
@@ -39,7 +39,7 @@ class Checkpoint:
     topic_id: bytes
     rows: int = 0
     writing: bool = False
-    """Whether a worker thread is at work on the changelog or the database."""
+    """Whether a worker thread is writing to the changelog or the database."""
     seconds: float = 0.0
     began: float = field(default_factory=time.monotonic)
 
@@ -65,7 +65,7 @@ class Checkpoint:
         return next_offset
 
     def dispose(self) -> None:
-        """Give the rows back, in a worker thread: for many it takes long, and nobody waits."""
+        """Free the rows, in a worker thread: many take long, and nothing waits for it."""
         layer, self.layer = self.layer, {}
         while layer:
             layer.popitem()

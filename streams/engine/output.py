@@ -1,8 +1,8 @@
-"""What leaves a worker: outputs of folds, and events that clients publish.
+"""Producers of a worker: for outputs of folds, and for events that clients publish.
 
-Both go through confluent-kafka's idempotent producer.  Outputs wait for the broker for
-ever, since a checkpoint cannot go on without them; a published event has a deadline,
-since somebody waits for the answer.  Knows Kafka, not Faust.
+Both use confluent-kafka's idempotent producer.  Outputs wait for the broker without limit,
+since a checkpoint cannot continue without them.  A published event has a deadline, since a
+client waits for the answer.  Knows Kafka, not Faust.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
@@ -23,13 +23,12 @@ from streams.kafka.clients import open_producer
 logger = logging.getLogger(__name__)
 
 Headers = list[tuple[str, str | bytes | None]]
-Delivered = Callable[[KafkaError | None, Any], None]
 
 _TOO_LARGE = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE}
 
 
 class _PolledProducer:
-    """A producer and the thread that serves its delivery reports."""
+    """A producer, and the thread that calls its delivery callbacks."""
 
     def __init__(self, client: Mapping[str, Any], config: Mapping[str, Any], name: str) -> None:
         self.producer = open_producer(client, config, self._on_error)
@@ -43,18 +42,18 @@ class _PolledProducer:
         while self._running:
             try:
                 poll(0.2)
-            except KafkaException as exc:  # a fatal error; reports are still to come
+            except KafkaException as exc:  # a fatal error; delivery reports still follow
                 self._on_error(exc.args[0])
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal():
             self.fatal = error
-            logger.critical("producer: %s", error.str())
+            logger.critical("producer failed for good; the worker will exit: %s", error.str())
         else:
             logger.info("producer: %s", error.str())
 
     def close(self, timeout: float) -> int:
-        """Wait up to `timeout` seconds for what is queued; return how many records were left."""
+        """Wait up to `timeout` seconds for queued records; return how many are left."""
         left = self.producer.flush(timeout)
         self._running = False
         self._thread.join(timeout=2.0)
@@ -62,33 +61,33 @@ class _PolledProducer:
 
 
 class DeliveryTracker:
-    """Counts the outputs of one partition between two checkpoints until all are confirmed.
+    """Counts the outputs of one partition between two checkpoints until Kafka has all of them.
 
-    Reports are asked for the last output to each partition of what is sent together: those
-    before it are confirmed by then, since the producer keeps their order and leaves no gap,
-    or ends.  A report for each would take the interpreter from the event loop each time.
-    `_confirmed` is written by the producer's thread alone and the other counts by the event
-    loop alone; `settled` is what joins them.
+    Of outputs sent together, only the last one to each partition asks for a delivery report.
+    The producer keeps order and leaves no gap (or fails for good), so all before it are
+    confirmed, too.  A report for each would interrupt the event loop each time.
+    Only the producer's thread writes `_confirmed`, and only the event loop the other counts;
+    `settled` joins them.
     """
 
     __slots__ = ("_confirmed", "_loop", "_waiter", "dropped", "failed", "held", "reports", "sent")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.sent = 0
-        """Outputs given to the producer."""
+        """Outputs handed to the producer."""
         self.held = 0
-        """Outputs that wait to be given to it (`streams.engine.pacing`)."""
+        """Outputs that wait in `streams.engine.pacing`."""
         self.reports = 0
-        """Reports asked for."""
+        """Delivery reports asked for."""
         self.dropped = False
-        """Whether nobody waits for these outputs any more: their partition has been closed."""
+        """Whether the partition was closed, so that unsent outputs must not be sent."""
         self.failed: KafkaError | None = None
         self._confirmed = 0
         self._loop = loop
         self._waiter: asyncio.Event | None = None
 
     def delivered(self, error: KafkaError | None, _message: Any) -> None:
-        """Take one delivery report; called by the producer's thread."""
+        """Count one delivery report; called by the producer's thread."""
         if error is not None:
             self.failed = error
         self._confirmed += 1
@@ -96,16 +95,16 @@ class DeliveryTracker:
             self._loop.call_soon_threadsafe(self._waiter.set)
 
     def refused(self, error: KafkaError) -> None:
-        """Take note that an output cannot be sent; called in the event loop."""
+        """Record that an output cannot be sent; called in the event loop."""
         self.failed = error
         if self._waiter is not None:
             self._waiter.set()
 
     async def settled(self) -> None:
-        """Wait until every output counted here is in Kafka; nothing may be sent after this.
+        """Wait until Kafka has every output counted here; none may be added after this call.
 
         Raises:
-            Unavailable: an output was refused for good.
+            Unavailable: Kafka refused an output for good.
         """
         self._waiter = asyncio.Event()
         while not self._is_settled():
@@ -113,7 +112,7 @@ class DeliveryTracker:
             if not self._is_settled():
                 await self._waiter.wait()
         if self.failed is not None:
-            raise Unavailable(f"an output was refused: {self.failed.str()}")
+            raise Unavailable(f"Kafka refused an output: {self.failed.str()}")
 
     def _is_settled(self) -> bool:
         if self.failed is not None:
@@ -122,18 +121,18 @@ class DeliveryTracker:
 
 
 class OutputProducer:
-    """Appends the outputs of all folds of this worker, in order, none missing."""
+    """Appends the outputs of all folds of this worker, in order and without gaps."""
 
     def __init__(self, client: Mapping[str, Any]) -> None:
         self._polled = _PolledProducer(
             client,
             {
                 "enable.idempotence": True,
-                # A gap would be lost for good, since a reader drops what is not above the
-                # highest origin it has seen: so never give a record up.
+                # Never give up a record. A gap could not be filled later: folds drop records
+                # that are not above the highest origin they have seen.
                 "message.timeout.ms": 0,
                 "enable.gapless.guarantee": True,
-                # What is sent while a request is under way goes together anyway.
+                # Outputs queued during a request are batched anyway.
                 "linger.ms": 0,
                 "batch.size": 524_288,
                 "compression.type": "lz4",
@@ -147,11 +146,11 @@ class OutputProducer:
 
     @property
     def fatal(self) -> KafkaError | None:
-        """The error that ended this producer, if one did: the worker must end too."""
+        """The error after which this producer cannot go on; the worker must end."""
         return self._polled.fatal
 
     async def send(self, outputs: Sequence[Output], tracker: DeliveryTracker) -> None:
-        """Queue outputs in order; waits only while the queue is full.
+        """Queue outputs in order; wait only while the queue is full.
 
         Raises:
             Unavailable: the producer has failed for good.
@@ -164,12 +163,12 @@ class OutputProducer:
                     break
                 await asyncio.sleep(0.01)
         if tracker.failed is not None:
-            raise Unavailable(f"an output was refused: {tracker.failed.str()}")
+            raise Unavailable(f"Kafka refused an output: {tracker.failed.str()}")
 
     def send_now(self, output: Output, tracker: DeliveryTracker, report: bool) -> bool:
-        """Queue one output; False when the queue is full.
+        """Queue one output; return False if the queue is full.
 
-        With `report` the tracker is settled only when Kafka has this one.
+        With `report`, the tracker waits for the delivery report of this output.
         """
         topic, partition, key, value, type_ = output
         headers = self._headers.get(type_)
@@ -199,7 +198,7 @@ class OutputProducer:
         headers: Headers,
         tracker: DeliveryTracker,
     ) -> None:
-        """Queue one record with headers of its own.
+        """Queue one record with the given headers.
 
         Raises:
             Unavailable: the producer has failed for good.
@@ -224,16 +223,16 @@ class OutputProducer:
                 return
 
     def queued(self) -> int:
-        """Records that wait to be sent or confirmed."""
+        """Return how many records are not confirmed."""
         return len(self._polled.producer)
 
     def close(self, timeout: float) -> int:
-        """Wait for what is queued; return how many records were left. Blocks."""
+        """Wait for queued records; return how many are left. Blocks."""
         return self._polled.close(timeout)
 
 
 class Publisher:
-    """Appends events for clients and confirms each one only when Kafka has it."""
+    """Appends events for clients, and confirms each when Kafka has it."""
 
     def __init__(self, client: Mapping[str, Any], timeout: float = 15.0) -> None:
         self._polled = _PolledProducer(
@@ -255,20 +254,20 @@ class Publisher:
 
     @property
     def fatal(self) -> KafkaError | None:
-        """The error that ended this producer, if one did: the worker must end too."""
+        """The error after which this producer cannot go on; the worker must end."""
         return self._polled.fatal
 
     def publish(
         self, topic: str, key: bytes, value: bytes, type: str
     ) -> Awaitable[tuple[int, int]]:
-        """Append one event; the result is its (partition, offset), once Kafka has it.
+        """Append one event; the awaitable returns its (partition, offset) when Kafka has it.
 
-        The awaitable raises `Unavailable` when Kafka did not confirm in time, in which
-        case the event may still land.
+        The awaitable raises `Unavailable` if Kafka does not confirm in time; the event may
+        still be appended.
 
         Raises:
-            Unavailable: too much is queued already; nothing was sent.
-            TooLarge: the record is over the producer's limit; nothing was sent.
+            Unavailable: the queue is full; nothing was sent.
+            TooLarge: the record exceeds the producer's limit; nothing was sent.
         """
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
@@ -287,22 +286,22 @@ class Publisher:
         try:
             self._polled.producer.produce(topic, value, key, on_delivery=delivered, headers=headers)
         except BufferError as exc:
-            raise Unavailable("too many events wait to be confirmed", retry_after=1.0) from exc
+            raise Unavailable("too many events are waiting for Kafka", retry_after=1.0) from exc
         except KafkaException as exc:
             error: KafkaError = exc.args[0]
             if error.code() in _TOO_LARGE:
-                raise TooLarge(f"record of {len(value)} bytes is over the limit") from exc
-            raise Unavailable(f"Kafka refused: {error.str()}") from exc
+                raise TooLarge(f"the record of {len(value)} bytes exceeds the limit") from exc
+            raise Unavailable(f"Kafka refused the record: {error.str()}") from exc
         return future
 
     async def publish_many(
         self, events: Sequence[tuple[str, bytes, bytes, str]]
     ) -> list[tuple[int, int]]:
-        """Append (topic, key, value, type) events in order; wait until Kafka has them all.
+        """Append (topic, key, value, type) events in order; wait until Kafka has all of them.
 
         Raises:
-            Unavailable: at least one was not confirmed; others may have been.
-            TooLarge: at least one is over the limit; others may have been sent.
+            Unavailable: at least one was not confirmed; others may have been appended.
+            TooLarge: at least one exceeds the limit; others may have been appended.
         """
         pending: list[Awaitable[tuple[int, int]]] = []
         failed: Exception | None = None
@@ -329,7 +328,7 @@ class Publisher:
         return [result for result in results if not isinstance(result, BaseException)]
 
     def queued(self) -> int:
-        """Events that wait to be sent or confirmed."""
+        """Return how many events are not confirmed."""
         return len(self._polled.producer)
 
     def _resolve(self) -> None:
@@ -346,5 +345,5 @@ class Publisher:
                 future.set_exception(Unavailable(f"Kafka did not confirm: {error.str()}"))
 
     def close(self, timeout: float) -> int:
-        """Wait for what is queued; return how many records were left. Blocks."""
+        """Wait for queued records; return how many are left. Blocks."""
         return self._polled.close(timeout)

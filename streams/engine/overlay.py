@@ -1,8 +1,8 @@
 """The rows of one table partition: an in-memory overlay over its database.
 
-Writes go to the *live* layer.  A checkpoint freezes the live layer, writes it to the
-changelog and to the database while a new live layer takes the writes that go on, and
-drops it.  Reads see live over frozen over database.  Knows nothing of Kafka.
+Writes go to the *live* layer.  A checkpoint freezes it, saves it to changelog and database
+while a new live layer takes further writes, and then drops it.  Reads look into the live
+layer, the frozen layer and the database, in that order.  Knows nothing of Kafka.
 """
 
 from __future__ import annotations
@@ -12,26 +12,28 @@ from heapq import merge
 from typing import Protocol
 
 Layer = dict[bytes, dict[bytes, bytes | None]]
-"""bucket -> suffix -> value; None marks a row that is deleted below."""
+"""bucket -> suffix -> value; None hides a row of the layers below."""
 
 SEPARATOR = b"\0"
+"""Between bucket and suffix in a raw key."""
+_AFTER_SEPARATOR = b"\x01"
 _ABSENT: bytes = b"absent"  # compared by identity: never a row's value
 
 
 class Reader(Protocol):
-    """What the overlay needs of a database."""
+    """What the overlay needs from a database."""
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of a raw key, or None."""
         ...
 
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield rows with start <= key < end in ascending order, as of now."""
+        """Yield rows with start <= key < end in ascending order, as of this call."""
         ...
 
 
 class LayeredRows:
-    """Reads of a pile of layers over a database; a `streams.fold.Rows` without writes."""
+    """Reads through two layers and a database; a `streams.fold.Rows` without writes."""
 
     __slots__ = ("_below", "_frozen", "_live")
 
@@ -41,14 +43,14 @@ class LayeredRows:
         self._below = below
 
     def get(self, bucket: bytes, suffix: bytes) -> bytes | None:
-        """Return the row's value, or None when there is no such row."""
+        """Return the row's value, or None if there is no such row."""
         rows = self._live.get(bucket)
         if rows is not None:
             value = rows.get(suffix, _ABSENT)
             if value is not _ABSENT:
                 return value
         if self._frozen is None:
-            return self._below.get(bucket + b"\0" + suffix)
+            return self._below.get(bucket + SEPARATOR + suffix)
         return self._get_below(bucket, suffix)
 
     def _get_below(self, bucket: bytes, suffix: bytes) -> bytes | None:
@@ -67,9 +69,11 @@ class LayeredRows:
         if after is not None:
             over = {suffix: value for suffix, value in over.items() if suffix > after}
         prefix = bucket + SEPARATOR
-        start = prefix if after is None else prefix + after + b"\0"
+        start = prefix if after is None else _next_key(prefix + after)
         cut = len(prefix)
-        below = ((key[cut:], value) for key, value in self._below.scan(start, bucket + b"\x01"))
+        below = (
+            (key[cut:], value) for key, value in self._below.scan(start, bucket + _AFTER_SEPARATOR)
+        )
         if not over:
             return below
         return _overlaid(sorted(over.items()), over, below)
@@ -77,7 +81,7 @@ class LayeredRows:
     def items(self, after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         """Yield (raw key, value) of every row of the partition in ascending order.
 
-        With `after`, only raw keys strictly greater.  The rows are those of now.
+        With `after`, only raw keys strictly greater.  Later writes are not seen.
         """
         over: dict[bytes, bytes | None] = {}
         for layer in (self._frozen, self._live):
@@ -87,8 +91,8 @@ class LayeredRows:
                     over[prefix + suffix] = value
         if after is not None:
             over = {key: value for key, value in over.items() if key > after}
-        # Keys that begin with NUL are the engine's own, not rows of the table.
-        start = b"\x01" if after is None else after + b"\0"
+        # Keys that begin with NUL belong to the engine; they are not rows of the table.
+        start = _AFTER_SEPARATOR if after is None else _next_key(after)
         return _overlaid(sorted(over.items()), over, self._below.scan(start, b"\xff" * 8))
 
 
@@ -97,7 +101,7 @@ def _overlaid(
     hidden: Mapping[bytes, bytes | None],
     below: Iterator[tuple[bytes, bytes]],
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Merge two sorted runs; rows of `over` hide rows of `below`, None hides and is not shown."""
+    """Merge two sorted runs; rows of `over` hide those of `below`, and None is left out."""
     visible = ((key, value) for key, value in over if value is not None)
     uncovered = (row for row in below if row[0] not in hidden)
     return merge(visible, uncovered)
@@ -106,8 +110,8 @@ def _overlaid(
 class OverlayRows(LayeredRows):
     """The rows that a fold writes; one per open table partition, used from one thread.
 
-    `pending` counts the rows of the live layer and `pending_bytes` their keys and values:
-    the partition bounds both by checkpointing.
+    `pending` counts the rows of the live layer, `pending_bytes` the bytes of their keys and
+    values.  Checkpoints keep both within limits.
     """
 
     __slots__ = ("pending", "pending_bytes")
@@ -118,7 +122,7 @@ class OverlayRows(LayeredRows):
         self.pending_bytes = 0
 
     def put(self, bucket: bytes, suffix: bytes, value: bytes) -> None:
-        """Write the row, over whatever was there."""
+        """Write a row, replacing any earlier value."""
         rows = self._live.get(bucket)
         if rows is None:
             self._live[bucket] = {suffix: value}
@@ -131,7 +135,7 @@ class OverlayRows(LayeredRows):
         self.pending_bytes += len(bucket) + len(suffix) + len(value)
 
     def put_many(self, rows: Iterable[tuple[bytes, bytes, bytes]]) -> None:
-        """Write rows (bucket, suffix, value), each over whatever was there."""
+        """Write rows (bucket, suffix, value), replacing any earlier values."""
         live, size, count = self._live, 0, 0
         for bucket, suffix, value in rows:
             known = live.get(bucket)
@@ -148,10 +152,10 @@ class OverlayRows(LayeredRows):
         self.pending_bytes += size
 
     def delete(self, bucket: bytes, suffix: bytes) -> None:
-        """Remove the row, if it is there.
+        """Remove a row if it exists.
 
-        A row that exists in the live layer alone vanishes without a trace, so that what
-        is created and deleted between two checkpoints costs neither changelog nor disk.
+        A row that exists only in the live layer leaves no trace: rows created and deleted
+        between two checkpoints cost neither changelog nor disk.
         """
         rows = self._live.get(bucket)
         if rows is None:
@@ -172,29 +176,34 @@ class OverlayRows(LayeredRows):
         rows[suffix] = None
 
     def freeze(self) -> Layer:
-        """Set the live layer aside for a checkpoint and begin a new one.
+        """Set the live layer aside for a checkpoint and start a new one.
 
-        Returns the frozen layer, which must not be changed; it stays visible to reads
-        until `thaw`.
+        Returns:
+            the frozen layer, which must not be changed; reads see it until `thaw`.
 
         Raises:
             RuntimeError: the last frozen layer has not been thawed.
         """
         if self._frozen is not None:
-            raise RuntimeError("a checkpoint of this partition is under way")
+            raise RuntimeError("the previous checkpoint of this partition has not ended")
         self._frozen, self._live = self._live, {}
         self.pending = self.pending_bytes = 0
         return self._frozen
 
     def thaw(self) -> None:
-        """Drop the frozen layer: its rows are in the database now."""
+        """Drop the frozen layer, whose rows are now in the database."""
         self._frozen = None
 
 
+def _next_key(key: bytes) -> bytes:
+    return key + b"\0"
+
+
 def raw_rows(layer: Layer) -> list[tuple[bytes, bytes | None]]:
-    """Return (raw key, value or None) of a layer's rows, in no order."""
+    """Return (raw key, value or None) of a layer's rows, in no particular order."""
+    separator = SEPARATOR
     return [
-        (bucket + b"\0" + suffix, value)
+        (bucket + separator + suffix, value)
         for bucket, rows in layer.items()
         for suffix, value in rows.items()
     ]

@@ -1,9 +1,9 @@
-"""Sends outputs that may wait, evenly, when there are many at once.
+"""Sends outputs that may wait at an even rate when there are many at once.
 
-Ten thousand sessions that end together ask for a hundred thousand Unbinds.  Sent as they
-come, every message that is published meanwhile waits behind them in the log and in every
-stage after it; spread over some seconds, each waits for few of them.  Order is kept, and
-nothing counts as confirmed too early: a tracker is not settled while something of it waits.
+Ten thousand sessions that end together cause a hundred thousand Unbinds.  Sent at once,
+they would delay every message published meanwhile, in the log and in every stage after it.
+Spread over some seconds, they delay each message little.  Their order is kept, and a tracker
+is not settled while any of its outputs wait.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from streams.engine.output import DeliveryTracker, OutputProducer
 from streams.fold import Output
 
 RATE: Final = 20_000
-"""Outputs a second, of the whole worker, while it keeps up with its records."""
+"""Outputs per second of the whole worker while it keeps up with its records."""
 SLOW_RATE: Final = 5_000
-"""Outputs a second while it does not."""
+"""Outputs per second while it does not."""
 BACKLOG: Final = 2_000
-"""Records that wait to be folded by this worker: with more it does not keep up."""
+"""Records waiting to be folded; a worker with more does not keep up."""
 BURST: Final = 500
-"""Outputs that are sent at once after a quiet time."""
+"""Outputs that are sent at once after a quiet period."""
 MOST_WAITING: Final = 50_000
-"""Beyond this, folds wait."""
-_TURN_SECONDS: Final = 0.02
-"""Few and large is cheaper by far than many and small: what is folded together is one record
-for each partition in the next stage."""
+"""Waiting outputs beyond which folds wait."""
+_PAUSE_SECONDS: Final = 0.02
+"""Time between two batches.  A few large batches are far cheaper than many small ones: what
+is folded together becomes one record for each partition of the next stage."""
 
 
 class SendPacer:
-    """A token bucket before the producer of outputs; used in the event loop alone."""
+    """A token bucket in front of the output producer; used by the event loop alone."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class SendPacer:
         outputs: OutputProducer,
         backlog: Callable[[], int],
     ) -> None:
-        """Prepare; `backlog` tells how many records wait to be folded by this worker."""
+        """Prepare; `backlog` returns how many records wait to be folded by this worker."""
         self._backlog = backlog
         self._loop = loop
         self._outputs = outputs
@@ -52,15 +52,15 @@ class SendPacer:
         self._waiting_long = False
         self._timer: asyncio.TimerHandle | None = None
         self.room = asyncio.Event()
-        """Set unless so much waits that no more should be made."""
+        """Set unless so many outputs wait that folds should pause."""
         self.room.set()
 
     def waiting(self) -> int:
-        """Outputs that wait for their turn."""
+        """Return how many outputs wait to be sent."""
         return len(self._waiting)
 
     def send(self, outputs: Iterable[Output], tracker: DeliveryTracker) -> None:
-        """Send outputs now, or later after those that wait already."""
+        """Send outputs, after those that wait already."""
         before = len(self._waiting)
         self._waiting.extend((output, tracker) for output in outputs)
         tracker.held += len(self._waiting) - before
@@ -70,7 +70,7 @@ class SendPacer:
             self.room.clear()
 
     def close(self) -> None:
-        """Send nothing any more."""
+        """Drop what waits and stop."""
         self._waiting.clear()
         if self._timer is not None:
             self._timer.cancel()
@@ -82,9 +82,9 @@ class SendPacer:
         self._tokens = min(BURST, self._tokens + (now - self._filled_at) * rate)
         self._filled_at = now
         waiting, outputs = self._waiting, self._outputs
-        turn = list(islice(waiting, int(self._tokens)))
-        last = {(id(tracker), output.partition): output for output, tracker in turn}
-        for output, tracker in turn:
+        batch = list(islice(waiting, int(self._tokens)))
+        last = {(id(tracker), output.partition): output for output, tracker in batch}
+        for output, tracker in batch:
             report = last[id(tracker), output.partition] is output
             if not tracker.dropped:
                 if not outputs.send_now(output, tracker, report):
@@ -96,4 +96,4 @@ class SendPacer:
             self.room.set()
         self._waiting_long = bool(waiting)
         if waiting:
-            self._timer = self._loop.call_later(_TURN_SECONDS, self._send)
+            self._timer = self._loop.call_later(_PAUSE_SECONDS, self._send)

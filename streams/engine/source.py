@@ -1,9 +1,9 @@
-"""Reads source topics in chunks, in a thread of its own.
+"""Reads source topics in chunks, in its own thread.
 
-Group membership is aiokafka's business (see `streams.engine.transport`); fetching is
-librdkafka's, which reads, checks and decompresses outside the GIL and keeps every
-partition in each fetch.  Positions are the engine's: a partition is read from where its
-checkpoint says, never from the group's committed offset.  Knows Kafka, not Faust.
+aiokafka handles group membership (see `streams.engine.transport`).  librdkafka fetches: it
+reads, checks and decompresses outside the GIL and includes every partition in each fetch.
+The engine keeps positions: a partition is read from the offset of its checkpoint, never
+from the group's committed offset.  Knows Kafka, not Faust.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from streams.kafka.clients import open_reader
 logger = logging.getLogger(__name__)
 
 Source = tuple[str, int]
-"""Topic and partition."""
+"""Topic and partition number."""
 
 
 @dataclass(slots=True)
 class Chunk:
     """Records of one partition that were fetched together, in order.
 
-    `begin` is where the reader stood before them: a chunk whose `begin` is above what the
-    partition expects shows that an earlier chunk was dropped on the way.  `records` may be
-    empty when the offsets from `begin` to `end` hold nothing that is delivered.  `epoch` names
-    the `assign` that it was read under.
+    `begin` is the reader's position before them.  If it is higher than the partition expects,
+    an earlier chunk was dropped.  `records` may be empty if the offsets from `begin` to `end`
+    hold no records, only control records for example.  `epoch` is that of the `assign` call
+    under which the chunk was read.
     """
 
     topic: str
@@ -44,36 +44,36 @@ class Chunk:
     end: int
     records: list[Record]
     high: int
-    """End of the partition's log when the chunk was read, as far as the client knows."""
+    """End of the partition's log when the chunk was read, as the client knew it."""
     epoch: int
     size: int = 0
     """Bytes of the values of all records."""
 
     @property
     def weight(self) -> int:
-        """What the chunk counts while it waits: its records, or its KiB on top of them."""
+        """Its share of the backlog: its records plus its KiB."""
         return len(self.records) + self.size // 1024
 
 
 class SourceReader:
     """Fetches the assigned partitions and hands chunks to the event loop.
 
-    `deliver` is called in the event loop with a list of chunks.  `chunk_records` bounds
-    the records of one hand-over and `chunk_bytes` the values of one chunk; a partition with
-    more than `backlog_records` (or as many KiB) handed over and not yet `done` is paused until
-    it has caught up, so that one that stands still neither fills the memory nor stops the others.
+    `deliver` is called in the event loop with a list of chunks.  `chunk_records` limits the
+    records of one delivery, `chunk_bytes` the values of one chunk.  A partition with more than
+    `backlog_records` (records plus KiB) delivered but not `done` is paused until it has caught
+    up, so that a partition that stands still neither fills the memory nor stops the others.
     """
 
     POLL_SECONDS = 0.05
     PACE_SECONDS = 0.001
-    """Least time between two hand-overs: what comes meanwhile goes on together.
+    """Least time between two deliveries; records that arrive meanwhile are delivered together.
 
-    A record that comes alone is not delayed; under load the price of a hand-over is shared.
-    There is none either before the event loop has taken the last one: a busy loop gets few
-    and large ones.
+    A single record is not delayed, and under load many share the cost of a delivery.  The
+    reader also waits until the event loop has taken the last delivery: a busy loop gets few
+    large ones.
     """
     TAKEN_SECONDS = 0.5
-    """How long that is waited for."""
+    """How long the reader waits for the event loop."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class SourceReader:
         self._running = True
         self.failure: BaseException | None = None
         self.turns = 0
-        """Grows all the time while the thread lives."""
+        """Increases as long as the thread runs."""
         self._consumer = open_reader(
             client,
             f"{group}-reader",
@@ -121,7 +121,7 @@ class SourceReader:
     # Called in the event loop -------------------------------------------------------
 
     def assign(self, source: Source, offset: int, epoch: int) -> None:
-        """Read a partition from `offset` on; replaces what was assigned before."""
+        """Read a partition from `offset`; replaces an earlier assignment of it."""
         self._commands.append(lambda: self._assign(source, offset, epoch))
 
     def unassign(self, source: Source) -> None:
@@ -129,15 +129,15 @@ class SourceReader:
         self._commands.append(lambda: self._unassign(source))
 
     def done(self, chunk: Chunk) -> None:
-        """Take note that a chunk that was handed over has been folded or dropped."""
+        """Count a delivered chunk as folded or dropped."""
         self._commands.append(lambda: self._done(chunk))
 
     def end(self, source: Source) -> int | None:
-        """End of a partition's log (next offset), as far as it is known."""
+        """Return the end of a partition's log (next offset), or None if it is not known."""
         return self._ends.get(source)
 
     def close(self) -> None:
-        """Stop the thread; blocks until it has ended."""
+        """Stop the thread. Blocks until it has ended."""
         self._running = False
         self._thread.join(timeout=10.0)
 
@@ -160,9 +160,9 @@ class SourceReader:
                 self._taken.wait(self.TAKEN_SECONDS)
                 if self._read():
                     next_read = time.monotonic() + self.PACE_SECONDS
-        except BaseException as exc:  # reported, and the worker ends itself
+        except BaseException as exc:  # the engine reports it and ends the worker
             self.failure = exc
-            logger.critical("source reader failed", exc_info=exc)
+            logger.critical("the source thread failed; the worker will exit", exc_info=exc)
         finally:
             self._consumer.close()
 
@@ -206,7 +206,7 @@ class SourceReader:
                 records = runs.setdefault(source, [])
                 last = source
             records.append(
-                new(  # Record(...) itself costs three times as much
+                new(  # Record(...) costs three times as much
                     Record,
                     (
                         source[1],
@@ -221,11 +221,11 @@ class SourceReader:
         for source, records in runs.items():
             expected = self._expected.get(source)
             if expected is None:
-                continue  # unassigned meanwhile
+                continue  # no longer assigned
             if records and records[0].offset < expected:
                 records = [record for record in records if record.offset >= expected]
             end = records[-1].offset + 1 if records else expected
-            # Offsets may be taken by what is never delivered, such as control records.
+            # Control records take offsets, but are never delivered.
             end = max(end, ends.get(source, end))
             if end == expected:
                 continue
@@ -241,9 +241,10 @@ class SourceReader:
         return chunks
 
     def _bounded(self, records: list[Record]) -> list[tuple[list[Record], int]]:
-        """Cut a run of records where it is over the bytes that a chunk may have.
+        """Split a run of records so that each part fits into `chunk_bytes`.
 
-        Each part comes with its bytes.
+        Returns:
+            the parts, each with the bytes of its values.
         """
         sizes = [len(record.value or b"") for record in records]
         total = sum(sizes)
@@ -281,7 +282,7 @@ class SourceReader:
 
     def _drop(self, source: Source) -> None:
         if source in self._paused:
-            # librdkafka keeps a pause over `unassign` and `assign`: it would never be read again.
+            # librdkafka keeps a pause across unassign and assign: it would never be read again.
             self._paused.discard(source)
             self._consumer.resume([TopicPartition(*source)])
         if self._expected.pop(source, None) is not None:
