@@ -67,6 +67,15 @@ class Checkpointer:
         """Seconds since a checkpoint was due; negative before."""
         return self._context.loop.time() - self.due
 
+    @property
+    def saving(self) -> bool:
+        """Whether a checkpoint is running or overdue."""
+        return self.running or self.late > 0
+
+    def is_due(self, now: float) -> bool:
+        """Return whether a checkpoint may begin at `now`, on the event loop's clock."""
+        return not self.running and now >= self.due
+
     def begin_if_due(self) -> None:
         """Start a checkpoint if one is due and possible.
 

@@ -57,6 +57,11 @@ class Incarnation:
         checkpoints = self.checkpoints
         return left > MOST_WORK or checkpoints.late > WORK_SECONDS or checkpoints.overfull
 
+    @property
+    def unfinished(self) -> tuple[int, int]:
+        """Outputs sent and rows changed since the last checkpoint began."""
+        return self.folder.tracker.sent, self.rows.pending
+
     def sizes(self) -> dict[str, int]:
         """Return rows and bytes in the overlay and in the database."""
         return self.database.sizes() | {

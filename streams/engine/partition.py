@@ -26,7 +26,7 @@ from streams.engine.database import Damaged, Database
 from streams.engine.opening import Incarnation, Opening
 from streams.engine.overlay import OverlayRows
 from streams.engine.ports import Context
-from streams.engine.progress import PartitionSpec, Progress, State
+from streams.engine.progress import PartitionSpec, PositionWaiters, Progress, State
 from streams.engine.source import Chunk
 from streams.errors import Unavailable
 from streams.fold import Fold
@@ -54,7 +54,7 @@ class Partition:
         self._releasing = False
         self._lost = False
         self._final_checkpoint = False
-        self._position_waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._waiters = PositionWaiters(context.loop)
         self._task: asyncio.Task[None] | None = None
 
     # For readers --------------------------------------------------------------------
@@ -137,17 +137,12 @@ class Partition:
     @property
     def saving(self) -> bool:
         """Whether a checkpoint is running or overdue."""
-        if self._incarnation is None:
-            return False
-        checkpoints = self._incarnation.checkpoints
-        return checkpoints.running or checkpoints.late > 0
+        return self._incarnation is not None and self._incarnation.checkpoints.saving
 
     @property
     def unfinished(self) -> tuple[int, int]:
         """Outputs sent and rows changed since the last checkpoint: they change within a chunk."""
-        if self._incarnation is None:
-            return 0, 0
-        return self._incarnation.folder.tracker.sent, self._incarnation.rows.pending
+        return self._incarnation.unfinished if self._incarnation is not None else (0, 0)
 
     async def reached(self, offset: int, timeout: float) -> bool:
         """Wait until the record at a source offset has been folded.
@@ -155,16 +150,8 @@ class Partition:
         Returns:
             False if `timeout` seconds have passed first, or the partition was lost.
         """
-        if self.position > offset:
-            return True
-        waiter: asyncio.Future[None] = self._context.loop.create_future()
-        self._position_waiters.append((offset, waiter))
-        try:
-            await asyncio.wait_for(waiter, timeout)
-        except TimeoutError:
-            return False
-        finally:
-            self._position_waiters = [w for w in self._position_waiters if w[1] is not waiter]
+        if self.position <= offset:
+            await self._waiters.wait(offset, timeout)
         return self.position > offset
 
     # For the engine -----------------------------------------------------------------
@@ -185,10 +172,8 @@ class Partition:
 
     def remind(self, now: float) -> None:
         """Wake the task if a checkpoint is due at `now`, on the event loop's clock."""
-        if self._incarnation is not None:
-            checkpoints = self._incarnation.checkpoints
-            if not checkpoints.running and now >= checkpoints.due:
-                self._woken.set()
+        if self._incarnation is not None and self._incarnation.checkpoints.is_due(now):
+            self._woken.set()
         if self.source_end <= self.position:
             self.progress.caught_up_at = time.monotonic()
 
@@ -361,9 +346,7 @@ class Partition:
         if self.state is State.CATCHING_UP and position >= self.progress.catch_up_to:
             self.progress.state = State.READY
             self._context.on_ready(self)
-        for offset, waiter in self._position_waiters:
-            if offset < position and not waiter.done():
-                waiter.set_result(None)
+        self._waiters.wake(position)
 
     async def _release(self, resources: ExitStack) -> None:
         """Drop the incarnation, and with it everything that was not committed."""
@@ -372,9 +355,7 @@ class Partition:
         incarnation, self._incarnation = self._incarnation, None
         if incarnation is not None:
             await incarnation.checkpoints.stop()
-        for _offset, waiter in self._position_waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        self._waiters.wake_all()
         try:
             await self._context.blocking(resources.close)
         except Exception:  # this task must go on, to open the partition again

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import time
 from dataclasses import dataclass
@@ -101,3 +102,34 @@ class Progress:
         if self.caught_up_at is not None:
             waits.append(time.monotonic() - self.caught_up_at)
         return max(0.0, min(waits, default=0.0))
+
+
+class PositionWaiters:
+    """Wakes coroutines that wait until a source offset has been folded."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+
+    async def wait(self, offset: int, timeout: float) -> None:
+        """Wait until the offset is folded, but at most `timeout` seconds."""
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._waiting.append((offset, waiter))
+        try:
+            await asyncio.wait_for(waiter, timeout)
+        except TimeoutError:
+            pass
+        finally:
+            self._waiting = [waiting for waiting in self._waiting if waiting[1] is not waiter]
+
+    def wake(self, position: int) -> None:
+        """Wake those that wait for an offset below `position`."""
+        for offset, waiter in self._waiting:
+            if offset < position and not waiter.done():
+                waiter.set_result(None)
+
+    def wake_all(self) -> None:
+        """Wake everyone: the partition is lost."""
+        for _, waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(None)
