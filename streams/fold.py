@@ -42,6 +42,16 @@ class BadRecord(Exception):
     """
 
 
+BUCKET_SEPARATOR = b"\0"
+"""Between bucket and suffix in the raw key of a row."""
+
+
+def split_raw_key(key: bytes) -> tuple[bytes, bytes]:
+    """Return bucket and suffix of a raw key."""
+    bucket, _, suffix = key.partition(BUCKET_SEPARATOR)
+    return bucket, suffix
+
+
 class Rows(Protocol):
     """The rows of one table partition, each identified by a bucket and a suffix.
 

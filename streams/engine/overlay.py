@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from heapq import merge
 from typing import Protocol
 
+from streams.fold import BUCKET_SEPARATOR
+
 Layer = dict[bytes, dict[bytes, bytes | None]]
 """bucket -> suffix -> value; None hides a row of the layers below."""
 
-SEPARATOR = b"\0"
-"""Between bucket and suffix in a raw key."""
 _AFTER_SEPARATOR = b"\x01"
 _ABSENT: bytes = b"absent"  # compared by identity: never a row's value
 
@@ -50,7 +50,7 @@ class LayeredRows:
             if value is not _ABSENT:
                 return value
         if self._frozen is None:
-            return self._below.get(bucket + SEPARATOR + suffix)
+            return self._below.get(bucket + BUCKET_SEPARATOR + suffix)
         return self._get_below(bucket, suffix)
 
     def _get_below(self, bucket: bytes, suffix: bytes) -> bytes | None:
@@ -60,7 +60,7 @@ class LayeredRows:
                 value = rows.get(suffix, _ABSENT)
                 if value is not _ABSENT:
                     return value
-        return self._below.get(bucket + SEPARATOR + suffix)
+        return self._below.get(bucket + BUCKET_SEPARATOR + suffix)
 
     def scan(self, bucket: bytes, after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         """Yield (suffix, value) of a bucket in ascending order; see `streams.fold.Rows`."""
@@ -68,7 +68,7 @@ class LayeredRows:
         over.update(self._live.get(bucket, ()))
         if after is not None:
             over = {suffix: value for suffix, value in over.items() if suffix > after}
-        prefix = bucket + SEPARATOR
+        prefix = bucket + BUCKET_SEPARATOR
         start = prefix if after is None else _next_key(prefix + after)
         cut = len(prefix)
         below = (
@@ -86,7 +86,7 @@ class LayeredRows:
         over: dict[bytes, bytes | None] = {}
         for layer in (self._frozen, self._live):
             for bucket, rows in (layer or {}).items():
-                prefix = bucket + SEPARATOR
+                prefix = bucket + BUCKET_SEPARATOR
                 for suffix, value in rows.items():
                     over[prefix + suffix] = value
         if after is not None:
@@ -201,7 +201,7 @@ def _next_key(key: bytes) -> bytes:
 
 def raw_rows(layer: Layer) -> list[tuple[bytes, bytes | None]]:
     """Return (raw key, value or None) of a layer's rows, in no particular order."""
-    separator = SEPARATOR
+    separator = BUCKET_SEPARATOR
     return [
         (bucket + separator + suffix, value)
         for bucket, rows in layer.items()

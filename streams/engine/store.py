@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from faust.stores.base import SerializedStore
 from faust.types import TP, EventT
 
+from streams.fold import split_raw_key
+
 if TYPE_CHECKING:
     from streams.engine.engine import Engine
     from streams.engine.partition import Partition
@@ -28,7 +30,7 @@ class Store(SerializedStore[bytes, bytes]):
         return engine.ready_partitions(self.table_name)
 
     def _get(self, key: bytes) -> bytes | None:
-        bucket, _, suffix = key.partition(b"\0")
+        bucket, suffix = split_raw_key(key)
         for partition in self._partitions():
             value = partition.rows.get(bucket, suffix)
             if value is not None:

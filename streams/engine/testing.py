@@ -9,7 +9,15 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from streams.fold import BadRecord, Fold, FoldFactory, Output, Record
+from streams.fold import (
+    BUCKET_SEPARATOR,
+    BadRecord,
+    Fold,
+    FoldFactory,
+    Output,
+    Record,
+    split_raw_key,
+)
 
 
 class MemoryRows:
@@ -56,7 +64,7 @@ class MemoryRows:
         """Yield (raw key, value) of all rows in ascending order of the raw key."""
         return iter(
             sorted(
-                (bucket + b"\0" + suffix, value)
+                (bucket + BUCKET_SEPARATOR + suffix, value)
                 for bucket, rows in self._buckets.items()
                 for suffix, value in rows.items()
             )
@@ -193,7 +201,7 @@ def _feed(fold: Fold, chunk: Sequence[Record]) -> tuple[list[Output], list[tuple
 def _rows_of(state: dict[bytes, bytes]) -> MemoryRows:
     rows = MemoryRows()
     for key, value in state.items():
-        bucket, _, suffix = key.partition(b"\0")
+        bucket, suffix = split_raw_key(key)
         rows.put(bucket, suffix, value)
     return rows
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from streams.errors import Unavailable
 from streams.events.codec import decode
 from streams.events.records import Bind, Unbind
-from streams.fold import BadRecord
+from streams.fold import BadRecord, split_raw_key
 from streams.folds.row_keys import bindings_bucket, members_bucket
 from streams.folds.tables import MEMBERS, QUEUES, TABLES
 from streams.kafka.partitioner import partition_of
@@ -269,7 +269,7 @@ class InverseCheck:
         """Yield every pair that is not bound alike in both tables."""
         for rebuilt in self._members:
             for key, value in rebuilt.items(b"m"):
-                bucket, _, suffix = key.partition(b"\0")
+                bucket, suffix = split_raw_key(key)
                 if not bucket.startswith(b"m"):
                     break
                 group, queue = bucket[1:].decode(), suffix.decode()
@@ -280,7 +280,7 @@ class InverseCheck:
                     yield group, queue
         for rebuilt in self._queues:
             for key, _ in rebuilt.items(b"b"):
-                bucket, _, suffix = key.partition(b"\0")
+                bucket, suffix = split_raw_key(key)
                 if not bucket.startswith(b"b"):
                     break
                 group, queue = suffix.decode(), bucket[1:].decode()

@@ -10,7 +10,7 @@ from typing import Any
 
 from streams.events.codec import decode
 from streams.events.records import Routed
-from streams.fold import BadRecord
+from streams.fold import BadRecord, split_raw_key
 from streams.folds import options
 from streams.folds.delivery import StoredDelivery, unpack
 from streams.folds.row_keys import split_row_key
@@ -23,7 +23,7 @@ def row(table: str, key: bytes, value: bytes) -> dict[str, Any]:
         name = split_row_key(table, key)
     except ValueError:
         return {"row": "unknown", "key": text(key), "value": text(value)}
-    suffix = key.partition(b"\0")[2]
+    _, suffix = split_raw_key(key)
     found: dict[str, Any] = {"row": name.kind}
     match name.kind:
         case "member":

@@ -16,7 +16,7 @@ from streams.engine.changelog import MARKER, unpack_marker
 from streams.engine.database import Database, Resources
 from streams.engine.overlay import OverlayRows, raw_rows
 from streams.errors import StreamsError
-from streams.fold import BadRecord, Fold, FoldFactory, Record
+from streams.fold import BadRecord, Fold, FoldFactory, Record, split_raw_key
 from streams.folds.deliver import Deliver
 from streams.folds.route import Route
 from streams.folds.tables import MEMBERS
@@ -139,7 +139,7 @@ class Rebuilt:
             if record.key == MARKER:
                 position = unpack_marker(record.value) or 0
                 continue
-            bucket, _, suffix = record.key.partition(b"\0")
+            bucket, suffix = split_raw_key(record.key)
             if record.value is None:
                 self._rows.delete(bucket, suffix)
             else:
