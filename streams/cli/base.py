@@ -1,10 +1,9 @@
-"""What the commands of this package have in common.
+"""The base of all commands, and how they end.
 
-They are commands of Faust's own command line, so `streams tail` and
-`faust -A streams.app tail` are the same; but they run without the app and without Faust's
-worker, so they start fast.  An error that the user can do something about is one line on
-stderr and exit code 1, or 3 when something that is needed cannot be reached; a stack trace
-means a bug.
+The commands belong to Faust's command line, so `streams tail` and `faust -A streams.app tail`
+do the same.  They load neither the app nor Faust's worker, so they start fast.  An error that
+the user can fix is one line on stderr and exit code 1, or 3 if Kafka or a worker cannot be
+reached; a stack trace means a bug.
 """
 
 from __future__ import annotations
@@ -24,27 +23,27 @@ from streams.errors import StreamsError, Unavailable
 UNREACHABLE = 3
 """Exit code when a worker or Kafka does not answer, or not in time."""
 INTERRUPTED = 130
-"""Exit code of a command that Ctrl-C ended, as shells have it."""
+"""Exit code after Ctrl-C, by the convention of shells."""
 
 
 class StreamsCommand(Command):
-    """A command that needs no app: subclasses implement `execute_now`."""
+    """A command that runs without the app; subclasses implement `execute_now`."""
 
     options: Any = None
 
     def execute_now(self, *args: Any, **options: Any) -> int:
-        """Do what the command is for; return the exit code."""
+        """Run the command; return the exit code."""
         raise NotImplementedError
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Run the command and leave the process with its exit code."""
+        """Run the command and exit with its exit code."""
         with stopped_by_signals():
             code = exit_code(lambda: self.execute_now(**self.kwargs))
         sys.exit(code)
 
 
 def exit_code(run: Callable[[], int]) -> int:
-    """Call `run` and turn what it raises into one line on stderr and an exit code."""
+    """Call `run`; turn errors into one line on stderr and an exit code."""
     try:
         with outputs():
             return run()

@@ -1,4 +1,4 @@
-"""`streams bind`, `unbind` and `members`: which queue receives what is sent to a group."""
+"""`streams bind`, `unbind` and `members`: which queues receive a group's messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from streams.client import Client
 
 LIMIT = click.option(
-    "--limit", type=click.IntRange(1), metavar="N", help="So many at most; by default all."
+    "--limit", type=click.IntRange(1), metavar="N", help="Limit of the list; default: all."
 )
 _SESSION = "--session"
 
@@ -22,22 +22,22 @@ _SESSION = "--session"
 @client_command()
 @click.argument("groups", nargs=-1, required=True, metavar="GROUP...")
 @click.argument("queue")
-@click.option(_SESSION, help="Until this session of the queue ends.")
+@click.option(_SESSION, help="Bind only until this session of the queue ends.")
 async def bind(
     client: Client, show: Printer, *, groups: tuple[str, ...], queue: str, session: str | None
 ) -> None:
-    """Have QUEUE receive what is sent to these groups from now on."""
+    """Let QUEUE receive the messages of these groups from now on."""
     await _change(client, show, "bind", groups, queue, session)
 
 
 @client_command()
 @click.argument("groups", nargs=-1, required=True, metavar="GROUP...")
 @click.argument("queue")
-@click.option(_SESSION, help="Only bindings of this session.")
+@click.option(_SESSION, help="Remove only bindings of this session.")
 async def unbind(
     client: Client, show: Printer, *, groups: tuple[str, ...], queue: str, session: str | None
 ) -> None:
-    """End bindings of QUEUE to groups."""
+    """Remove the bindings of QUEUE to these groups."""
     await _change(client, show, "unbind", groups, queue, session)
 
 
@@ -62,12 +62,12 @@ async def _change(
 @click.argument("group")
 @LIMIT
 async def members(client: Client, show: Printer, *, group: str, limit: int | None) -> None:
-    """List the queues that are bound to a group."""
+    """List the queues that are bound to GROUP."""
     await list_ids(show, "queue", client.members(group), limit)
 
 
 async def list_ids(show: Printer, name: str, ids: AsyncIterator[str], limit: int | None) -> None:
-    """Print ids, one a line, `limit` of them at most."""
+    """Print at most `limit` ids, one per line."""
     left = limit
     async for one in ids:
         show({name: one}, printable(one))

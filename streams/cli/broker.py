@@ -1,4 +1,4 @@
-"""`streams broker`: the embedded Kafka in the foreground."""
+"""`streams broker`: runs the embedded Kafka in the foreground."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class broker(StreamsCommand):
     options = (KAFKA_PORT_OPTION,)
 
     def execute_now(self, kafka_port: int | None, **_: Any) -> int:
-        """Start the broker, say where it is, and wait."""
+        """Start the broker, print its address, and wait."""
         from streams.kafka.embedded.cluster import EmbeddedKafka
         from streams.operate.progress import progress
         from streams.operate.system import BROKER_FOLDER, show_download

@@ -1,8 +1,8 @@
-"""What the commands that ask a worker have in common: whom, as whom, and how they answer.
+"""Commands that send requests to a worker: their options, their output and their exit codes.
 
-Such a command is a coroutine function of a `Client` and a `Printer`; `asks` makes a command of
-Faust's command line of it.  They need a worker's HTTP alone, no Kafka.  Exit codes: 0 well,
-1 refused or not found, 2 wrong usage, 3 nobody can be reached who could do it.
+Such a command is a coroutine function that takes a `Client` and a `Printer`; `client_command`
+registers it with Faust's command line.  It needs only a worker's HTTP address, no Kafka.  Exit
+codes: 0 success, 1 refused or not found, 2 wrong usage, 3 no worker can be reached.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ Command: TypeAlias = Callable[..., Awaitable[None]]
 
 RETRY_SECONDS = 5.0
 LONGEST_WAIT_SECONDS = 60.0
-"""How long a worker holds an answer back at most; who waits longer asks again."""
+"""How long a worker may hold an answer back; a longer wait takes several requests."""
 
 
 class Printer:
-    """Prints what a command found: one JSON object a line, or words for people."""
+    """Prints results: one JSON object per line, or text."""
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
 
     def __call__(self, content: Mapping[str, Any], words: str | None = None) -> None:
-        """Print one thing; without `words` people get a line of each of its members."""
+        """Print one result; as text it is `words`, or a line for each member."""
         if self.as_json:
             click.echo(orjson.dumps(content).decode())
         elif words is not None:
@@ -50,12 +50,12 @@ class Printer:
                 click.echo(f"{name}: {'none' if value is None else value}")
 
     def message(self, content: Mapping[str, Any]) -> None:
-        """Print a message: where, when, to whom, from whom, what."""
+        """Print a message: position, time, group, sender and body."""
         self(content, message_in_words(content))
 
 
 def message_in_words(content: Mapping[str, Any]) -> str:
-    """Return a message in one line, whatever stands in it."""
+    """Return a message as one printable line."""
     place = content["seq"] if "seq" in content else content["offset"]
     at = datetime.fromtimestamp(content["at"] / 1000, UTC).isoformat(timespec="milliseconds")
     kind = "" if content["kind"] == "text" else f" ({content['kind']})"
@@ -68,7 +68,7 @@ def message_in_words(content: Mapping[str, Any]) -> str:
 
 
 def printable(text: str) -> str:
-    """Return text in which nothing moves the cursor or speaks to the terminal."""
+    """Return the text with every character escaped that could control the terminal."""
     if text.isprintable():
         return text
     return "".join(
@@ -84,7 +84,9 @@ def _url(context: click.Context, parameter: click.Parameter, given: tuple[str, .
         except ValueError:
             right = False
         if not right:
-            raise click.BadParameter(f"{url!r} is no URL of a worker: http://127.0.0.1:6066")
+            raise click.BadParameter(
+                f"{url!r} is not the URL of a worker, such as http://127.0.0.1:6066"
+            )
     return given
 
 
@@ -95,14 +97,14 @@ OPTIONS = (
         multiple=True,
         callback=_url,
         metavar="URL",
-        help="A worker's URL; any will do, more of them are tried in turn.  By default that of "
+        help="URL of any worker; several are tried in turn.  Default: the address in "
         "STREAMS_HTTP_HOST and STREAMS_HTTP_PORT.",
     ),
     click.option(
         "--token-file",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         metavar="FILE",
-        help="The token to show, read again when it expires.  By default that of STREAMS_TOKEN.",
+        help="File with the bearer token, read again when it expires.  Default: STREAMS_TOKEN.",
     ),
     click.option(
         "--timeout",
@@ -110,17 +112,17 @@ OPTIONS = (
         default=RETRY_SECONDS,
         show_default=True,
         metavar="SECONDS",
-        help="How long to try again while nobody can answer.",
+        help="How long to retry while no worker can answer.",
     ),
 )
-"""Options of all these commands, but `--json`."""
-_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+"""Options of all these commands, except `--json`."""
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 
 
 def client_command(
     group: click.Group = cli, name: str | None = None
 ) -> Callable[[Command], click.Command]:
-    """Make a command of a coroutine function `f(client, show, **options)`."""
+    """Register a coroutine function `f(client, show, **options)` as a command."""
 
     def register(function: Command) -> click.Command:
         def run(
@@ -142,7 +144,7 @@ def client_command(
         decorated: Any = click.pass_context(run)
         for option in (*reversed(OPTIONS), _JSON):
             decorated = option(decorated)
-        # What the command has of its own stands before that in its help.
+        # The command's own options come first in its help.
         decorated.__click_params__ += getattr(function, "__click_params__", [])
         return group.command(name or function.__name__, help=function.__doc__)(decorated)
 
@@ -155,7 +157,7 @@ def ask(
     token_file: Path | None,
     timeout: float,
 ) -> int:
-    """Do some work with a client; return the exit code, having said what went wrong."""
+    """Run `work` with a client; print any error and return the exit code."""
     return exit_code(lambda: asyncio.run(_work(work, urls, token_file, timeout)))
 
 

@@ -1,4 +1,4 @@
-"""`streams cluster`: workers and partitions, as all workers see them."""
+"""`streams cluster`: the status of all workers and partitions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @client_command()
 async def cluster(client: Client, show: Printer) -> None:
-    """Printer all partitions with their owner, state, lag, and position in the log."""
+    """Show each partition's owner, state, lag and position in the log."""
     found = await client.cluster(all=True)
     if not show.as_json:
         click.echo(f"{'table':8} {'partition':>9} {'state':12} {'lag':>8} {'position':>12} owner")

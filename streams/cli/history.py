@@ -1,4 +1,4 @@
-"""`streams history`: what was sent to a group."""
+"""`streams history`: the messages that were sent to a group."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     type=POSITION,
     default=0,
     metavar="POSITION",
-    help="An offset, or 90s, 15m, 2h or 1d ago, or a time as in 2026-08-20T18:00Z.",
+    help="Start here: an offset, a duration ago (90s, 15m, 2h, 1d), or a time such as "
+    "2026-08-20T18:00Z.",
 )
-@click.option("--to", "stop", type=POSITION, metavar="POSITION", help="Up to there, without it.")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="So many at most.")
-@click.option("--follow", is_flag=True, help="Go on with what is sent, until Ctrl-C or --limit.")
+@click.option("--to", "stop", type=POSITION, metavar="POSITION", help="Stop before this position.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Limit of messages.")
+@click.option("--follow", is_flag=True, help="Keep printing new messages until Ctrl-C or --limit.")
 async def history(
     client: Client,
     show: Printer,
@@ -38,7 +39,7 @@ async def history(
     limit: int | None,
     follow: bool,
 ) -> None:
-    """Printer what was sent to a group, or to @QUEUE, as long as the log keeps it."""
+    """Print the messages sent to GROUP, or to @QUEUE, that the log still retains."""
     if follow and stop is not None:
         raise click.UsageError("give --follow or --to, not both")
     async for message in client.history(group, from_=start, to=stop, limit=limit, follow=follow):

@@ -1,4 +1,4 @@
-"""`streams read` and `ack`: what is in a queue, and being done with it."""
+"""`streams read` and `ack`: reads and acknowledges the messages of a queue."""
 
 from __future__ import annotations
 
@@ -15,22 +15,24 @@ if TYPE_CHECKING:
 
 PAGE = 100
 _OF_STREAMS = ("type", "queue", "redelivered")
-"""What a stream says of a message besides what an inbox does."""
+"""Fields that a stream adds to those of an inbox."""
 
 
 @client_command()
 @click.argument("queue")
-@click.option("--after", type=click.IntRange(0), default=0, metavar="SEQ", help="Begin after it.")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="So many at most.")
+@click.option(
+    "--after", type=click.IntRange(0), default=0, metavar="SEQ", help="Start after this seq."
+)
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Limit of messages.")
 @click.option(
     "--wait",
     type=SECONDS,
     default=0.0,
     metavar="TIME",
-    help="Wait so long for the first, if there is none.",
+    help="How long to wait for the first message if there is none.",
 )
-@click.option("--follow", is_flag=True, help="Go on with what comes, until Ctrl-C or --limit.")
-@click.option("--ack", is_flag=True, help="Acknowledge each when it is shown.")
+@click.option("--follow", is_flag=True, help="Keep reading new messages until Ctrl-C or --limit.")
+@click.option("--ack", is_flag=True, help="Acknowledge each message once it is printed.")
 async def read(
     client: Client,
     show: Printer,
@@ -42,7 +44,7 @@ async def read(
     follow: bool,
     ack: bool,
 ) -> None:
-    """Printer the messages of a queue, the oldest first; by default up to 100 that are there."""
+    """Print the messages of QUEUE, oldest first; by default up to 100."""
     if follow:
         await _follow(client, show, queue, after, limit, ack)
         return
@@ -67,7 +69,7 @@ async def read(
 async def _follow(
     client: Client, show: Printer, queue: str, after: int, limit: int | None, ack: bool
 ) -> None:
-    await client.queue(queue)  # a subscription would wait for a worker for ever
+    await client.queue(queue)  # fails if no worker answers; a subscription would wait
     left = limit
     async with client.subscribe(queue, after=after, auto_ack=False) as deliveries:
         async for delivery in deliveries:
@@ -84,15 +86,17 @@ async def _follow(
 @client_command(name="ack")
 @click.argument("queue")
 @click.argument("seqs", nargs=-1, type=click.IntRange(0), metavar="[SEQ]...")
-@click.option("--upto", type=click.IntRange(0), metavar="SEQ", help="All up to this one.")
+@click.option(
+    "--upto", type=click.IntRange(0), metavar="SEQ", help="Acknowledge all up to this seq."
+)
 async def acknowledge(
     client: Client, show: Printer, *, queue: str, seqs: tuple[int, ...], upto: int | None
 ) -> None:
-    """Be done with messages of a queue, once for all."""
+    """Acknowledge messages of QUEUE: they are removed for good."""
     if (upto is None) == (not seqs):
-        raise click.UsageError("give either seqs or --upto")
+        raise click.UsageError("give either SEQ... or --upto")
     await client.ack(queue, upto=upto, seqs=seqs)
     if upto is not None:
-        show({"queue": queue, "upto": upto}, f"done with all up to {upto}")
+        show({"queue": queue, "upto": upto}, f"acknowledged all up to {upto}")
     else:
-        show({"queue": queue, "seqs": seqs}, f"done with {len(seqs)}")
+        show({"queue": queue, "seqs": seqs}, f"acknowledged {len(seqs)}")

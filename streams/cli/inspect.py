@@ -1,4 +1,4 @@
-"""`streams inspect`: what the tables hold of one group or queue, and where."""
+"""`streams inspect`: what the tables hold about one group or queue, and which worker owns it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streams.settings import Settings
 
 
 class inspect(StreamsCommand):
-    """Printer what the tables hold of a group or a queue, and where.
+    """Show what the tables hold about a group or a queue, and which worker owns it.
 
     KIND is group or queue.
     """
@@ -22,8 +22,8 @@ class inspect(StreamsCommand):
     options = (
         argument("kind", type=click.Choice(["group", "queue"])),
         argument("id"),
-        option("--limit", type=click.IntRange(1, 1000), default=20, help="List so many at most."),
-        option("--json", "as_json", is_flag=True, help="One JSON object."),
+        option("--limit", type=click.IntRange(1, 1000), default=20, help="Limit of each list."),
+        option("--json", "as_json", is_flag=True, help="Print one JSON object."),
     )
 
     def execute_now(self, kind: str, limit: int, as_json: bool, **options: Any) -> int:

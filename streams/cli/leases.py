@@ -1,4 +1,4 @@
-"""`streams lease` and `nack`: a queue as a pool of jobs for several consumers."""
+"""`streams lease` and `nack`: a queue as a job pool for several consumers."""
 
 from __future__ import annotations
 
@@ -15,15 +15,19 @@ if TYPE_CHECKING:
 
 @client_command()
 @click.argument("queue")
-@click.option("--limit", type=click.IntRange(1, 1000), default=1, metavar="N", help="At most.")
-@click.option("--wait", type=SECONDS, default=0.0, metavar="TIME", help="For the first, if none.")
+@click.option(
+    "--limit", type=click.IntRange(1, 1000), default=1, metavar="N", help="Limit of messages."
+)
+@click.option(
+    "--wait", type=SECONDS, default=0.0, metavar="TIME", help="How long to wait if there is none."
+)
 @click.option(
     "--visibility",
     type=SECONDS,
     metavar="TIME",
-    help="Others get what is not acknowledged in this time; 30 s as a rule.",
+    help="After this time, other consumers get what is not acknowledged; default: 30s.",
 )
-@click.option("--consumer", help="Who takes them; a new id by default.")
+@click.option("--consumer", help="Id of the consumer; default: a new one.")
 async def lease(
     client: Client,
     show: Printer,
@@ -34,9 +38,9 @@ async def lease(
     visibility: float | None,
     consumer: str | None,
 ) -> None:
-    """Take messages of a queue as one of several consumers.
+    """Lease messages of QUEUE as one of several consumers.
 
-    Then `streams ack QUEUE SEQ` when a job is done, or `streams nack`.
+    End each lease by `streams ack QUEUE SEQ` or `streams nack`.
     """
     found: list[Job] = []
     while not found:
@@ -54,10 +58,14 @@ async def lease(
 @client_command()
 @click.argument("queue")
 @click.argument("seqs", nargs=-1, type=click.IntRange(0), required=True, metavar="SEQ...")
-@click.option("--delay", type=SECONDS, metavar="TIME", help="Not to be had again before.")
-@click.option("--reject", is_flag=True, help="Give them up: to the dead-letter queue, if any.")
-@click.option("--extend", type=SECONDS, metavar="TIME", help="Keep the lease so long from now.")
-@click.option("--consumer", help="Only what this one has.")
+@click.option("--delay", type=SECONDS, metavar="TIME", help="How long to wait before the next try.")
+@click.option(
+    "--reject", is_flag=True, help="Do not retry: move to the dead-letter queue, if there is one."
+)
+@click.option(
+    "--extend", type=SECONDS, metavar="TIME", help="Extend the lease to this time from now."
+)
+@click.option("--consumer", help="Only leases of this consumer.")
 async def nack(
     client: Client,
     show: Printer,
@@ -69,7 +77,7 @@ async def nack(
     extend: float | None,
     consumer: str | None,
 ) -> None:
-    """Give messages back, to be tried again; or up; or keep them for longer."""
+    """Return leased messages for another try; or reject them, or extend their lease."""
     if (delay is not None) + reject + (extend is not None) > 1:
         raise click.UsageError("give one of --delay, --reject and --extend")
     outcome = "reject" if reject else "retry" if extend is None else "extend"

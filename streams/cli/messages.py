@@ -1,4 +1,4 @@
-"""`streams publish` and `streams events`: sending messages, and any events, many at once."""
+"""`streams publish` and `streams events`: sends one message, or many events of any kind."""
 
 from __future__ import annotations
 
@@ -35,25 +35,38 @@ def _headers(
 @client_command()
 @click.argument("to")
 @click.argument("body", required=False)
-@click.option("--file", "file", type=click.File("rb"), help="The body; - is stdin.")
-@click.option("--sender", default="", help="The queue that it is from.")
-@click.option("--kind", default="text", show_default=True, help="What it is, for receivers.")
+@click.option(
+    "--file", "file", type=click.File("rb"), help="Read the body from this file; - is stdin."
+)
+@click.option("--sender", default="", help="Queue id of the sender.")
+@click.option("--kind", default="text", show_default=True, help="Kind of message, for receivers.")
 @click.option(
     "--header",
     "headers",
     multiple=True,
     callback=_headers,
     metavar="NAME=VALUE",
-    help="A header; may be given more than once.",
+    help="Header; may be repeated.",
 )
-@click.option("--id", "id", help="Its id: within ten minutes it is the same message again.")
 @click.option(
-    "--expires", type=FUTURE_TIME, metavar="TIME", help="Not later: 90s, 15m, 2h, 1d, or a date."
+    "--id",
+    "id",
+    help="Message id: the same id within ten minutes is a duplicate. Default: a new one.",
 )
-@click.option("--transient", is_flag=True, help="Only to queues with an open session.")
-@click.option("--no-echo", is_flag=True, help="Not to the sender's own queue.")
-@click.option("--receipt", is_flag=True, help="Tell the sender when a receiver acknowledges.")
-@click.option("--priority", type=click.IntRange(0, 9), help="For jobs: higher ones come first.")
+@click.option(
+    "--expires",
+    type=FUTURE_TIME,
+    metavar="TIME",
+    help="When it expires: 90s, 15m, 2h, 1d, or a time.",
+)
+@click.option("--transient", is_flag=True, help="Deliver only to queues with an open session.")
+@click.option("--no-echo", is_flag=True, help="Do not deliver to the sender's own queue.")
+@click.option(
+    "--receipt", is_flag=True, help="Send the sender a receipt when a receiver acknowledges."
+)
+@click.option(
+    "--priority", type=click.IntRange(0, 9), help="Priority as a job: higher is leased first."
+)
 async def publish(
     client: Client,
     show: Printer,
@@ -73,7 +86,7 @@ async def publish(
 ) -> None:
     """Send a message to a group, or directly to a queue: TO is GROUP or @QUEUE.
 
-    The body is BODY, or what a file holds, or stdin.  Done when Kafka has it.
+    The body is BODY, a file, or stdin.  Returns once Kafka has confirmed the message.
     """
     from streams.client import Draft
 
@@ -96,7 +109,7 @@ async def publish(
         placed = await client.publish_draft(draft)
     except Unavailable as error:
         raise Unavailable(
-            f"{error}; whether Kafka has it is not known: send it again with --id {draft.id}"
+            f"{error}; Kafka may or may not have the message: send it again with --id {draft.id}"
         ) from error
     show(
         {"id": placed.id, "partition": placed.partition, "offset": placed.offset},
@@ -108,12 +121,12 @@ def _body(text: str | None, file: BinaryIO | None) -> str | bytes:
     if text is not None and file is not None:
         raise click.UsageError("give BODY or --file, not both")
     if text is not None:
-        # What the shell handed over that is no UTF-8 is bytes.
+        # Arguments that are not UTF-8 become bytes.
         content = text.encode("utf-8", "surrogateescape")
     elif file is not None:
         content = file.read()
     elif sys.stdin.isatty():
-        raise click.UsageError("give BODY, or --file, or the body on stdin")
+        raise click.UsageError("give BODY or --file, or pipe the body to stdin")
     else:
         content = sys.stdin.buffer.read()
     try:
@@ -125,9 +138,9 @@ def _body(text: str | None, file: BinaryIO | None) -> str | bytes:
 @client_command()
 @click.argument("file", type=click.File("rb"), default="-")
 async def events(client: Client, show: Printer, *, file: BinaryIO) -> None:
-    """Send many events at once, a JSON object a line, from FILE or stdin.
+    """Send many events, one JSON object per line, from FILE or stdin.
 
-    As POST /v1/events has them: {"type": "bind", "group": ..., "queue": ...}, unbind, message,
+    The events of POST /v1/events: {"type": "bind", "group": ..., "queue": ...}, unbind, message,
     ack, open, close, touch, nack, configure, purge, delete.
     """
     count = await client.send_events(_events(file))
@@ -143,7 +156,7 @@ def _events(file: BinaryIO) -> Iterator[dict[str, Any]]:
         except orjson.JSONDecodeError as error:
             raise click.UsageError(f"line {number} is not JSON: {error}") from None
         if not isinstance(event, dict):
-            raise click.UsageError(f"line {number} is no JSON object")
+            raise click.UsageError(f"line {number} is not a JSON object")
         if event.get("type") == "message":
-            event.setdefault("id", str(uuid.uuid4()))  # so that it may be sent twice
+            event.setdefault("id", str(uuid.uuid4()))  # makes it safe to send again
         yield event

@@ -1,4 +1,4 @@
-"""`streams queue ...` and `streams erase`: how a queue is doing, its options, its end."""
+"""`streams queue ...` and `streams erase`: inspects, configures and deletes queues."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 @cli.group()
 def queue() -> None:
-    """Look at a queue, give it options, purge or delete it."""
+    """Inspect, configure, purge or delete a queue."""
 
 
 @client_command(queue)
 @click.argument("queue")
 async def show(client: Client, show: Printer, *, queue: str) -> None:
-    """Printer how many messages and bindings a queue has, and its session."""
+    """Show the number of messages and bindings of QUEUE, and its session."""
     found = await client.queue(queue)
     show(
         {
@@ -48,32 +48,40 @@ async def groups(client: Client, show: Printer, *, queue: str, limit: int | None
 @client_command(queue)
 @click.argument("queue")
 async def options(client: Client, show: Printer, *, queue: str) -> None:
-    """Printer the options of a queue."""
+    """Show the options of QUEUE."""
     show(await client.options(queue))
 
 
 _OPTIONS: tuple[Callable[[Any], Any], ...] = (
-    click.option("--max-length", type=click.IntRange(1), metavar="N", help="So many messages."),
-    click.option("--max-bytes", type=click.IntRange(1), metavar="N", help="So many bytes."),
+    click.option("--max-length", type=click.IntRange(1), metavar="N", help="Limit of messages."),
+    click.option("--max-bytes", type=click.IntRange(1), metavar="N", help="Limit of bytes."),
     click.option(
         "--overflow",
         type=click.Choice(CONFIGURE_OVERFLOW_VALUES),
-        help="What happens when there are more.",
+        help="What happens when a limit is reached.",
     ),
-    click.option("--max-tries", type=click.IntRange(1), metavar="N", help="Leases of a message."),
-    click.option("--dead-letter", metavar="QUEUE", help="Where goes what is given up."),
     click.option(
-        "--visibility", "visibility_seconds", type=SECONDS, metavar="TIME", help="Of a lease."
+        "--max-tries", type=click.IntRange(1), metavar="N", help="Most leases of a message."
+    ),
+    click.option("--dead-letter", metavar="QUEUE", help="Queue for messages that are given up."),
+    click.option(
+        "--visibility",
+        "visibility_seconds",
+        type=SECONDS,
+        metavar="TIME",
+        help="How long a lease lasts.",
     ),
     click.option(
         "--ttl",
         "ttl_seconds",
         type=SECONDS,
         metavar="TIME",
-        help="Delete it when nobody has used it for so long.",
+        help="Delete the queue when it is unused for this long.",
     ),
-    click.option("--unset", multiple=True, metavar="OPTION", help="Back to the usual: by name."),
-    click.option("--reset", is_flag=True, help="Back to the usual: all that is not given here."),
+    click.option(
+        "--unset", multiple=True, metavar="OPTION", help="Reset this option to its default."
+    ),
+    click.option("--reset", is_flag=True, help="Reset every option that is not given here."),
 )
 
 
@@ -95,12 +103,12 @@ async def set_options(
     reset: bool,
     **given: Any,
 ) -> None:
-    """Give a queue options; those that are not named here stay, unless --reset."""
+    """Set options of a queue; other options keep their values, unless --reset."""
     names = [name.replace("-", "_") for name in unset]
     names = [f"{name}_seconds" if name in ("ttl", "visibility") else name for name in names]
     unknown = [name for name in names if name not in given]
     if unknown:
-        raise click.UsageError(f"--unset {unknown[0]}: no such option of a queue")
+        raise click.UsageError(f"--unset {unknown[0]}: unknown queue option")
     wanted = {} if reset else await client.options(queue)
     wanted |= {name: value for name, value in given.items() if value is not None}
     wanted = {name: value for name, value in wanted.items() if name not in names}
@@ -111,7 +119,7 @@ async def set_options(
 @client_command(queue)
 @click.argument("queue")
 async def purge(client: Client, show: Printer, *, queue: str) -> None:
-    """Drop all messages of a queue."""
+    """Remove all messages of a queue."""
     await client.purge(queue)
     show({"queue": queue, "purged": True}, printable(f"{queue} purged"))
 
@@ -119,7 +127,7 @@ async def purge(client: Client, show: Printer, *, queue: str) -> None:
 @client_command(queue)
 @click.argument("queue")
 async def delete(client: Client, show: Printer, *, queue: str) -> None:
-    """Delete a queue: messages, bindings, session and options."""
+    """Delete a queue with its messages, bindings, session and options."""
     await client.delete(queue)
     show({"queue": queue, "deleted": True}, printable(f"{queue} deleted"))
 
@@ -127,12 +135,12 @@ async def delete(client: Client, show: Printer, *, queue: str) -> None:
 @client_command()
 @click.argument("queue")
 async def erase(client: Client, show: Printer, *, queue: str) -> None:
-    """Delete a queue as a user's, and say what the logs hold of it still, and how long."""
+    """Delete a user's queue; print what the logs still retain of it, and until when."""
     report = await client.delete(queue, erase=True) or {}
     if show.as_json:
         show(report)
         return
     kept = report["retained"]
     show(report, printable(f"erased of {queue}: {', '.join(report['erased'])}"))
-    show(report, f"still there: {kept['what']}")
+    show(report, f"still retained: {kept['what']}")
     show(report, f"until: {kept['until']}")

@@ -1,4 +1,4 @@
-"""`streams replay`: the log once more, into a queue or as the rows of a table partition."""
+"""`streams replay`: delivers part of a log again, or rebuilds a table partition from it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 class replay(StreamsCommand):
-    """Deliver a span of the past of GROUP to QUEUE once more, for who came late.
+    """Deliver past messages of GROUP to QUEUE again.
 
-    Done twice within ten minutes it delivers nothing twice.  Needs a worker.
+    Repeating it within ten minutes delivers nothing twice.  Needs a worker.
 
-    With --table and --partition instead, rebuild that table partition from its log, and
-    print its rows as JSON, one a line.  Needs Kafka, but no worker: this is what the log says
-    the table must be.
+    With --table and --partition, rebuild that table partition from its log instead, and print
+    its rows as JSON, one per line: what the log says the table must hold.  Needs Kafka, but no
+    worker.
     """
 
     options = (
@@ -37,18 +37,19 @@ class replay(StreamsCommand):
             "start",
             type=POSITION,
             metavar="POSITION",
-            help="An offset, or 90s, 15m, 2h or 1d ago, or a time as in 2026-08-20T18:00Z.",
+            help="Start here: an offset, a duration ago (90s, 15m, 2h, 1d), or a time such as "
+            "2026-08-20T18:00Z.",
         ),
         option(
             "--to",
             "stop",
             type=POSITION,
             metavar="POSITION",
-            help="Stop before it; by default at the end.  Of a table it is an offset.",
+            help="Stop before this position; default: the end.  For a table, an offset.",
         ),
-        option("--table", type=click.Choice(TABLES), help="Which table to rebuild."),
-        option("--partition", type=click.IntRange(min=0), help="Which partition of it."),
-        option("--json", "as_json", is_flag=True, help="One JSON object a line."),
+        option("--table", type=click.Choice(TABLES), help="Table to rebuild."),
+        option("--partition", type=click.IntRange(min=0), help="Partition of that table."),
+        option("--json", "as_json", is_flag=True, help="Print one JSON object per line."),
         *OPTIONS,
     )
 
@@ -63,7 +64,7 @@ class replay(StreamsCommand):
         as_json: bool,
         **whom: Any,
     ) -> int:
-        """Ask a worker, or fold and print."""
+        """Ask a worker to replay, or rebuild and print."""
         if group is not None and queue is not None and table is None and partition is None:
             show = Printer(as_json or self.json)
 
@@ -75,7 +76,7 @@ class replay(StreamsCommand):
         if table is None or partition is None or group is not None:
             raise click.UsageError("give GROUP and QUEUE, or --table and --partition")
         if start is not None or isinstance(stop, datetime):
-            raise click.UsageError("of a table, give no --from, and --to as an offset")
+            raise click.UsageError("with --table, --from is not allowed, and --to is an offset")
         from streams.operate.rebuild import rebuilt_rows
 
         for row in rebuilt_rows(Settings.from_env(), table, partition, stop):

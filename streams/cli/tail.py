@@ -1,4 +1,4 @@
-"""`streams tail`: shows the records of a topic, decoded, as they come."""
+"""`streams tail`: prints the records of a topic, decoded, as they arrive."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from streams.settings import Settings
 
 
 class tail(StreamsCommand):
-    """Printer the records of TOPIC, decoded, as they come.
+    """Print the records of TOPIC, decoded, as they arrive.
 
     TOPIC is group-events, queue-events, dead-letters, members-changelog or
     queues-changelog, or the full name of any other topic.
@@ -28,26 +28,26 @@ class tail(StreamsCommand):
 
     options = (
         argument("topic"),
-        option("--key", help="Only records with this key (a group, or a queue)."),
+        option("--key", help="Only records with this key: a group or a queue."),
         option(
             "--type",
             "types",
             multiple=True,
             show_default=False,
-            help="Only records of this type, as in Bind or Routed; may be given more than once.",
+            help="Only records of this type, such as Bind or Routed; may be repeated.",
         ),
         option(
             "--since",
             metavar="TIME",
-            help="Begin at a time: 90s, 15m, 2h or 1d ago, or as in 2026-08-20T18:00Z.",
+            help="Start at this time: 90s, 15m, 2h or 1d ago, or such as 2026-08-20T18:00Z.",
         ),
-        option("--from-beginning", is_flag=True, help="Begin with the oldest record there is."),
+        option("--from-beginning", is_flag=True, help="Start at the oldest record."),
         option(
             "--follow/--no-follow",
             default=True,
-            help="Wait for more, or end with the last record there is now.",
+            help="Wait for more records, or stop at the current end.",
         ),
-        option("--json", "as_json", is_flag=True, help="One JSON object a line."),
+        option("--json", "as_json", is_flag=True, help="Print one JSON object per line."),
     )
 
     def execute_now(
@@ -61,7 +61,7 @@ class tail(StreamsCommand):
         as_json: bool,
         **_: Any,
     ) -> int:
-        """Print records until there are no more, or Ctrl-C."""
+        """Print records until the end or Ctrl-C."""
         from streams.operate.records import describe_record
 
         settings = Settings.from_env()
@@ -79,10 +79,10 @@ class tail(StreamsCommand):
 
 
 def parse_since(text: str, now: float) -> int:
-    """Return the time that `text` means, in milliseconds; `now` is in seconds.
+    """Return the time that `text` stands for, in milliseconds; `now` is in seconds.
 
     Raises:
-        StreamsError: it is neither a span of time nor a date.
+        StreamsError: it is neither a duration nor a time.
     """
     ago = times.span(text)
     if ago is not None:
@@ -90,7 +90,7 @@ def parse_since(text: str, now: float) -> int:
     at = times.date(text)
     if at is None:
         raise StreamsError(
-            f"--since {text!r}: give 90s, 15m, 2h or 1d, or a time as in 2026-08-20T18:00Z"
+            f"--since {text!r}: give 90s, 15m, 2h or 1d, or a time such as 2026-08-20T18:00Z"
         )
     return int(at.timestamp() * 1000)
 
@@ -123,7 +123,7 @@ def _as_json(record: dict[str, Any]) -> str:
 
 
 _KEYS = ("group", "queue")
-"""Fields that are not shown a second time when they are the key."""
+"""Fields that are left out when they repeat the key."""
 
 
 def _as_text(record: dict[str, Any]) -> str:

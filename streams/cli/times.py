@@ -1,4 +1,4 @@
-"""Times and places of the log as one types them: 15m, 2026-08-20T18:00Z, an offset."""
+"""Parameter types for times and log positions: 15m, 2026-08-20T18:00Z, an offset."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _MOST_SECONDS = 100 * 366 * 86400
 
 
 def span(text: str) -> float | None:
-    """Return how many seconds `90s`, `15m`, `2h` or `1d` are; None if it is no span of time."""
+    """Return the seconds of `90s`, `15m`, `2h` or `1d`; None for any other text."""
     found = _SPAN.fullmatch(text.strip())
     return None if found is None else float(found[1]) * _UNIT_SECONDS[found[2]]
 
 
 def date(text: str) -> datetime | None:
-    """Return a time as in 2026-08-20T18:00Z, local where it names no zone; None if it is none."""
+    """Return a time in ISO 8601, local if it has no zone; None for any other text."""
     try:
         return datetime.fromisoformat(text.strip()).astimezone()
     except (ValueError, OverflowError, OSError):
@@ -29,7 +29,7 @@ def date(text: str) -> datetime | None:
 
 
 class SecondsType(click.ParamType):
-    """A span of time in seconds: a number, or as in 15m."""
+    """A duration: a number of seconds, or a text such as 15m."""
 
     name = "span"
 
@@ -46,7 +46,7 @@ class SecondsType(click.ParamType):
 
 
 class PositionType(click.ParamType):
-    """A place in the log: an offset, or a time ago or as a date."""
+    """A position in the log: an offset, a duration before now, or a time."""
 
     name = "place"
 
@@ -62,7 +62,7 @@ class PositionType(click.ParamType):
         at = date(value)
         if at is None:
             self.fail(
-                f"{value!r}: give an offset, or 90s, 15m, 2h or 1d, or a time as in "
+                f"{value!r}: give an offset, or 90s, 15m, 2h or 1d, or a time such as "
                 "2026-08-20T18:00Z",
                 param,
                 ctx,
@@ -71,7 +71,7 @@ class PositionType(click.ParamType):
 
 
 class FutureTimeType(click.ParamType):
-    """A time to come: a span from now, or a date."""
+    """A time in the future: a duration from now, or a time."""
 
     name = "time"
 
@@ -85,7 +85,7 @@ class FutureTimeType(click.ParamType):
         at = date(value)
         if at is None:
             self.fail(
-                f"{value!r}: give 90s, 15m, 2h or 1d from now, or a time as in 2026-08-20T18:00Z",
+                f"{value!r}: give 90s, 15m, 2h or 1d from now, or a time such as 2026-08-20T18:00Z",
                 param,
                 ctx,
             )

@@ -1,4 +1,4 @@
-"""`streams topics`: creates the topics, or checks those that are there."""
+"""`streams topics`: creates the topics, or checks existing ones."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from streams.settings import Settings
 
 
 class topics(StreamsCommand):
-    """Create the topics that are missing, and check partitions, replication and retention."""
+    """Create missing topics; check partitions, replication and retention of all."""
 
-    options = (option("--check", is_flag=True, help="Create nothing, only check."),)
+    options = (option("--check", is_flag=True, help="Only check; create nothing."),)
 
     def execute_now(self, check: bool, **_: Any) -> int:
         """Create and check, and list what there is."""

@@ -1,4 +1,4 @@
-"""`streams up`: broker, topics and workers in one foreground command."""
+"""`streams up`: runs broker, topics and workers in the foreground."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from streams.cli.base import StreamsCommand
 from streams.settings import Settings
 
 WORKERS_OPTION = option(
-    "--workers", type=click.IntRange(min=1), default=1, help="How many workers to start."
+    "--workers", type=click.IntRange(min=1), default=1, help="Number of workers."
 )
 
 KAFKA_PORT_OPTION = option(
     "--kafka-port",
     type=click.IntRange(min=1, max=65535),
-    help="Port of the embedded Kafka; by default that of STREAMS_BROKERS, 9092 if it is not set.",
+    help="Port of the embedded Kafka; default: the port in STREAMS_BROKERS, or 9092.",
 )
 
 
 def kafka_port_of(settings: Settings, given: int | None) -> int:
-    """Return the port that the embedded Kafka shall have."""
+    """Return the port for the embedded Kafka."""
     return given or int(settings.brokers.split(",")[0].rpartition(":")[2])
 
 
 class up(StreamsCommand):
-    """Run a whole system until Ctrl-C: Kafka (unless STREAMS_BROKERS is set), topics, workers.
+    """Run a system until Ctrl-C: workers, topics, and Kafka unless STREAMS_BROKERS is set.
 
-    A worker that ends is started again.  Data and logs are under STREAMS_DATA, the workers'
-    ports are STREAMS_HTTP_PORT and those after it.
+    A worker that exits is restarted.  Data and logs are under STREAMS_DATA.  The workers'
+    ports are STREAMS_HTTP_PORT and the ones after it.
     """
 
     options = (WORKERS_OPTION, KAFKA_PORT_OPTION)
 
     def execute_now(self, workers: int, kafka_port: int | None, **_: Any) -> int:
-        """Start everything, say where it is, and watch over it."""
+        """Start everything, print the addresses, and restart workers that exit."""
         from streams.operate.system import system
 
         settings = Settings.from_env()

@@ -1,4 +1,4 @@
-"""`streams verify`: the live tables against the log, and against each other (I5, I4)."""
+"""`streams verify`: compares the live tables with the log and with each other (I5, I4)."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from streams.settings import Settings
 
 
 class verify(StreamsCommand):
-    """Rebuild both tables from the log and compare them with the live ones, byte for byte.
+    """Rebuild both tables from the log; compare them with the live tables byte for byte.
 
-    Then checks that bindings in both tables are exact inverses.  Works on a live system: each
-    page of live rows is compared with the log rolled forward to the position it is of.  Exit
-    code 0 only if there is no difference.
+    Also checks that the bindings in both tables are exact inverses.  Works on a live system:
+    the rebuilt table is rolled forward to the position of each page of live rows.  Exit code 0
+    only if there is no difference.
     """
 
     def execute_now(self, **_: Any) -> int:
-        """Rebuild, compare, and print what differs."""
+        """Rebuild, compare, and print the differences."""
         from streams.operate.comparing import verify_all
         from streams.operate.progress import say
 
@@ -31,7 +31,7 @@ class verify(StreamsCommand):
         with tempfile.TemporaryDirectory(prefix="streams-") as folder:
             result = asyncio.run(verify_all(settings, settings.advertised_url, Path(folder)))
         for partition in result.from_changelog:
-            say(f"{partition}: the beginning of its log is gone, compared with its changelog")
+            say(f"{partition}: rebuilt from its changelog, because its log has lost its beginning")
         for text in result.differences:
             click.echo(text, err=True)
         if result.count > len(result.differences):

@@ -1,6 +1,6 @@
-"""`streams worker`: Faust's own command, with its options, but without the banner.
+"""`streams worker`: Faust's own command and options, without the banner.
 
-What a worker is made of, it says in its log, in the form that was asked for.
+The worker logs its versions and addresses instead, in the configured log format.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Shared by commands, demo and fault suite: systems, logs, tables and how to compare them."""
+"""The library below the commands: starts systems, reads logs, rebuilds and compares tables."""

@@ -1,4 +1,4 @@
-"""What the workers of a system say of themselves: who they are, and how far they are."""
+"""The status of all workers and partitions, as the workers report it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from streams.operate.gateway_client import GatewayClient
 
 PAUSE_SECONDS = 0.1
 FIRST_SECONDS = 2.0
-"""How long the first answer may take: nobody waits for a worker that is not there."""
+"""How long to retry the first request, so that a missing worker is reported soon."""
 _CPU = "process_cpu_seconds_total"
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionStatus:
-    """One table partition as its owner describes it."""
+    """The status of one table partition, from its owner."""
 
     table: str
     partition: int
@@ -31,21 +31,21 @@ class PartitionStatus:
 
     @property
     def lag(self) -> int:
-        """Records of the source topic that are not folded yet."""
+        """Records of the source topic that are not yet folded."""
         return max(0, self.end - self.position)
 
 
 class Cluster:
-    """All workers, found from those that are known at first."""
+    """All workers of a system, discovered from the first known ones."""
 
     def __init__(self, gateway: GatewayClient) -> None:
-        """Ask through `gateway`, whose list of workers grows by those that are found."""
+        """Send requests through `gateway`; discovered workers are added to its URLs."""
         self._gateway = gateway
         self._cpu: dict[str, float] = {}
         self._cpu_used = 0.0
 
     async def find_workers(self) -> None:
-        """Learn the URLs of all workers that own something."""
+        """Add the URLs of all workers that own a partition."""
         answer = await self._gateway.ask("GET", "/v1/cluster", retry_for=FIRST_SECONDS)
         owners = {row.get("owner") for row in answer["partitions"]}
         for owner in sorted(filter(None, owners)):
@@ -53,7 +53,7 @@ class Cluster:
                 self._gateway.urls.append(owner)
 
     async def partitions(self) -> dict[tuple[str, int], PartitionStatus]:
-        """Return every table partition that some worker owns now, by table and number."""
+        """Return the table partitions that have an owner now, by table and number."""
         answers = await asyncio.gather(*(self._status(url) for url in self._gateway.urls))
         found: dict[tuple[str, int], PartitionStatus] = {}
         for url, answer in zip(self._gateway.urls, answers, strict=True):
@@ -64,9 +64,9 @@ class Cluster:
         return found
 
     async def cpu_seconds(self) -> float:
-        """Return how much CPU time all workers have used since the first time of asking.
+        """Return the CPU seconds that all workers have used since the first call.
 
-        A worker that was killed takes what it used since the last time with it.
+        What a killed worker used after the last call is lost.
         """
         for url in self._gateway.urls:
             try:
@@ -90,10 +90,10 @@ class Cluster:
     ) -> None:
         """Wait until a table's partitions have folded their source up to `ends`.
 
-        `report` is told how many records are left.
+        `report` receives the number of records that are left.
 
         Raises:
-            Unavailable: they have not, `timeout` seconds after the last step forward.
+            Unavailable: no progress for `timeout` seconds.
         """
         best = None
         patience = time.monotonic() + timeout
@@ -121,7 +121,7 @@ class Cluster:
                 "GET", "/v1/cluster", url=url, retry_for=0
             )
         except Unavailable:
-            return {}  # It is down or starting: its partitions are nobody's for the moment.
+            return {}  # down or starting: its partitions have no owner for the moment
         return answer
 
 

@@ -1,14 +1,14 @@
-"""Compares live tables with what their logs say, while the system goes on.
+"""Compares live tables with tables rebuilt from their logs, while the system runs.
 
-A page of live rows is of one position of the fold; the rebuilt partition is rolled forward
-to just that position before the two are compared, so nothing has to stand still.
+A page of live rows belongs to one position of the fold.  The rebuilt partition is rolled
+forward to that position before the two are compared, so the system need not pause.
 
-Whether the tables are inverses is asked of the rebuilt ones: `members` rolled to some
-position N, then `queues` to where `queue-events` ended after everything before N had been
-routed.  What differs then must be a change from N on; those are looked at again in a later
-round, until none is left.
+The check that the tables are inverses uses the rebuilt tables: `members` is rolled to some
+position N, then `queues` to the end that `queue-events` had once everything before N was
+routed.  Any difference must then come from a change at or after N; those are compared again in
+later rounds, until none is left.
 
-Nothing else happens in the process meanwhile, so what reads logs and tables may block.
+Nothing else runs in this process, so reading logs and tables may block.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from streams.operate.topic_log import TopicLog, as_record
 from streams.settings import Settings
 
 SHOWN = 20
-"""Differences that are spelled out."""
+"""How many differences are described."""
 PATIENCE_SECONDS = 60.0
 ROUNDS = 30
 PAUSE_SECONDS = 0.5
@@ -54,20 +54,20 @@ Tables = dict[str, list[Rebuilt]]
 
 @dataclass(slots=True)
 class Comparison:
-    """What a comparison found."""
+    """The result of a comparison."""
 
     partitions: int = 0
     rows: int = 0
     bindings: int = 0
     count: int = 0
-    """Differences, of whatever kind."""
+    """Differences of all kinds."""
     differences: list[str] = field(default_factory=list)
-    """The first of them, in words."""
+    """Descriptions of the first `SHOWN` differences."""
     from_changelog: list[str] = field(default_factory=list)
-    """Table partitions whose log no longer has its beginning."""
+    """Table partitions whose log has lost its beginning."""
 
     def differ(self, text: str) -> None:
-        """Note a difference."""
+        """Count a difference, and keep its description if there is room."""
         self.count += 1
         if len(self.differences) < SHOWN:
             self.differences.append(text)
@@ -76,7 +76,7 @@ class Comparison:
 async def verify_all(settings: Settings, url: str, folder: Path) -> Comparison:
     """Compare all live tables of the system with their logs, and with each other.
 
-    `folder` takes the rebuilt tables.
+    The rebuilt tables are written to `folder`.
 
     Raises:
         StreamsError: a worker or Kafka does not answer, or a table cannot be rebuilt.
@@ -112,11 +112,11 @@ async def verify_all(settings: Settings, url: str, folder: Path) -> Comparison:
 
 
 def _fold_all(log: TopicLog, settings: Settings, every: list[Rebuilt]) -> None:
-    """Fold what the logs have now; what comes later is folded page by page."""
+    """Fold the logs up to their present ends; later records are folded page by page."""
     ends = {table: log.ends(source_topic(settings, table)) for table in TABLES}
     left = sum(max(0, ends[r.table][r.partition] - r.position) for r in every)
     done = 0
-    with progress("folding the logs anew", left) as report:
+    with progress("folding the logs", left) as report:
 
         def count(records: int) -> None:
             nonlocal done
@@ -136,7 +136,7 @@ async def _compare(
     while True:
         found = await page(gateway, rebuilt.table, rebuilt.partition, after)
         if found.position < rebuilt.position:
-            # The fold is behind the log, or a new owner starts again from its checkpoint.
+            # the fold lags behind the log, or a new owner resumes from a checkpoint
             if time.monotonic() > deadline:
                 raise Unavailable(
                     f"{rebuilt.table} {rebuilt.partition} is still at {found.position},"
@@ -161,7 +161,7 @@ def _up_to(rows: Iterator[Row], last: bytes | None) -> Iterator[Row]:
 def compare_rows(
     table: str, live: Iterable[Row], rebuilt: Iterable[Row], result: Comparison
 ) -> None:
-    """Compare two runs of rows, both ascending by key, and note what differs."""
+    """Compare two sequences of rows, both ascending by key; count the differences."""
     ours, theirs = iter(live), iter(rebuilt)
     mine, other = next(ours, None), next(theirs, None)
     while mine is not None or other is not None:
@@ -171,14 +171,16 @@ def compare_rows(
         elif other is None or (mine is not None and mine[0] < other[0]):
             assert mine is not None
             result.differ(
-                f"{table}: a live row that the log does not lead to: {_shown(table, mine)}"
+                f"{table}: a live row that the log does not produce: {_shown(table, mine)}"
             )
             mine = next(ours, None)
         elif mine is None or other[0] < mine[0]:
-            result.differ(f"{table}: the live table lacks {_shown(table, other)}")
+            result.differ(f"{table}: a row is missing in the live table: {_shown(table, other)}")
             other = next(theirs, None)
         else:
-            result.differ(f"{table}: live {_shown(table, mine)}, by the log {_shown(table, other)}")
+            result.differ(
+                f"{table}: live {_shown(table, mine)}, from the log {_shown(table, other)}"
+            )
             mine, other = next(ours, None), next(theirs, None)
 
 
@@ -187,7 +189,7 @@ def _shown(table: str, row: Row) -> str:
 
 
 class InverseCheck:
-    """Whether the bindings in `members` and in `queues` are the same (I4)."""
+    """Checks that `members` and `queues` hold the same bindings (I4)."""
 
     def __init__(
         self,
@@ -205,7 +207,7 @@ class InverseCheck:
         self._result = result
 
     async def check(self, report: Callable[[int], None]) -> None:
-        """Compare all bindings; then those that were changing, until none is left."""
+        """Compare all bindings; then repeat for those that were changing, until none is left."""
         changing = await self._round(lambda: self._all_differences(report))
         for _ in range(ROUNDS):
             if not changing:
@@ -214,11 +216,11 @@ class InverseCheck:
             again = sorted(changing)
             changing = await self._round(lambda: filter(self._differs, again))  # noqa: B023
         raise Unavailable(
-            f"{len(changing):,} bindings change so often that they cannot be compared"
+            f"{len(changing):,} bindings changed during every round, and could not be compared"
         )
 
     async def _round(self, differences: Callable[[], Iterable[Pair]]) -> set[Pair]:
-        """Look for differences; return those that may be changes on their way."""
+        """Count differences; return those that changes in flight may explain."""
         groups = self._log.ends(self._settings.group_events)
         await self._routed(groups)
         queues = self._log.ends(self._settings.queue_events)
@@ -235,7 +237,7 @@ class InverseCheck:
         return changing
 
     async def _routed(self, ends: Mapping[int, int]) -> None:
-        """Wait until all before `ends` is folded, and what came of it stands in the log."""
+        """Wait until everything before `ends` is folded and its outputs are in the log."""
         await self._cluster.folded(MEMBERS, ends, PATIENCE_SECONDS)
         deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
@@ -247,14 +249,16 @@ class InverseCheck:
             ):
                 return
             await asyncio.sleep(PAUSE_SECONDS)
-        raise Unavailable("members takes no checkpoint; see /v1/cluster and the workers' logs")
+        raise Unavailable(
+            "the table members takes no checkpoint; see /v1/cluster and the workers' logs"
+        )
 
     def _roll(self, partitions: Iterable[Rebuilt], ends: Mapping[int, int]) -> None:
         for rebuilt in partitions:
             rebuilt.roll(ends[rebuilt.partition])
 
     def _touched(self, start: Mapping[int, int], end: Mapping[int, int]) -> set[Pair]:
-        """Return the bindings that group-events changes between two positions."""
+        """Return the bindings that change between two positions of group-events."""
         touched = set()
         for message in self._log.read(self._settings.group_events, start, end):
             try:
@@ -266,7 +270,7 @@ class InverseCheck:
         return touched
 
     def _all_differences(self, report: Callable[[int], None]) -> Iterator[Pair]:
-        """Yield every pair that is not bound alike in both tables."""
+        """Yield every pair whose binding differs between the tables."""
         for rebuilt in self._members:
             for key, value in rebuilt.items(b"m"):
                 bucket, suffix = split_raw_key(key)
@@ -291,13 +295,13 @@ class InverseCheck:
         return self._of_group(*pair) != self._of_queue(*pair)
 
     def _of_group(self, group: str, queue: str) -> bytes | None:
-        """Return the session of a binding as `members` has it, None without a binding."""
+        """Return the session of a binding in `members`, None if there is no binding."""
         number = partition_of(group.encode(), self._settings.partitions)
         row = self._members[number].get(members_bucket(group), queue.encode())
         return None if row is None else row[2:]
 
     def _of_queue(self, group: str, queue: str) -> bytes | None:
-        """Return the session of a binding as `queues` has it, None without a binding."""
+        """Return the session of a binding in `queues`, None if there is no binding."""
         number = partition_of(queue.encode(), self._settings.partitions)
         return self._queues[number].get(bindings_bucket(queue), group.encode())
 

@@ -1,7 +1,7 @@
 """`python -m streams.operate.console TOPIC [OPTION...]`: Kafka's console consumer.
 
-It shows, of every record, time, partition, offset, headers and key; not the value, which is
-Avro: `streams tail` decodes that.  More options go to the console consumer as they are.
+It prints time, partition, offset, headers and key of every record, but not the value, which is
+Avro: `streams tail` decodes that.  Further options are passed to the console consumer.
 """
 
 from __future__ import annotations
@@ -26,18 +26,20 @@ def console_command(settings: Settings, topic: str, *options: str) -> list[str]:
     """Return the command that reads a topic from its beginning, in the settings' namespace.
 
     Raises:
-        BrokerError: there is no such topic, no Kafka answers, or it wants credentials.
+        BrokerError: there is no such topic, no Kafka answers, or it requires credentials.
     """
     if settings.kafka_security_protocol != "PLAINTEXT":
-        raise BrokerError("make console has no credentials: use your cluster's console consumer")
+        raise BrokerError(
+            "the console has no credentials for this Kafka: use your cluster's console consumer"
+        )
     topic = full_name(settings, topic)
     admin = AdminClient(settings.librdkafka() | {"log_level": 0})
     try:
         topics = admin.list_topics(timeout=5).topics
     except KafkaException:
         raise BrokerError(
-            f"no Kafka answers at {settings.brokers}: start one by 'streams broker', or name "
-            "it in STREAMS_BROKERS"
+            f"no Kafka answers at {settings.brokers}: start one with `streams broker`, or "
+            "set STREAMS_BROKERS to your brokers"
         ) from None
     if topic not in topics:
         there = ", ".join(sorted(t for t in topics if not t.startswith("__"))) or "none"
@@ -53,7 +55,7 @@ def console_command(settings: Settings, topic: str, *options: str) -> list[str]:
 
 
 def main() -> None:
-    """Become the console consumer."""
+    """Replace this process with the console consumer."""
     if len(sys.argv) < 2:
         sys.exit("usage: python -m streams.operate.console TOPIC [OPTION...]")
     try:

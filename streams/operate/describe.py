@@ -1,4 +1,4 @@
-"""Says in words and plain values what a row of a table holds."""
+"""Turns table rows and events into plain JSON values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from streams.folds.sessions import unpack_terms
 
 
 def row(table: str, key: bytes, value: bytes) -> dict[str, Any]:
-    """Return a raw row of `members` or `queues` as plain JSON values, `row` naming its kind."""
+    """Return a raw row of `members` or `queues` as plain JSON values; `row` is its kind."""
     try:
         name = split_row_key(table, key)
     except ValueError:
@@ -99,7 +99,7 @@ def event(record: Any) -> dict[str, Any]:
 
 
 def _routed(record: Routed) -> dict[str, Any]:
-    """Turn the columns of a Routed back into entries."""
+    """Turn the columns of a Routed into entries."""
     changes = zip(
         record.change_offsets,
         record.change_kinds,
@@ -136,7 +136,7 @@ def _routed(record: Routed) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON can hold it; bytes that are a record become its fields."""
+    """Return a value that JSON can hold; an encoded record becomes its fields."""
     match value:
         case bytes():
             try:
@@ -152,7 +152,7 @@ def plain(value: Any) -> Any:
 
 
 def text(value: bytes | None) -> str | None:
-    """Return bytes as text: UTF-8 if they are that, otherwise base64 that says so."""
+    """Return bytes as text: UTF-8 if valid, otherwise base64 with the prefix `base64:`."""
     if value is None:
         return None
     try:
@@ -162,7 +162,7 @@ def text(value: bytes | None) -> str | None:
 
 
 def iso(milliseconds: int) -> str:
-    """Return a time as ISO 8601 in UTC, "-" for none."""
+    """Return a time as ISO 8601 in UTC, "-" if there is none."""
     try:
         at = datetime.fromtimestamp(milliseconds / 1000, UTC)
     except (ValueError, OverflowError, OSError):

@@ -1,4 +1,4 @@
-"""Workers as processes of their own, for commands that start a whole system.
+"""Worker processes, for commands that start a whole system.
 
 Each worker has a data folder, a port and a session of its own: Ctrl-C reaches only the command,
 which then stops workers and broker in the right order. A worker ends with the command, however
@@ -24,14 +24,14 @@ from streams.operate.progress import say
 STOP_SECONDS = 30.0
 """How long a worker may take to write its last checkpoint and leave."""
 HOPELESS_RESTARTS = 5
-"""So many deaths in a row, each within `HOPELESS_SECONDS` of the start, are a fault to report."""
+"""Exits in a row, each within `HOPELESS_SECONDS` of a start, before a command gives up."""
 HOPELESS_SECONDS = 20.0
 LOG_LINES = 15
 
 
 @dataclass(slots=True)
 class WorkerProcess:
-    """One worker: its own environment, its log file, and the process that runs it now."""
+    """One worker: its environment, its log file, and its present process."""
 
     name: str
     environment: dict[str, str]
@@ -54,11 +54,11 @@ class WorkerProcess:
         self.started = time.monotonic()
 
     def exit_code(self) -> int | None:
-        """Return the exit code of a worker that has ended, None while it runs."""
+        """Return the exit code, None while the worker runs."""
         return None if self.process is None else self.process.poll()
 
     def last_lines(self) -> str:
-        """Return the end of the log."""
+        """Return the last lines of the log."""
         with self.log.open("rb") as log:
             log.seek(0, os.SEEK_END)
             log.seek(max(0, log.tell() - 8192))
@@ -68,7 +68,7 @@ class WorkerProcess:
 
 @dataclass(slots=True)
 class Workers:
-    """The workers that one command has started."""
+    """The workers that a command has started."""
 
     processes: list[WorkerProcess] = field(default_factory=list)
 
@@ -78,10 +78,10 @@ class Workers:
         return [worker.url for worker in self.processes]
 
     def restart_dead(self) -> None:
-        """Start workers again that have ended by themselves.
+        """Restart workers that have exited.
 
         Raises:
-            StreamsError: one of them does not stay up.
+            StreamsError: a worker keeps exiting soon after its start.
         """
         for worker in self.processes:
             code = worker.exit_code()
@@ -91,18 +91,18 @@ class Workers:
             worker.quick_deaths = worker.quick_deaths + 1 if quick else 1
             if worker.quick_deaths >= HOPELESS_RESTARTS:
                 raise gave_up(worker, code)
-            say(f"{worker.name} ended ({ended(code)}), starting it again; log: {worker.log}")
+            say(f"{worker.name} ended ({ended(code)}), restarting it; log: {worker.log}")
             worker.start()
 
     def check(self) -> None:
-        """Raise StreamsError if a worker has ended."""
+        """Raise StreamsError if a worker has exited."""
         for worker in self.processes:
             code = worker.exit_code()
             if code is not None:
                 raise gave_up(worker, code)
 
     def stop(self) -> None:
-        """Stop all workers, and wait until they have left."""
+        """Stop all workers, and wait until they have exited."""
         running = [worker.process for worker in self.processes if worker.process is not None]
         for process in running:
             if process.poll() is None:
@@ -125,10 +125,12 @@ def workers(
     settings: dict[str, str],
     app: str = "streams.app",
 ) -> Iterator[Workers]:
-    """Run `count` workers with their data below `data`; stop them when the body is done."""
+    """Run `count` workers with their data below `data`; stop them at the end of the body."""
     started = Workers()
     if count > 1 and {**os.environ, **settings}.get("STREAMS_HTTP_ADVERTISED_URL"):
-        raise StreamsError("STREAMS_HTTP_ADVERTISED_URL names one worker, and there are to be more")
+        raise StreamsError(
+            "STREAMS_HTTP_ADVERTISED_URL names one worker: unset it to start several"
+        )
     try:
         for number, port in zip(range(1, count + 1), ports, strict=True):
             name = f"worker-{number}"
@@ -150,7 +152,7 @@ def workers(
 
 
 def ended(code: int) -> str:
-    """Say how a process ended."""
+    """Return a description of a process's exit code."""
     if code >= 0:
         return f"exit code {code}"
     try:
@@ -160,6 +162,6 @@ def ended(code: int) -> str:
 
 
 def gave_up(worker: WorkerProcess, code: int) -> StreamsError:
-    """Make the error of a worker that does not stay up; its last words go to stderr."""
+    """Print the end of a worker's log; return the error that it does not stay up."""
     say(worker.last_lines())
     return StreamsError(f"{worker.name} ended ({ended(code)}); its log: {worker.log}")

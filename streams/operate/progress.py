@@ -1,6 +1,6 @@
-"""Shows how far something is that takes a while: a bar on a terminal, plain lines elsewhere.
+"""Shows progress: a bar on a terminal, plain lines elsewhere.
 
-Everything goes to stderr, so that what a command prints can be piped.
+All of it goes to stderr, so that the output of a command can be piped.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from rich.progress import (
 )
 
 PLAIN_SECONDS = 5.0
-"""Time between two plain lines about the same thing."""
+"""Time between two plain lines of one progress display."""
 
 Report = Callable[[int], None]
-"""Takes how much is done so far."""
+"""Receives how much is done so far."""
 
 
 def console() -> Console:
@@ -34,7 +34,7 @@ def console() -> Console:
 
 
 def say(text: str) -> None:
-    """Print one line about what goes on."""
+    """Print one line to stderr."""
     print(text, file=sys.stderr, flush=True)
 
 

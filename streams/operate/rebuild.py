@@ -1,7 +1,7 @@
-"""Builds a table partition again from its log, with the folds and without a worker.
+"""Rebuilds a table partition from its log, with the folds but without a worker.
 
-The rows go to a RocksDB database in a folder of the caller's, so memory does not depend on
-the size of the table.  A rebuilt partition can be rolled forward to any later position.
+The rows go to a RocksDB database in a folder of the caller's choice, so memory does not depend
+on the size of the table.  A rebuilt partition can be rolled forward to any later position.
 """
 
 from __future__ import annotations
@@ -31,37 +31,36 @@ CACHE_BYTES: Final = 64 * MIB
 WRITE_BUFFER_BYTES: Final = 64 * MIB
 
 Report = Callable[[int], None]
-"""Takes the number of records that were folded since the last call."""
+"""Receives the number of records folded since the last call."""
 
 
 def source_topic(settings: Settings, table: str) -> str:
-    """Return the topic that a table is folded from."""
+    """Return the source topic of a table."""
     return settings.group_events if table == MEMBERS else settings.queue_events
 
 
 def fold_factory(settings: Settings, table: str) -> FoldFactory:
-    """Return what makes the folds of a table."""
+    """Return the fold factory of a table."""
     if table == MEMBERS:
         return lambda rows, number: Route(rows, number, settings.partitions, settings.queue_events)
     return lambda rows, number: Deliver(rows, number, settings.partitions, settings.group_events)
 
 
 def resources() -> Resources:
-    """Return the caches that all rebuilt partitions of a command share."""
+    """Return caches to be shared by all rebuilt partitions of a command."""
     return Resources(CACHE_BYTES, WRITE_BUFFER_BYTES)
 
 
 class Rebuilt:
-    """One table partition, built from its log up to `position`."""
+    """One table partition, rebuilt from its log up to `position`."""
 
     def __init__(
         self, log: TopicLog, settings: Settings, table: str, partition: int, database: Database
     ) -> None:
-        """Begin empty, or from the changelog if the log's beginning is gone.
+        """Start empty, or from the changelog if the log has lost its beginning.
 
         Raises:
-            StreamsError: neither leads to a state: the log goes on later than the changelog
-                ends.
+            StreamsError: the log begins after the end of the changelog, so records are missing.
         """
         self.table = table
         self.partition = partition
@@ -85,27 +84,27 @@ class Rebuilt:
 
     @property
     def position(self) -> int:
-        """Next offset of the source to be folded."""
+        """Source offset of the next record to fold."""
         return self._source.position
 
     def roll(self, to: int, report: Report = lambda records: None) -> None:
         """Fold the source up to, not including, the offset `to`.
 
         Raises:
-            Unavailable: the log does not have it.
+            Unavailable: the log does not reach it.
         """
         records = self._source.read_to(to)
         while chunk := list(itertools.islice(records, RECORDS_PER_CHUNK)):
             for record in chunk:
                 self._apply(record)
             self._fold.flush()
-            self._fold.ready.clear()  # Its outputs have long been written, by the workers.
+            self._fold.ready.clear()  # the workers have written these outputs already
             if self._rows.pending >= ROWS_IN_MEMORY:
                 self._write()
             report(len(chunk))
 
     def get(self, bucket: bytes, suffix: bytes) -> bytes | None:
-        """Return the value of a row, None when there is no such row."""
+        """Return the value of a row, None if there is no such row."""
         return self._rows.get(bucket, suffix)
 
     def items(self, after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
@@ -121,14 +120,14 @@ class Rebuilt:
         try:
             steps = self._fold.apply(record)
         except BadRecord:
-            return  # For the workers it went to the dead letters: it changed nothing.
+            return  # a dead letter: it changed no row
         if steps is not None:
             for _ in steps:
                 pass
         self._fold.work.clear()  # it changes no row
 
     def _restore(self, log: TopicLog, changelog: str) -> int:
-        """Read the rows that the changelog has; return the source offset they stand for."""
+        """Load the rows of the changelog; return the source offset that they represent."""
         bounds = log.bounds(changelog, self.partition)
         position = 0
         for message in log.read(
@@ -157,7 +156,7 @@ class Rebuilt:
 def open_rebuilt(
     log: TopicLog, settings: Settings, table: str, partition: int, folder: Path, shared: Resources
 ) -> Rebuilt:
-    """Begin to build a table partition below `folder`; raises as `Rebuilt`."""
+    """Start to rebuild a table partition below `folder`; raises like `Rebuilt`."""
     database = Database(folder / f"{table}-{partition}", shared)
     return Rebuilt(log, settings, table, partition, database)
 

@@ -1,7 +1,7 @@
-"""Starts a whole system for one command: Kafka unless there is one, topics, workers.
+"""Starts a whole system for one command: Kafka unless brokers are given, topics, workers.
 
-What a context manager here starts, it stops: workers first, so that they can write their
-last checkpoint, then the broker.
+The context managers stop what they start: workers first, so that they can write a last
+checkpoint, then the broker.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from streams.settings import Settings
 from streams.topics import product_topics
 
 READY_SECONDS = 120.0
-"""How long workers may take until they answer reads."""
+"""How long workers may take to become ready."""
 PAUSE_SECONDS = 0.1
 BROKER_FOLDER = "broker"
 """Folder of the embedded broker, under STREAMS_DATA."""
@@ -38,16 +38,16 @@ class System:
     settings: Settings
     workers: Workers
     broker: EmbeddedKafka | None
-    """The embedded broker, None when the cluster is somebody else's."""
+    """The embedded broker, None if the command did not start one."""
 
     def check(self) -> None:
-        """Raise StreamsError if anything that was started has ended."""
+        """Raise StreamsError if a process that was started has exited."""
         if self.broker is not None:
             self.broker.check()
         self.workers.check()
 
     def mend(self) -> None:
-        """Start workers again that have ended; raises StreamsError if that is hopeless."""
+        """Restart workers that have exited; raises StreamsError if they keep exiting."""
         if self.broker is not None:
             self.broker.check()
         self.workers.restart_dead()
@@ -140,16 +140,16 @@ def embedded_broker(data: Path, port: int = 0) -> Iterator[EmbeddedKafka]:
 
 
 def show_download(done: int, total: int) -> None:
-    """Say how much of Kafka is here; the first start downloads it."""
+    """Print how much of Kafka is downloaded; only the first start does that."""
     if done == total or done % max(1, total // 5) == 0:
-        say(f"getting Kafka: {done} of {total} files")
+        say(f"downloading Kafka: {done} of {total} files")
 
 
 def wait_until_ready(started: System) -> None:
-    """Wait until every worker answers reads.
+    """Wait until every worker is ready.
 
     Raises:
-        StreamsError: one has ended, or takes too long.
+        StreamsError: a worker has exited, or takes too long.
     """
     urls = started.workers.urls
     deadline = time.monotonic() + READY_SECONDS
@@ -164,7 +164,7 @@ def wait_until_ready(started: System) -> None:
 
 
 def is_ready(url: str, settings: Settings) -> bool:
-    """Tell whether the worker at `url` answers reads."""
+    """Return whether the worker at `url` is ready."""
     try:
         tls = settings.http_client_tls() if url.startswith("https:") else None
         with urllib.request.urlopen(f"{url}/readyz", timeout=5, context=tls) as answer:

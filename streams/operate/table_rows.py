@@ -1,4 +1,4 @@
-"""The raw rows of live tables, page by page, through the gateway."""
+"""Reads the raw rows of live tables page by page, over HTTP."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ PAGE_ROWS = 5_000
 
 @dataclass(frozen=True, slots=True)
 class RowPage:
-    """Consecutive rows of one table partition, as they were at one position of its fold."""
+    """Consecutive rows of one table partition, all from one position of its fold."""
 
     position: int
-    """Next source offset that the fold had not folded yet."""
+    """The first source offset that was not yet folded."""
     rows: list[tuple[bytes, bytes]]
     """Raw key and value, ascending by key."""
     last: bool
@@ -28,7 +28,7 @@ async def page(gateway: GatewayClient, table: str, partition: int, after: bytes 
     """Return the rows that follow `after`.
 
     Raises:
-        Unavailable: the partition has no owner that can answer.
+        Unavailable: no owner of the partition can answer.
     """
     query = f"?limit={PAGE_ROWS}" + (f"&after={_text(after)}" if after is not None else "")
     answer = await gateway.ask("GET", path("v1", "tables", table, str(partition), "rows") + query)
@@ -37,7 +37,7 @@ async def page(gateway: GatewayClient, table: str, partition: int, after: bytes 
 
 
 async def pages(gateway: GatewayClient, table: str, partition: int) -> AsyncIterator[RowPage]:
-    """Yield all rows of a table partition; each page may be of a later position."""
+    """Yield all rows of a table partition; each page may be from a later position."""
     after: bytes | None = None
     while True:
         found = await page(gateway, table, partition, after)

@@ -1,7 +1,7 @@
-"""Reads topics by offset, for commands: from here to there, or on and on.
+"""Reads topics by offset, for commands: a range, or without end.
 
-No consumer group is joined and nothing is committed, so looking never disturbs.  What Kafka
-says in codes ends here as `StreamsError`s that say what to do.
+It joins no consumer group and commits nothing, so reading never disturbs the system.  Kafka's
+errors are raised as `StreamsError`s that say what to do.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from streams.kafka.clients import open_reader
 from streams.settings import Settings
 
 SECONDS = 10.0
-"""How long Kafka may take to answer a question."""
+"""How long Kafka may take to answer a request."""
 BATCH = 5_000
 WAIT_SECONDS = 0.1
 """How long the client collects records for one batch."""
@@ -27,7 +27,7 @@ RECORD_TYPE = "type"
 
 
 class Bounds(NamedTuple):
-    """The offsets of a partition: of the first record still there, and of the next to come."""
+    """The offsets of a partition's first retained record, and of the next record to be written."""
 
     low: int
     high: int
@@ -37,7 +37,7 @@ class TopicLog:
     """The topics of one cluster; a context manager."""
 
     def __init__(self, settings: Settings) -> None:
-        """Make a client; nothing is asked yet."""
+        """Create a client; send no request yet."""
         self._brokers = settings.brokers
         self._settings = settings
         self._consumer = self._client()
@@ -96,11 +96,11 @@ class TopicLog:
         return Bounds(*found)
 
     def ends(self, topic: str) -> dict[int, int]:
-        """Return the next offset to come of each partition."""
+        """Return the end offset of each partition."""
         return {number: self.bounds(topic, number).high for number in self.partitions(topic)}
 
     def offsets_at(self, topic: str, milliseconds: int) -> dict[int, int]:
-        """Return for each partition the offset of its first record at or after a time."""
+        """Return the offset of each partition's first record at or after a time."""
         wanted = [TopicPartition(topic, number, milliseconds) for number in self.partitions(topic)]
         try:
             found = self._consumer.offsets_for_times(wanted, timeout=SECONDS)
@@ -118,21 +118,21 @@ class TopicLog:
     ) -> Iterator[Message]:
         """Yield the records of each partition from `start` up to, not including, `end`.
 
-        Records of one partition come in order; a partition that ends early (its last offsets
-        hold no records) is done where it ends.
+        The records of one partition come in order.  If its last offsets hold no records, a
+        partition ends before `end`.
 
         Raises:
-            Unavailable: Kafka went away.
+            Unavailable: Kafka stopped answering.
         """
         left = {number: end[number] for number in start if start[number] < end[number]}
         yield from self._consume(topic, {number: start[number] for number in left}, left)
 
     def reader(self, topic: str, partition: int, start: int) -> PartitionReader:
-        """Return a reader of one partition that goes on where it was, from `start`."""
+        """Return a reader of one partition that starts at `start` and keeps its position."""
         return PartitionReader(self._client(), self._settings.brokers, topic, partition, start)
 
     def follow(self, topic: str, start: Mapping[int, int]) -> Iterator[Message | None]:
-        """Yield records from `start` on, for ever; None whenever nothing came for a moment."""
+        """Yield records from `start` on without end; yield None while none arrive."""
         client = self._client()
         try:
             client.assign([TopicPartition(topic, number, start[number]) for number in start])
@@ -185,12 +185,12 @@ class TopicLog:
 
 
 class PartitionReader:
-    """Reads one partition bit by bit, each time up to an offset that is known to be there."""
+    """Reads one partition in steps, each up to an offset that exists."""
 
     def __init__(
         self, client: Consumer, brokers: str, topic: str, partition: int, start: int
     ) -> None:
-        """Take over `client`; nothing is read yet."""
+        """Take ownership of `client`; read nothing yet."""
         self.position = start
         """Offset of the next record that `read_to` yields."""
         self._client = client
@@ -202,7 +202,7 @@ class PartitionReader:
         """Yield the records from the last position up to, not including, `end`.
 
         Raises:
-            Unavailable: the record before `end` does not come.
+            Unavailable: the record before `end` does not arrive.
         """
         idle = 0.0
         while self.position < end:
@@ -210,7 +210,7 @@ class PartitionReader:
                 batch = self._client.consume(BATCH, WAIT_SECONDS)
                 idle = 0.0 if batch else idle + WAIT_SECONDS
                 if idle >= SECONDS:
-                    raise kafka_away(self._brokers, "no records come")
+                    raise kafka_away(self._brokers, "no records arrive")
                 self._ahead.extend(m for m in batch if is_record(m, self._brokers))
                 continue
             record = as_record(self._ahead[0])
@@ -236,10 +236,10 @@ _HOPELESS = {
 
 
 def is_record(message: Message, brokers: str) -> bool:
-    """Tell records from the client's events, such as the end of a partition.
+    """Return whether a message is a record, not a client event such as the end of a partition.
 
     Raises:
-        Unavailable: the event is an error that will not pass.
+        Unavailable: the event is a permanent error.
     """
     error = message.error()
     if error is None:
@@ -250,15 +250,15 @@ def is_record(message: Message, brokers: str) -> bool:
 
 
 def kafka_away(brokers: str, reason: str) -> Unavailable:
-    """Make the error of a Kafka that does not answer."""
+    """Return the error for a Kafka that does not answer."""
     return Unavailable(
         f"Kafka at {brokers} does not answer ({reason}); "
-        "start one with `streams broker`, or name yours in STREAMS_BROKERS"
+        "start one with `streams broker`, or set STREAMS_BROKERS to your brokers"
     )
 
 
 def as_record(message: Message) -> Record:
-    """Return the message as a fold takes it."""
+    """Return the message as a record for folds."""
     partition, offset = message.partition(), message.offset()
     assert partition is not None
     assert offset is not None
@@ -267,17 +267,17 @@ def as_record(message: Message) -> Record:
 
 
 def header(message: Message, name: str) -> str | None:
-    """Return the text of a Kafka header, None if the record has none of that name."""
+    """Return the text of a Kafka header, None if the record has no such header."""
     found = headers(message).get(name)
     return None if found is None else found.decode(errors="replace")
 
 
 def headers(message: Message) -> dict[str, bytes | None]:
-    """Return the Kafka headers; of several with one name, the last."""
+    """Return the Kafka headers; the last one wins if a name repeats."""
     pairs = message.headers() or []
     return {name: as_bytes(value) for name, value in dict(pairs).items()}
 
 
 def as_bytes(value: str | bytes | None) -> bytes | None:
-    """Return what the Kafka client calls a key or value as bytes."""
+    """Return a key or value of the Kafka client as bytes."""
     return value.encode() if isinstance(value, str) else value

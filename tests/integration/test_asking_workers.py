@@ -214,7 +214,7 @@ def test_a_queue_is_configured_purged_and_deleted(shell: Shell, tag: str) -> Non
     assert shell.json("queue", "options", name)[0]["max_tries"] is None
     (report,) = shell.json("erase", name)
     assert report["queue"] == name
-    assert "still there: " in shell("erase", name)
+    assert "still retained: " in shell("erase", name)
 
 
 def test_sessions_are_opened_held_and_closed(shell: Shell, tag: str) -> None:

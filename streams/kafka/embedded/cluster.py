@@ -1,7 +1,7 @@
-"""The embedded Kafka: one node, or a cluster of a few, under one folder.
+"""The embedded Kafka: one node or a small cluster, with its data in one folder.
 
-For a first run, for tests and for debugging.  A real Kafka in every respect but one: its
-nodes share a machine, and so it survives the loss of a process, not of the machine.
+For a first run, for tests and for debugging.  It is a real Kafka, but its nodes share one
+machine: it survives the loss of a process, not of the machine.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 
 from streams.data_folder import DataFolder
 from streams.kafka.embedded.jars import BrokerError, Progress, jars
-from streams.kafka.embedded.node import STOP_SECONDS, Member, Node
+from streams.kafka.embedded.node import STOP_SECONDS, Node, NodeAddress
 from streams.ports import is_free, private_ports
 
 START_SECONDS: Final = 60.0
@@ -25,10 +25,10 @@ START_SECONDS: Final = 60.0
 
 
 class EmbeddedKafka:
-    """A Kafka of one's own; a context manager that starts it and stops it.
+    """An embedded Kafka; a context manager that starts and stops it.
 
     Args:
-        data: folder of the logs, made if need be; used again, it is the same Kafka again.
+        data: folder of the logs, created if missing; a later start continues with its data.
         port: port of the first node for clients, or 0 for free ones.
         nodes: how many nodes.  With three, topics can have three replicas, two in sync.
         heap_mib: Java heap of each node.
@@ -40,10 +40,11 @@ class EmbeddedKafka:
         if port:
             ports.insert(0, port)
         members = [
-            Member(id=i + 1, port=ports[i], controller_port=ports[nodes + i]) for i in range(nodes)
+            NodeAddress(id=i + 1, port=ports[i], controller_port=ports[nodes + i])
+            for i in range(nodes)
         ]
         self.properties: dict[str, str] = {}
-        """Broker properties that `start` gives every node over those that it has by itself."""
+        """Broker properties for every node; `start` applies them over the defaults."""
         self.nodes = [Node(m, members, self.data / f"node-{m.id}", heap_mib) for m in members]
         self._folder = DataFolder(self.data)
 
@@ -56,8 +57,8 @@ class EmbeddedKafka:
         """Start the nodes that do not run, and return once all of them answer.
 
         Raises:
-            BrokerError: there is no Java or no Kafka, the folder or a port is taken, a node
-                ended, or not all answered in time.  Nothing that this call started runs on.
+            BrokerError: Java or Kafka is missing, the folder or a port is taken, a node
+                exited, or not all answered in time.  Every node is stopped then.
         """
         jars(progress)
         self._folder.take()
@@ -74,7 +75,7 @@ class EmbeddedKafka:
         """Return once all nodes know each other and answer.
 
         Raises:
-            BrokerError: a node ended, or the cluster was not whole within `seconds`.
+            BrokerError: a node exited, or the cluster was not complete within `seconds`.
         """
         deadline = time.monotonic() + seconds
         for node in self.nodes:
@@ -92,7 +93,7 @@ class EmbeddedKafka:
             time.sleep(0.05)
 
     def check(self) -> None:
-        """Raise what ended a node, if one has ended.
+        """Raise an error if a node has exited.
 
         Raises:
             BrokerError: a node is not running.
@@ -125,7 +126,7 @@ class EmbeddedKafka:
         path = self.data / "cluster-id"
         if not path.exists():
             made = "-"
-            while made.startswith("-"):  # Kafka's tool would take it for an option
+            while made.startswith("-"):  # Kafka's tool would parse it as an option
                 made = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
             path.write_text(made)
         return path.read_text().strip()

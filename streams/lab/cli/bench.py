@@ -1,4 +1,4 @@
-"""`streams bench`: the published figures."""
+"""`streams bench`: measures the published figures."""
 
 from __future__ import annotations
 
@@ -14,33 +14,48 @@ from streams.cli.up import WORKERS_OPTION
 from streams.errors import StreamsError
 from streams.settings import Settings
 
-EXTRA = "install the extra `bench`: pip install 'group-streams[lab,embedded,bench]'"
+EXTRA = "`streams bench` needs the extra `bench`: pip install 'group-streams[lab,embedded,bench]'"
 
 
 class bench(StreamsCommand):
-    """Measure the published figures: NAME is a bench, or `all`; without one, they are listed.
+    """Measure the published figures: NAME is a bench or `all`; without NAME, list the benches.
 
-    Every bench starts a Kafka (unless STREAMS_BROKERS is set) and workers of its own, under
-    STREAMS_DATA, and stops them again.  Each figure is the median of the runs with its spread.
+    Every bench starts its own workers and, unless STREAMS_BROKERS is set, its own Kafka under
+    STREAMS_DATA, and stops them afterwards.  A figure is the median of all runs, with its range.
     """
 
     options = (
         argument("name", default=""),
         WORKERS_OPTION,
-        option("--runs", type=click.IntRange(min=1), default=None, help="Runs of each bench."),
-        option("--quick", is_flag=True, help="Small and once: does it work?  No figures to show."),
-        option("--no-baseline", "baseline", flag_value=False, default=True, help="No stock Faust."),
+        option(
+            "--runs",
+            type=click.IntRange(min=1),
+            default=None,
+            help="Number of runs of each bench; default: 3.",
+        ),
+        option(
+            "--quick",
+            is_flag=True,
+            help="One small run, to check that a bench works; its figures mean nothing.",
+        ),
+        option(
+            "--no-baseline",
+            "baseline",
+            flag_value=False,
+            default=True,
+            help="Skip the comparison with stock Faust.",
+        ),
         option(
             "--queues",
             type=click.IntRange(min=10_000),
             default=None,
-            help="How many queues `scale` goes up to.",
+            help="Number of queues that `scale` goes up to.",
         ),
         option(
             "--bindings",
             type=click.IntRange(min=1, max=9),
             default=2,
-            help="How many groups `scale` binds each queue to.",
+            help="Number of groups that `scale` binds each queue to.",
         ),
         option(
             "--json",
@@ -54,7 +69,7 @@ class bench(StreamsCommand):
             "plots",
             type=click.Path(file_okay=False, path_type=Path),
             default=None,
-            help="Draw what grows, into this folder.",
+            help="Write plots into this folder.",
         ),
     )
 
@@ -71,14 +86,14 @@ class bench(StreamsCommand):
         plots: Path | None,
         **_: Any,
     ) -> int:
-        """Run the benches, print their figures, and write what is asked for."""
+        """Run the benches, print their figures, and write JSON and plots."""
         try:
             from streams.lab.bench import suite
             from streams.lab.bench.harness import Options
             from streams.lab.bench.report import as_json, as_text
 
             if plots is not None:
-                import matplotlib as _matplotlib  # noqa: F401 - now, not after an hour's run
+                import matplotlib as _matplotlib  # noqa: F401 - fail now, not after an hour
         except ModuleNotFoundError as error:
             raise click.ClickException(f"{error}: {EXTRA}") from error
 
@@ -108,7 +123,7 @@ class bench(StreamsCommand):
                 continue
             click.echo(as_text(outcome) + "\n")
             outcomes.append(outcome)
-            if json_file is not None:  # after each: the whole takes long
+            if json_file is not None:  # after each bench, because all of them take hours
                 json_file.parent.mkdir(parents=True, exist_ok=True)
                 document = suite.conditions(settings, options)
                 document["benches"] = [as_json(done) for done in outcomes]

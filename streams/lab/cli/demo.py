@@ -1,4 +1,4 @@
-"""`streams demo`: plays the measured workload through the running system."""
+"""`streams demo`: plays the measured workload on a running system."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ PLAN_OPTIONS = (
         "--seconds",
         type=click.FloatRange(min=0),
         default=60.0,
-        help="How long to play; 0 until Ctrl-C.",
+        help="How long to play; 0: until Ctrl-C.",
     ),
     option(
         "--scale",
         type=click.FloatRange(min=0, min_open=True),
         default=1.0,
-        help="How many times the measured world.",
+        help="Size of the workload, in multiples of the measured one.",
     ),
 )
 
 
 class demo(StreamsCommand):
-    """Play the measured workload through the running system, and check every inbox.
+    """Play the measured workload on the running system, and check every inbox.
 
-    Loads residents and groups, lets them join, leave and talk, and holds both tables and
-    what online residents read against an independent model.  Exit code 0 only if nothing was
-    lost, duplicated, out of order, or where it does not belong.
+    Creates residents and groups, lets them join, leave and talk, and compares both tables and
+    what online residents read with an independent model.  Exit code 0 only if nothing was lost,
+    duplicated, reordered or misdelivered.
     """
 
     options = (
@@ -42,7 +42,7 @@ class demo(StreamsCommand):
             "urls",
             multiple=True,
             show_default=False,
-            help="A worker to begin with, as in http://host:6066; by default that of the settings.",
+            help="URL of a worker, such as http://host:6066; default: the one in the settings.",
         ),
     )
 

@@ -1,4 +1,4 @@
-"""`streams faults`: faults on purpose, and what was lost."""
+"""`streams faults`: injects faults under load, and checks that nothing is lost."""
 
 from __future__ import annotations
 
@@ -15,27 +15,31 @@ from streams.cli.base import StreamsCommand
 from streams.settings import Settings
 
 FOLDER = "faults"
-"""Everything of a run, under STREAMS_DATA; emptied before each."""
+"""Folder of a run under STREAMS_DATA; emptied before each run."""
 
 
 class faults(StreamsCommand):
-    """Kill, stop and starve brokers and workers under load, and check that nothing is lost.
+    """Kill, stop and starve brokers and workers under load; check that nothing is lost.
 
-    Starts brokers and workers of its own.  Prints one line a fault; exit code 0 only if every
-    invariant held.  Logs stay under STREAMS_DATA, with the table as JSON.
+    Starts its own brokers and workers.  Prints one line per fault; exit code 0 only if every
+    invariant held.  Logs, and the table as JSON, stay under STREAMS_DATA.
     """
 
     options = (
-        option("--only", "names", multiple=True, help="This fault alone; may be repeated."),
-        option("--short", is_flag=True, help="A handful of the most telling faults."),
-        option("--seed", type=int, help="Of the load and of the random mix; printed."),
+        option("--only", "names", multiple=True, help="Run only this fault; may be repeated."),
+        option("--short", is_flag=True, help="Run only a few of the most telling faults."),
+        option(
+            "--seed",
+            type=int,
+            help="Seed of the load and of the random mix; default: random, and printed.",
+        ),
         option(
             "--minutes",
             type=click.FloatRange(min=0),
             default=0.0,
-            help="How long to mix faults at random, in the end.",
+            help="How long to mix random faults at the end.",
         ),
-        option("--list", "listing", is_flag=True, help="Name all faults, and do none."),
+        option("--list", "listing", is_flag=True, help="List all faults and exit."),
     )
 
     def execute_now(
@@ -47,7 +51,7 @@ class faults(StreamsCommand):
         listing: bool,
         **_: Any,
     ) -> int:
-        """Choose, run, and show."""
+        """Choose faults, run them, and print the results."""
         from streams.lab.faults.choosing import choose
         from streams.lab.faults.mixing import mix
         from streams.lab.faults.suite import FaultResult, run_all

@@ -1,4 +1,4 @@
-"""`streams run`: a fresh system, the demo on it, and everything stopped again."""
+"""`streams run`: starts a fresh system, plays the demo on it, and stops it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from streams.lab.cli.demo import PLAN_OPTIONS
 from streams.settings import Settings
 
 FOLDER = "run"
-"""Everything of a run, under STREAMS_DATA; emptied before each."""
+"""Folder of a run under STREAMS_DATA; emptied before each run."""
 
 
 class run(StreamsCommand):
-    """Start a fresh system, play the measured workload on it, and stop it again.
+    """Start a fresh system, play the measured workload on it, and stop it.
 
-    Kafka is an embedded one unless STREAMS_BROKERS is set; it and the workers get free ports.
-    Exit code 0 only if nothing was
-    lost, duplicated, out of order, or where it does not belong.
+    Starts an embedded Kafka unless STREAMS_BROKERS is set; Kafka and workers get free ports.
+    Exit code 0 only if nothing was lost, duplicated, reordered or misdelivered.
     """
 
     options = (*PLAN_OPTIONS, WORKERS_OPTION)

@@ -105,7 +105,7 @@ def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...]) -> None:
 def test_events_that_are_no_objects_are_not_sent(line: str) -> None:
     ended = run("events", input=f'\n{{"type":"bind","group":"g","queue":"q"}}\n{line}\n')
     assert ended.exit_code == 2
-    assert "line 3 is no" in ended.stderr
+    assert "line 3 is not" in ended.stderr
 
 
 def test_a_token_is_never_an_option() -> None:
