@@ -19,6 +19,8 @@ PAGE_MESSAGES = 64
 """Deliveries that one subscription may add to a page."""
 PAGE_BYTES = 64 * 1024
 """A page ends with the delivery that takes it over this size."""
+PAGE_READS = 512
+"""Reads of rows after which a page ends, however little they found."""
 
 
 class Leases(Protocol):
@@ -63,6 +65,7 @@ class Pages:
         self._count_sent = count_sent
         self._forwarded = forwarded
         self._queued: deque[StreamSubscription] = deque()
+        self._reads = 0  # for the current page
         self._to_write = to_write
 
     def __bool__(self) -> bool:
@@ -84,8 +87,8 @@ class Pages:
 
     def fill(self, frames: list[bytes]) -> None:
         """Append the next page of deliveries to `frames`, each subscription in turn."""
-        size = 0
-        while self._queued and size < PAGE_BYTES:
+        size = self._reads = 0
+        while self._queued and size < PAGE_BYTES and self._reads < PAGE_READS:
             size += self._add(frames, self._queued.popleft())
 
     def _add(self, frames: list[bytes], subscription: StreamSubscription) -> int:
@@ -94,6 +97,7 @@ class Pages:
         Returns:
             Their size in bytes, roughly.
         """
+        self._reads += 1
         subscription.marked = False
         partition = subscription.local
         if partition is None or subscription.credit == 0 or not subscription.open:
@@ -170,6 +174,7 @@ class Pages:
         end: bytes,
     ) -> int:
         """Append one delivery, unless it is gone; return its size."""
+        self._reads += 1
         for one in some(partition.rows, subscription.queue, [seq]):
             subscription.sent(seq)
             self._count_sent(1)
