@@ -1,27 +1,31 @@
-"""The few exception classes of this package; each is raised where its cause is known.
+"""The exception classes of this package; each is raised where its cause is known.
 
-What goes wrong with one *record* is `streams.fold.BadRecord`: that is data, not an error.
+A record that cannot be folded is a `streams.fold.BadRecord` instead: it ends up as data, in the
+topic of dead letters.
 """
 
 from __future__ import annotations
 
 
 class StreamsError(Exception):
-    """Base of all errors that this package raises on purpose; its text is fit for a user."""
+    """Base of all errors that this package raises on purpose; users may see the message."""
 
 
 class SettingsError(StreamsError):
-    """A setting is missing or wrong; the text names the variable and says what it may be."""
+    """A setting is missing or invalid; the message names the variable and the valid values."""
 
 
 class InvalidId(StreamsError, ValueError):
-    """An id of a group, queue, session or message breaks the rules of `streams.ids`."""
+    """The id of a group, queue, session or message breaks the rules of `streams.ids`."""
 
 
 class Unavailable(StreamsError):
-    """Kafka did not confirm, or a partition cannot answer yet: try again.
+    """Kafka did not confirm a record, or a partition cannot answer yet: try again.
 
-    `retry_after` is in seconds.  A publish that ended so is *unknown*: it may still land.
+    The outcome of a publish that ends so is unknown: the record may still be appended.
+
+    Attributes:
+        retry_after: seconds to wait before trying again.
     """
 
     def __init__(self, message: str, retry_after: float = 1.0) -> None:
@@ -30,16 +34,16 @@ class Unavailable(StreamsError):
 
 
 class TooLarge(StreamsError):
-    """A record or body is over its limit; nothing was sent."""
+    """A record or body exceeds its limit; nothing was sent."""
 
 
 class BadToken(StreamsError):
-    """A token says nothing that can be relied on; the text holds nothing of it."""
+    """A token is invalid; the message reveals nothing of it."""
 
 
 class UnknownKey(BadToken):
-    """A token is signed with a key that is not known, or not yet."""
+    """A token is signed with an unknown key; the key may be loaded later."""
 
 
 class Forbidden(StreamsError):
-    """Who asks may not do this; the text says what is missing."""
+    """The client lacks a permission; the message names it."""

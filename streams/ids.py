@@ -1,8 +1,8 @@
-"""What may be the id of a group, queue, session or message.
+"""The ids of groups, queues, sessions and messages.
 
 An id is 1 to 255 bytes of UTF-8 without control characters (C0, DEL, C1).  A group id that
-begins with `@` names the group of one queue, "directly to queue Q"; it is one byte longer
-than the queue's.  Knows nothing of Kafka, HTTP or tables.
+begins with `@` addresses a single queue; it is `@` and the queue's id, so it may be one byte
+longer.  Knows nothing of Kafka, HTTP or tables.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from streams.errors import InvalidId
 
 MAX_ID_BYTES: Final = 255
 DIRECT: Final = "@"
-"""First character of a group id that stands for a single queue."""
+"""First character of a group id that addresses a single queue."""
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _CONTROL_BUT_NUL: Final = re.compile(r"[\x01-\x1f\x7f-\x9f]")
@@ -22,16 +22,16 @@ _SURELY_SHORT: Final = MAX_ID_BYTES // 4  # no character takes more than four by
 
 
 def is_id(text: str) -> bool:
-    """Tell whether `text` may be an id."""
+    """Tell whether `text` is a valid id."""
     if 0 < len(text) <= _SURELY_SHORT and text.isprintable():
-        return True  # the common case, several times faster than asking why not
+        return True  # the common case, several times faster than `problem`
     return problem(text) is None
 
 
 def are_ids(joined: bytes, or_empty: bool = False) -> bool:
-    """Tell whether ids in UTF-8 with a NUL after each are ids, all of them.
+    """Tell whether all ids in `joined` are valid: UTF-8, each followed by a NUL.
 
-    With `or_empty` some may be empty.  Hundreds of ids are checked in the time of a few.
+    With `or_empty`, some may be empty.  Checking them together is much faster than one by one.
     """
     try:
         text = joined.decode()
@@ -45,7 +45,7 @@ def are_ids(joined: bytes, or_empty: bool = False) -> bool:
 
 
 def problem(text: str) -> str | None:
-    """Return why `text` may not be an id, as the end of a sentence; None if it may."""
+    """Return why `text` is not a valid id, as the end of a sentence; None if it is valid."""
     if not text:
         return "is empty"
     if len(text) > MAX_ID_BYTES:
@@ -62,10 +62,10 @@ def problem(text: str) -> str | None:
 
 
 def check_id(text: str, what: str = "id") -> bytes:
-    """Return the id's UTF-8 bytes, as in Kafka keys and tables.
+    """Return the UTF-8 bytes of an id, as used in Kafka keys and tables.
 
     Raises:
-        InvalidId: `text` may not be an id; the error names `what`.
+        InvalidId: `text` is not a valid id; the message begins with `what`.
     """
     reason = problem(text)
     if reason is not None:
@@ -74,10 +74,10 @@ def check_id(text: str, what: str = "id") -> bytes:
 
 
 def check_group(text: str, what: str = "group id") -> bytes:
-    """Return the bytes of the id of a group that queues can be bound to.
+    """Return the UTF-8 bytes of the id of a group that queues can be bound to.
 
     Raises:
-        InvalidId: `text` may not be an id, or stands for a single queue.
+        InvalidId: `text` is not a valid id, or addresses a single queue.
     """
     encoded = check_id(text, what)
     if text.startswith(DIRECT):
@@ -86,17 +86,17 @@ def check_group(text: str, what: str = "group id") -> bytes:
 
 
 def direct_group(queue: str) -> str:
-    """Return the id of the group that means "directly to this queue"."""
+    """Return the group id that addresses a single queue."""
     return DIRECT + queue
 
 
 def direct_queue(group: str) -> str | None:
-    """Return the queue that a direct group stands for, None for any other group."""
+    """Return the queue that a direct group addresses; None for any other group."""
     return group[1:] if group.startswith(DIRECT) else None
 
 
 def is_destination(group: str) -> bool:
-    """Tell whether a message can be sent to `group`: an id, or `@` and the id of a queue."""
+    """Tell whether a message can be sent to `group`: a valid id, or `@` and a valid id."""
     return is_id(group[1:] if group.startswith(DIRECT) else group)
 
 

@@ -1,8 +1,8 @@
-"""How a worker logs: as text for people, or one JSON object a line for machines.
+"""The log format of a worker: text for people, or one JSON object per line for machines.
 
-Quiet by default.  Below us, Faust, mode and aiokafka tell at INFO of each step they take;
-they are heard from WARNING on, unless DEBUG is asked for, and not when they complain of what
-happens in every rebalance.  Knows Python's logging, nothing of the worker.
+Faust, mode and aiokafka log every step at INFO.  They are limited to WARNING unless the level
+is DEBUG, and messages that every rebalance causes are dropped.  Knows Python's logging, nothing
+of the worker.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ TEXT: Final = "text"
 JSON: Final = "json"
 FORMATS: Final = (TEXT, JSON)
 
-_LOUD: Final = ("faust", "mode", "aiokafka", "kafka", "asyncio", "aiohttp")
-_OF_EVERY_REBALANCE: Final = (
+_NOISY: Final = ("faust", "mode", "aiokafka", "kafka", "asyncio", "aiohttp")
+_IN_EVERY_REBALANCE: Final = (
     "NotLeaderForPartitionError",
     "because it is rebalancing",
     "GroupCoordinatorNotAvailableError",
@@ -34,19 +34,19 @@ class TextFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
-        """Return the time in UTC, as RFC 3339 has it."""
+        """Return the time in UTC, in the format of RFC 3339."""
         return _utc(record)
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: `time`, `level`, `logger`, `message`, `worker`; `exception` if any."""
+    """One object per line: `time`, `level`, `logger`, `message`, `worker`, maybe `exception`."""
 
     def __init__(self, worker: str) -> None:
         super().__init__()
         self._worker = worker
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as one line."""
+        """Return the record as one line of JSON."""
         content = {
             "time": _utc(record),
             "level": record.levelname,
@@ -59,22 +59,26 @@ class JsonFormatter(logging.Formatter):
         return orjson.dumps(content).decode()
 
 
-class Expected(logging.Filter):
-    """Drops what is no news: services that start and stop, and the noise of a rebalance."""
+class ExpectedNoise(logging.Filter):
+    """Drops messages of services that start or stop, and of every rebalance."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether the record is worth a line."""
+        """Tell whether to log the record."""
         if record.name.startswith(("aiokafka", "kafka")):
             message = record.getMessage()
-            return not any(text in message for text in _OF_EVERY_REBALANCE)
-        # mode has each service say that it starts and stops, in the service's own name.
+            return not any(text in message for text in _IN_EVERY_REBALANCE)
+        # mode logs the start and stop of each service under the service's own name.
         return record.levelno > logging.INFO or not str(record.msg).startswith("[^")
 
 
 def logging_config(level: str, form: str, worker: str, file: str | None = None) -> dict[str, Any]:
-    """Return what `logging.config.dictConfig` takes.
+    """Return a configuration for `logging.config.dictConfig`.
 
-    `worker` names this worker in each line of JSON; without a `file`, stderr is written to.
+    Args:
+        level: name of the lowest level that is logged.
+        form: `TEXT` or `JSON`.
+        worker: name of this worker in each line of JSON.
+        file: path of the log file; stderr without one.
     """
     handler: dict[str, Any] = {"formatter": "chosen"}
     if file is None:
@@ -86,13 +90,13 @@ def logging_config(level: str, form: str, worker: str, file: str | None = None) 
     else:
         handler["filters"] = ["expected"]
         quiet = max(logging.WARNING, logging.getLevelNamesMapping()[level])
-        loggers = {name: {"level": quiet} for name in _LOUD}
+        loggers = {name: {"level": quiet} for name in _NOISY}
     chosen = {"()": JsonFormatter, "worker": worker} if form == JSON else {"()": TextFormatter}
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"chosen": chosen},
-        "filters": {"expected": {"()": Expected}},
+        "filters": {"expected": {"()": ExpectedNoise}},
         "handlers": {"default": handler},
         "loggers": loggers,
         "root": {"level": level, "handlers": ["default"]},
@@ -105,5 +109,5 @@ def _utc(record: logging.LogRecord) -> str:
 
 
 def _clean(text: str) -> str:
-    """Leave out what cannot be written as UTF-8."""
+    """Escape what cannot be written as UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode()

@@ -21,6 +21,7 @@ from streams.errors import SettingsError
 from streams.events.limits import MAX_MESSAGE_BODY
 from streams.kafka.defaults import ClientConfig, client_config
 from streams.kafka.security import SASL_MECHANISMS, SECURITY_PROTOCOLS, KafkaSecurity
+from streams.logs import FORMATS
 from streams.settings import parse
 from streams.settings.parse import GIB, KIB, MIB, is_loopback
 from streams.tls import client_context, server_context
@@ -33,7 +34,6 @@ __all__ = ["GIB", "KIB", "MIB", "PREFIX", "Described", "Settings", "describe", "
 PREFIX: Final = "STREAMS_"
 
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-LOG_FORMATS: Final = ("text", "json")
 
 _HTTP_TLS: Final = "STREAMS_HTTP_TLS"
 
@@ -170,9 +170,7 @@ class Settings:
         shown="128MiB",
     )
     log_level: str = _setting("INFO", parse.choice(LOG_LEVELS), "one of " + ", ".join(LOG_LEVELS))
-    log_format: str = _setting(
-        "text", parse.choice(LOG_FORMATS), "text, or json (one object per line)"
-    )
+    log_format: str = _setting("text", parse.choice(FORMATS), "text, or json (one object per line)")
 
     http_host: str = _setting(
         "127.0.0.1", parse.host, "address that the gateway listens on", section="HTTP gateway"
