@@ -22,7 +22,7 @@ from streams.gateway.http.context import RequestContext
 from streams.gateway.http.errors import HTTPError, to_http_error
 from streams.gateway.http.paths import split_target
 from streams.gateway.http.responses import error_response
-from streams.gateway.http.routing import Handler, Route, Router
+from streams.gateway.http.routing import Handler, HTTPRoute, Router
 from streams.gateway.metrics.registry import Metrics
 from streams.gateway.writes.event_parser import EventParser
 from streams.settings import Settings
@@ -40,7 +40,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        routes: Iterable[Route[Handler]],
+        routes: Iterable[HTTPRoute[Handler]],
         authenticator: Authenticator,
         metrics: Metrics,
         settings: Settings,

@@ -25,7 +25,7 @@ _Shape: TypeAlias = tuple[tuple[int, ...], tuple[tuple[int, str], ...]]
 """Positions of the words in a path, and positions and names of its ids."""
 
 
-class Route(NamedTuple, Generic[H]):
+class HTTPRoute(NamedTuple, Generic[H]):
     """One method of one path, and what handles it."""
 
     method: str
@@ -38,13 +38,13 @@ class Route(NamedTuple, Generic[H]):
 class Routes:
     """Base of the classes whose methods handle requests."""
 
-    ROUTES: ClassVar[tuple[Route[Callable[[Any, RequestContext], Awaitable[Any]]], ...]]
+    ROUTES: ClassVar[tuple[HTTPRoute[Callable[[Any, RequestContext], Awaitable[Any]]], ...]]
     """The routes, with functions of the class as handlers."""
 
-    def bound(self) -> list[Route[Handler]]:
+    def bound(self) -> list[HTTPRoute[Handler]]:
         """Return the routes with the methods of this object as handlers."""
         return [
-            Route(method, template, MethodType(function, self))
+            HTTPRoute(method, template, MethodType(function, self))
             for method, template, function in self.ROUTES
         ]
 
@@ -82,7 +82,7 @@ class Resource(Generic[H]):
 class Router(Generic[H]):
     """Groups routes by path, and finds the resource of a raw path."""
 
-    def __init__(self, routes: Iterable[Route[H]]) -> None:
+    def __init__(self, routes: Iterable[HTTPRoute[H]]) -> None:
         resources: dict[str, Resource[H]] = {}
         for route in routes:
             resource = resources.setdefault(route.template, Resource(route.template))

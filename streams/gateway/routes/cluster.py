@@ -13,7 +13,7 @@ from streams.gateway.http.context import RequestContext
 from streams.gateway.http.errors import unavailable
 from streams.gateway.http.paths import integer
 from streams.gateway.http.responses import json_response
-from streams.gateway.http.routing import Route, Routes
+from streams.gateway.http.routing import HTTPRoute, Routes
 from streams.gateway.ports import Engine
 
 
@@ -59,10 +59,10 @@ class ClusterRoutes(Routes):
         return web.Response(body=encode(self._registry), headers={"Content-Type": content_type})
 
     ROUTES = (
-        Route("GET", "/v1/cluster", cluster),
-        Route("GET", "/healthz", healthy),
-        Route("GET", "/readyz", ready),
-        Route("GET", "/metrics", metrics),
+        HTTPRoute("GET", "/v1/cluster", cluster),
+        HTTPRoute("GET", "/healthz", healthy),
+        HTTPRoute("GET", "/readyz", ready),
+        HTTPRoute("GET", "/metrics", metrics),
     )
 
 

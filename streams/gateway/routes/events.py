@@ -12,7 +12,7 @@ from streams.gateway.http.bodies import json_object, lines_of
 from streams.gateway.http.context import RequestContext
 from streams.gateway.http.errors import HTTPError, to_http_error, unavailable
 from streams.gateway.http.responses import json_response
-from streams.gateway.http.routing import Route, Routes
+from streams.gateway.http.routing import HTTPRoute, Routes
 from streams.gateway.ports import RecordToSend
 from streams.gateway.writes.admission import FLAT_BYTES, Admission, Share
 from streams.gateway.writes.publishing import Publishing
@@ -57,7 +57,7 @@ class EventRoutes(Routes):
                     error.retry_after,
                 ) from error
 
-    ROUTES = (Route("POST", "/v1/events", publish),)
+    ROUTES = (HTTPRoute("POST", "/v1/events", publish),)
 
 
 async def _parsed(context: RequestContext, share: Share) -> list[RecordToSend]:

@@ -9,7 +9,7 @@ from streams.folds.tables import MEMBERS
 from streams.gateway.cluster.partition_router import PartitionRouter
 from streams.gateway.http.context import RequestContext
 from streams.gateway.http.responses import json_response, message_sent, no_content
-from streams.gateway.http.routing import Route, Routes
+from streams.gateway.http.routing import HTTPRoute, Routes
 from streams.gateway.ports import Partition
 from streams.gateway.routes.paging import page_of
 from streams.gateway.writes.event_writer import EventWriter
@@ -57,8 +57,8 @@ class GroupRoutes(Routes):
         return message_sent(record, metadata)
 
     ROUTES = (
-        Route("PUT", "/v1/groups/{group}/queues/{queue}", bind),
-        Route("DELETE", "/v1/groups/{group}/queues/{queue}", unbind),
-        Route("GET", "/v1/groups/{group}/queues", members),
-        Route("POST", "/v1/groups/{group}/messages", send),
+        HTTPRoute("PUT", "/v1/groups/{group}/queues/{queue}", bind),
+        HTTPRoute("DELETE", "/v1/groups/{group}/queues/{queue}", unbind),
+        HTTPRoute("GET", "/v1/groups/{group}/queues", members),
+        HTTPRoute("POST", "/v1/groups/{group}/messages", send),
     )

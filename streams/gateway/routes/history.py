@@ -16,7 +16,7 @@ from streams.gateway.http.context import RequestContext
 from streams.gateway.http.errors import bad_request
 from streams.gateway.http.paths import integer, seconds
 from streams.gateway.http.responses import json_response
-from streams.gateway.http.routing import Route, Routes
+from streams.gateway.http.routing import HTTPRoute, Routes
 from streams.gateway.reads.deliveries import message_fields
 from streams.gateway.reads.history import History, Moment
 from streams.gateway.routes.paging import DEFAULT_PAGE, MAX_PAGE, MAX_WAIT_SECONDS
@@ -84,8 +84,8 @@ class HistoryRoutes(Routes):
         return json_response({"replayed": len(records), "next": span.next, "end": span.end})
 
     ROUTES = (
-        Route("GET", "/v1/groups/{group}/messages", read),
-        Route("POST", "/v1/groups/{group}/replays", replay),
+        HTTPRoute("GET", "/v1/groups/{group}/messages", read),
+        HTTPRoute("POST", "/v1/groups/{group}/replays", replay),
     )
 
 

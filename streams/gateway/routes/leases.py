@@ -14,7 +14,7 @@ from streams.gateway.http.context import RequestContext
 from streams.gateway.http.errors import unavailable
 from streams.gateway.http.paths import seconds
 from streams.gateway.http.responses import messages_response, no_content
-from streams.gateway.http.routing import Route, Routes
+from streams.gateway.http.routing import HTTPRoute, Routes
 from streams.gateway.ports import Partition, RecordToSend
 from streams.gateway.reads.deliveries import Shown, some
 from streams.gateway.reads.lease_results import LeaseResults
@@ -102,6 +102,6 @@ class LeaseRoutes(Routes):
         return no_content()
 
     ROUTES = (
-        Route("POST", "/v1/queues/{queue}/leases", lease),
-        Route("POST", "/v1/queues/{queue}/nacks", nack),
+        HTTPRoute("POST", "/v1/queues/{queue}/leases", lease),
+        HTTPRoute("POST", "/v1/queues/{queue}/nacks", nack),
     )

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from streams.gateway.http.context import RequestContext
 from streams.gateway.http.responses import json_response
-from streams.gateway.http.routing import Route, Routes
+from streams.gateway.http.routing import HTTPRoute, Routes
 from streams.gateway.openapi.document import document
 
 
@@ -18,4 +18,4 @@ class OpenAPIRoutes(Routes):
         context.parameters()
         return json_response(document())
 
-    ROUTES = (Route("GET", "/v1/openapi.json", openapi),)
+    ROUTES = (HTTPRoute("GET", "/v1/openapi.json", openapi),)

@@ -13,7 +13,7 @@ from streams.folds.tables import QUEUES
 from streams.gateway.cluster.partition_router import PartitionRouter
 from streams.gateway.http.context import RequestContext
 from streams.gateway.http.responses import json_response, no_content
-from streams.gateway.http.routing import Route, Routes
+from streams.gateway.http.routing import HTTPRoute, Routes
 from streams.gateway.ports import Partition
 from streams.gateway.writes.event_writer import SMALL_BODY_BYTES, EventWriter
 
@@ -49,8 +49,8 @@ class OptionRoutes(Routes):
         return await self._router.read(context.proxied, QUEUES, queue, read)
 
     ROUTES = (
-        Route("GET", "/v1/queues/{queue}/options", options),
-        Route("PUT", "/v1/queues/{queue}/options", configure),
+        HTTPRoute("GET", "/v1/queues/{queue}/options", options),
+        HTTPRoute("PUT", "/v1/queues/{queue}/options", configure),
     )
 
 

@@ -14,7 +14,7 @@ from aiohttp import hdrs, web
 
 from streams.gateway.http.context import RequestContext
 from streams.gateway.http.errors import HTTPError
-from streams.gateway.http.routing import Route, Routes
+from streams.gateway.http.routing import HTTPRoute, Routes
 
 INDEX = "index.html"
 _TYPES = {
@@ -71,7 +71,7 @@ class PageRoutes(Routes):
         """Return a script, style sheet or image of the page."""
         return _file_response(context, context.segments["file"])
 
-    ROUTES = (Route("GET", "/", index), Route("GET", "/page/{file}", part))
+    ROUTES = (HTTPRoute("GET", "/", index), HTTPRoute("GET", "/page/{file}", part))
 
 
 def _file_response(context: RequestContext, name: str) -> web.StreamResponse:

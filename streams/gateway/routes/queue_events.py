@@ -20,7 +20,7 @@ from streams.gateway.http.context import RequestContext
 from streams.gateway.http.errors import HTTPError, unavailable
 from streams.gateway.http.fields import MAX_LONG
 from streams.gateway.http.paths import integer
-from streams.gateway.http.routing import Route, Routes
+from streams.gateway.http.routing import HTTPRoute, Routes
 from streams.gateway.ports import Partition
 from streams.gateway.reads.deliveries import Shown, page
 from streams.gateway.reads.long_polls import LongPolls
@@ -93,7 +93,7 @@ class QueueEventRoutes(Routes):
             if error.status != 503:
                 raise
 
-    ROUTES = (Route("GET", "/v1/queues/{queue}/events", events),)
+    ROUTES = (HTTPRoute("GET", "/v1/queues/{queue}/events", events),)
 
 
 def _start(context: RequestContext) -> int:

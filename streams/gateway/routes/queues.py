@@ -19,7 +19,7 @@ from streams.gateway.http.responses import (
     messages_response,
     no_content,
 )
-from streams.gateway.http.routing import Route, Routes
+from streams.gateway.http.routing import HTTPRoute, Routes
 from streams.gateway.ports import Partition
 from streams.gateway.reads.deliveries import page
 from streams.gateway.reads.long_polls import LongPolls
@@ -152,11 +152,11 @@ class QueueRoutes(Routes):
         return json_response(content)
 
     ROUTES = (
-        Route("GET", "/v1/queues/{queue}", summary),
-        Route("DELETE", "/v1/queues/{queue}", delete),
-        Route("GET", "/v1/queues/{queue}/messages", inbox),
-        Route("POST", "/v1/queues/{queue}/messages", send),
-        Route("POST", "/v1/queues/{queue}/acks", ack),
-        Route("GET", "/v1/queues/{queue}/groups", bindings),
-        Route("POST", "/v1/queues/{queue}/purge", purge),
+        HTTPRoute("GET", "/v1/queues/{queue}", summary),
+        HTTPRoute("DELETE", "/v1/queues/{queue}", delete),
+        HTTPRoute("GET", "/v1/queues/{queue}/messages", inbox),
+        HTTPRoute("POST", "/v1/queues/{queue}/messages", send),
+        HTTPRoute("POST", "/v1/queues/{queue}/acks", ack),
+        HTTPRoute("GET", "/v1/queues/{queue}/groups", bindings),
+        HTTPRoute("POST", "/v1/queues/{queue}/purge", purge),
     )

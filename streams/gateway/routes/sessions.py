@@ -10,7 +10,7 @@ from streams.gateway.cluster.partition_router import PartitionRouter
 from streams.gateway.http.context import RequestContext
 from streams.gateway.http.errors import HTTPError
 from streams.gateway.http.responses import no_content
-from streams.gateway.http.routing import Route, Routes
+from streams.gateway.http.routing import HTTPRoute, Routes
 from streams.gateway.ports import Partition
 from streams.gateway.writes.event_writer import LIST_BODY_BYTES, EventWriter
 
@@ -55,7 +55,7 @@ class SessionRoutes(Routes):
         return await self._router.read(context.proxied, QUEUES, queue, read)
 
     ROUTES = (
-        Route("PUT", "/v1/queues/{queue}/sessions/{session}", open_session),
-        Route("DELETE", "/v1/queues/{queue}/sessions/{session}", close_session),
-        Route("POST", "/v1/queues/{queue}/sessions/{session}/heartbeats", heartbeat),
+        HTTPRoute("PUT", "/v1/queues/{queue}/sessions/{session}", open_session),
+        HTTPRoute("DELETE", "/v1/queues/{queue}/sessions/{session}", close_session),
+        HTTPRoute("POST", "/v1/queues/{queue}/sessions/{session}/heartbeats", heartbeat),
     )

@@ -10,7 +10,7 @@ from streams.gateway.http.connection import COMMON_HEADERS
 from streams.gateway.http.context import RequestContext
 from streams.gateway.http.errors import HTTPError, bad_request
 from streams.gateway.http.paths import integer
-from streams.gateway.http.routing import Route, Routes
+from streams.gateway.http.routing import HTTPRoute, Routes
 from streams.gateway.streaming.service import FAREWELL_SECONDS, HEARTBEAT_SECONDS, PATH, Streaming
 from streams.gateway.streaming.wire import Socket
 
@@ -50,7 +50,7 @@ class StreamRoutes(Routes):
         )
         return socket
 
-    ROUTES = (Route("GET", PATH, stream),)
+    ROUTES = (HTTPRoute("GET", PATH, stream),)
 
 
 def _check_protocols(request: web.BaseRequest) -> None:

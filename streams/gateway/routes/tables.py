@@ -23,7 +23,7 @@ from streams.gateway.http.context import RequestContext
 from streams.gateway.http.errors import HTTPError, bad_request
 from streams.gateway.http.paths import integer
 from streams.gateway.http.responses import json_response
-from streams.gateway.http.routing import Route, Routes
+from streams.gateway.http.routing import HTTPRoute, Routes
 from streams.gateway.ports import Partition
 from streams.gateway.reads.barrier import Barrier
 
@@ -64,7 +64,7 @@ class TableRoutes(Routes):
 
         return await self._router.read_partition(context.proxied, table, int(number), read)
 
-    ROUTES = (Route("GET", "/v1/tables/{table}/{partition}/rows", rows),)
+    ROUTES = (HTTPRoute("GET", "/v1/tables/{table}/{partition}/rows", rows),)
 
 
 def _page(partition: Partition, after: bytes | None, limit: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from streams.gateway.http.paths import (
     seconds,
     split_target,
 )
-from streams.gateway.http.routing import Resource, Route, Router
+from streams.gateway.http.routing import HTTPRoute, Resource, Router
 from streams.gateway.routes import ROUTES
 
 ROUTER = Router(ROUTES)
@@ -108,7 +108,9 @@ def test_allow_lists_the_methods_of_a_path() -> None:
 
 
 def test_routes_are_grouped_by_path() -> None:
-    router = Router([Route("GET", "/x/{id}", 1), Route("GET", "/y", 2), Route("PUT", "/x/{id}", 3)])
+    router = Router(
+        [HTTPRoute("GET", "/x/{id}", 1), HTTPRoute("GET", "/y", 2), HTTPRoute("PUT", "/x/{id}", 3)]
+    )
 
     resource, segments = router.find("/x/a")
 
@@ -119,7 +121,7 @@ def test_routes_are_grouped_by_path() -> None:
     assert refused.value.status == 405
     assert refused.value.headers["Allow"] == "GET, HEAD, OPTIONS, PUT"
     with pytest.raises(ValueError, match="two handlers"):
-        Router([Route("GET", "/x", 1), Route("GET", "/x", 2)])
+        Router([HTTPRoute("GET", "/x", 1), HTTPRoute("GET", "/x", 2)])
 
 
 @pytest.mark.parametrize(
