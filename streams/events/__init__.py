@@ -1,1 +1,1 @@
-"""The records of both logs and their wire format.  Knows Avro, not Kafka."""
+"""The events of both logs and their encoding.  Knows Avro, not Kafka."""

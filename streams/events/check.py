@@ -1,6 +1,6 @@
-"""`python -m streams.events.check [FOLDER]`: is every schema change one that logs survive?
+"""`python -m streams.events.check [FOLDER]`: check that every schema can read its history.
 
-With ``--headers`` instead of a folder it writes what `HEADERS.txt` must say.
+With ``--headers`` instead of a folder it writes the content of `HEADERS.txt`.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from streams.events import schema
 
 
 def main(arguments: list[str]) -> int:
-    """Print what is wrong, one line each; return the exit status."""
+    """Print the faults, one per line; return the exit status."""
     if arguments == ["--headers"]:
         sys.stdout.write(schema.headers(schema.folder()))
         return 0
     root = Path(arguments[0]) if arguments else schema.folder()
     found = schema.violations(root)
     if (root / schema.HEADERS).read_text() != schema.headers(root):
-        found.append(f"{schema.HEADERS} is not of these schemas: write it with --headers")
+        found.append(f"{schema.HEADERS} is out of date: run python -m streams.events.generate")
     for line in found:
         print(line, file=sys.stderr)
     if not found:
-        print(f"schemas in {root.name}/ read every version of their history, and are read by it")
+        print(f"schemas in {root.name}/ and all versions in their history can read each other")
     return 1 if found else 0
 
 

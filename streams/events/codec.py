@@ -1,12 +1,12 @@
-"""Between records and bytes: Avro's single-object encoding.
+"""Encodes and decodes events in Avro's single-object encoding.
 
-A record is `C3 01`, eight bytes of its schema's CRC-64-AVRO fingerprint, and the Avro body,
-so that it names its own schema; one of an older version (`schemas/history`) is read as if it
-were of the current one.  `encode` and `decode` are for everyone; `read` and the
-`encode_...` of single types spare the folds the records.
+An encoded event consists of `C3 01`, the eight bytes of its schema's CRC-64-AVRO fingerprint,
+and the Avro body.  An event of an older version of its schema (`schemas/history`) is decoded
+as if it were of the current version.  `encode` and `decode` work with records; `read` and
+`encode_...` work with plain values, which is faster, for folds.
 
-What is read may come from anyone.  Whatever is wrong with it ends in `BadRecord`, and no
-more is allocated than a small multiple of its size, which is bounded.
+The input is untrusted.  Any fault raises `BadRecord`, and the memory allocated is at most a
+small multiple of the input's size, which is limited.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _default(field: dict[str, Any]) -> bytes:
 _BIND_END: Final = _defaults("Bind", "replaces")
 _UNBIND_END: Final = _defaults("Unbind", "origin")
 _AT: Final = rb"[\x80-\xff]{0,8}[\x00-\x7f]"
-_PLACE: Final = rb"\x02([\x80-\xff]{0,4}[\x00-\x7f])([\x80-\xff]{0,8}[\x00-\x7f])"
+_ORIGIN: Final = rb"\x02([\x80-\xff]{0,4}[\x00-\x7f])([\x80-\xff]{0,8}[\x00-\x7f])"
 _PART: Final = rb"([\x80-\xff]{0,4}[\x00-\x7f])"
 
 
@@ -89,8 +89,8 @@ def _tail(pattern: bytes) -> Callable[[bytes, int], re.Match[bytes] | None]:
 
 _BIND_TAIL: Final = _tail(_AT + rb"\x00\x00" + re.escape(_BIND_END))
 _UNBIND_TAIL: Final = _tail(_AT + rb"\x00" + re.escape(_UNBIND_END))
-_ASKED_BIND_TAIL: Final = _tail(_AT + _PLACE + _PART + rb"\x00" + re.escape(_BIND_END))
-_ASKED_UNBIND_TAIL: Final = _tail(_AT + _PLACE + _PART + re.escape(_UNBIND_END))
+_ASKED_BIND_TAIL: Final = _tail(_AT + _ORIGIN + _PART + rb"\x00" + re.escape(_BIND_END))
+_ASKED_UNBIND_TAIL: Final = _tail(_AT + _ORIGIN + _PART + re.escape(_UNBIND_END))
 _MESSAGE: Final = _WRITERS["Message"][0]
 # From `at` on all fields have their defaults; echo may have either value, as only route reads it.
 _MESSAGE_TAIL: Final = _tail(
@@ -102,10 +102,10 @@ _MESSAGE_TAIL: Final = _tail(
 
 
 def encode(record: Event) -> bytes:
-    """Return the record's bytes, by the current schema of its type.
+    """Return the record, encoded with the current schema of its type.
 
     Raises:
-        ValueError: a text is not valid Unicode (a lone surrogate).
+        ValueError: a string is not valid Unicode (it has a lone surrogate).
     """
     kind = type(record)
     values = {name: getattr(record, name) for name in _FIELDS[kind]}
@@ -121,10 +121,10 @@ def encode(record: Event) -> bytes:
 
 
 def decode(data: bytes | None) -> Event:
-    """Return the record that `data` holds.
+    """Decode a record.
 
     Raises:
-        BadRecord: it holds none; the text says why.
+        BadRecord: `data` is not an encoded record; the text says why.
     """
     name, values = read(data)
     if name == "Routed":
@@ -141,7 +141,7 @@ def decode(data: bytes | None) -> Event:
 
 
 def join_ids(ids: Sequence[bytes]) -> bytes:
-    """Return a column of ids as Routed has it: a NUL after each."""
+    """Return ids as a column of Routed: each is followed by a NUL."""
     return b"\0".join(ids) + b"\0" if ids else b""
 
 
@@ -150,15 +150,15 @@ def _joined(ids: Sequence[str]) -> bytes:
 
 
 def split_ids(joined: bytes) -> list[bytes]:
-    """Return the ids of a column of Routed.
+    """Return the ids in a column of Routed.
 
     Raises:
-        BadRecord: the last one does not end.
+        BadRecord: there is no NUL after the last id.
     """
     if not joined:
         return []
     if joined[-1]:
-        raise BadRecord("broken Routed: an id without an end")
+        raise BadRecord("broken Routed: a column of ids does not end with NUL")
     return joined[:-1].split(b"\0")
 
 
@@ -170,13 +170,13 @@ def _texts(joined: bytes) -> tuple[str, ...]:
 
 
 def read(data: bytes | None) -> tuple[str, dict[str, Any]]:
-    """Return a record's type name and its fields, those of the current schema.
+    """Decode a record into its type's name and its fields, those of the current schema.
 
-    Integers may be out of the range of their meaning, and ids any text.  Columns of ids of a
-    Routed are as they are written; `split_ids` takes them apart.
+    The limits of the fields are not checked; see `checks`.  Columns of ids of a Routed stay
+    joined; see `split_ids`.
 
     Raises:
-        BadRecord: `data` holds no record of a schema that we know; the text says why.
+        BadRecord: `data` is not a record with a known schema; the text says why.
     """
     if data is None:
         raise BadRecord("the record has no value")
@@ -186,12 +186,12 @@ def read(data: bytes | None) -> tuple[str, dict[str, Any]]:
     name, written, wanted = reader
     size = len(data)
     if size > MAX_RECORD:
-        raise BadRecord(f"{name} of {size} bytes: more than {MAX_RECORD}")
+        raise BadRecord(f"{name} has {size} bytes, more than {MAX_RECORD}")
     source = BytesIO(data)
     source.seek(_HEADER)
     try:
         values = schemaless_reader(source, written, wanted)
-    except Exception as error:  # whatever a decoder does with hostile bytes: they are bad
+    except Exception as error:  # hostile bytes can make the decoder raise anything
         raise BadRecord(f"broken {name}: {str(error) or type(error).__name__}") from error
     rest = size - source.tell()
     if rest:
@@ -200,11 +200,10 @@ def read(data: bytes | None) -> tuple[str, dict[str, Any]]:
 
 
 def change_prefixes(group: bytes) -> tuple[bytes, bytes] | None:
-    """Return how each Bind and each Unbind of a group begins, or None for a long id.
+    """Return the first bytes of every Bind and every Unbind of a group; None for a long id.
 
-    With `read_rest` this reads nearly all records of group-events several times faster than
-    `read` does: those of the current schema, with no id longer than 63 bytes and neither
-    origin nor replaces.
+    With `read_rest`, these read nearly all records of group-events several times faster than
+    `read` does: those with the current schema, ids of at most 63 bytes, and no `replaces`.
     """
     if not 0 < len(group) < 64:
         return None
@@ -212,15 +211,17 @@ def change_prefixes(group: bytes) -> tuple[bytes, bytes] | None:
     return _WRITERS["Bind"][0] + column, _WRITERS["Unbind"][0] + column
 
 
-Place = tuple[int, int, int]
+OriginTuple = tuple[int, int, int]
 """An origin: partition, offset, part."""
 
 
-def read_rest(data: bytes, start: int, bind: bool) -> tuple[bytes, bytes, Place | None] | None:
-    """Return queue, session and origin of a Bind (or Unbind) whose prefix is known.
+def read_rest(
+    data: bytes, start: int, bind: bool
+) -> tuple[bytes, bytes, OriginTuple | None] | None:
+    """Return queue, session and origin of a Bind (or Unbind) with a known prefix.
 
-    The prefix takes `start` bytes; the session is empty for none.  None: `read` must look at
-    it, and says what is wrong with it, if anything is.
+    The prefix has `start` bytes; an empty session means none.  Returns None for a record that
+    only `read` can decode, or that is broken.
     """
     try:
         # A length below 64 is one byte: twice the length, by Avro's zigzag.
@@ -251,11 +252,11 @@ def read_rest(data: bytes, start: int, bind: bool) -> tuple[bytes, bytes, Place 
 
 
 def is_usual_message(data: bytes) -> bool:
-    """Tell whether `data` is a Message, whole, that wants nothing but to be delivered.
+    """Tell whether `data` is a complete Message whose delivery needs no special treatment.
 
-    Nearly all are, and this finds it several times faster than `read`: current schema, ids
-    and kind no longer than 63 bytes, no headers, neither expiry nor receipt, persistent, of
-    normal priority.  False: `read` must look at it.
+    Nearly all messages are, and this is several times faster than `read`.  They have the
+    current schema, ids and a kind of at most 63 bytes, no headers, and defaults in the fields
+    after `at`.  If this returns False, only `read` can tell.
     """
     if not data.startswith(_MESSAGE):
         return False
@@ -295,7 +296,7 @@ def encode_change(
     origin: tuple[int, int, int] | None = None,
     replaces: str | None = None,
 ) -> bytes:
-    """Encode a Bind or Unbind, as `name` says; `origin` is (partition, offset, part)."""
+    """Encode a Bind or an Unbind, by `name`; `origin` is (partition, offset, part)."""
     key, receiver = group.encode(), queue.encode()
     parts = [_WRITERS[name][0], _long(len(key)), key, _long(len(receiver)), receiver]
     parts += _text_or_null(session)
@@ -322,7 +323,7 @@ def _text_or_null(text: str | None) -> tuple[bytes, ...]:
 
 @lru_cache(maxsize=4096)
 def _long(number: int) -> bytes:
-    """Return a number as Avro writes it: zigzag, seven bits a byte, the lowest first."""
+    """Encode a number as Avro does: zigzag, seven bits per byte, lowest first."""
     rest = number << 1 ^ number >> 63
     written = bytearray()
     while rest > 127:
@@ -333,7 +334,7 @@ def _long(number: int) -> bytes:
 
 
 def _number(written: bytes) -> int:
-    """Return the number that `_long` writes so."""
+    """Decode a number encoded by `_long`."""
     result = 0
     for byte in reversed(written):
         result = result << 7 | byte & 127
@@ -341,7 +342,7 @@ def _number(written: bytes) -> int:
 
 
 def encode_message(values: dict[str, Any]) -> bytes:
-    """Encode a Message from its fields, `origin` as `encode_change` writes it or None."""
+    """Encode a Message from its fields; absent fields get their defaults."""
     return _write("Message", values)
 
 
@@ -358,7 +359,7 @@ def encode_routed(
     delivery_queues: Sequence[bytes],
     lane: int = 0,
 ) -> bytes:
-    """Encode a Routed from its columns; those of ids are made by `join_ids`."""
+    """Encode a Routed from its columns; `join_ids` makes columns of ids."""
     values = {
         "source": source,
         "change_offsets": change_offsets,
@@ -389,7 +390,7 @@ def _write(name: str, values: dict[str, Any]) -> bytes:
 
 def _stranger(data: bytes) -> str:
     if len(data) < _HEADER and data[:2] == schema.MARKER[: len(data)]:
-        return f"truncated: {len(data)} bytes are no record"
+        return f"truncated: {len(data)} bytes are not a record"
     if not data.startswith(schema.MARKER):
         return "not Avro in single-object encoding: the first bytes are not C3 01"
     return f"unknown schema: fingerprint {data[2:_HEADER].hex()}"

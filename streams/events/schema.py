@@ -1,11 +1,11 @@
-"""Finds, reads and fingerprints the Avro schemas, and holds new versions against old ones.
+"""Reads and fingerprints the Avro schemas, and compares new versions with old ones.
 
-`schemas/<Name>.avsc` is what is written now.  `schemas/history/<Name>.<n>.avsc` are the
-versions that may stand in a log, the current one among them: a record of any of them is
-read as if it were of the current one (Avro schema resolution).  `python -m
-streams.events.check` refuses a change that this would not work for.
+Records are written with `schemas/<Name>.avsc`.  A log may hold records of every version in
+`schemas/history/<Name>.<n>.avsc`, which includes the current one; Avro's schema resolution
+reads each as if it were of the current version.  `python -m streams.events.check` refuses a
+change for which that does not work.
 
-In the installed package the folder is `streams/schemas`, in a checkout the top-level one.
+The installed package has the schemas in `streams/schemas`, a checkout in `schemas`.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from avro.compatibility import (
 )
 
 MARKER: Final = b"\xc3\x01"
-"""First bytes of Avro's single-object encoding; the schema's fingerprint follows."""
+"""First bytes of Avro's single-object encoding, before the schema's fingerprint."""
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
     """One version of the schema of one record type.
 
-    Logical types are taken out: times stay plain numbers, so that no date overflows, and
-    `avro` fingerprints as the specification says (of `{"type": "long", "logicalType": ...}`
-    it leaves `{"type": "long"}` in the canonical form, where Java has `"long"`).
+    Logical types are removed, for two reasons.  Times stay plain numbers, so no date
+    overflows.  And `avro` then fingerprints as the specification says: it turns
+    `{"type": "long", "logicalType": ...}` into `{"type": "long"}` in the canonical form,
+    where Java has `"long"`.
     """
 
     name: str
@@ -41,24 +42,24 @@ class Version:
 
     @property
     def header(self) -> bytes:
-        """The ten bytes that records of this version begin with."""
+        """The first ten bytes of records of this version."""
         return MARKER + self.schema.fingerprint("CRC-64-AVRO")
 
 
 def folder() -> Path:
-    """Return the folder of the schemas that belong to this code."""
+    """Return the folder of this code's schemas."""
     package = Path(__file__).resolve().parent.parent
     installed = package / "schemas"
     return installed if installed.is_dir() else package.parent / "schemas"
 
 
 def current(root: Path, name: str) -> Version:
-    """Read the version of a record type that is written now."""
+    """Read the version with which a record type is written."""
     return _read(root / f"{name}.avsc", name)
 
 
 def history(root: Path, name: str) -> list[Version]:
-    """Read every version of a record type that may stand in a log, oldest first."""
+    """Read every version of a record type that a log may hold, oldest first."""
     numbered = {
         int(path.name.split(".")[1]): path
         for path in (root / "history").glob(f"{name}.*.avsc")
@@ -68,20 +69,20 @@ def history(root: Path, name: str) -> list[Version]:
 
 
 HEADERS = "HEADERS.txt"
-"""Lists the bytes that each type's records begin with, for clients in other languages."""
+"""File with the first bytes of each type's records, for clients in other languages."""
 
 
 def headers(root: Path) -> str:
-    """Return what `HEADERS.txt` says of the current schemas: type and ten bytes in hex a line."""
+    """Return the content of `HEADERS.txt`: on each line a type and its first ten bytes in hex."""
     names = sorted(path.stem for path in root.glob("*.avsc"))
     return "".join(f"{name} {current(root, name).header.hex()}\n" for name in names)
 
 
 def violations(root: Path) -> list[str]:
-    """Say what about the schemas in `root` would make a log unreadable, one line each.
+    """Return the faults of the schemas in `root` that would make a log unreadable.
 
-    Every version of history must be readable as the current one and the other way round,
-    so that workers of different versions can run side by side once both know both.
+    Every version in history must be readable as the current one and the other way round, so
+    that workers of different versions can run side by side once they know both versions.
     """
     found = []
     for path in sorted(root.glob("*.avsc")):

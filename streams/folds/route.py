@@ -46,7 +46,7 @@ from typing import Any, Final
 
 from streams.events.checks import GROUP_EVENT_CHECKS, check_message
 from streams.events.codec import (
-    Place,
+    OriginTuple,
     change_prefixes,
     encode_message,
     join_ids,
@@ -272,7 +272,7 @@ class Route:
         if belongs != self._partition:
             raise BadRecord(f"the key belongs to partition {belongs}, not {self._partition}")
 
-    def _is_new(self, origin: Place) -> bool:
+    def _is_new(self, origin: OriginTuple) -> bool:
         """Advance the watermark of deliver's partition; return False for a replayed origin."""
         partition, offset, part = origin
         if not (0 <= partition < self._partitions and offset >= 0 and 0 <= part < 1 << 31):
@@ -405,5 +405,5 @@ class Route:
         self._slow.flush_one(target)
 
 
-def _place_of(origin: dict[str, int]) -> Place:
+def _place_of(origin: dict[str, int]) -> OriginTuple:
     return origin["partition"], origin["offset"], origin["part"]

@@ -83,7 +83,7 @@ MILLISECONDS: Schema = {**LONG, "description": "Milliseconds since the epoch."}
 BODY = {"body": TEXT, "body_base64": BASE64}
 
 
-def _request(definition: Definition) -> Schema:
+def request_schema(definition: Definition) -> Schema:
     """Return the schema of the JSON object that requests an event."""
     fields = [field for field in definition.body_fields if field.type != "bytes"]
     schemas = {field.http_name: _of_request(field) for field in fields}
@@ -197,7 +197,7 @@ SCHEMAS: dict[str, Schema] = {
     },
     "Error": obj({"error": obj({"code": TEXT, "message": TEXT})}),
     **{
-        definition.request_schema: _request(definition)
+        definition.request_schema: request_schema(definition)
         for definition in definitions().values()
         if definition.request_schema
     },

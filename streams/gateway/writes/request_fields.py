@@ -52,7 +52,8 @@ def take_path(event: str, content: f.Fields) -> dict[str, str]:
     return {name: f.take_id(content, name) for name in _PATHS[event]}
 
 
-def _take(field: Field) -> Take:
+def take_field(field: Field) -> Take:
+    """Return the function that takes a field from a JSON object; absent fields get defaults."""
     name = field.http_name
     low, high = field.request_range
     default = None if field.default is MISSING else field.default
@@ -103,7 +104,7 @@ def _take_list(field: Field) -> Take:
 
 def _of(definition: Definition) -> tuple[list[tuple[str, Take]], tuple[str, ...]]:
     fields = [field for field in definition.body_fields if field.type != "bytes"]
-    return [(field.name, _take(field)) for field in fields], definition.one_of
+    return [(field.name, take_field(field)) for field in fields], definition.one_of
 
 
 _EVENTS: Final = {

@@ -79,7 +79,7 @@ def test_operations_have_names_of_their_own() -> None:
         ("Draft", {"body_base64": "AP8="}, True),
         ("Draft", {"body": "x", "body_base64": "AP8="}, False),
         ("Draft", {}, False),
-        ("Draft", {"body": "x", "colour": "red"}, False),
+        ("Draft", {"body": "x", "unknown": "red"}, False),
         ("Ack", {"upto": 1}, True),
         ("Ack", {"upto": 1, "seqs": []}, True),
         ("Ack", {"seqs": []}, False),
