@@ -197,7 +197,7 @@ class ChangelogWriter:
     def _explained(self, exc: KafkaException) -> Exception:
         error: KafkaError = exc.args[0]
         if error.code() in _FENCED:
-            return Fenced(error.str())
+            return Fenced(f"another worker took over: {error.str()}")
         if error.txn_requires_abort() and not error.fatal():
             return _AbortableError(error.str())
         return ChangelogBroken(error.str())

@@ -228,6 +228,7 @@ class Partition:
     async def _run(self) -> None:
         while not self._closing:
             resources = ExitStack()
+            pause = 0.0
             try:
                 await self._until_member()
                 incarnation = await self._open(resources)
@@ -238,8 +239,7 @@ class Partition:
                 pass
             except Fenced as exc:
                 logger.warning("%s: %s; reopening", self.spec.name, exc)
-                self._failed()
-                await self._pause(0.2)
+                pause = 0.2
             except Exception as exc:
                 logger.error(
                     "%s: %s: %s; dropping what is not committed and reopening",
@@ -248,14 +248,14 @@ class Partition:
                     exc,
                     exc_info=not isinstance(exc, (ChangelogBroken, Unavailable)),
                 )
-                self._failed()
-                await self._pause(0.5)
+                pause = 0.5
             finally:
+                if pause:
+                    self.progress.state = State.FAILED
+                    self.progress.failures += 1
                 await self._release(resources)
-
-    def _failed(self) -> None:
-        self.progress.state = State.FAILED
-        self.progress.failures += 1
+            if pause:
+                await self._pause(pause)
 
     async def _pause(self, seconds: float) -> None:
         self._woken.clear()
