@@ -111,9 +111,7 @@ def _add_members(app: App, counts: CountsByPartition) -> None:
             counts=counts.of(MEMBERS, partition),
         )
 
-    members = app.folded_table(
-        MEMBERS, settings.group_events, fold, "who is bound to a group: group -> queues"
-    )
+    members = app.folded_table(MEMBERS, settings.group_events, fold, "bindings of groups to queues")
 
     @app.agent(app.chunks(settings.group_events), name="route")
     async def route(chunks: Any) -> None:

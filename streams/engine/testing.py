@@ -81,7 +81,7 @@ class MemoryRows:
 
 
 class Folded(NamedTuple):
-    """What a fold made of some records."""
+    """The result of folding some records."""
 
     rows: dict[bytes, bytes]
     """Value by raw key: ``bucket + b"\\0" + suffix``."""
@@ -103,7 +103,7 @@ def records(*values: bytes | tuple[bytes | None, bytes | None], partition: int =
 
 
 def fold_all(factory: FoldFactory, log: Sequence[Record], partition: int = 0) -> Folded:
-    """Fold records as one chunk, from empty rows, and return what came of them."""
+    """Fold records as one chunk, from empty rows, and return the result."""
     rows = MemoryRows()
     outputs, bad = _feed(factory(rows, partition), log)
     return Folded(dict(rows.items()), outputs, bad)
@@ -126,10 +126,10 @@ def check_fold(
         log: the records of one partition, in order.
         partition: the partition that `factory` is told.
         unpack: for a fold that packs several results into one output: returns what a list of
-            outputs says, however it is packed.
+            outputs contains, however it is packed.
 
     Returns:
-        What the fold made of all records without a crash.
+        The result of folding all records without a crash.
 
     Raises:
         AssertionError: the fold is not a function of its rows and the records. The text names
@@ -155,7 +155,7 @@ def check_fold(
 def _reference(
     factory: FoldFactory, log: Sequence[Record], partition: int
 ) -> tuple[list[dict[bytes, bytes]], list[list[Output]], list[tuple[int, str]]]:
-    """Fold every record as a chunk of its own, without a crash.
+    """Fold each record as one chunk, without a crash.
 
     Returns the rows before the first record and after each, the outputs of each, and the bad
     ones.

@@ -68,7 +68,7 @@ def open_producer(
 
 
 def _log_changes(name: str) -> Callable[[KafkaError], None]:
-    """Log errors of a client, but not one kind again and again while a broker is away."""
+    """Log errors of a client, but repeated errors of one kind only once."""
     last: int | None = None
 
     def log(error: KafkaError) -> None:

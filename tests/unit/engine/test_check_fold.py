@@ -1,4 +1,4 @@
-"""The test kit for folds: a right fold passes, and each kind of wrong one is caught."""
+"""The test kit for folds: a correct fold passes, and each kind of wrong fold is caught."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOG = records(*((key, b"v%d" % n) for n, key in enumerate([b"a", b"b", b"a", b"c
 
 
 class Totals:
-    """Counts keys and says each new count; right as it stands, its subclasses are wrong."""
+    """Counts keys and outputs each new count; correct, unlike its subclasses."""
 
     may_wait = False
 
@@ -84,7 +84,7 @@ class ChangesRowsBeforeItRefuses(Totals):
         return super().apply(record)
 
 
-def test_a_right_fold_passes_and_its_results_are_returned() -> None:
+def test_a_correct_fold_passes_and_its_results_are_returned() -> None:
     found = check_fold(Totals, LOG)
 
     assert found.rows == {b"t\0a": b"3", b"t\0b": b"2", b"t\0c": b"1"}
@@ -134,7 +134,7 @@ def test_work_for_later_is_done_before_rows_are_compared() -> None:
     assert len(check_fold(Later, LOG).outputs) == len(LOG)
 
 
-def test_the_word_count_of_the_examples_is_right() -> None:
+def test_the_word_count_of_the_examples_is_correct() -> None:
     example: dict[str, Any] = runpy.run_path(str(EXAMPLE))
     fold: type[Fold] = example["WordCount"]
 

@@ -1,4 +1,4 @@
-"""What the engine may know: nothing of the product."""
+"""The engine imports nothing of the product."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ SHARED = {
     "streams.errors",
     "streams.fold",
 }
-"""Modules that the engine may use besides its own and those of Kafka: none knows the product."""
+"""Modules outside the engine and Kafka that the engine may import."""
 KAFKA = {f"streams.kafka.{name}" for name in ("clients", "defaults", "errors", "topics")}
 
 
 def imported(module: str) -> set[str]:
-    """The modules of this package that a module names in an import, wherever it stands."""
+    """Return the modules of this package that a module imports, in functions too."""
     path = ROOT / Path(*module.split(".")[1:])
     source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     found = set()

@@ -1,4 +1,4 @@
-"""The page *Write a fold* shows code that works, and the example as it stands."""
+"""The page *Write a fold* shows working code, the same as the example."""
 
 from __future__ import annotations
 
