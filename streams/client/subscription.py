@@ -18,7 +18,7 @@ from streams.client.errors import ClientClosed, ClientError, Refused, Unavailabl
 from streams.client.messages import Delivery, delivery
 from streams.client.pending_acks import PendingAcks
 from streams.client.requests import Backoff
-from streams.client.stream_connection import StreamConnection
+from streams.client.worker_connection import WorkerConnection
 from streams.kafka.partitioner import partition_of
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class _QueueState:
         """Deliveries received and not yet taken."""
         self.taken = 0
         """Deliveries taken since credit was last sent to the worker."""
-        self.connection: StreamConnection | None = None
+        self.connection: WorkerConnection | None = None
         self.ref = ""
         """Identifies the latest subscribe frame of the queue on its connection."""
         self.confirmed = False
@@ -87,7 +87,7 @@ class Subscription:
         self._prefetch = prefetch
         self._queues = {name: self._new(name, len(names)) for name in names}
         self._unassigned: dict[str, None] = dict.fromkeys(names)
-        self._connections: set[StreamConnection] = set()
+        self._connections: set[WorkerConnection] = set()
         self._ready: deque[Delivery] = deque()
         self._current: Delivery | None = None
         self._arrived = asyncio.Event()
@@ -188,8 +188,8 @@ class Subscription:
 
     # Called by connections ---------------------------------------------------------------
 
-    def received(self, connection: StreamConnection, frame: dict[str, Any]) -> None:
-        """Handle a frame (called by connections)."""
+    def _received(self, connection: WorkerConnection, frame: dict[str, Any]) -> None:
+        """Handle a frame from a worker."""
         queue = self._queues.get(frame.get("queue", ""))
         match frame["type"]:
             case "message" if (
@@ -214,8 +214,8 @@ class Subscription:
             case "error":
                 self._received_error(connection, queue, frame)
 
-    def ended(self, connection: StreamConnection, failure: Refused | None) -> None:
-        """Handle the end of a connection (called by connections)."""
+    def _ended(self, connection: WorkerConnection, failure: Refused | None) -> None:
+        """Handle the end of a connection."""
         self._connections.discard(connection)
         if self._closed:
             return
@@ -240,7 +240,7 @@ class Subscription:
         self._arrived.set()
 
     def _received_error(
-        self, connection: StreamConnection, queue: _QueueState | None, frame: dict[str, Any]
+        self, connection: WorkerConnection, queue: _QueueState | None, frame: dict[str, Any]
     ) -> None:
         code, message = frame["code"], frame["message"]
         again = code in _RETRYABLE
@@ -324,15 +324,15 @@ class Subscription:
             name: owners[partition_of(name.encode(), len(owners))] or requests.url for name in names
         }
 
-    def _connection(self, url: str) -> StreamConnection:
+    def _connection(self, url: str) -> WorkerConnection:
         for connection in self._connections:
             if connection.url == url and connection.has_room:
                 return connection
-        connection = StreamConnection(self._client.requests, url, self)
+        connection = WorkerConnection(self._client.requests, url, self._received, self._ended)
         self._connections.add(connection)
         return connection
 
-    def _subscribe(self, queue: _QueueState, connection: StreamConnection) -> None:
+    def _subscribe(self, queue: _QueueState, connection: WorkerConnection) -> None:
         queue.connection = connection
         queue.ref = f"subscribe {next(self._refs)}"
         queue.confirmed = queue.leaving = False

@@ -1,7 +1,7 @@
-"""The dashboard, the alert rules and what Prometheus scrapes, as far as no server is needed.
+"""The dashboard, the alert rules and the scrape targets, checked without a server.
 
-Every expression is read by the parser of PromQL that Prometheus' own is the model of.  That
-each metric is there on a worker is tested with a worker (`tests/integration`).
+A PromQL parser modelled on Prometheus' own reads every expression.  The integration tests check
+that a worker has each metric.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def plain(expression: str) -> str:
 
 
 @pytest.mark.parametrize(("title", "expression"), list(targets()))
-def test_panels_ask_in_promql(title: str, expression: str) -> None:
+def test_panels_have_valid_promql(title: str, expression: str) -> None:
     filled = plain(expression)
 
     assert "$" not in filled, title
@@ -51,7 +51,7 @@ def test_rules_are_complete(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in ("warning", "critical")
     assert re.fullmatch(r"\d+[smh]", rule.get("for", "0s"))
     assert rule["annotations"].keys() == {"summary", "description"}
-    # What the text names must be left over by the expression
+    # The labels that the text names must remain in the result of the expression
     for label in re.findall(r"\$labels\.(\w+)", " ".join(rule["annotations"].values())):
         aggregated = re.search(r"\bby \(([^)]*)\)", rule["expr"])
         assert aggregated is None or label in aggregated[1], (rule["alert"], label)
@@ -62,7 +62,7 @@ def test_that_check_can_fail() -> None:
         promql_parser.parse("sum by (instance) (rate(streams_binds_total[5m])")
 
 
-def test_names_are_given_once() -> None:
+def test_names_are_unique() -> None:
     names = [rule["alert"] for rule in RULES]
     assert len(names) == len(set(names))
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
@@ -102,7 +102,7 @@ def test_panels_are_on_the_grid_and_do_not_overlap() -> None:
         "resident_memory",
     ],
 )
-def test_there_is_a_panel_for_each_thing_that_is_measured(subject: str) -> None:
+def test_every_subject_has_a_panel(subject: str) -> None:
     assert any(subject in expression for _, expression in targets())
 
 
@@ -119,7 +119,7 @@ def test_prometheus_scrapes_the_workers_of_the_compose_file() -> None:
     assert job["authorization"]["credentials_file"] == f"/run/secrets/{secret}"
 
 
-def test_grafana_finds_what_is_given_to_it() -> None:
+def test_grafana_finds_its_provisioning_files() -> None:
     compose = yaml.safe_load((DOCKER / "compose.yaml").read_text())
     grafana = compose["services"]["grafana"]
     provider = yaml.safe_load((DOCKER / "grafana" / "dashboards.yml").read_text())

@@ -1,4 +1,4 @@
-"""The image and the compose file, as far as they can be checked without an engine.
+"""The image and the compose file, checked without Docker.
 
 hadolint reads the Dockerfile.  The compose file is read by `compose_spec`, a strict
 implementation of the Compose Specification: unknown keys and wrong types are errors.
@@ -31,7 +31,7 @@ PINNED = re.compile(r"[a-z0-9/.-]+:v?\d+\.\d+\.\d+(-[a-z0-9.-]+)?")
 
 @pytest.fixture
 def compose() -> dict[str, Any]:
-    """The compose file with its YAML merges done."""
+    """The compose file, with YAML merges resolved."""
     loaded = yaml.safe_load(COMPOSE.read_text())
     assert isinstance(loaded, dict)
     return loaded
@@ -63,7 +63,7 @@ def test_the_image_is_pinned_unprivileged_and_checks_its_health() -> None:
     assert "--constraint constraints.txt" in DOCKERFILE.read_text()
 
 
-def test_the_image_sets_only_what_is_a_setting(tmp_path: Path) -> None:
+def test_the_image_sets_only_known_settings(tmp_path: Path) -> None:
     given = dict(re.findall(r"(STREAMS_[A-Z_]+)=(\S+)", DOCKERFILE.read_text()))
 
     settings = Settings.from_env(given | {"STREAMS_DATA": str(tmp_path)})
@@ -149,20 +149,20 @@ def test_every_record_is_on_three_brokers_and_confirmed_by_two(compose: dict[str
 
 
 @pytest.mark.parametrize("name", ["topics", "worker-1", "worker-2"])
-def test_our_services_have_settings_that_are_known(
+def test_our_services_set_only_known_settings(
     compose: dict[str, Any], name: str, tmp_path: Path
 ) -> None:
-    # Given what the image and the compose file set
+    # Given the environment from the image and the compose file
     service = compose["services"][name]
     image = dict(re.findall(r"(STREAMS_[A-Z_]+)=(\S+)", DOCKERFILE.read_text()))
     given = image | {key: str(value) for key, value in service["environment"].items()}
 
-    # When it is read as the program reads it
+    # When it is read as settings
     (tmp_path / "public.pem").touch()
     here = {"STREAMS_DATA": str(tmp_path), "STREAMS_AUTH_KEYS": str(tmp_path / "public.pem")}
     settings = Settings.from_env(given | {name: here[name] for name in here if name in given})
 
-    # Then the three brokers are used, with their replicas, and workers are known by name
+    # Then all three brokers are used, with replicas, and workers have names
     assert settings.brokers == "kafka-1:9092,kafka-2:9092,kafka-3:9092"
     assert settings.replication == 3
     if name != "topics":
@@ -174,7 +174,7 @@ def test_our_services_have_settings_that_are_known(
         assert service["command"] == ["topics"]
 
 
-def test_no_worker_sees_the_key_that_signs_tokens(compose: dict[str, Any]) -> None:
+def test_no_worker_gets_the_signing_key(compose: dict[str, Any]) -> None:
     mounts = {
         name: {volume.split(":")[0] for volume in service.get("volumes", [])}
         for name, service in compose["services"].items()

@@ -1,4 +1,4 @@
-"""What may be an id."""
+"""Valid and invalid ids."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from streams.ids import (
 @pytest.mark.parametrize(
     "text", ["a", "resident-1", "Zoë", "部屋", "🦀" * 63, "x" * 255, "a b", "@q"]
 )
-def test_ids(text: str) -> None:
+def test_valid_ids(text: str) -> None:
     assert is_id(text)
     assert check_id(text) == text.encode()
 
@@ -41,7 +41,7 @@ def test_ids(text: str) -> None:
         ("\ud800", "is not valid Unicode text"),
     ],
 )
-def test_no_ids(text: str, reason: str) -> None:
+def test_invalid_ids(text: str, reason: str) -> None:
     assert not is_id(text)
     assert problem(text) == reason
     with pytest.raises(InvalidId, match=f"session {reason}"):
@@ -49,7 +49,7 @@ def test_no_ids(text: str, reason: str) -> None:
 
 
 @given(st.text(st.characters(codec=None), max_size=300))
-def test_the_short_cut_says_what_the_rules_say(text: str) -> None:
+def test_the_fast_path_agrees_with_the_rules(text: str) -> None:
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
@@ -58,12 +58,12 @@ def test_the_short_cut_says_what_the_rules_say(text: str) -> None:
     assert is_id(text) == (1 <= size <= 255 and not controls)
 
 
-def test_a_direct_group_stands_for_its_queue() -> None:
+def test_a_direct_group_is_the_address_of_its_queue() -> None:
     # Given a queue with the longest possible id
     queue = "q" * 255
     # When a message is addressed to it
     group = direct_group(queue)
-    # Then the group may be sent to, and not be bound to
+    # Then the group accepts messages, but not bindings
     assert is_destination(group)
     assert direct_queue(group) == queue
     assert direct_queue("g") is None

@@ -1,4 +1,4 @@
-"""How a worker logs: one JSON object a line, or text; and what is not worth a line."""
+"""How a worker logs: as JSON, one object per line, or as text; and what it leaves out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WORKER = "http://here:6066"
 
 @pytest.fixture
 def file(tmp_path: Path) -> Iterator[Path]:
-    """A log file; afterwards all loggers are as they were."""
+    """A log file; all loggers are restored afterwards."""
     root = logging.getLogger()
     before = root.handlers[:], root.level
     yield tmp_path / "worker.log"
@@ -35,7 +35,7 @@ def configure(file: Path, level: str, form: str) -> None:
     logging.config.dictConfig(logging_config(level, form, WORKER, str(file)))
 
 
-def test_json_is_one_object_a_line_whatever_the_message(file: Path) -> None:
+def test_json_is_one_object_per_line_whatever_the_message(file: Path) -> None:
     configure(file, "INFO", "json")
 
     logging.getLogger("streams.x").info("two\nlines, a %s and a lone \udc80", '"quote"')
@@ -60,7 +60,7 @@ def test_text_has_time_level_logger_and_message(file: Path) -> None:
     assert file.read_text()[24:] == " WARNING streams.x: hello\n"
 
 
-def test_what_lies_below_is_heard_from_warning_on(file: Path) -> None:
+def test_libraries_log_from_warning_on(file: Path) -> None:
     configure(file, "INFO", "text")
 
     logging.getLogger("faust.tables").info("a step")
@@ -75,7 +75,7 @@ def test_what_lies_below_is_heard_from_warning_on(file: Path) -> None:
     ]
 
 
-def test_with_debug_everything_is_heard(file: Path) -> None:
+def test_debug_shows_everything(file: Path) -> None:
     configure(file, "DEBUG", "text")
 
     logging.getLogger("faust.tables").debug("a step")

@@ -1,4 +1,4 @@
-"""What is installed: the same versions everywhere, and what the Makefile promises."""
+"""Packaging: pinned versions, extras, entry points, and the targets of the Makefile."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _required() -> list[str]:
     return [requirement.split(";")[0] for requirement in others]  # without markers
 
 
-def test_everything_that_is_required_is_locked() -> None:
+def test_every_requirement_is_locked() -> None:
     locked = _constraints()
 
     for requirement in _required():
@@ -73,7 +73,7 @@ def test_the_lab_has_the_version_of_the_rest() -> None:
     assert project["optional-dependencies"]["lab"] == [f"{lab['name']}=={streams.__version__}"]
 
 
-def test_faust_finds_our_plug_ins_and_the_shell_our_command() -> None:
+def test_the_entry_points() -> None:
     def value(group: str) -> str:
         (entry,) = entry_points(group=group, name="streams")
         return entry.value
@@ -92,7 +92,7 @@ def test_a_bare_make_lists_its_targets() -> None:
     assert {"install", "run", "test", "lint", "bench", "console", "clean"} <= set(targets)
 
 
-def test_the_seconds_that_a_shell_counts_are_not_those_of_a_run() -> None:
+def test_the_shell_variable_seconds_is_not_the_length_of_a_run() -> None:
     def planned(*arguments: str) -> str:
         command = ["make", "--dry-run", "run", *arguments]
         environment = {"PATH": "/usr/bin:/bin", "SECONDS": "7"}

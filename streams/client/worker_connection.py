@@ -9,7 +9,8 @@ import asyncio
 import json
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
@@ -32,26 +33,29 @@ _FATAL = range(400, 429)
 """Statuses of a failed handshake for which a retry would not help."""
 
 
-class Listener(Protocol):
-    """Receives what happens on a connection."""
+class WorkerConnection:
+    """A WebSocket connection to the worker at `url`, opened in the background.
 
-    def received(self, connection: StreamConnection, frame: dict[str, Any]) -> None:
-        """Handle a frame from the worker."""
-        ...
+    Args:
+        requests: the client's HTTP session and credentials.
+        url: base URL of the worker.
+        on_frame: called with each frame from the worker.
+        on_end: called when the connection has ended, with the failure if a retry would not
+            help.
+    """
 
-    def ended(self, connection: StreamConnection, failure: Refused | None) -> None:
-        """Handle the end of the connection; `failure` is set if a retry would not help."""
-        ...
-
-
-class StreamConnection:
-    """A WebSocket connection to the worker at `url`, opened in the background."""
-
-    def __init__(self, requests: Requests, url: str, listener: Listener) -> None:
+    def __init__(
+        self,
+        requests: Requests,
+        url: str,
+        on_frame: Callable[[WorkerConnection, dict[str, Any]], None],
+        on_end: Callable[[WorkerConnection, Refused | None], None],
+    ) -> None:
         self.url = url
         self.queues: set[str] = set()
         self._requests = requests
-        self._listener = listener
+        self._on_frame = on_frame
+        self._on_end = on_end
         self._frames: deque[dict[str, Any]] = deque()
         self._acks: dict[str, list[int]] = {}
         self._to_send = asyncio.Event()
@@ -88,7 +92,7 @@ class StreamConnection:
             try:
                 async for message in socket:
                     if message.type is aiohttp.WSMsgType.TEXT:
-                        self._listener.received(self, json.loads(message.data))
+                        self._on_frame(self, json.loads(message.data))
             finally:
                 for task in tasks:
                     task.cancel()
@@ -102,7 +106,7 @@ class StreamConnection:
         except (aiohttp.ClientError, OSError, TimeoutError, ClientClosed, Unavailable) as error:
             logger.debug("stream to %s ended, will reconnect: %r", self.url, error)
         finally:
-            self._listener.ended(self, failure)
+            self._on_end(self, failure)
 
     async def _connect(self) -> aiohttp.ClientWebSocketResponse:
         """Open the connection; after a rejected token, try once more with a new one."""
