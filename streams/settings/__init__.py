@@ -99,7 +99,7 @@ class Settings:
     kafka_security_protocol: str = _setting(
         "PLAINTEXT",
         parse.choice(SECURITY_PROTOCOLS),
-        "one of " + ", ".join(SECURITY_PROTOCOLS),
+        "how to connect: one of " + ", ".join(SECURITY_PROTOCOLS),
     )
     kafka_sasl_mechanism: str = _setting(
         "PLAIN",
@@ -169,8 +169,12 @@ class Settings:
         "write buffers of all tables of the process together",
         shown="128MiB",
     )
-    log_level: str = _setting("INFO", parse.choice(LOG_LEVELS), "one of " + ", ".join(LOG_LEVELS))
-    log_format: str = _setting("text", parse.choice(FORMATS), "text, or json (one object per line)")
+    log_level: str = _setting(
+        "INFO", parse.choice(LOG_LEVELS), "lowest level to log: one of " + ", ".join(LOG_LEVELS)
+    )
+    log_format: str = _setting(
+        "text", parse.choice(FORMATS), "format of the log: text, or json (one object per line)"
+    )
 
     http_host: str = _setting(
         "127.0.0.1", parse.host, "address that the gateway listens on", section="HTTP gateway"

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import faust
 import pytest
+import trustme
+from cryptography.hazmat.primitives import serialization
 
 from streams.errors import SettingsError
 from streams.settings import Settings, describe
@@ -321,3 +323,33 @@ def test_invalid_tls_files_are_refused() -> None:
     with pytest.raises(SettingsError, match="STREAMS_HTTP_TLS_CAFILE"):
         settings.http_client_tls()
     assert Settings().http_server_tls() is None
+
+
+def test_a_key_with_a_password_is_refused_without_asking_for_it(tmp_path: Path) -> None:
+    # Given a certificate whose key is encrypted
+    certificate = trustme.CA().issue_cert("127.0.0.1")
+    key = serialization.load_pem_private_key(certificate.private_key_pem.bytes(), None)
+    encrypted = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"hunter2"),
+    )
+    (tmp_path / "key.pem").write_bytes(encrypted)
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "certificate.pem")
+    files = str(tmp_path / "certificate.pem"), str(tmp_path / "key.pem")
+
+    # When a TLS context is made of it, for Kafka and for the gateway, then it is an error
+    kafka = Settings.from_env(
+        {
+            "STREAMS_KAFKA_SECURITY_PROTOCOL": "SSL",
+            "STREAMS_KAFKA_SSL_CERTFILE": files[0],
+            "STREAMS_KAFKA_SSL_KEYFILE": files[1],
+        }
+    )
+    with pytest.raises(SettingsError, match=r"^STREAMS_KAFKA_SSL_CERTFILE .* without a password"):
+        kafka.kafka_security.ssl_context()
+    gateway = Settings.from_env(
+        {"STREAMS_HTTP_TLS_CERTFILE": files[0], "STREAMS_HTTP_TLS_KEYFILE": files[1]}
+    )
+    with pytest.raises(SettingsError, match=r"^STREAMS_HTTP_TLS_CERTFILE .* without a password"):
+        gateway.http_server_tls()
