@@ -1,1 +1,1 @@
-"""Benches, the demo, the fault suite and the workload that they play."""
+"""The lab: benches, the demo, the fault suite, and their common workload."""

@@ -41,7 +41,7 @@ ALL: Final = 1000
 PATIENCE_SECONDS: Final = 30.0
 
 Remaining = deque[tuple[str, int]]
-"""Queues that are still to be emptied, each with its depth."""
+"""Queues left to empty, each with its depth."""
 Frame = dict[str, str | int]
 Empty = Callable[[str, Remaining], Awaitable[int]]
 """Empties queues over one connection to the worker at a URL; returns how many were acked."""
@@ -78,7 +78,7 @@ def empty(
     connections: int,
     how: Empty,
 ) -> tuple[int, float, Usage]:
-    """Fill all inboxes and empty them; return how many messages that were, and how long."""
+    """Fill and empty all inboxes; return the number of messages, the seconds and the usage."""
     running.settle(messages((f"f{number}" for number in range(groups)), tag, BODY))
     depths = Counter(queue for _, queue in pairs)
     running.expect(depths, "depth")
@@ -103,7 +103,7 @@ def empty(
 
 
 async def _read(limit: int, url: str, left: Remaining) -> int:
-    """Empty one queue after the other by HTTP, so many messages at a time."""
+    """Empty the queues one by one over HTTP, `limit` messages at a time."""
     connection = await BenchConnection.open(url)
     count = 0
     while left:
@@ -122,7 +122,7 @@ async def _read(limit: int, url: str, left: Remaining) -> int:
 
 
 async def _stream(url: str, left: Remaining) -> int:
-    """Empty many queues at a time over one WebSocket, in arrays of frames."""
+    """Empty many queues concurrently over one WebSocket, in arrays of frames."""
     count = 0
     last: dict[str, int] = {}
     unread: dict[str, int] = {}
@@ -154,6 +154,6 @@ async def _stream(url: str, left: Remaining) -> int:
                         answers.append({"type": "unsubscribe", "queue": queue})
                         answers += subscribe()
                 elif kind not in ("subscribed", "unsubscribed"):
-                    raise StreamsError(f"a frame that was not expected: {frame}")
+                    raise StreamsError(f"unexpected frame: {frame}")
             answers += [{"type": "ack", "queue": queue, "upto": last[queue]} for queue in read]
     return count

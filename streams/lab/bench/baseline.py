@@ -1,4 +1,4 @@
-"""Feeds and times the baseline, `streams.lab.bench.stock`, as benches do with the system itself."""
+"""Feeds and measures the baseline, `streams.lab.bench.stock`, like the system itself."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ START_SECONDS: Final = 90.0
 
 
 class StockApi:
-    """The way into the baseline: the pages of `streams.lab.bench.stock` (`talking.Way`)."""
+    """The HTTP pages of the baseline, `streams.lab.bench.stock`."""
 
     def __init__(self, url: str, partitions: int) -> None:
         self._url = url
@@ -70,20 +70,20 @@ class StockSystem:
         self._delivered = 0
 
     def warm_up(self) -> None:
-        """Wait until events come through, which takes a while after the start."""
+        """Wait until events are processed, which takes a while after the start."""
         self._until(0, 0, START_SECONDS)
         pairs = [(f"warm{n}", f"warm{n}") for n in range(500)]
         self.feed(changes("Bind", pairs), len(pairs))
         self.feed(changes("Unbind", pairs), len(pairs))
 
     def feed(self, events: Iterable[EncodedEvent], entries: int) -> None:
-        """Send group events, of which `entries` records for queues come; wait for all."""
+        """Send group events that result in `entries` queue records; wait for all."""
         self._routed += self._feeder.feed(self.settings.group_events, events)
         self._delivered += entries
         self._until(self._routed, self._delivered)
 
     def drain(self, events: Iterable[EncodedEvent], entries: int) -> Drained:
-        """Time how long events take that were fed while the worker stood still."""
+        """Measure how long events take that were sent while the worker was suspended."""
         with standstill([self.worker]):
             count = self._feeder.feed(self.settings.group_events, events)
             self._routed += count
@@ -96,7 +96,7 @@ class StockSystem:
         return Drained(count, seconds, usage, usage)
 
     def stop(self) -> None:
-        """End the worker, and wait until it has left."""
+        """Stop the worker, and wait until it has exited."""
         assert self.worker.process is not None
         self.worker.process.terminate()
         self.worker.process.wait(60)
@@ -106,7 +106,7 @@ class StockSystem:
         """Start the worker again, and wait until its tables are recovered.
 
         Returns:
-            Seconds from the start of the process, and from its first sign of life.
+            Seconds from the start of the process, and from its first answer.
         """
         began = time.monotonic()
         self.worker.start()
@@ -134,5 +134,5 @@ class StockSystem:
                 if now != latest:
                     latest, deadline = now, time.monotonic() + patience
             if time.monotonic() > deadline or self.worker.exit_code() is not None:
-                raise Unavailable(f"the baseline stands still; see {self.worker.log}")
+                raise Unavailable(f"the baseline makes no progress; see {self.worker.log}")
             time.sleep(LOOK_SECONDS)

@@ -1,4 +1,4 @@
-"""What the broker and a bare librdkafka client reach, with nothing in between."""
+"""The limit of the broker and a bare librdkafka client, with nothing in between."""
 
 from __future__ import annotations
 

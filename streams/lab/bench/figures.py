@@ -1,6 +1,6 @@
-"""From single measurements to figures: medians with their spread, percentiles, ratios.
+"""Turns measurements into figures: medians with their range, percentiles and ratios.
 
-Pure: knows neither what was measured nor how it is shown.
+Pure: knows neither what was measured nor how it is displayed.
 """
 
 from __future__ import annotations
@@ -39,30 +39,30 @@ class Figure:
 
     @property
     def median(self) -> float:
-        """The middle one of the runs."""
+        """The median of the runs."""
         return statistics.median(self.values)
 
     @property
     def low(self) -> float:
-        """The lowest of the runs."""
+        """The minimum of the runs."""
         return min(self.values)
 
     @property
     def high(self) -> float:
-        """The highest of the runs."""
+        """The maximum of the runs."""
         return max(self.values)
 
     @property
     def more_is_better(self) -> bool:
-        """Whether it is a rate; of times, bytes and shares, less is better."""
+        """Whether the figure is a rate; for times, bytes and shares, less is better."""
         return self.unit.endswith("/s")
 
 
 def collect(runs: Iterable[Sequence[Measurement]]) -> list[Figure]:
-    """Join the samples of several runs by name, in the order in which they first came.
+    """Join the measurements of several runs by name, in order of first occurrence.
 
     Raises:
-        ValueError: two samples of one name differ in unit, line or x.
+        ValueError: two measurements of one name differ in unit, line or x.
     """
     found: dict[str, list[Measurement]] = {}
     for samples in runs:
@@ -79,7 +79,7 @@ def collect(runs: Iterable[Sequence[Measurement]]) -> list[Figure]:
 
 
 def times_better(ours: Figure, other: Figure) -> float | None:
-    """Return how many times better our median is than the other's; None without a quotient."""
+    """Return how many times better our median is than the other; None if either is zero."""
     above, below = ours.median, other.median
     if not ours.more_is_better:
         above, below = below, above
@@ -93,12 +93,12 @@ def percentile(ordered: Sequence[float], percent: float) -> float:
         ValueError: there are no values.
     """
     if not ordered:
-        raise ValueError("a percentile of nothing")
+        raise ValueError("a percentile needs at least one value")
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
 def latencies(name: str, seconds: Iterable[float]) -> list[Measurement]:
-    """Return the percentiles of latencies in milliseconds, those that the number allows.
+    """Return the percentiles of latencies in milliseconds that the number of values allows.
 
     A percentile is given only if at least one of the values lies beyond it.
     """

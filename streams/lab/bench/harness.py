@@ -1,7 +1,7 @@
-"""Where benches run: a broker of their own, and for each run a system in a fresh namespace.
+"""The environment of benches: one broker, and for each run a system in a fresh namespace.
 
-`Harness` owns the broker and starts systems; a `RunningSystem` system can be fed while it stands
-still, so that what is measured is the workers alone and never the producer beside them.
+`Harness` owns the broker and starts systems.  A `RunningSystem` can receive events while its
+workers are suspended, so that a bench measures the workers alone, without the producer.
 """
 
 from __future__ import annotations
@@ -35,39 +35,39 @@ from streams.settings import Settings
 from streams.topics import product_topics
 
 PATIENT_SECONDS: Final = 600
-"""Session timeout of the workers: a stopped one must keep its partitions."""
+"""Session timeout of the workers: a suspended one must keep its partitions."""
 SPOT_READS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the user asked for."""
+    """The options of `streams bench`."""
 
     workers: int = 1
     runs: int = 3
     quick: bool = False
     baseline: bool = True
     queues: int = 10_000_000
-    """How many queues the bench `scale` goes up to."""
+    """Number of queues that the bench `scale` goes up to."""
     bindings: int = 2
-    """How many groups each of them is bound to."""
+    """Number of groups that each of them is bound to."""
 
     def size(self, full: int, quick: int) -> int:
-        """Return the size of something for this run."""
+        """Return the size for a full or a quick run."""
         return quick if self.quick else full
 
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """How long it took to drain what was fed to a system that stood still."""
+    """The time that a suspended system needed for its backlog, once resumed."""
 
     events: int
     seconds: float
-    """Until everything was readable."""
+    """Time until everything was readable."""
     usage: Usage
-    """Until then."""
+    """Usage until then."""
     total: Usage
-    """Until the checkpoints were written too: they are part of the cost."""
+    """Usage until the checkpoints were written too: they are part of the cost."""
 
     @property
     def worker_micros(self) -> float:
@@ -75,13 +75,13 @@ class Drained:
         return self.total.cpu[WORKER] * 1e6 / self.events
 
     def micros(self, of: str, each: int = 1) -> list[Measurement]:
-        """Return the workers' CPU time in parts, per event or per `each` that comes of one."""
+        """Return the workers' CPU time in parts, per event or per one of its `each` results."""
         return self.total.micros(of, self.events * each)
 
 
 @dataclass(frozen=True, slots=True)
 class RunningSystem:
-    """A system that runs: its settings, its workers, and how far they are."""
+    """A running system: its settings, workers and progress."""
 
     settings: Settings
     processes: list[WorkerProcess]
@@ -96,20 +96,20 @@ class RunningSystem:
         return [worker.url for worker in self.processes]
 
     def feed(self, events: Iterable[EncodedEvent]) -> int:
-        """Send group events; returns how many, once Kafka has them."""
+        """Send group events; return their number once Kafka has confirmed them."""
         return self.feeder.feed(self.settings.group_events, events)
 
     def settle(self, events: Iterable[EncodedEvent]) -> int:
-        """Send group events and wait until nothing is left to do; returns how many."""
+        """Send group events and wait until the system is idle; return their number."""
         count = self.feed(events)
         self.positions.until_quiet()
         return count
 
     def drain(self, events: Iterable[EncodedEvent]) -> Drained:
-        """Feed events while the workers stand still, then time how long they take.
+        """Send events while the workers are suspended, then measure how long they take.
 
-        The clock starts when the workers may go on, and stops when the last row that comes
-        of the events can be read from the last table.
+        The clock starts when the workers resume, and stops when the last resulting row can be
+        read from the last table.
         """
         self.positions.until_quiet()
         with self.standstill():
@@ -123,10 +123,10 @@ class RunningSystem:
         return Drained(count, seconds, usage, self.meter.read())
 
     def expect(self, wanted: Mapping[str, int], of: Literal["groups", "depth"]) -> None:
-        """Read some queues over HTTP: do they hold as much as they must?
+        """Check the number of groups or messages of some queues over HTTP.
 
         Raises:
-            StreamsError: one does not; what was measured is not what was to be done.
+            StreamsError: a number is wrong, so the measurement is invalid.
         """
         asker = StatusClient(self.urls[0])
         queues = sorted(wanted)
@@ -138,14 +138,14 @@ class RunningSystem:
 
     @contextmanager
     def standstill(self) -> Iterator[None]:
-        """Let all workers stand still while the body runs."""
+        """Suspend all workers while the body runs."""
         with standstill(self.processes):
             yield
 
 
 @contextmanager
 def standstill(processes: Iterable[WorkerProcess]) -> Iterator[None]:
-    """Stop processes by SIGSTOP, and let them go on after the body."""
+    """Suspend processes with SIGSTOP; resume them after the body."""
     running = [worker.process for worker in processes if worker.process is not None]
     try:
         for process in running:
@@ -158,7 +158,7 @@ def standstill(processes: Iterable[WorkerProcess]) -> Iterator[None]:
 
 @dataclass(slots=True)
 class Harness:
-    """One Kafka, and systems on it one after the other."""
+    """One Kafka, and a sequence of systems on it."""
 
     settings: Settings
     options: Options
@@ -168,9 +168,9 @@ class Harness:
 
     @contextmanager
     def system(self, environment: Mapping[str, str] | None = None) -> Iterator[RunningSystem]:
-        """Run a system of as many workers as the options say, in a namespace of its own.
+        """Run a system with the number of workers in the options, in a fresh namespace.
 
-        `environment` is set for the workers over what they get anyway.
+        `environment` is added to the workers' environment, and takes precedence.
         """
         with self._fresh(environment or {}, self.options.workers, "streams.app") as started:
             settings, running, data = started
@@ -184,7 +184,7 @@ class Harness:
 
     @contextmanager
     def stock(self) -> Iterator[tuple[Settings, WorkerProcess, Meter]]:
-        """Run one worker of the baseline in a namespace of its own."""
+        """Run one worker of the baseline in a fresh namespace."""
         with self._fresh({}, 1, "streams.lab.bench.stock") as (settings, running, _):
             (worker,) = running.processes
             yield settings, worker, self.meter([worker])
@@ -192,7 +192,7 @@ class Harness:
 
     @contextmanager
     def topics(self) -> Iterator[Settings]:
-        """Make topics in a namespace of their own, with no workers."""
+        """Create the topics of a fresh namespace, without workers."""
         settings = replace(self.settings, namespace=self._namespace())
         ensure_topics(settings.librdkafka(), product_topics(settings))
         try:
@@ -201,7 +201,7 @@ class Harness:
             delete_topics(settings)
 
     def meter(self, processes: Iterable[WorkerProcess]) -> Meter:
-        """Return a meter of workers and broker."""
+        """Return a meter for workers and broker."""
         pids = [w.process.pid for w in processes if w.process is not None]
         brokers = self.broker.nodes if self.broker is not None else []
         return Meter({WORKER: pids, BROKER: [n.pid for n in brokers if n.pid is not None]})
@@ -226,7 +226,7 @@ class Harness:
                     yield settings, running, data
             finally:
                 release(ports)
-                for number in range(1, count + 1):  # The logs stay, until all has gone well.
+                for number in range(1, count + 1):  # the logs stay until all benches have succeeded
                     shutil.rmtree(data / f"worker-{number}", ignore_errors=True)
 
     def _namespace(self) -> str:
@@ -235,9 +235,9 @@ class Harness:
 
 @contextmanager
 def harness(settings: Settings, options: Options) -> Iterator[Harness]:
-    """Start a broker (unless one was named), and stop it and clean up after the body.
+    """Start a broker unless one is configured; stop it and clean up after the body.
 
-    What failed leaves its logs, in a folder of this process.
+    After a failure, the logs stay in a folder of this process.
     """
     folder = settings.data / "bench" / str(os.getpid())
     with ExitStack() as stack:
@@ -254,7 +254,7 @@ def harness(settings: Settings, options: Options) -> Iterator[Harness]:
 
 
 def delete_topics(settings: Settings) -> None:
-    """Delete all topics of a namespace, as far as they are there."""
+    """Delete the existing topics of a namespace."""
     names = [topic.name for topic in product_topics(settings)]
     admin = AdminClient(dict(settings.librdkafka()) | {"log_level": 0})
     for future in admin.delete_topics(names).values():

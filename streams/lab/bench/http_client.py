@@ -1,7 +1,7 @@
-"""A lean HTTP/1.1 client: it shares the machine with what it measures, so it does little.
+"""A lean HTTP/1.1 client: it shares the machine with the system that it measures.
 
-One request at a time on each connection, answers with a Content-Length only, no redirects:
-what the gateway sends to a client that asks the owner of a partition directly.
+One request at a time per connection, only answers with a Content-Length, no redirects: enough
+for requests to the owner of a partition.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _LENGTH: Final = b"content-length:"
 
 
 class UnexpectedStatus(StreamsError):
-    """An answer with a status that was not expected."""
+    """An answer with an unexpected status."""
 
 
 class BenchConnection(asyncio.Protocol):
@@ -43,7 +43,7 @@ class BenchConnection(asyncio.Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether the other side has not closed it."""
+        """Whether the connection is open."""
         return self._transport is not None and not self._transport.is_closing()
 
     async def ask(self, method: str, path: str, body: bytes = b"") -> bytes:
@@ -71,12 +71,12 @@ class BenchConnection(asyncio.Protocol):
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin (called by the event loop)."""
+        """Store the transport (called by the event loop)."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes (called by the event loop)."""
+        """Parse received bytes (called by the event loop)."""
         self._buffer += data
         if self._wanted < 0:
             end = self._buffer.find(_END)
@@ -92,14 +92,14 @@ class BenchConnection(asyncio.Protocol):
             self._answer.set_result((int(answer[9:12]), answer.partition(_END)[2]))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End (called by the event loop)."""
+        """Fail the pending request (called by the event loop)."""
         self._transport = None
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(exc or ConnectionResetError("closed by the other side"))
 
 
 class ConnectionPool:
-    """As many connections to one worker as there are requests at a time."""
+    """A pool of connections to one worker, one per concurrent request."""
 
     def __init__(self, url: str) -> None:
         self._url = url

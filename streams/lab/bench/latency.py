@@ -1,4 +1,4 @@
-"""From publish to reader at four times the measured load, with the churn that goes with it."""
+"""Latency from publish to reader, at four times the measured load and churn."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ def everybody(population: Population) -> Iterator[tuple[str, str]]:
 
 
 def choose_readers(population: Population, said: Iterable[MessageSent], limit: int) -> list[str]:
-    """Choose residents, those first who are to get most, until there are two for each message.
+    """Choose the residents that receive most, until there are two deliveries per message.
 
-    More would be a load of their own; there are fewer if the limit comes first.
+    More readers would add load of their own; `limit` may cut the choice short.
     """
     messages = 0
     counts: Counter[int] = Counter()
@@ -91,7 +91,7 @@ def choose_readers(population: Population, said: Iterable[MessageSent], limit: i
 
 
 class TrafficReplay:
-    """Plays traffic in real time and keeps the times."""
+    """Replays traffic in real time and measures latencies."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class TrafficReplay:
         self._behind = 0.0
 
     async def play(self, way: MessagingApi, feeder: EventProducer) -> list[Measurement]:
-        """Replay it, and return how long messages took."""
+        """Replay the traffic; return the latencies."""
         async with LatencyProbe(way) as talk:
             await talk.listen(self._readers)
             began = time.monotonic()

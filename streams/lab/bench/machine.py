@@ -1,4 +1,4 @@
-"""What a figure depends on besides the code: machine, versions and settings."""
+"""The conditions of a measurement: machine, versions and settings."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def describe_versions() -> dict[str, str]:
-    """Return the versions of what takes part."""
+    """Return the versions of all components."""
     found = {"streams": __version__, "python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -61,7 +61,7 @@ def describe_versions() -> dict[str, str]:
     try:
         names = [jar.name for jar in jars()]
     except BrokerError:
-        names = []  # somebody else's Kafka
+        names = []  # no embedded Kafka
     for name in names:
         if match := re.fullmatch(r"kafka-clients-([\d.]+)\.jar", name):
             found["kafka"] = match[1]
@@ -69,7 +69,7 @@ def describe_versions() -> dict[str, str]:
 
 
 def describe_settings(settings: Settings) -> dict[str, Any]:
-    """Return the settings that the figures were taken with."""
+    """Return the settings that matter for the figures."""
     return {
         field.name: getattr(settings, field.name)
         for field in fields(settings)

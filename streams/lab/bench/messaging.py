@@ -31,10 +31,10 @@ BODY: Final = b"x" * 128
 
 
 class MessagingApi(Protocol):
-    """How to publish, read and ack."""
+    """An interface to publish, read and ack."""
 
     async def publish(self, name: str, group: str, body: bytes) -> None:
-        """Publish a message with the id `name`; returns once Kafka has it."""
+        """Publish a message with the id `name`; return once Kafka has confirmed it."""
         ...
 
     async def connect(self, queue: str) -> BenchConnection:
@@ -44,11 +44,11 @@ class MessagingApi(Protocol):
     async def read(
         self, connection: BenchConnection, queue: str, after: int
     ) -> Sequence[tuple[int, str]]:
-        """Return (seq, message id) of what a queue has after a seq; may wait, may be empty."""
+        """Return (seq, message id) of the messages after a seq; may wait, may be empty."""
         ...
 
     async def ack(self, connection: BenchConnection, queue: str, upto: int) -> None:
-        """Ack all up to a seq; returns once Kafka has it."""
+        """Ack all up to a seq; return once Kafka has confirmed it."""
         ...
 
     def close(self) -> None:
@@ -57,7 +57,7 @@ class MessagingApi(Protocol):
 
 
 class GatewayApi:
-    """The way into the system: its HTTP interface, each reader at the owner of its queue."""
+    """The system's HTTP API; each reader connects to the owner of its queue."""
 
     def __init__(self, owners: Mapping[tuple[str, int], str], partitions: int) -> None:
         self._owners = owners
@@ -101,7 +101,7 @@ class Arrival(NamedTuple):
 
 
 class LatencyProbe:
-    """Messages on their way; an async context manager that lets readers go at its end."""
+    """Publishes, reads and keeps the times; an async context manager that stops its readers."""
 
     def __init__(self, way: MessagingApi) -> None:
         self._way = way
@@ -117,7 +117,7 @@ class LatencyProbe:
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        """Let all readers go."""
+        """Stop all readers."""
         tasks = [*self._readers, *self._publishing]
         for task in tasks:
             task.cancel()
@@ -125,7 +125,7 @@ class LatencyProbe:
         self._way.close()
 
     async def listen(self, queues: Iterable[str]) -> None:
-        """Let a reader wait at each of the queues; returns when all are connected."""
+        """Start a reader for each queue; return when all are connected."""
         waiting = list(queues)
         for start in range(0, len(waiting), OPEN_AT_ONCE):
             some = waiting[start : start + OPEN_AT_ONCE]
@@ -135,26 +135,26 @@ class LatencyProbe:
                 self._readers.append(asyncio.create_task(self._read(queue, connection)))
 
     def publish(self, name: str, group: str, body: bytes) -> None:
-        """Send a message on its way; does not wait for its confirmation."""
+        """Publish a message; do not wait for its confirmation."""
         task = asyncio.create_task(self._publish(name, group, body))
         self._publishing.add(task)
         task.add_done_callback(self._published)
 
     async def arrived(self, expected: Callable[[], bool]) -> None:
-        """Wait until all is confirmed and `expected` holds, for a while.
+        """Wait until everything is confirmed and `expected` holds.
 
         Raises:
-            StreamsError: it does not.
+            StreamsError: that took longer than `ARRIVE_SECONDS`.
         """
         deadline = time.monotonic() + ARRIVE_SECONDS
         while self._publishing or not expected():
             self.check()
             if time.monotonic() > deadline:
-                raise StreamsError("some messages did not arrive")
+                raise StreamsError(f"some messages did not arrive within {ARRIVE_SECONDS:g} s")
             await asyncio.sleep(0.02)
 
     def check(self) -> None:
-        """Raise what has ended a reader or a publisher."""
+        """Raise the error of a failed reader or publisher."""
         for task in self._readers:
             if task.done():
                 task.result()
@@ -168,7 +168,7 @@ class LatencyProbe:
         prefix: str = "",
         which: Callable[[str], bool] = lambda message: True,
     ) -> list[Measurement]:
-        """Return percentiles of messages that were sent in a span; `which` says by id."""
+        """Return latency percentiles of messages sent in a time span, filtered by id."""
         counted = {n: at for n, at in self.sent.items() if since <= at < until and which(n)}
         confirmed = (self.confirmed[n] - at for n, at in counted.items() if n in self.confirmed)
         arrived = (a.at - counted[a.message] for a in self.arrivals if a.message in counted)
@@ -203,7 +203,7 @@ class LatencyProbe:
 
 
 class PacedPublisher:
-    """Publishes to groups in turn, at an even pace, until it is told to stop."""
+    """Publishes to groups in turn, at a constant rate, until stopped."""
 
     def __init__(
         self, talk: LatencyProbe, groups: Sequence[str], rate: float, body: bytes = BODY
@@ -221,7 +221,7 @@ class PacedPublisher:
         self._task = asyncio.create_task(self._publish())
 
     async def stop(self) -> None:
-        """End, and wait until all that was sent has arrived somewhere; raises as `arrived`."""
+        """Stop, and wait until every message has arrived; raises like `arrived`."""
         assert self._task is not None
         if self._task.done():
             self._task.result()
@@ -231,7 +231,7 @@ class PacedPublisher:
         await self._talk.arrived(lambda: sent <= {a.message for a in self._talk.arrivals})
 
     def to(self, which: Callable[[str], bool]) -> Callable[[str], bool]:
-        """Return what tells by a message's id whether its group is one of `which`."""
+        """Return a filter of message ids by their groups."""
         return lambda message: message in self._group_of and which(self._group_of[message])
 
     async def _publish(self) -> None:

@@ -1,4 +1,4 @@
-"""Draws how figures grow, as PNG files.  Knows figures, not what they mean."""
+"""Draws figures as PNG plots."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from streams.lab.bench.report import BenchResult
 
 
 def draw_lines(outcome: BenchResult, folder: Path) -> list[Path]:
-    """Draw a file for each unit of an outcome's figures that have a place on a line."""
+    """Draw one file for each unit of the figures that belong to a line."""
     by_unit: dict[str, dict[str, list[Figure]]] = {}
     for figure in outcome.figures:
         if figure.x is not None:

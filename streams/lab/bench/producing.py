@@ -1,4 +1,4 @@
-"""Puts events into Kafka as fast as one process can, and returns when Kafka has them all."""
+"""Writes events to Kafka as fast as one process can, and waits for confirmation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ POLL_EVERY: Final = 1000
 
 
 class EncodedEvent(NamedTuple):
-    """One record to be sent."""
+    """One record to send."""
 
     key: bytes
     value: bytes
@@ -28,7 +28,7 @@ class EncodedEvent(NamedTuple):
 
 
 class EventProducer:
-    """One idempotent librdkafka producer, set up for throughput."""
+    """An idempotent librdkafka producer, configured for throughput."""
 
     def __init__(self, settings: Settings) -> None:
         self._producer = open_producer(
@@ -48,10 +48,10 @@ class EventProducer:
         self._failure: str | None = None
 
     def feed(self, topic: str, events: Iterable[EncodedEvent]) -> int:
-        """Send events in order; return how many there were, once Kafka has confirmed all.
+        """Send events in order; return their number once Kafka has confirmed all.
 
         Raises:
-            StreamsError: Kafka has not.
+            StreamsError: Kafka did not confirm all.
         """
         sent = 0
         for event in events:
@@ -63,7 +63,7 @@ class EventProducer:
         return sent
 
     def send(self, topic: str, event: EncodedEvent) -> None:
-        """Send one event; waits while too many are on their way."""
+        """Send one event; wait while too many are unconfirmed."""
         key, value, kind = event
         while True:
             try:
@@ -75,10 +75,10 @@ class EventProducer:
                 self._producer.poll(0.05)
 
     def flush(self) -> None:
-        """Wait until Kafka has confirmed all that was sent.
+        """Wait until Kafka has confirmed everything sent.
 
         Raises:
-            StreamsError: it has not.
+            StreamsError: it did not.
         """
         left = self._producer.flush(CONFIRM_SECONDS)
         if left or self._failure is not None:
@@ -112,7 +112,7 @@ def changes(kind: str, pairs: Iterable[tuple[str, str]]) -> Iterator[EncodedEven
 
 
 def messages(groups: Iterable[str], tag: str, body: bytes) -> Iterator[EncodedEvent]:
-    """Yield a Message to each of the groups; `tag` keeps their ids apart from all others."""
+    """Yield a Message to each of the groups; `tag` makes their ids unique."""
     at = now_ms()
     for number, group in enumerate(groups):
         message = ChatMessage(f"{tag}-{number}", group, "bench", body=body, at=at)

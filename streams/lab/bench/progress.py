@@ -1,7 +1,7 @@
-"""How far the workers are, by their own word: asked often, so asked cheaply.
+"""Polls the progress of the workers, at low cost.
 
-Knows `/v1/cluster` and the ends of topics, and from them when everything that was sent has
-become a readable row of the last table.
+From `/v1/cluster` and the ends of topics it knows when everything that was sent has become a
+readable row of the last table.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from streams.operate.topic_log import TopicLog
 from streams.settings import Settings
 
 LOOK_SECONDS: Final = 0.02
-"""Time between two looks: what the moments found here are exact to."""
+"""Time between two polls: the precision of the times measured here."""
 PATIENCE_SECONDS: Final = 60.0
-"""Without any progress for so long, a system counts as stuck."""
+"""A system without progress for this long counts as stuck."""
 REQUEST_SECONDS: Final = 30.0
 
 Ends = Mapping[int, int]
-"""Offsets by partition: the next one to come, or to fold."""
+"""Offsets by partition: the end of the log, or the next one to fold."""
 
 
 class StatusClient:
-    """Asks one worker over a connection that stays open."""
+    """Sends requests to one worker over a connection that stays open."""
 
     def __init__(self, url: str) -> None:
         self._place = urlsplit(url)
@@ -54,7 +54,7 @@ class StatusClient:
         return orjson.loads(content)
 
     def close(self) -> None:
-        """Close the connection; the next question opens another."""
+        """Close the connection; the next request opens another."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -62,7 +62,7 @@ class StatusClient:
 
 @dataclass(frozen=True, slots=True)
 class ClusterSnapshot:
-    """What all workers together said at one moment."""
+    """The status of all workers at one time."""
 
     positions: Mapping[tuple[str, int], int]
     """Next source offset to fold, by table and partition."""
@@ -70,21 +70,21 @@ class ClusterSnapshot:
     owners: Mapping[tuple[str, int], str]
     ready: bool
     outputs_queued: int
-    """Outputs of folds that Kafka has not confirmed yet."""
+    """Outputs of folds that Kafka has not yet confirmed."""
     restored_rows: int
 
     def has_folded(self, table: str, ends: Ends) -> bool:
-        """Tell whether a table's partitions have folded their source up to `ends`."""
+        """Return whether a table's partitions have folded their source up to `ends`."""
         return all(self.positions.get((table, p), 0) >= end for p, end in ends.items())
 
     @property
     def is_checkpointed(self) -> bool:
-        """Whether everything that was folded is in a checkpoint."""
+        """Whether everything folded is in a checkpoint."""
         return all(self.checkpointed[key] >= at for key, at in self.positions.items())
 
 
 class ProgressProbe:
-    """The workers of one system and the topics they fold; a context manager."""
+    """The workers of one system and the topics that they fold; a context manager."""
 
     def __init__(self, settings: Settings, urls: Sequence[str]) -> None:
         self._settings = settings
@@ -102,7 +102,7 @@ class ProgressProbe:
         self._log.__exit__()
 
     def look(self) -> ClusterSnapshot:
-        """Ask all workers once; one that does not answer owns nothing."""
+        """Poll all workers once; a worker that does not answer owns nothing."""
         positions: dict[tuple[str, int], int] = {}
         checkpointed: dict[tuple[str, int], int] = {}
         owners: dict[tuple[str, int], str] = {}
@@ -127,20 +127,20 @@ class ProgressProbe:
         return ClusterSnapshot(positions, checkpointed, owners, ready, queued, restored)
 
     def ends(self, topic: str) -> dict[int, int]:
-        """Return where a topic ends now."""
+        """Return the present end of each partition of a topic."""
         return self._log.ends(topic)
 
     def until_readable(self, group_ends: Ends | None = None) -> float:
         """Wait until all group events up to `group_ends` are rows of the last table.
 
-        That is: `members` has folded them, Kafka has confirmed what came of it, and `queues`
-        has folded up to the end of queue-events as it was after that.
+        That is: `members` has folded them, Kafka has confirmed the outputs, and `queues` has
+        folded up to the end that queue-events had after that.
 
         Returns:
-            the moment, on the monotonic clock.
+            The time on the monotonic clock.
 
         Raises:
-            Unavailable: nothing moved for `PATIENCE_SECONDS`.
+            Unavailable: no progress for `PATIENCE_SECONDS`.
         """
         topic = self._settings.group_events
         wanted = self.ends(topic) if group_ends is None else group_ends
@@ -153,13 +153,13 @@ class ProgressProbe:
         """Wait until a table has folded its source up to `ends`; return when that was.
 
         Raises:
-            Unavailable: nothing moved for `PATIENCE_SECONDS`.
+            Unavailable: no progress for `PATIENCE_SECONDS`.
         """
         self.until(lambda look: look.has_folded(table, ends))
         return time.monotonic()
 
     def until_quiet(self) -> None:
-        """Wait until nothing is left to do, checkpoints included; raises as `until`."""
+        """Wait until the system is idle and checkpointed; raises like `until`."""
         while True:
             before = self._both_ends()
             self.until_readable()
@@ -171,7 +171,7 @@ class ProgressProbe:
         """Poll until `condition`, a function of a `ClusterSnapshot`, holds.
 
         Raises:
-            Unavailable: nothing moved for `PATIENCE_SECONDS`.
+            Unavailable: no progress for `PATIENCE_SECONDS`.
         """
         latest: Any = None
         patience = time.monotonic() + PATIENCE_SECONDS
@@ -183,7 +183,7 @@ class ProgressProbe:
             if state != latest:
                 latest, patience = state, time.monotonic() + PATIENCE_SECONDS
             elif time.monotonic() > patience:
-                raise Unavailable(f"nothing moved for {PATIENCE_SECONDS:g} s; see the logs")
+                raise Unavailable(f"no progress for {PATIENCE_SECONDS:g} s; see the workers' logs")
             time.sleep(LOOK_SECONDS)
 
     def _both_ends(self) -> tuple[dict[int, int], dict[int, int]]:

@@ -1,4 +1,4 @@
-"""How fast workers come back: with their tables gone, with them there, and after a kill."""
+"""How fast workers restart: without tables, with tables, and after a kill."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SESSION_SECONDS: Final = 10
 def measure(harness: Harness) -> list[Measurement]:
     """Measure one run."""
     count = harness.options.size(SCALE * MEASURED.memberships, 30_000)
-    # A killed worker is missed only after the session timeout: so it is the usual one here.
+    # a kill is noticed only after the session timeout: use the production default
     with harness.system({"STREAMS_SESSION_TIMEOUT_SECONDS": str(SESSION_SECONDS)}) as running:
         bindings = running.settle(changes(BIND, memberships(count, "c")))
         size = disk_bytes(running.data) / 2**20
@@ -52,7 +52,7 @@ def measure(harness: Harness) -> list[Measurement]:
 
 
 def stop(running: RunningSystem, number: signal.Signals) -> None:
-    """End all workers by a signal, and wait until they have left."""
+    """Stop all workers with a signal, and wait until they have exited."""
     for worker in running.processes:
         assert worker.process is not None
         worker.process.send_signal(number)

@@ -13,22 +13,22 @@ TIMES: Final = ("s", "ms", "µs")
 
 @dataclass(frozen=True, slots=True)
 class BenchResult:
-    """The figures of one bench, and those of the baseline beside them."""
+    """The figures of one bench, and those of the baseline."""
 
     name: str
     what: str
     runs: int
     seconds: float
-    """How long it all took."""
+    """Duration of the bench."""
     figures: list[Figure]
     baseline: list[Figure]
 
     def stock(self, figure: Figure) -> Figure | None:
-        """Return the baseline's figure of the same name, if there is one."""
+        """Return the baseline's figure of the same name, or None."""
         return next((other for other in self.baseline if other.name == figure.name), None)
 
     def ratio(self, figure: Figure) -> float | None:
-        """Return how many times better than the baseline a figure is, if that can be said."""
+        """Return how many times better than the baseline a figure is, None if not comparable."""
         other = self.stock(figure)
         if other is None or not (figure.more_is_better or figure.unit in TIMES):
             return None

@@ -35,20 +35,20 @@ def steps(most: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class BindingLayout:
-    """Which groups a queue is bound to: the same ones whenever it is asked."""
+    """The groups of each queue; repeated calls give the same result."""
 
     groups: int
-    """How many there are, from the start: no binding moves, groups fill up as queues come."""
+    """Number of groups, fixed from the start: bindings never move, groups grow with the queues."""
     each: int
-    """How many a queue is bound to."""
+    """Number of groups per queue."""
 
     @classmethod
     def of(cls, queues: int, each: int) -> BindingLayout:
-        """Return the world whose groups have their size once it has so many queues."""
+        """Return the layout whose groups reach `GROUP_SIZE` with this many queues."""
         return cls(round(queues * each / GROUP_SIZE), each)
 
     def groups_of(self, queue: int) -> list[int]:
-        """Return the groups of a queue, different ones, scattered over all of them."""
+        """Return the distinct groups of a queue, scattered over all groups."""
         stride = 1 + queue % (self.groups // self.each - 1)
         return [(queue * PRIME + stride * n) % self.groups for n in range(self.each)]
 
@@ -60,7 +60,7 @@ class BindingLayout:
 
 
 def measure(harness: Harness) -> list[Measurement]:
-    """Measure the one run: it takes long."""
+    """Measure the only run: it takes long."""
     options = harness.options
     samples: list[Measurement] = []
     world = BindingLayout.of(options.queues, options.bindings)
@@ -101,7 +101,7 @@ def _at(queues: int, line: str, value: float, unit: str) -> Measurement:
 
 
 def _load(running: RunningSystem, first: int, last: int, world: BindingLayout) -> float:
-    """Add queues; return binds per second, producer and workers beside each other."""
+    """Add queues; return binds per second, with producer and workers running concurrently."""
     with progress(f"adding queues, up to {last:,}"):
         running.meter.start()
         count = running.feed(changes("Bind", world.bindings(first, last)))
@@ -112,10 +112,10 @@ def _load(running: RunningSystem, first: int, last: int, world: BindingLayout) -
 
 
 def _churn(running: RunningSystem, queues: int, world: BindingLayout, count: int) -> float:
-    """Bind random queues to random groups, and undo that; return changes per second."""
+    """Bind random queues to random groups, and undo it; return changes per second."""
     rng = random.Random(queues)
     pairs = {(f"g{rng.randrange(world.groups)}", f"q{rng.randrange(queues)}") for _ in range(count)}
-    # Not one of the bindings that stay: it would be missing afterwards.
+    # not the permanent bindings: they must remain
     pairs -= {
         (f"g{group}", queue) for _, queue in pairs for group in world.groups_of(int(queue[1:]))
     }

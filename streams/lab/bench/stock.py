@@ -1,9 +1,9 @@
-"""The baseline: the two agents of this system as Faust's user guide would have them.
+"""The baseline: the two agents of this system, written as in Faust's user guide.
 
 Stock Faust with its own transport, RocksDB store and producer, at their defaults; the same
 topics, records and codec, one row per (group, queue), one record per binding or delivery.  It
-does less than the system that it is compared with: no deduplication, no sessions, no
-packing, no exact recovery.
+does less than the measured system: no deduplication, no sessions, no packing, no exact
+recovery.
 
 ``faust -A streams.lab.bench.stock worker``, with the settings of any worker.
 """
@@ -37,7 +37,7 @@ app = faust.App(
     web_port=settings.http_port,
     topic_partitions=settings.partitions,
     topic_replication_factor=settings.replication,
-    # As long as the bench wants it; Faust refuses a request timeout that is shorter.
+    # Faust rejects a request timeout that is shorter than the session timeout
     broker_session_timeout=settings.session_timeout_seconds,
     broker_request_timeout=max(90.0, settings.session_timeout_seconds),
 )
@@ -55,7 +55,7 @@ _seq = Struct(">Q")
 
 @app.agent(group_events)
 async def route(events: Any) -> None:
-    """Keep who is bound to a group; tell queues of bindings and send them messages."""
+    """Store the members of groups; send bindings and messages to queues."""
     async for group, value in events.items():
         kind, event = read(value)
         if kind == "Message":
@@ -73,7 +73,7 @@ async def route(events: Any) -> None:
 
 @app.agent(queue_events)
 async def deliver(events: Any) -> None:
-    """Keep inboxes and bindings of queues."""
+    """Store inboxes and bindings of queues."""
     async for queue, value in events.items():
         kind, event = read(value)
         if kind == "Message":
@@ -88,7 +88,7 @@ async def deliver(events: Any) -> None:
 
 
 def current() -> Any:
-    """Return the Kafka record that an agent is at."""
+    """Return the Kafka record that an agent is processing."""
     event = faust.current_event()
     assert event is not None
     return event.message
@@ -109,13 +109,13 @@ def rows(
 
 @app.page("/seen/")
 async def counts(view: View, request: Request) -> Response:
-    """Say how many records each agent has processed."""
+    """Return how many records each agent has processed."""
     return view.json(dict(seen))
 
 
 @app.page("/recovered/")
 async def recovered(view: View, request: Request) -> Response:
-    """Say whether all tables are as they were before the start."""
+    """Return whether all tables are recovered."""
     tables: Any = app.tables
     there = len(tables.recovery.active_tps) >= 2 * settings.partitions
     return view.json(there and tables.actives_ready and not app.rebalancing)
@@ -123,7 +123,7 @@ async def recovered(view: View, request: Request) -> Response:
 
 @app.page("/inbox/{queue}/{partition}/{after}/")
 async def inbox(view: View, request: Request, queue: str, partition: str, after: str) -> Response:
-    """Return seq and message id of what a queue has after a seq; wait for the first."""
+    """Return seq and id of a queue's messages after a seq; wait for the first."""
     name = queue.encode()
     while True:
         found = [
@@ -137,7 +137,7 @@ async def inbox(view: View, request: Request, queue: str, partition: str, after:
 
 @app.page("/publish/{group}/")
 class Publish(View):
-    """Appends a message; answers once Kafka has it."""
+    """Appends a message; answers once Kafka has confirmed it."""
 
     async def post(self, request: Request, group: str) -> Response:
         """Send the body, which is an encoded Message."""

@@ -1,4 +1,4 @@
-"""Ten thousand sessions that end at once, and what everybody else notices of it."""
+"""Ten thousand sessions that end at once, and the effect on everyone else."""
 
 from __future__ import annotations
 

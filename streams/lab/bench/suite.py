@@ -33,12 +33,12 @@ Measure = Callable[[Harness], list[Measurement]]
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """One bench: what it measures, and how one run of it is done."""
+    """One bench: what it measures, and how to run it."""
 
     what: str
     measure: Measure
     measure_stock: Measure | None = None
-    """The same for the baseline, where there is such a thing."""
+    """The same for the baseline, if it can be compared."""
     most_runs: int = 1000
 
 
@@ -73,7 +73,7 @@ BENCHES: Final[dict[str, Bench]] = {
 
 
 def measure_baseline(harness: Harness) -> list[Measurement]:
-    """Measure the baseline alone, at all that it can be held against."""
+    """Measure only the baseline, on everything that it is compared with."""
     return [
         replace(sample, name=f"{name}: {sample.name}")
         for name, bench in BENCHES.items()
@@ -83,18 +83,18 @@ def measure_baseline(harness: Harness) -> list[Measurement]:
 
 
 ALL: Final = tuple(BENCHES)
-"""What `all` runs: each compares itself with the baseline, which needs no run of its own."""
+"""What `all` runs: each includes the baseline, which therefore is not run separately."""
 BENCHES["baseline"] = Bench(
-    "Stock Faust alone, at all that the other benches compare it with; `all` leaves this out.",
+    "Stock Faust alone, on everything that the other benches compare with it; `all` skips this.",
     measure_baseline,
 )
 
 
 def run(name: str, settings: Settings, options: Options) -> BenchResult:
-    """Run a bench; what it measures and each run's progress go to stderr.
+    """Run a bench; print a description and progress to stderr.
 
     Raises:
-        StreamsError: something could not be started, or the system stood still.
+        StreamsError: a process could not be started, or the system made no progress.
     """
     bench = BENCHES[name]
     began = time.monotonic()
@@ -113,7 +113,7 @@ def run(name: str, settings: Settings, options: Options) -> BenchResult:
 
 
 def conditions(settings: Settings, options: Options) -> dict[str, Any]:
-    """Return what the figures were taken with: machine, versions, settings, options."""
+    """Return the conditions of the figures: machine, versions, settings, options."""
     return {
         "taken_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": describe_machine(),
@@ -126,7 +126,7 @@ def conditions(settings: Settings, options: Options) -> dict[str, Any]:
 
 
 def draw(outcome: BenchResult, folder: Path) -> list[Path]:
-    """Draw what a bench has to draw, if anything; return the files."""
+    """Draw the plots of a bench, if it has any; return the files."""
     from streams.lab.bench.plots import draw_lines
 
     return draw_lines(outcome, folder)

@@ -1,4 +1,4 @@
-"""What processes use: CPU time over a span, memory and disk at a moment."""
+"""Resource usage of processes: CPU time, memory and disk."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import psutil
 from streams.lab.bench.figures import Measurement
 
 PRODUCER = "producer"
-"""The bench's own process, which also is the client of the HTTP benches."""
+"""The bench's own process, which is also the client of the HTTP benches."""
 WORKER = "worker"
 BROKER = "broker"
 _THREADS = {"rdk:": "Kafka client", "rocksdb": "RocksDB's own threads"}
 PEAK_SECONDS = 0.5
-"""Time between two looks at what memory is used."""
+"""Time between two samples of memory usage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,10 @@ class Usage:
     seconds: float
     cpu: Mapping[str, float]
     threads: Mapping[str, float]
-    """CPU seconds of the workers by kind of thread, where the system tells (Linux)."""
+    """CPU seconds of the workers by kind of thread, on Linux."""
 
     def share(self, kind: str) -> float:
-        """Return how much of one core a kind of process used, in percent."""
+        """Return the CPU usage of a kind of process, in percent of one core."""
         return 100 * self.cpu[kind] / self.seconds
 
     def samples(self, prefix: str = "") -> list[Measurement]:
@@ -55,7 +55,7 @@ class Usage:
 
 
 class Meter:
-    """Reads the CPU time of processes by their kind; `read` tells what came since `start`."""
+    """Measures the CPU time of processes by kind, from `start` to `read`."""
 
     def __init__(self, pids: Mapping[str, Sequence[int]]) -> None:
         self._processes = {
@@ -68,19 +68,19 @@ class Meter:
         self.start()
 
     def start(self) -> None:
-        """Begin a span."""
+        """Start a measurement."""
         self._before = self._now()
         self._threads_before = self._threads()
         self._began = time.monotonic()
 
     def read(self) -> Usage:
-        """Return what was used since the last `start`."""
+        """Return the usage since the last `start`."""
         seconds = max(time.monotonic() - self._began, 1e-9)
         now, threads = self._now(), self._threads()
         return Usage(
             seconds,
             {kind: now[kind] - self._before[kind] for kind in now},
-            # A thread that has ended took its time with it.
+            # the time of a thread that has exited is lost
             {
                 kind: max(0.0, used - self._threads_before.get(kind, 0.0))
                 for kind, used in threads.items()
@@ -110,7 +110,7 @@ class Meter:
 
 
 class PeakMemory:
-    """The most resident memory that a kind of process has while the body runs."""
+    """Peak resident memory of a kind of process while the body runs."""
 
     def __init__(self, meter: Meter, kind: str) -> None:
         self.bytes = 0
@@ -120,12 +120,12 @@ class PeakMemory:
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> PeakMemory:
-        """Begin to watch."""
+        """Start sampling."""
         self._thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Look one last time, and end."""
+        """Sample one last time, and stop."""
         self._ended.set()
         self._thread.join()
         self._look()
@@ -139,7 +139,7 @@ class PeakMemory:
 
 
 def _kind_of_thread(pid: int, thread: int) -> str | None:
-    """Tell what a worker's thread does, by its name, which native libraries set."""
+    """Return the kind of a worker's thread from its name, which native libraries set."""
     if thread == pid:
         return "event loop"
     try:
@@ -159,6 +159,6 @@ def disk_bytes(folder: Path) -> int:
         for name in names:
             try:
                 total += os.stat(os.path.join(root, name)).st_blocks * 512
-            except FileNotFoundError:  # It was deleted meanwhile.
+            except FileNotFoundError:  # deleted meanwhile
                 continue
     return total

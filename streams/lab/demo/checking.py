@@ -18,7 +18,7 @@ from streams.operate.gateway_client import GatewayClient
 from streams.operate.table_rows import pages
 
 AT_ONCE = 3
-"""Table partitions read at the same time: while one page is judged, others are on the way."""
+"""Table partitions read at a time: while one page is checked, others are in transfer."""
 
 
 @dataclass(slots=True)
@@ -77,7 +77,7 @@ class TableCheck:
     async def run(
         self, readers: Mapping[str, InboxReader], report_rows: Callable[[int], None]
     ) -> CheckReport:
-        """Read every row of both tables once, and judge."""
+        """Read every row of both tables once, and compare with the model."""
         report = CheckReport(bindings=self.total_bindings())
         received = {queue: list(reader.received) for queue, reader in readers.items()}
         found: Counter[str] = Counter()
@@ -132,7 +132,9 @@ class TableCheck:
                 reader = readers.get(row.owner)
                 if reader is not None and row.detail <= reader.acked:
                     report.returned += 1
-                    report.note(f"acked, but there again: seq {row.detail} in queue {row.owner}")
+                    report.note(
+                        f"acked, but still in the inbox: seq {row.detail} in queue {row.owner}"
+                    )
                 elif reader is None:
                     report.waiting += 1
             case _:
@@ -143,12 +145,12 @@ class TableCheck:
     ) -> None:
         number, resident = self._names.group_number(group), self._names.resident(queue)
         if number is None and resident is None:
-            return  # Of somebody else than this run.
+            return  # not from this run
         if self._is_bound(group, number, queue, resident):
             found[table] += 1
         else:
             report.wrong_bindings += 1
-            report.note(f"{table} binds queue {queue} to group {group}, which nobody asked for")
+            report.note(f"{table} binds queue {queue} to group {group}, which no event requested")
 
     def _is_bound(self, group: str, number: int | None, queue: str, resident: int | None) -> bool:
         if group in self._model.touched():

@@ -1,4 +1,4 @@
-"""The figures of a run: what is counted, rates over the last seconds, and how it is shown."""
+"""The figures of a run: counters, recent rates, and their display."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from rich.table import Table
 from streams.operate.progress import console, say
 
 WINDOW_SECONDS = 5.0
-"""Rates are means over so long."""
+"""Rates are means over this time."""
 PLAIN_SECONDS = 5.0
 LATENCIES = 10_000
-"""So many of the latest latencies count for what is shown while the demo runs."""
+"""How many recent latencies the live display uses."""
 
 
 @dataclass(slots=True)
 class Figures:
-    """Counters of one run, all from its beginning."""
+    """Counters of one run, from its start."""
 
     began: float = field(default_factory=time.monotonic)
     changes: int = 0
@@ -30,11 +30,11 @@ class Figures:
     messages: int = 0
     """Messages published and confirmed."""
     deliveries: int = 0
-    """Deliveries that route put on the way."""
+    """Deliveries that the fold `route` has sent."""
     read: int = 0
-    """Deliveries that online readers got."""
+    """Deliveries that online readers received."""
     late: int = 0
-    """Deliveries that online readers should have got some seconds ago."""
+    """Deliveries that online readers should have received some seconds ago."""
     duplicated: int = 0
     lag: int = 0
     worst_lag: int = 0
@@ -49,7 +49,7 @@ class Figures:
 
 
 def percentile(values: Iterable[float], share: float) -> float | None:
-    """Return the value below which `share` (0 to 1) of the values lie; None of nothing."""
+    """Return the value below which `share` (0 to 1) of the values lie; None without values."""
     ordered = sorted(values)
     if not ordered:
         return None
@@ -69,13 +69,13 @@ class Rates:
     """Rates of a run's figures over the last seconds."""
 
     def __init__(self, figures: Figures) -> None:
-        """Begin now."""
+        """Start now."""
         self._figures = figures
         self._moments: deque[_Moment] = deque()
         self.update()
 
     def update(self) -> None:
-        """Take note of the figures as they are now."""
+        """Record the present figures."""
         now = time.monotonic()
         f = self._figures
         self._moments.append(
@@ -85,7 +85,7 @@ class Rates:
             self._moments.popleft()
 
     def rows(self) -> list[tuple[str, str]]:
-        """Return names and values of what is shown."""
+        """Return the names and values to display."""
         f = self._figures
         old, new = self._moments[0], self._moments[-1]
         seconds = max(new.at - old.at, 1e-9)
@@ -108,28 +108,28 @@ class Rates:
 
 
 class Board:
-    """Shows rows of figures: a live table on a terminal, now and then a line elsewhere."""
+    """Displays figures: a live table on a terminal, occasional lines elsewhere."""
 
     def __init__(self, title: str) -> None:
-        """Make the board; it shows nothing outside its context."""
+        """Create a board; it displays nothing outside its context."""
         self._title = title
         self._live: Live | None = None
         self._said = time.monotonic()
 
     def __enter__(self) -> Board:
-        """Begin to show."""
+        """Start the display."""
         if sys.stderr.isatty():
             self._live = Live(console=console(), refresh_per_second=4, transient=True)
             self._live.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Take the live table away."""
+        """Remove the live table."""
         if self._live is not None:
             self._live.stop()
 
     def show(self, rows: Sequence[tuple[str, str]]) -> None:
-        """Show these rows from now on."""
+        """Display these rows from now on."""
         if self._live is not None:
             self._live.update(table(self._title, rows))
         elif time.monotonic() - self._said >= PLAIN_SECONDS:
@@ -148,5 +148,5 @@ def table(title: str, rows: Sequence[tuple[str, str]]) -> Table:
 
 
 def milliseconds(seconds: float | None) -> str:
-    """Return a span of time in milliseconds, "-" for none."""
+    """Return a duration in milliseconds, "-" for None."""
     return "-" if seconds is None else f"{seconds * 1000:,.0f} ms"

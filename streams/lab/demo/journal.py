@@ -1,8 +1,8 @@
-"""Follows the log while the demo plays, and tells the model what really stands in it.
+"""Follows the log while the demo plays, and feeds the model from it.
 
-The demo knows what it sent and what was confirmed; only the log knows the order, and whether
-an attempt that got no answer landed after all.  So the model is fed from the log, and every
-confirmation must be found in the log at its offset, with its content.
+The demo knows what it sent and what was confirmed.  Only the log has the order, and tells
+whether an unanswered request was written after all.  So the model is fed from the log, and every
+confirmed event must be in the log, at its offset and with its content.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from streams.settings import Settings
 CATCH_UP_SECONDS = 60.0
 
 Digest = tuple[str, str, str]
-"""What an event is, for comparing: type, group, and queue or message id."""
+"""The identity of an event: type, group, and queue or message id."""
 
 
 class Journal:
     """Feeds a model from `group-events`, and compares confirmations with the log."""
 
     def __init__(self, settings: Settings, model: Model, tag: str) -> None:
-        """Make a journal of the groups whose ids begin with `tag`; `start` starts it."""
+        """Create a journal of the groups whose ids begin with `tag`; `start` starts it."""
         self.lock = threading.Lock()
         """Held while the model changes."""
         self.deliveries = 0
-        """Deliveries that route has put on the way, by the log of `queue-events`."""
+        """Deliveries sent by the fold `route`, counted in `queue-events`."""
         self.wrong: list[str] = []
         """Confirmations that the log contradicts."""
         self._settings = settings
@@ -47,7 +47,7 @@ class Journal:
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Follow both topics from where they end now, in threads."""
+        """Follow both topics from their present ends, in threads."""
         with TopicLog(self._settings) as log:
             groups = log.ends(self._settings.group_events)
             queues = log.ends(self._settings.queue_events)
@@ -64,16 +64,16 @@ class Journal:
             thread.join(10)
 
     def confirmed(self, partition: int, offset: int, digest: Digest) -> None:
-        """Note that Kafka confirmed an event at this place."""
+        """Record that Kafka confirmed an event at this position."""
         with self.lock:
             self._match((partition, offset), digest, self._confirmed, self._read)
 
     def take(self, record: Record) -> None:
-        """Take the next record of a partition of `group-events`."""
+        """Process the next record of a partition of `group-events`."""
         try:
             event = decode(record.value)
         except BadRecord:
-            event = None  # Hostile or broken: the workers put it aside, and so does this.
+            event = None  # a dead letter for the workers: ignored here too
         if isinstance(event, Bind | Unbind | Message) and event.group.startswith(self._tag):
             place = (record.partition, record.offset)
             with self.lock:
@@ -82,7 +82,7 @@ class Journal:
         self._positions[record.partition] = record.offset + 1
 
     def reach(self, ends: Mapping[int, int]) -> None:
-        """Wait until the model knows every event before `ends`.
+        """Wait until the model has every event before `ends`.
 
         Raises:
             StreamsError: the log could not be read that far.
@@ -92,11 +92,13 @@ class Journal:
             if self._failure is not None:
                 raise self._failure
             if time.monotonic() > deadline:
-                raise StreamsError("the log cannot be read up to its end")
+                raise StreamsError(
+                    f"the log could not be read to its end within {CATCH_UP_SECONDS:g} s"
+                )
             time.sleep(0.05)
 
     def contradictions(self) -> list[str]:
-        """Return every confirmation that the log contradicts or does not have."""
+        """Return every confirmation that the log contradicts or lacks."""
         lost = [
             f"confirmed but not in the log: {' '.join(digest)} at {place[0]}@{place[1]}"
             for place, digest in self._confirmed.items()
@@ -110,7 +112,7 @@ class Journal:
         own: dict[tuple[int, int], Digest],
         other: dict[tuple[int, int], Digest],
     ) -> None:
-        """Pair a confirmation with what the log has; what is paired is forgotten."""
+        """Match a confirmation with the record in the log; forget matched pairs."""
         found = other.pop(place, None)
         if found is None:
             own[place] = digest
@@ -149,6 +151,6 @@ class Journal:
 
 
 def digest(event: Bind | Unbind | Message) -> Digest:
-    """Return what an event is, for comparing."""
+    """Return the identity of an event."""
     what = event.id if isinstance(event, Message) else event.queue
     return type(event).__name__, event.group, what

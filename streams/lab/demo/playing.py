@@ -1,7 +1,7 @@
-"""The demo from its first bind to its verdict.
+"""The demo, from the first bind to the verdict.
 
-Load the population, wait until both tables have it, play the traffic in real time while
-residents read, wait until everything is folded, and check every row against the model.
+It loads the population, waits until both tables have it, plays the traffic in real time while
+residents read, waits until everything is folded, and checks every row against the model.
 """
 
 from __future__ import annotations
@@ -34,35 +34,35 @@ from streams.operate.topic_log import TopicLog
 from streams.settings import Settings
 
 ONLINE = 500
-"""Residents whose clients wait for messages; the inboxes of all others fill."""
+"""Residents whose clients wait for messages; all other inboxes fill up."""
 TICK_SECONDS = 0.02
 PAUSE_SECONDS = 0.1
 LOOK_SECONDS = 1.0
 LATE_SECONDS = 10.0
-"""A delivery that its reader should have got so long ago counts as lost, until it comes."""
+"""A delivery this late counts as lost until it arrives."""
 PATIENCE_SECONDS = 60.0
 QUIET_SECONDS = 1.0
 SETTLE_ROUNDS = 20
 SECOND_LOOK_SECONDS = 5.0
 
 Between = Callable[[], None]
-"""Called about once a second while the demo runs; may raise to end it."""
+"""Called about once a second while the demo runs; may raise an error to end it."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoPlan:
-    """What is to be played."""
+    """What to play."""
 
     seconds: float
     """How long to play; 0 until Ctrl-C."""
     scale: float
-    """How many times the measured world."""
+    """Size of the world, in multiples of the measured one."""
     seed: int = 1
 
 
 @dataclass(slots=True)
 class DemoResult:
-    """What came of it."""
+    """The result of a run."""
 
     plan: DemoPlan
     population: Population
@@ -72,30 +72,30 @@ class DemoResult:
     load_seconds: float = 0.0
     play_seconds: float = 0.0
     cpu_share: float = 0.0
-    """CPU seconds of all workers per second of play."""
+    """CPU seconds of all workers per second of traffic."""
     behind_seconds: float = 0.0
-    """How far the player itself fell behind its schedule, at worst."""
+    """How far the player fell behind its schedule, at most."""
     contradictions: list[str] = field(default_factory=list)
-    """Confirmations that the log contradicts, and seqs that did not grow."""
+    """Confirmations that the log contradicts, and seqs that did not increase."""
 
     @property
     def lost(self) -> int:
-        """Deliveries and confirmed events that are nowhere."""
+        """Deliveries and confirmed events that are missing."""
         return self.report.verdict.missing + len(self.contradictions)
 
     @property
     def ok(self) -> bool:
-        """Tell whether everything arrived exactly once, in order, and nothing else."""
+        """Whether everything arrived exactly once and in order, and nothing else did."""
         return self.report.ok and not self.contradictions
 
 
 async def play(
     settings: Settings, urls: list[str], plan: DemoPlan, between: Between = lambda: None
 ) -> DemoResult:
-    """Play `plan` through the system that the workers at `urls` belong to.
+    """Play `plan` on the system of the workers at `urls`.
 
     Raises:
-        StreamsError: no worker or no Kafka answers, or the system stands still.
+        StreamsError: no worker or no Kafka answers, or the system makes no progress.
     """
     async with GatewayClient(urls, settings) as gateway:
         return await _DemoRun(settings, gateway, plan, between).play()
@@ -111,7 +111,7 @@ class _DemoRun:
         self._between = between
         self._cluster = Cluster(gateway)
         self._world = MEASURED.times(plan.scale)
-        # The tag keeps this run's ids apart from those of every other on the same system.
+        # the tag makes the ids of this run unique on the system
         self._names = Names(f"{int(time.time()):x}")
         self._figures = Figures()
         self._sent_at: dict[str, float] = {}
@@ -172,7 +172,7 @@ class _DemoRun:
 
     async def _load(self, population: Population) -> None:
         total = population.memberships
-        with progress("binding everybody", total) as report:
+        with progress("binding all members", total) as report:
             given_up = threading.Event()
             try:
                 await asyncio.to_thread(self._bind_all, population, report, given_up)
@@ -184,7 +184,7 @@ class _DemoRun:
                 MEMBERS, groups, PATIENCE_SECONDS, lambda left: report(max(0, total - left))
             )
         _, queues = await self._ends()
-        with progress("delivering them to the queues") as report:
+        with progress("delivering the binds to the queues") as report:
             await self._cluster.folded(QUEUES, queues, PATIENCE_SECONDS)
             await self._settle()
 
@@ -273,13 +273,13 @@ class _DemoRun:
                 "POST", path("v1", "groups", group, "messages"), content
             )
         except Unavailable:
-            self._figures.unanswered += 1  # It may have landed: the log will tell.
+            self._figures.unanswered += 1  # it may have been written: the log will tell
             return
         journal.confirmed(answer["partition"], answer["offset"], digest(message))
         self._figures.messages += 1
 
     async def _look(self, journal: Journal, model: Model, online: list[str]) -> None:
-        """Keep the figures up to date and show them."""
+        """Update the figures and display them."""
         figures = self._figures
         rates = Rates(figures)
         expected: deque[tuple[float, int]] = deque()
@@ -302,8 +302,8 @@ class _DemoRun:
                 board.show(rates.rows())
 
     async def _finish(self, journal: Journal, readers: InboxReaders, model: Model) -> None:
-        """Wait until all is folded and the online residents have read all that is theirs."""
-        with progress("letting everything arrive"):
+        """Wait until everything is folded, and online residents have read all their messages."""
+        with progress("waiting for the last deliveries"):
             groups, _ = await self._ends()
             await asyncio.to_thread(journal.reach, groups)
             await self._settle()
@@ -312,12 +312,12 @@ class _DemoRun:
                     break
                 await asyncio.sleep(PAUSE_SECONDS)
             await readers.stop()
-            await self._settle()  # The last acks too.
+            await self._settle()  # for the last acks
 
     async def _check(
         self, population: Population, model: Model, readers: InboxReaders
     ) -> CheckReport:
-        """Judge; what seems to be missing gets a second chance to arrive."""
+        """Check the tables; if something is missing, check once more after a pause."""
         for last in (False, True):
             check = TableCheck(
                 self._gateway, self._settings.partitions, population, self._names, model
@@ -331,7 +331,7 @@ class _DemoRun:
         return report
 
     async def _settle(self) -> None:
-        """Wait until both tables have folded all there is, and nothing more comes of it."""
+        """Wait until both tables have folded everything, and no new records follow."""
         for _ in range(SETTLE_ROUNDS):
             groups, _ = await self._ends()
             await self._cluster.folded(MEMBERS, groups, PATIENCE_SECONDS)
@@ -342,7 +342,7 @@ class _DemoRun:
                 return
 
     async def _ends(self) -> tuple[dict[int, int], dict[int, int]]:
-        """Return where `group-events` and `queue-events` end now."""
+        """Return the present ends of `group-events` and `queue-events`."""
 
         def ask() -> tuple[dict[int, int], dict[int, int]]:
             with TopicLog(self._settings) as log:

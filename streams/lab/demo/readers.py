@@ -21,7 +21,7 @@ LIMIT = 500
 
 @dataclass(slots=True)
 class InboxReader:
-    """One resident's client, and everything it was ever given."""
+    """One resident's client, and everything it has received."""
 
     queue: str
     received: list[QueuedMessage] = field(default_factory=list)
@@ -41,7 +41,7 @@ class InboxReaders:
         figures: Figures,
         sent_at: MutableMapping[str, float],
     ) -> None:
-        """Make readers of `queues`; `sent_at` tells when a message was sent, by its id."""
+        """Create readers of `queues`; `sent_at` holds the send time of each message id."""
         self.by_queue: Mapping[str, InboxReader] = {queue: InboxReader(queue) for queue in queues}
         self._gateway = gateway
         self._figures = figures
@@ -49,11 +49,11 @@ class InboxReaders:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Let all of them read."""
+        """Start all readers."""
         self._tasks = [asyncio.create_task(self._read(r)) for r in self.by_queue.values()]
 
     async def stop(self) -> None:
-        """Let all of them go; raises what ended one of them early."""
+        """Stop all readers; raise the error of one that failed."""
         for task in self._tasks:
             task.cancel()
         for result in await asyncio.gather(*self._tasks, return_exceptions=True):

@@ -1,6 +1,6 @@
-"""Faults on purpose: real brokers and workers, killed, stopped and starved under load.
+"""Fault injection: real brokers and workers are killed, stopped and starved under load.
 
-`suite` runs one fault after the other; `checker` says what was lost.  The checker knows
-nothing of the folds and nothing of the engine: it reads `group-events` itself and applies
-the small model of `streams.lab.workload.model` to it.
+`suite` runs the faults one by one; `checker` reports what was lost.  The checker uses neither
+folds nor engine: it reads `group-events` itself and applies the small model of
+`streams.lab.workload.model` to it.
 """

@@ -1,7 +1,6 @@
-"""The brokers that a suite runs on: one node with links to it, or three nodes.
+"""The brokers of a suite: one node behind proxies, or three nodes.
 
-Nodes are started and stopped in one thread that lives as long as the suite: the kernel ends
-a node with the thread that started it.
+One thread starts and stops the nodes, and lives as long as the suite.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ QUICK = {
     "broker.heartbeat.interval.ms": "500",
     "broker.session.timeout.ms": "3000",
 }
-"""What a broker otherwise does once in a while, it does here at once."""
+"""Broker settings that make periodic work happen almost at once."""
 
 
 class Brokers:
-    """A Kafka of its own; with one node, each of the first workers may have a link to it."""
+    """An embedded Kafka; with one node, the first workers can reach it through proxies."""
 
     def __init__(self, folder: Path, nodes: int, seed: int) -> None:
         self.nodes = nodes
@@ -44,7 +43,7 @@ class Brokers:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="brokers")
 
     def _add_links(self, seed: int) -> None:
-        """Give the node a listener behind each link: clients are told the link's address."""
+        """Add a listener behind each proxy that advertises the proxy's address to clients."""
         node = self.kafka.nodes[0]
         ports = free_ports(HOST, FIRST_PORT, 2 * LINKS)
         listeners = [f"PLAINTEXT://{HOST}:{node.port}"]
@@ -71,15 +70,15 @@ class Brokers:
         return self.nodes
 
     def bootstrap(self, link: int | None = None) -> str:
-        """What STREAMS_BROKERS is for a worker: behind a link, or directly."""
+        """Return STREAMS_BROKERS for a worker: the address of a proxy, or of the nodes."""
         return self.kafka.brokers if link is None else f"{HOST}:{self.links[link].port}"
 
     async def call(self, act: Callable[[], T]) -> T:
-        """Do something with the nodes in their thread."""
+        """Run `act` in the nodes' thread."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, act)
 
     async def start(self) -> None:
-        """Start what does not run; return once all nodes answer."""
+        """Start nodes and proxies that do not run; return once all nodes answer."""
         await self.call(self.kafka.start)
         for link in self.links:
             if not link.started:

@@ -13,34 +13,34 @@ Act = Callable[[Harness], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault: what it does, and what system it needs."""
+    """One fault: its action, and the system it needs."""
 
     name: str
     what: str
-    """One line for the table."""
+    """One line of description."""
     act: Act
-    """Does it and makes good for it; the load goes on meanwhile."""
+    """Injects the fault and repairs it, while the load continues."""
     workers: int = 2
     nodes: int = 1
     linked: bool = False
     short: bool = False
-    """Whether it belongs to the short version."""
+    """Whether a short run includes it."""
     ends_itself: bool = False
-    """Whether a worker may end by itself."""
+    """Whether a worker may exit by itself."""
     mix: bool = True
-    """Whether it may be part of the random mix."""
+    """Whether the random mix may include it."""
     settings: dict[str, str] = field(default_factory=dict)
     plan: Callable[[int], LoadPlan] = LoadPlan
-    """Makes the load from a seed."""
+    """Returns the load for a seed."""
     needs: Callable[[], str | None] = lambda: None
-    """Says why it cannot be done on this machine, or None."""
+    """Returns why it cannot run on this machine, or None."""
 
 
 FAULTS: dict[str, Fault] = {}
 
 
 def fault(name: str, what: str, **options: object) -> Callable[[Act], Act]:
-    """Enter a function into the catalogue."""
+    """Register a function in the catalogue."""
 
     def enter(act: Act) -> Act:
         FAULTS[name] = Fault(name, what, act, **options)  # type: ignore[arg-type]

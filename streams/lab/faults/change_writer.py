@@ -1,4 +1,4 @@
-"""Binds and unbinds written straight into `group-events`, as a service with Kafka does it."""
+"""Writes binds and unbinds directly to `group-events`, as a service with Kafka access would."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from streams.settings import Settings
 
 FLUSH_SECONDS = 60.0
 QUEUED = 5_000
-"""Records that may wait for Kafka; what is over that is not sent."""
+"""Most records that may await confirmation; further ones are not sent."""
 
 
 class ChangeWriter:
-    """Appends changes and notes what became of each; used from one thread at a time."""
+    """Appends changes and records their outcome; used from one thread at a time."""
 
     def __init__(self, settings: Settings, answers: Answers) -> None:
         self._topic = settings.group_events
@@ -34,7 +34,7 @@ class ChangeWriter:
         )
 
     def change(self, kind: str, group: str, queue: str, session: str | None = None) -> bool:
-        """Send a change, `kind` being Bind or Unbind; False if too many wait already."""
+        """Send a change; `kind` is Bind or Unbind.  Return False if too many are unconfirmed."""
         if self._waiting >= QUEUED:
             return False
         value = encode_change(kind, group, queue, session, time.time_ns() // 1_000_000)
@@ -55,14 +55,14 @@ class ChangeWriter:
         return True
 
     def poll(self) -> None:
-        """Take note of what was confirmed."""
+        """Process confirmations."""
         self._producer.poll(0)
 
     def flush(self) -> int:
-        """Wait until everything is confirmed; return how many are not. Blocks."""
+        """Wait until everything is confirmed; return how many are not.  Blocks."""
         return int(self._producer.flush(FLUSH_SECONDS))
 
     def close(self) -> None:
-        """Forget what is not sent."""
+        """Discard records that were not sent."""
         self._producer.purge()
         self._producer.poll(0)

@@ -1,8 +1,7 @@
 """The independent checker: evidence in, findings out.
 
-It applies the small model of the semantics to the log itself, and never asks a fold.  Each
-finding belongs to an invariant of DESIGN.md (I1 to I8), or to "honest": what a client was
-told and is not so.
+It applies the small model of the semantics to the log, and never uses a fold.  Each finding
+belongs to an invariant of DESIGN.md (I1 to I8), or means that a client got a wrong answer.
 """
 
 from __future__ import annotations
@@ -17,24 +16,24 @@ from streams.lab.workload.model import Model, QueuedMessage
 
 EXAMPLES = 20
 STALL_SECONDS = 20.0
-"""A partition that a fault did not touch may stand still for a rebalance, not for longer."""
+"""A partition that a fault does not affect may stall for a rebalance, but not longer."""
 
 
 @dataclass(slots=True)
 class Findings:
-    """What is wrong, by invariant; nothing, if the system kept its word."""
+    """Violations by invariant; empty if there are none."""
 
     expected: int = 0
-    """Deliveries that there must have been."""
+    """Number of expected deliveries."""
     found: int = 0
-    """Deliveries that there were: read by a consumer, or in an inbox."""
+    """Number of actual deliveries: read by a consumer, or in an inbox."""
     counts: Counter[str] = field(default_factory=Counter)
-    """Findings by their kind."""
+    """Number of findings of each kind."""
     examples: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
-        """Tell whether nothing was found."""
+        """Whether nothing was found."""
         return not self.counts
 
     def note(self, kind: str, text: str, count: int = 1) -> None:
@@ -60,7 +59,7 @@ UNFINISHED = "did not come to rest"
 
 
 def check(evidence: Evidence, stall_seconds: float = STALL_SECONDS) -> Findings:
-    """Judge."""
+    """Check the evidence against the model and the invariants."""
     findings = Findings()
     model = Model()
     for logged in evidence.log:
@@ -80,14 +79,14 @@ def check(evidence: Evidence, stall_seconds: float = STALL_SECONDS) -> Findings:
         )
     for (table, number), seconds in sorted(evidence.stalls.items()):
         if (table, number) in evidence.untouched and seconds > stall_seconds:
-            findings.note(STALLED, f"{table}/{number} stood still for {seconds:.1f} s")
+            findings.note(STALLED, f"{table}/{number} made no progress for {seconds:.1f} s")
     for text in evidence.unfinished:
         findings.note(UNFINISHED, text)
     return findings
 
 
 def _check_answers(evidence: Evidence, findings: Findings) -> None:
-    """Look up in the log what clients were told is there."""
+    """Check that everything confirmed to clients is in the log."""
     answers = evidence.answers
     there = {(logged.partition, logged.offset): logged.event for logged in evidence.log}
     for place, (group, ident) in answers.messages.items():
@@ -117,10 +116,10 @@ def _check_answers(evidence: Evidence, findings: Findings) -> None:
 def _check_consumer(
     queue: str, steps: list[Step], findings: Findings
 ) -> dict[int, tuple[str, str]]:
-    """Follow what one consumer saw; return every delivery that it ever got, by seq.
+    """Check the reads of one consumer; return all its deliveries by seq.
 
-    Answers may be given by different workers, but must tell one story: seqs only grow, what
-    was there and is not acked stays, and what was acked and gone does not return.
+    Answers may come from different workers, but must agree: seqs only grow, deliveries stay
+    until they are acked, and acked deliveries that are gone do not return.
     """
     seen: dict[int, tuple[str, str]] = {}
     gone: set[int] = set()
@@ -177,7 +176,7 @@ def _check_deliveries(
     seen: dict[str, dict[int, tuple[str, str]]],
     findings: Findings,
 ) -> None:
-    """Hold inboxes, and what consumers got, against the model."""
+    """Compare inboxes and consumers' deliveries with the model."""
     acked: dict[str, list[Ack]] = {}
     for ack in evidence.acks:
         acked.setdefault(ack.queue, []).append(ack)
@@ -225,7 +224,7 @@ def _compare(
 
 
 def _check_bindings(evidence: Evidence, model: Model, findings: Findings) -> None:
-    """Hold both tables against each other, and `members` against the model."""
+    """Compare both tables with each other, and `members` with the model."""
     members, bindings = evidence.tables.members, evidence.tables.bindings
     for group, queue in sorted(members.keys() | bindings.keys()):
         one, other = _session(members, group, queue), _session(bindings, group, queue)

@@ -1,4 +1,4 @@
-"""Which faults a run does."""
+"""Selects the faults of a run."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from streams.lab.faults import crowding, disks, hanging, hostility, killing, out
 from streams.lab.faults.catalogue import FAULTS, Fault
 
 _MODULES = (killing, outages, disks, hostility, pressure, hanging, crowding)
-"""Importing them fills the catalogue."""
+"""Importing these modules fills the catalogue."""
 
 
 def choose(names: Sequence[str], *, short: bool) -> list[Fault]:
-    """Return the faults that were asked for.
+    """Return the named faults; without names, all of them or the short selection.
 
     Raises:
         StreamsError: there is no fault of that name.
     """
     unknown = [name for name in names if name not in FAULTS]
     if unknown:
-        raise StreamsError(f"there is no fault {unknown[0]}; there are {', '.join(FAULTS)}")
+        raise StreamsError(f"unknown fault {unknown[0]}; known faults: {', '.join(FAULTS)}")
     if names:
         return [FAULTS[name] for name in names]
     return [fault for fault in FAULTS.values() if fault.short or not short]

@@ -1,8 +1,8 @@
-"""Much at once: messages to a large group, large bodies, sessions that all close together.
+"""Large work: messages to a large group, large bodies, many sessions that close together.
 
-What comes of these goes ways of its own: a message to a large group takes the second lane,
-in parts; a large body is one row that inboxes share; and the Unbinds of many sessions are
-sent evenly, after everything else.  Workers are killed while all that is under way.
+Each has its own path: a message to a large group takes the second lane, in parts; a large body
+is one row that inboxes share; the Unbinds of many sessions are sent at an even rate, after
+everything else.  Workers are killed while this is in progress.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ CLEARING_SECONDS = 120.0
     mix=False,
 )
 async def crowd(harness: Harness) -> None:
-    """Parts of a message, some written and some not, when the worker ends."""
+    """Some parts of a message are written when the worker is killed, others are not."""
     for _ in range(KILLS):
         for worker in harness.workers:
             worker.signal(signal.SIGKILL)
@@ -56,7 +56,7 @@ async def crowd(harness: Harness) -> None:
     mix=False,
 )
 async def all_close(harness: Harness) -> None:
-    """The worker ends between the Close and the last of the Unbinds that come of it."""
+    """Workers are killed between the Close and the last of the resulting Unbinds."""
     groups = harness.load.plan.groups
     names = [f"w{number}" for number in range(SESSIONS)]
 
@@ -82,7 +82,7 @@ async def all_close(harness: Harness) -> None:
 
 
 def _close(harness: Harness, names: list[str]) -> None:
-    """Close all sessions in the log, so that many have the same time there."""
+    """Close all sessions directly in the log, so that many get the same timestamp."""
     producer = open_producer(harness.settings.librdkafka(), {"linger.ms": 50, "log_level": 0})
     for name in names:
         value = encode(Close(name, "wave"))
@@ -92,7 +92,7 @@ def _close(harness: Harness, names: list[str]) -> None:
 
 
 def _until_long(harness: Harness, length: float) -> int:
-    """Wait until group-events have so many records; return how many there are. Blocks."""
+    """Wait until group-events has `length` records; return how many it has.  Blocks."""
     deadline = time.monotonic() + CLEARING_SECONDS
     while (found := _length(harness)) < length and time.monotonic() < deadline:
         time.sleep(LOOK_SECONDS)

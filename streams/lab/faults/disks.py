@@ -1,4 +1,4 @@
-"""Local state that is lost, damaged, or has no room."""
+"""Local state that is lost, damaged, or out of disk space."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from streams.lab.faults.catalogue import fault
 from streams.lab.faults.harness import FaultWorker, Harness
 
 REBUILT = "rebuilding from the changelog"
-"""What a worker logs when it gives up local state."""
+"""The worker's log text when it discards local state."""
 TMPFS_MIB = 48
 FULL_SECONDS = 6.0
 
@@ -26,7 +26,7 @@ def _databases(worker: FaultWorker) -> list[Path]:
 
 @fault("data-deleted", "data folder deleted under a running worker, which is then killed")
 async def data_deleted(harness: Harness) -> None:
-    """What it holds open is gone with it."""
+    """The files that the worker holds open are deleted too."""
     worker = harness.workers[0]
     harness.touch(worker)
     shutil.rmtree(worker.folder, ignore_errors=True)
@@ -36,7 +36,7 @@ async def data_deleted(harness: Harness) -> None:
 
 
 KINDS = ("*.sst", "*.log", "MANIFEST-*", "CURRENT")
-"""Which file of a database is damaged: another kind in each."""
+"""Kinds of files to damage: a different one in each database."""
 
 
 def _victims(worker: FaultWorker) -> Iterator[Path]:
@@ -60,7 +60,7 @@ def _flip(path: Path) -> None:
 
 
 async def _damage(harness: Harness, how: object) -> None:
-    """Damage a file of every database of one worker: once after a clean stop, once after none."""
+    """Damage a file of each database of one worker: after a clean stop, and after a kill."""
     assert callable(how)
     worker = harness.workers[0]
     for number in (signal.SIGTERM, signal.SIGKILL):
@@ -105,7 +105,7 @@ def _cannot_mount() -> str | None:
 
 @fault("disk-full", "the disk of one worker is full for a while", needs=_cannot_mount, mix=False)
 async def disk_full(harness: Harness) -> None:
-    """On a small file system of its own, filled by a file of somebody else's."""
+    """On a small file system that another file fills up."""
     worker = harness.workers[0]
     harness.touch(worker)
     await harness.end(worker, signal.SIGTERM)

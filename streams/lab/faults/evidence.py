@@ -1,6 +1,6 @@
-"""What was seen of one run, as plain data: the logs, the tables, the answers to clients.
+"""The evidence of one run as plain data: logs, tables, and answers to clients.
 
-Knows neither Kafka nor HTTP: `gathering` fills it from a real system, tests make it up.
+Knows neither Kafka nor HTTP: `gathering` fills it from a real system, tests construct it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Change = tuple[str, str, str]
 
 
 class LogEntry(NamedTuple):
-    """One event of `group-events` as it stands in the log."""
+    """One event of `group-events`, with its position in the log."""
 
     partition: int
     offset: int
@@ -33,17 +33,17 @@ class LogEntry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ReadStep:
-    """One answer to a consumer who asked for what comes after a seq."""
+    """One answer to a consumer that read the deliveries after a seq."""
 
     after: int
     deliveries: tuple[QueuedMessage, ...]
     complete: bool
-    """Whether it was all that there was: the answer was not cut short by its limit."""
+    """Whether the answer held everything, and was not cut off by its limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class AckStep:
-    """A consumer began to ack; from here on these deliveries may be gone."""
+    """A consumer sent an ack; from here on these deliveries may be gone."""
 
     upto: int | None
     seqs: tuple[int, ...] = ()
@@ -54,60 +54,60 @@ Step = ReadStep | AckStep
 
 @dataclass(slots=True)
 class Answers:
-    """What clients were told."""
+    """All answers to clients."""
 
     messages: dict[LogPosition, tuple[str, str]] = field(default_factory=dict)
-    """Confirmed messages: where Kafka has each, and its (group, id)."""
+    """Confirmed messages: the log position of each, and its (group, id)."""
     changes: Counter[Change] = field(default_factory=Counter)
     """Confirmed binds and unbinds."""
     placed: dict[LogPosition, Change] = field(default_factory=dict)
-    """Those whose place in the log is known."""
+    """Changes whose position in the log is known."""
     confirmed: int = 0
-    """Events of all kinds that were confirmed; one that was sent again counts once."""
+    """Confirmed events of all kinds; a repeated one counts once."""
     refused: int = 0
     unknown: int = 0
-    """Events that were neither confirmed nor refused: each may stand in the log or not."""
+    """Events neither confirmed nor refused: each may or may not be in the log."""
     dishonest: list[str] = field(default_factory=list)
-    """Answers that the contract rules out: a 500, a 503 without Retry-After, a broken body."""
+    """Answers that violate the contract: a 500, a 503 without Retry-After, a broken body."""
     consumers: dict[str, list[Step]] = field(default_factory=dict)
-    """Per queue what its only consumer did and saw, in order."""
+    """Per queue, the steps of its only consumer, in order."""
 
 
 @dataclass(slots=True)
 class Tables:
-    """The live tables, once everything was folded."""
+    """The live tables, after everything was folded."""
 
     members: dict[tuple[str, str], str | None] = field(default_factory=dict)
-    """(group, queue) -> session of the binding, by the table `members`."""
+    """(group, queue) -> session of the binding, from the table `members`."""
     bindings: dict[tuple[str, str], str | None] = field(default_factory=dict)
-    """The same by the table `queues`."""
+    """The same, from the table `queues`."""
     inboxes: dict[str, list[QueuedMessage]] = field(default_factory=dict)
     sessions: dict[str, str] = field(default_factory=dict)
     live: dict[TablePartition, list[Row]] = field(default_factory=dict)
     """Every row, in the order of the raw keys."""
     refolded: dict[TablePartition, list[Row]] = field(default_factory=dict)
-    """The same, built again from the source topic."""
+    """The same, rebuilt from the source topic."""
     restored: dict[TablePartition, list[Row]] = field(default_factory=dict)
-    """The same, as the changelog has it."""
+    """The same, from the changelog."""
 
 
 @dataclass(slots=True)
 class Evidence:
-    """Everything that the checker judges."""
+    """Everything that the checker examines."""
 
     log: list[LogEntry] = field(default_factory=list)
-    """Events of `group-events` that mean something, each partition in its order."""
+    """Valid events of `group-events`, in order within each partition."""
     acks: list[Ack] = field(default_factory=list)
-    """Acks of `queue-events`, each partition in its order."""
+    """Acks of `queue-events`, in order within each partition."""
     answers: Answers = field(default_factory=Answers)
     tables: Tables = field(default_factory=Tables)
     poison: int = 0
-    """Broken records that were put into the topics."""
+    """Number of broken records written to the topics."""
     dead_letters: list[str] = field(default_factory=list)
-    """The reasons of all dead letters."""
+    """The reason of each dead letter."""
     stalls: dict[TablePartition, float] = field(default_factory=dict)
-    """Longest time in which a partition with work did not go on, in seconds."""
+    """Longest time in seconds without progress, of each partition with work."""
     untouched: set[TablePartition] = field(default_factory=set)
-    """Partitions that the fault should not have touched."""
+    """Partitions that the fault must not affect."""
     unfinished: list[str] = field(default_factory=list)
-    """What did not come to rest in time, in words."""
+    """Descriptions of what did not finish in time."""

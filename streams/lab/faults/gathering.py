@@ -66,7 +66,7 @@ def _ends(settings: Settings) -> dict[TablePartition, int]:
 
 
 def _left(harness: Harness, ends: dict[TablePartition, int]) -> int:
-    """Count the records that are not folded, or not part of a checkpoint."""
+    """Count the records that are not yet folded or not yet in a checkpoint."""
     owners, views = harness.monitor.owners(), harness.monitor.views
     left = 0
     for key, end in ends.items():
@@ -161,7 +161,7 @@ def _belongs(record: Record, key: str, partitions: int) -> bool:
 
 
 def _means_something(event: Bind | Unbind | Message) -> bool:
-    """Tell whether the ids of an event are ids, by DESIGN.md section 2."""
+    """Return whether an event's ids are valid, by the rules of DESIGN.md section 2."""
     if isinstance(event, Message):
         group = event.group.removeprefix("@")
         return _is_id(group) and _is_id(event.id) and len(event.body) <= MAX_MESSAGE_BODY
@@ -179,7 +179,7 @@ def _is_id(text: str) -> bool:
 
 
 def _rebuild(settings: Settings, evidence: Evidence) -> None:
-    """Build every table partition again: from its source topic, and from its changelog."""
+    """Rebuild every table partition from its source topic and from its changelog."""
     shared = resources()
     with TopicLog(settings) as log, tempfile.TemporaryDirectory(prefix="streams-") as folder:
         for table, number in evidence.tables.live:
@@ -194,7 +194,7 @@ def _rebuild(settings: Settings, evidence: Evidence) -> None:
 
 
 def read_changelog(log: TopicLog, settings: Settings, table: str, number: int) -> list[Row]:
-    """Return the rows that a changelog partition leaves when all of it is read."""
+    """Return the rows that result from reading a whole changelog partition."""
     topic = settings.changelog(table)
     bounds = log.bounds(topic, number)
     latest: dict[bytes, bytes] = {}

@@ -1,4 +1,4 @@
-"""Workers that live and do nothing: each must notice, say so, and end itself."""
+"""Workers that hang: each must notice, log it, and exit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from streams.lab.faults.catalogue import fault
 from streams.lab.faults.harness import Harness
 
 PATIENCE_SECONDS = 8
-"""How long the watchdog waits here; in earnest it waits for longer than a rebalance takes."""
+"""How long the watchdog waits here; in production it waits longer than a rebalance takes."""
 END_SECONDS = 60.0
 
 
@@ -26,10 +26,10 @@ async def _hang(harness: Harness, step: str, word: str) -> None:
         seen_unready |= not harness.monitor.views[worker.url].ready
         return len(worker.exit_codes) > ends
 
-    await harness.until(ended, END_SECONDS, "it does not end itself")
-    harness.notes.append(f"ended itself after {time.monotonic() - began:.0f} s")
+    await harness.until(ended, END_SECONDS, "it does not exit by itself")
+    harness.notes.append(f"exited by itself after {time.monotonic() - began:.0f} s")
     harness.expect(worker.exit_codes[-1] > 0, f"it ended with {harness.say_ends(worker)}")
-    harness.expect(seen_unready, "it was ready to its end")
+    harness.expect(seen_unready, "it was ready until its exit")
     harness.expect(word in harness.log_text(worker), f"its log does not say {word!r}")
     await harness.until_ready(0.5)
     others = [other.name for other in harness.workers[1:] if other.exit_codes]
@@ -47,7 +47,7 @@ _IMPATIENT = {"FAULTS_PATIENCE": str(PATIENCE_SECONDS)}
     ends_itself=True,
 )
 async def hang_thread(harness: Harness) -> None:
-    """The event loop goes on, the checkpoint does not."""
+    """The event loop runs, the checkpoint does not."""
     await _hang(harness, "database", "stuck")
 
 
@@ -55,5 +55,5 @@ async def hang_thread(harness: Harness) -> None:
     "hang-loop", "the event loop hangs for ever", settings=_IMPATIENT, mix=False, ends_itself=True
 )
 async def hang_loop(harness: Harness) -> None:
-    """Nothing in the loop can notice; a thread does."""
+    """Only a thread outside the loop can notice."""
     await _hang(harness, "outputs", "event loop has stood still")

@@ -35,22 +35,22 @@ class FaultWorker(WorkerProcess):
 
     folder: Path = Path()
     held: bool = False
-    """Whether it is not to be started again when it has ended."""
+    """Whether the supervisor must not restart it."""
     exit_codes: list[int] = field(default_factory=list)
 
     @property
     def pid(self) -> int:
-        """Id of the process."""
+        """Process id."""
         assert self.process is not None
         return self.process.pid
 
     @property
     def running(self) -> bool:
-        """Whether there is a process."""
+        """Whether the process runs."""
         return self.process is not None and self.process.poll() is None
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal, if there is a process."""
+        """Send a signal if the process runs."""
         if self.running:
             assert self.process is not None
             self.process.send_signal(number)
@@ -60,7 +60,7 @@ class FaultWorker(WorkerProcess):
         return Path(self.environment["FAULTS_TRAP"])
 
     def set_trap(self, pattern: str, step: str, action: str) -> None:
-        """Have the worker fail at the next such step; see `streams.lab.faults.worker`."""
+        """Make the worker fail at the next matching step; see `streams.lab.faults.worker`."""
         self._trap.with_suffix(SPRUNG).unlink(missing_ok=True)
         made = self._trap.with_suffix(".new")
         made.write_text(f"{pattern} {step} {action}")
@@ -72,16 +72,16 @@ class FaultWorker(WorkerProcess):
         return self._trap.with_suffix(SPRUNG).exists()
 
     def clear_trap(self) -> None:
-        """Take the trap away."""
+        """Remove the trap."""
         self._trap.unlink(missing_ok=True)
 
     def step_clock(self, seconds: int) -> None:
-        """Put the worker's clock forward (or back) from the true time by so much."""
+        """Set the worker's clock ahead of (or, if negative, behind) the true time."""
         Path(self.environment["FAULTS_CLOCK"]).write_text(str(seconds))
 
 
 class Harness:
-    """See the module's docstring.  A fault's `act` gets it, and nothing else."""
+    """The system under test; it is the only argument of a fault's `act`."""
 
     def __init__(
         self,
@@ -97,9 +97,9 @@ class Harness:
         self.brokers = brokers
         self.folder = folder
         self.notes: list[str] = []
-        """What the table should say besides its numbers."""
+        """Remarks for the result, besides its numbers."""
         self.broken: list[str] = []
-        """What the fault itself found not to be as it should."""
+        """Failed expectations of the fault itself."""
         self.poison = 0
         self.untouched: set[TablePartition] = set()
         self._touched = False
@@ -122,7 +122,7 @@ class Harness:
         self.settings = Settings.from_env({**known, "STREAMS_DATA": str(folder)})
         self._linked = linked
         self.urls: list[str] = []
-        """Gateways that clients know; a list that they share."""
+        """Gateway URLs; clients share this list."""
         self.workers: list[FaultWorker] = []
         self._made = 0
         self._base = self._worker_environment()
@@ -172,7 +172,7 @@ class Harness:
             worker.start()
             self.monitor.add(worker.url)
         self._supervisor = asyncio.create_task(self._supervise())
-        await self.until(self.is_ready, READY_SECONDS, "the workers do not come up")
+        await self.until(self.is_ready, READY_SECONDS, "the workers do not become ready")
 
     async def stop(self) -> None:
         """Stop all workers."""
@@ -196,7 +196,7 @@ class Harness:
             worker.signal(signal.SIGKILL)
 
     async def _supervise(self) -> None:
-        """Start again what has ended, as a service supervisor would."""
+        """Restart workers that exit, as a service supervisor would."""
         while True:
             await asyncio.sleep(PAUSE_SECONDS)
             for worker in self.workers:
@@ -213,19 +213,19 @@ class Harness:
 
     @property
     def running(self) -> list[FaultWorker]:
-        """The workers that are meant to run."""
+        """The workers that should run."""
         return [worker for worker in self.workers if not worker.held]
 
     def is_ready(self) -> bool:
-        """Tell whether all workers that are meant to run are ready, and no partition misses."""
+        """Return whether all workers that should run are ready and own every partition."""
         running = self.running
         return all(w.running for w in running) and self.monitor.is_ready([w.url for w in running])
 
     async def until(self, condition: Callable[[], bool], seconds: float, otherwise: str) -> float:
-        """Wait for a condition; return how long it took.
+        """Wait for a condition; return how many seconds it took.
 
         Raises:
-            StreamsError: it did not come true in time.
+            StreamsError: it did not become true in time.
         """
         began = time.monotonic()
         while not condition():
@@ -237,10 +237,9 @@ class Harness:
         return time.monotonic() - began
 
     async def until_ready(self, at_least: float = 0.0) -> None:
-        """Wait until everything is ready again, and note how long that took from here.
+        """Wait until everything is ready again, and record how long that took.
 
-        The first look is only after `at_least` seconds: what was just killed is not known
-        to be dead at once.
+        The first check is after `at_least` seconds, because a kill is not noticed at once.
         """
         await asyncio.sleep(at_least)
         took = at_least + await self.until(self.is_ready, READY_SECONDS, "not ready again")
@@ -248,12 +247,12 @@ class Harness:
 
     async def until_sprung(self, worker: FaultWorker, seconds: float = 30.0) -> None:
         """Wait until the worker's trap has sprung."""
-        await self.until(lambda: worker.sprung, seconds, f"{worker.name} comes to no such step")
+        await self.until(lambda: worker.sprung, seconds, f"{worker.name} does not reach that step")
 
     def touch(self, *workers: FaultWorker) -> None:
-        """Declare whose partitions a fault is about to touch: all others must go on.
+        """Declare whose partitions a fault will affect: all others must make progress.
 
-        MessageSent again, it leaves those that neither time were touched.
+        Called again, it keeps as untouched only what no call has affected.
         """
         urls = {worker.url for worker in workers}
         owners = self.monitor.owners()
@@ -262,16 +261,16 @@ class Harness:
         self._touched = True
 
     async def end(self, worker: FaultWorker, number: signal.Signals = signal.SIGKILL) -> None:
-        """Have a worker end, and stay away."""
+        """Stop a worker, and do not restart it."""
         worker.held = True
         worker.signal(number)
-        await self.until(lambda: not worker.running, 30, f"{worker.name} does not end")
+        await self.until(lambda: not worker.running, 30, f"{worker.name} does not exit")
         assert worker.process is not None
         worker.exit_codes.append(worker.process.returncode)
         self.monitor.views[worker.url].ready = False
 
     def begin(self, worker: FaultWorker) -> None:
-        """Start a worker that was ended."""
+        """Start a worker that was stopped."""
         worker.held = False
         worker.start()
 
@@ -283,7 +282,7 @@ class Harness:
         return worker
 
     async def remove_worker(self, worker: FaultWorker) -> None:
-        """End an added worker for good."""
+        """Stop an added worker for good."""
         self.urls.remove(worker.url)
         await self.end(worker, signal.SIGTERM)
         self.monitor.forget(worker.url)
@@ -291,7 +290,7 @@ class Harness:
         self.notes.append(f"{worker.name} ended: {self.say_ends(worker)}")
 
     def expect(self, condition: bool, otherwise: str) -> None:
-        """Note what is not as it should be."""
+        """Record a failed expectation."""
         if not condition:
             self.broken.append(otherwise)
 
@@ -300,5 +299,5 @@ class Harness:
         return worker.log.read_text(errors="replace") if worker.log.exists() else ""
 
     def say_ends(self, worker: FaultWorker) -> str:
-        """Say how the worker has ended so far."""
+        """Return how the worker has exited so far, in words."""
         return ", ".join(ended(code) for code in worker.exit_codes)

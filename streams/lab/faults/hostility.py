@@ -1,4 +1,4 @@
-"""Input that no honest client sends, and clocks that are wrong."""
+"""Hostile input, and wrong clocks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Poison = tuple[str, int, bytes | None, bytes | None]
 
 
 def _poison(settings: Settings) -> list[Poison]:
-    """Return records that mean nothing, for both topics."""
+    """Return invalid records for both topics."""
     group, queue = b"g0", b"q0"
     partitions = settings.partitions
     groups, queues = settings.group_events, settings.queue_events
@@ -74,7 +74,7 @@ def _poison(settings: Settings) -> list[Poison]:
     ]
     for topic, key, event in events:
         add(topic, key, encode(event))
-    # Few bytes on the way to Kafka, which bounds what is compressed.
+    # passes Kafka's limit, which applies to the compressed size
     add(groups, bytes(3 << 20), good)
     add(groups, group, good, away=1)
     add(queues, queue, encode(Ack("q0", 1)), away=1)
@@ -98,7 +98,7 @@ HOSTILE = (
 
 @fault("poison", "broken and hostile records in both topics, hostile requests", short=True)
 async def poison(harness: Harness) -> None:
-    """Each goes to the dead letters, and no worker stops."""
+    """Each record becomes a dead letter, and no worker stops."""
     ends = [len(worker.exit_codes) for worker in harness.workers]
     producer = open_producer(
         harness.settings.librdkafka(),
@@ -123,13 +123,13 @@ async def poison(harness: Harness) -> None:
     harness.answers.dishonest += answers.dishonest
     await harness.until_ready()
     harness.expect(
-        ends == [len(worker.exit_codes) for worker in harness.workers], "a worker has ended"
+        ends == [len(worker.exit_codes) for worker in harness.workers], "a worker has exited"
     )
 
 
 @fault("retries", "messages sent three times each, at once, in any order, through all workers")
 async def retries(harness: Harness) -> None:
-    """A message id that its group has seen is the same message."""
+    """A repeated message id within a group is a duplicate."""
     rng = random.Random(f"retries {harness.answers.confirmed}")
     async with ProbeClient(harness.urls, harness.answers, 0) as client:
         for turn in range(5):
@@ -155,7 +155,7 @@ async def retries(harness: Harness) -> None:
 
 @fault("clock-stepped", "one worker's clock 9 days ahead, the other's an hour behind", mix=False)
 async def clock_stepped(harness: Harness) -> None:
-    """The log's time is the broker's, so that results cannot depend on a worker's clock."""
+    """Time in the log comes from the broker, so a worker's clock must not matter."""
     ahead, behind = harness.workers[:2]
     ahead.step_clock(9 * 86_400)
     behind.step_clock(-3_600)

@@ -1,4 +1,4 @@
-"""Workers that end: killed in each step of a checkpoint, stopped, rolled, joined, removed."""
+"""Workers that exit: killed at each checkpoint step, stopped, restarted, added, removed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streams.lab.faults.catalogue import FAULTS, Act, Fault, fault
 from streams.lab.faults.harness import SESSION_SECONDS, Harness
 
 FOR_THREE = {"STREAMS_PARTITIONS": "6"}
-"""So many that Faust's assignor, which moves no more than it must, has some for a third worker."""
+"""Enough partitions that Faust's sticky assignor gives a third worker some."""
 
 STEPS = ("outputs", "changelog", "marker", "database", "commit")
 """The steps of a checkpoint in which a worker is made to fail; see `streams.lab.faults.worker`."""
@@ -62,7 +62,7 @@ async def rolling_restart(harness: Harness) -> None:
 
 @fault("kill-all", "all workers SIGKILLed at once", settings={"STREAMS_STANDBYS": "0"})
 async def kill_all(harness: Harness) -> None:
-    """As when the power of all of them fails, but not the broker's."""
+    """Like a power failure of all workers, but not of the broker."""
     for worker in harness.workers:
         worker.signal(signal.SIGKILL)
     await harness.until_ready(1.0)
@@ -74,7 +74,7 @@ async def kill_all(harness: Harness) -> None:
     settings={"STREAMS_STANDBYS": "0"},
 )
 async def kill_cold(harness: Harness) -> None:
-    """A machine that is gone, and a new one."""
+    """Like a lost machine and its replacement."""
     worker = harness.workers[0]
     harness.touch(worker)
     await harness.end(worker)
@@ -97,10 +97,10 @@ async def kill_standby(harness: Harness) -> None:
 
 @fault("join-leave", "another worker joins, later leaves", settings=FOR_THREE)
 async def join_leave(harness: Harness) -> None:
-    """Partitions move to it and back."""
+    """Partitions move to the new worker and back."""
     worker = harness.add_worker()
     await harness.until(
-        lambda: worker.url in harness.monitor.owners().values(), 60, "it gets nothing"
+        lambda: worker.url in harness.monitor.owners().values(), 60, "it gets no partition"
     )
     await harness.until_ready(0.5)
     await asyncio.sleep(2)
@@ -141,7 +141,7 @@ for _step in STEPS:
 
 @fault("pause", "worker SIGSTOPped for less than its session timeout")
 async def pause(harness: Harness) -> None:
-    """A hiccup of the machine: nobody takes over."""
+    """A pause of the machine: no other worker takes over."""
     worker = harness.workers[0]
     harness.touch(worker)
     worker.signal(signal.SIGSTOP)
@@ -152,7 +152,7 @@ async def pause(harness: Harness) -> None:
 
 @fault("killed-before-reply", "gateway killed after Kafka has an event, before its reply")
 async def killed_before_reply(harness: Harness) -> None:
-    """The client must repeat, and nothing may be there twice."""
+    """The client must repeat, and nothing may be duplicated."""
     for topic in (harness.settings.group_events, harness.settings.queue_events):
         for worker in harness.workers:
             worker.set_trap(topic, "reply", "kill")

@@ -1,8 +1,8 @@
-"""The load that faults are made under: messages, churn, sessions, consumers.
+"""The load during faults: messages, churn, sessions and consumers.
 
-Clients go through HTTP at any worker, and repeat what got no answer with the same message
-id, sometimes much later, sometimes twice at once; one producer writes Avro straight into
-the log.  What they were told is kept as `evidence.Answers`.
+Clients send HTTP requests to any worker.  They repeat unanswered messages with the same id,
+sometimes much later, sometimes twice at once.  One producer writes Avro directly to the log.
+All answers are recorded in `evidence.Answers`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from streams.lab.workload.model import QueuedMessage
 from streams.settings import Settings
 
 GIVE_UP_SECONDS = 40.0
-"""How long a client repeats one event before it gives up, and does not know."""
+"""How long a client repeats an event before its outcome counts as unknown."""
 PAUSE_SECONDS = 0.25
 LIMIT = 500
 WAIT_SECONDS = 3.0
@@ -29,14 +29,14 @@ WAIT_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class LoadPlan:
-    """How much of what; rates are per second, of all clients together."""
+    """The amount of load; rates are per second, for all clients together."""
 
     seed: int
     groups: int = 48
     queues: int = 240
     groups_per_queue: int = 3
     online: int = 32
-    """Queues with a consumer; the inboxes of all others fill."""
+    """Queues with a consumer; all other inboxes fill up."""
     posts: float = 30.0
     changes: float = 30.0
     direct_changes: float = 60.0
@@ -44,13 +44,13 @@ class LoadPlan:
     sessions: float = 3.0
     body_bytes: int = 60
     crowd: int = 0
-    """Queues that are bound to the first group besides, and that nobody reads."""
+    """Additional queues that are bound to the first group, and never read."""
     late: float = 0.05
-    """Share of the direct changes that are a Bind within a session, which may be over."""
+    """Share of direct changes that bind within a session, which may be closed already."""
 
 
 class LoadGenerator:
-    """Everything that clients do to one system."""
+    """All clients of one system."""
 
     def __init__(
         self, settings: Settings, client: ProbeClient, answers: Answers, plan: LoadPlan
@@ -95,7 +95,7 @@ class LoadGenerator:
             self._tasks.append(asyncio.create_task(self._consume(f"q{number}")))
 
     async def stop_sending(self) -> None:
-        """Let every client finish what it has begun; consumers go on."""
+        """Let every sender finish its current request; consumers continue."""
         self._sending = False
         senders = self._tasks[: len(self._tasks) - self.plan.online]
         await asyncio.gather(*senders, *self._late)
@@ -108,17 +108,17 @@ class LoadGenerator:
         await asyncio.gather(*self._tasks)
 
     def check(self) -> None:
-        """Raise what ended a client early: a defect of this suite."""
+        """Raise the error that ended a client: a defect of this suite."""
         for task in self._tasks:
             if task.done() and not task.cancelled():
                 task.result()
 
     async def until_confirmed(self, method: str, target: str, body: object = None) -> bool:
-        """Do one thing more, as all clients do; return whether it was confirmed."""
+        """Send one more request, with the clients' retries; return whether it was confirmed."""
         return await self._until_known(lambda: self._client.ask(method, target, body))
 
     async def cancel(self) -> None:
-        """End everything at once."""
+        """Cancel all clients."""
         self._sending = self._reading = False
         for task in (*self._tasks, *self._late):
             task.cancel()
@@ -152,7 +152,7 @@ class LoadGenerator:
         await self._send("@" + queue, path("v1", "queues", queue, "messages"))
 
     async def _send(self, group: str, target: str) -> None:
-        """Publish, and now and then publish again what has been confirmed."""
+        """Publish, and sometimes publish a confirmed message again."""
         ident = f"m{self._number()}"
         body = {"id": ident, "sender": "faults", "body": "x" * self.plan.body_bytes}
 
@@ -186,7 +186,7 @@ class LoadGenerator:
             self.answers.changes[kind, group, queue] += 1
 
     async def _session(self) -> None:
-        """Open a session, or close one; it may take over from one that is still open."""
+        """Open or close a session; an opened one may replace one that is still open."""
         queue, session = self._session_of_a_queue()
         target = path("v1", "queues", queue, "sessions", session)
         if self._rng.random() < 0.6:
@@ -200,7 +200,7 @@ class LoadGenerator:
         return queue, f"session{self._rng.randrange(3)}"
 
     async def _until_known(self, once: Callable[[], Awaitable[Answer]]) -> bool:
-        """Repeat until it is confirmed or refused; return whether it was confirmed."""
+        """Repeat a request until it is confirmed or refused; return whether it was confirmed."""
         deadline = time.monotonic() + GIVE_UP_SECONDS
         pause = PAUSE_SECONDS
         while True:
@@ -226,7 +226,7 @@ class LoadGenerator:
         task.add_done_callback(self._late.discard)
 
     async def _write_directly(self) -> None:
-        """Write changes straight into the log, in small bursts."""
+        """Write changes directly to the log, in small bursts."""
         if not self.plan.direct_changes:
             return
         pause = 0.1
@@ -274,7 +274,7 @@ class LoadGenerator:
             after = read.deliveries[-1].seq
             acking = _choose_acks(rng, read)
             if acking is not None:
-                # What is on its way may be folded at any time from here on.
+                # recorded first: the ack may be folded at any time from here on
                 steps.append(acking)
                 one_by_one = {"seqs": list(acking.seqs)}
                 body = one_by_one if acking.upto is None else {"upto": acking.upto}

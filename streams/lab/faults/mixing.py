@@ -1,4 +1,4 @@
-"""The random mix: fault after fault on one system, with quiet phases between, from a seed."""
+"""The random mix: faults drawn from a seed, on one system, with quiet phases between."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ QUIET_SECONDS = (2.0, 8.0)
 
 
 def mix(minutes: float, seed: int) -> Fault:
-    """Make a fault that is many, for so many minutes."""
+    """Return a fault that runs random faults for the given minutes."""
     chosen = [f for f in FAULTS.values() if f.mix and f.nodes == 1]
 
     async def act(harness: Harness) -> None:

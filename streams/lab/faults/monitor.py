@@ -1,4 +1,4 @@
-"""Watches a system while it suffers: who owns what, how far it is, how long it stood still."""
+"""Polls a system under faults: owners, positions, and time without progress."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from streams.lab.faults.probe_client import ProbeClient
 LOOK_SECONDS = 0.1
 ANSWER_SECONDS = 2.0
 STALE_SECONDS = 3.0
-"""What a worker said so long ago does not count any more."""
+"""Age at which a worker's status is too old to count."""
 
 
 @dataclass(slots=True)
 class WorkerView:
-    """The last that one worker said of itself."""
+    """The latest status of one worker."""
 
     at: float = 0.0
     ready: bool = False
     rows: dict[TablePartition, dict[str, Any]] = field(default_factory=dict)
-    """Its own partitions, as /v1/cluster describes them."""
+    """Its own partitions, from /v1/cluster."""
 
     @property
     def fresh(self) -> bool:
-        """Whether it is not too old to be believed."""
+        """Whether the status is recent enough to count."""
         return time.monotonic() - self.at < STALE_SECONDS
 
 
 class ClusterMonitor:
-    """Asks all workers again and again."""
+    """Polls all workers."""
 
     def __init__(self, client: ProbeClient, tables: tuple[str, ...], partitions: int) -> None:
         self.every = [(table, number) for table in tables for number in range(partitions)]
         self.views: dict[str, WorkerView] = {}
         self.most_rss = 0
-        """Largest resident set of any worker while it was watched, in bytes."""
+        """Largest resident memory of any worker so far, in bytes."""
         self._client = client
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._moved: dict[TablePartition, tuple[int, float]] = {}
@@ -67,13 +67,13 @@ class ClusterMonitor:
         self.views.pop(url, None)
 
     async def close(self) -> None:
-        """Stop watching."""
+        """Stop polling."""
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     def measure(self) -> None:
-        """Begin to measure how long partitions stand still: from here on all have work."""
+        """Start to measure time without progress: from here on, every partition has work."""
         now = time.monotonic()
         self._moved = {key: (self._moved.get(key, (0, 0.0))[0], now) for key in self.every}
         self._stalls = dict.fromkeys(self.every, 0.0)
@@ -90,7 +90,7 @@ class ClusterMonitor:
         return dict(self._stalls)
 
     def owners(self) -> dict[TablePartition, str]:
-        """Return who answers for each partition now."""
+        """Return the URL of each partition's ready owner."""
         return {
             key: url
             for url, view in self.views.items()
@@ -100,14 +100,14 @@ class ClusterMonitor:
         }
 
     def is_ready(self, urls: list[str]) -> bool:
-        """Tell whether these workers are ready, and every partition is with one of them."""
+        """Return whether these workers are ready and own every partition."""
         if not all(self.views[url].ready and self.views[url].fresh for url in urls):
             return False
         owners = self.owners()
         return all(owners.get(key) in urls for key in self.every)
 
     def describe(self) -> str:
-        """Say in one line what is not ready."""
+        """Return in one line what is not ready."""
         owners = self.owners()
         missing = [
             f"{table}/{number}" for table, number in self.every if (table, number) not in owners
@@ -116,7 +116,7 @@ class ClusterMonitor:
         return f"partitions without an owner: {missing}; workers not ready: {silent}"
 
     def positions(self) -> dict[TablePartition, int]:
-        """Return how far each partition is."""
+        """Return the position of each partition."""
         return {key: position for key, (position, _) in self._moved.items()}
 
     async def _look(self, url: str) -> None:

@@ -1,4 +1,4 @@
-"""Brokers that end, hang or stay away; links to them that are slow, lossy or dead."""
+"""Brokers that exit, hang or stay down; connections to them that are slow, lossy or dead."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LINK_SECONDS = 10.0
 
 @fault("broker-killed", "broker SIGKILLed, started again after a while", short=True)
 async def broker_killed(harness: Harness) -> None:
-    """With one broker nothing can be confirmed meanwhile."""
+    """With one broker, nothing can be confirmed meanwhile."""
     began = time.monotonic()
     await harness.brokers.call(harness.brokers.kafka.nodes[0].kill)
     await asyncio.sleep(AWAY_SECONDS)
@@ -31,7 +31,7 @@ async def broker_killed(harness: Harness) -> None:
 
 @fault("broker-restarted", "broker stopped cleanly, started again")
 async def broker_restarted(harness: Harness) -> None:
-    """As for an upgrade of the only broker."""
+    """Like an upgrade of the only broker."""
     began = time.monotonic()
     await harness.brokers.call(harness.brokers.kafka.nodes[0].stop)
     await harness.brokers.start()
@@ -41,7 +41,7 @@ async def broker_restarted(harness: Harness) -> None:
 
 @fault("broker-hangs", "broker SIGSTOPped past the session timeout, SIGCONT")
 async def broker_hangs(harness: Harness) -> None:
-    """Connections stay, answers do not come; all workers lose their lease."""
+    """Connections stay open without answers; all workers lose their membership."""
     node = harness.brokers.kafka.nodes[0]
     node.signal(signal.SIGSTOP)
     await asyncio.sleep(SESSION_SECONDS + 2)
@@ -62,7 +62,7 @@ def _leader(harness: Harness) -> Node:
 
 @fault("leader-killed", "three brokers: the leader of most partitions killed, back later", nodes=3)
 async def leader_killed(harness: Harness) -> None:
-    """Replication 3, two in sync: everything goes on with the other two."""
+    """Replication 3, two in sync: everything continues on the other two."""
     node = await asyncio.to_thread(_leader, harness)
     await harness.brokers.call(node.kill)
     await harness.until_ready(AWAY_SECONDS)
@@ -72,7 +72,7 @@ async def leader_killed(harness: Harness) -> None:
 
 @fault("broker-gone", "three brokers: one killed, never comes back", nodes=3, mix=False)
 async def broker_gone(harness: Harness) -> None:
-    """The checks too are made with two of three."""
+    """The checks also run with two of three brokers."""
     node = await asyncio.to_thread(_leader, harness)
     await harness.brokers.call(node.kill)
     await harness.until_ready(AWAY_SECONDS)
@@ -82,7 +82,7 @@ async def broker_gone(harness: Harness) -> None:
     "brokers-in-turn", "three brokers: each killed and started again, one after the other", nodes=3
 )
 async def brokers_in_turn(harness: Harness) -> None:
-    """As a careless upgrade does it."""
+    """Like a careless upgrade."""
     for node in harness.brokers.kafka.nodes:
         await harness.brokers.call(node.kill)
         await asyncio.sleep(AWAY_SECONDS)
@@ -102,14 +102,14 @@ async def _weather(harness: Harness, weather: LinkConditions, links: int, second
 
 @fault("link-slow", "links to the broker with 0.1 s more each way, 300 kB/s", linked=True)
 async def link_slow(harness: Harness) -> None:
-    """Everything takes longer, nothing breaks."""
+    """Everything takes longer, but nothing breaks."""
     await _weather(harness, LinkConditions(delay=0.1, bytes_per_second=300_000), 2, LINK_SECONDS)
     await harness.until_ready()
 
 
 @fault("link-lossy", "links to the broker that break in the middle of records", linked=True)
 async def link_lossy(harness: Harness) -> None:
-    """Requests whose answer is lost: was it written or not?"""
+    """Answers are lost, so clients do not know whether a record was written."""
     await _weather(harness, LinkConditions(delay=0.005, break_chance=0.01), 2, LINK_SECONDS)
     await harness.until_ready()
 

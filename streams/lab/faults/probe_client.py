@@ -1,6 +1,6 @@
-"""One HTTP request to a worker, and what its answer is worth.
+"""Single HTTP requests to workers, whose answers are checked against the contract.
 
-Not the client of the commands: that one hides what this suite must see.
+`streams.client` retries and hides failures, which this suite must see.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import orjson
 from streams.lab.faults.evidence import Answers
 
 ANSWER_SECONDS = 20.0
-"""How long a client waits for an answer; then it does not know what became of its event."""
+"""How long a client waits for an answer; after that, the outcome of its event is unknown."""
 
 _AGAIN = (429, 503)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: `status` is None when nothing did."""
+    """An answer; `status` is None if none arrived."""
 
     status: int | None
     content: Any = None
@@ -35,12 +35,12 @@ class Answer:
 
     @property
     def refused(self) -> bool:
-        """Whether it will never be: the request itself is wrong."""
+        """Whether a retry is pointless: the request itself is wrong."""
         return self.status is not None and 400 <= self.status < 500 and self.status != 429
 
 
 class ProbeClient:
-    """Asks workers at random; an async context manager."""
+    """Sends requests to random workers; an async context manager."""
 
     def __init__(self, urls: list[str], answers: Answers, seed: int) -> None:
         self.urls = urls
@@ -74,7 +74,7 @@ class ProbeClient:
         url: str | None = None,
         seconds: float = ANSWER_SECONDS,
     ) -> Answer:
-        """Ask once; an answer that the contract rules out is noted as dishonest."""
+        """Send one request; an answer that violates the contract is recorded as dishonest."""
         assert self._session is not None
         payload = body if body is None or isinstance(body, bytes) else orjson.dumps(body)
         try:

@@ -1,8 +1,8 @@
-"""A TCP link between a worker and a broker that can be made slow, lossy or dead.
+"""A TCP proxy between a worker and a broker that can be made slow, lossy or dead.
 
-A proxy of its own thread and event loop: it goes on whatever the rest of the suite does.
-TCP hides single lost packets, so a lossy link shows as it does to a client: as pauses, and
-as connections that break in the middle of a record.
+It has its own thread and event loop, so the rest of the suite cannot block it.  TCP hides lost
+packets, so loss is simulated as clients see it: pauses, and connections that break within a
+record.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ PIECE = 16 * 1024
 
 @dataclass(slots=True)
 class LinkConditions:
-    """How the link is at the moment."""
+    """The present condition of the connection."""
 
     delay: float = 0.0
-    """Seconds that each piece is held back, each way; up to twice that at random."""
+    """Mean delay of each piece in seconds, in each direction; random up to twice that."""
     bytes_per_second: float = 0.0
-    """0: as fast as it goes."""
+    """0: unlimited."""
     break_chance: float = 0.0
     """Chance, per piece, that the connection breaks."""
     dead: bool = False
-    """Nothing passes, and nobody is told."""
+    """Nothing passes, and connections stay open."""
 
 
 class TcpProxy:
-    """Listens on `port` and leads to `target`, both on the loopback address."""
+    """Forwards `port` to `target`, both on the loopback address."""
 
     def __init__(self, port: int, target: int, seed: int) -> None:
         self.port = port
@@ -44,11 +44,11 @@ class TcpProxy:
 
     @property
     def started(self) -> bool:
-        """Whether it takes connections."""
+        """Whether it accepts connections."""
         return self._listening.is_set()
 
     def start(self) -> None:
-        """Listen; returns once connections are taken."""
+        """Listen; return once connections are accepted."""
         self._thread.start()
         self._listening.wait(10)
 

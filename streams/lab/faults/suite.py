@@ -1,4 +1,4 @@
-"""Runs faults one after the other, each on a system of its own, and has them judged."""
+"""Runs faults one by one, each on a fresh system, and checks the outcome."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from streams.operate.progress import say
 PARTITIONS = 4
 WARM_SECONDS = 3.0
 AFTER_SECONDS = 3.0
-"""How long the load goes on after everything is ready again."""
+"""How long the load continues once everything is ready again."""
 
 
 @dataclass(slots=True)
@@ -43,9 +43,9 @@ class FaultResult:
     refused: int = 0
     unknown: int = 0
     stalled: float = 0.0
-    """Longest time in which some partition did not go on."""
+    """Longest time in seconds without progress of any partition."""
     untouched: float | None = None
-    """The same of those partitions that the fault did not touch; None: it touches all."""
+    """The same for partitions that the fault did not affect; None if it affects all."""
     ready: float = 0.0
     """Seconds until everything was ready again after the fault was over."""
     seconds: float = 0.0
@@ -66,12 +66,12 @@ class FaultResult:
 
     @property
     def ok(self) -> bool:
-        """Whether the system kept its word."""
+        """Whether nothing was found."""
         return self.findings.ok
 
     @property
     def verdict(self) -> str:
-        """One word."""
+        """The verdict in one word."""
         return "skipped" if self.skipped else "ok" if self.ok else "FAILED"
 
     def count(self, *kinds: str) -> int:
@@ -105,7 +105,7 @@ class FaultResult:
 
 
 class FaultSuite:
-    """The rigs of a run, started when the first fault needs them; an async context manager."""
+    """The brokers of a run, started when a fault first needs them; an async context manager."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder = folder
@@ -125,7 +125,7 @@ class FaultSuite:
             await brokers.stop()
 
     async def brokers(self, nodes: int) -> Brokers:
-        """Return the running brokers of that many nodes; others are stopped meanwhile."""
+        """Return running brokers with that many nodes; stop any others."""
         for other, brokers in list(self._brokers.items()):
             if other != nodes:
                 await brokers.stop()
@@ -138,7 +138,7 @@ class FaultSuite:
         return self._brokers[nodes]
 
     async def run(self, fault: Fault) -> FaultResult:
-        """Do one fault under load, and judge."""
+        """Run one fault under load, and check the outcome."""
         result = FaultResult(fault.name, fault.what, skipped=fault.needs())
         if result.skipped:
             return result
@@ -203,7 +203,7 @@ class FaultSuite:
 
 
 def _delete_topics(harness: Harness) -> None:
-    """Leave the brokers as they were, so that they start as fast after the next fault."""
+    """Delete the run's topics, so that the brokers restart as fast after the next fault."""
     admin = AdminClient({"bootstrap.servers": harness.brokers.kafka.brokers, "log_level": 0})
     try:
         known = admin.list_topics(timeout=5).topics
@@ -211,13 +211,13 @@ def _delete_topics(harness: Harness) -> None:
         for deleted in admin.delete_topics(mine).values() if mine else ():
             deleted.result(10)
     except (KafkaException, TimeoutError):
-        pass  # they are in nobody's way
+        pass  # left-over topics do no harm
 
 
 async def run_all(
     folder: Path, seed: int, faults: Sequence[Fault], show: Callable[[FaultResult], None]
 ) -> list[FaultResult]:
-    """Run faults in the order of the rigs they need; `show` gets each result."""
+    """Run faults ordered by the brokers they need; `show` receives each result."""
     results = []
     async with FaultSuite(folder, seed) as suite:
         for fault in sorted(faults, key=lambda f: f.nodes):

@@ -1,4 +1,4 @@
-"""The table of a run: one line a fault."""
+"""The table of a run: one line per fault."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def line(result: FaultResult) -> str:
 
 
 def details(result: FaultResult) -> list[str]:
-    """Return what a line has no room for."""
+    """Return findings and notes, which do not fit on the line."""
     return [*result.findings.examples, *result.notes]
 
 
 def summary(results: Sequence[FaultResult], seed: int) -> str:
-    """Return the last line."""
+    """Return the last line: totals, seed and failed faults."""
     failed = [result.fault for result in results if not result.ok]
     skipped = sum(result.skipped is not None for result in results)
     done = len(results) - skipped
-    what = f"failed: {', '.join(failed)}" if failed else "all kept"
+    what = f"failed: {', '.join(failed)}" if failed else "all passed"
     return f"{done} faults, {skipped} skipped, seed {seed}: {what}"

@@ -3,7 +3,7 @@
 ``faust -A streams.lab.faults.worker worker`` is a worker that can be told to fail at one step.
 The trap is a file, named by FAULTS_TRAP: ``PATTERN STEP ACTION``, such as
 ``members/* changelog kill``.
-The first step that matches springs it, once.  Steps are those of a checkpoint (outputs,
+The first matching step springs it, once.  The steps are those of a checkpoint (outputs,
 changelog, database, commit), and
 
 * ``marker``: rows and marker are produced, their transaction is not committed;
@@ -37,13 +37,13 @@ SPRUNG = ".sprung"
 
 
 class Trap:
-    """Fails where its file says; `step` may be called from any thread."""
+    """Fails at the step that its file names; `step` may be called from any thread."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def step(self, name: str, step: str) -> None:
-        """Fail, if this is the place."""
+        """Fail if the trap is set for this step."""
         try:
             pattern, wanted, action = self._path.read_text().split()
             if step != wanted or not fnmatchcase(name, pattern):
@@ -95,7 +95,7 @@ def set_trap(app: App, path: Path) -> None:
 
 
 def bend_clock(path: Path) -> None:
-    """Have `time.time` follow the file."""
+    """Shift `time.time` by the seconds in the file."""
     real, real_ns = time.time, time.time_ns
     offset = 0
 
@@ -114,13 +114,13 @@ def bend_clock(path: Path) -> None:
 
 
 def end_with_parent() -> None:
-    """Have the kernel end this process when the suite is killed (PR_SET_PDEATHSIG)."""
+    """Let the kernel kill this process when the suite is killed (PR_SET_PDEATHSIG)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
 
 
 def log_more() -> None:
-    """Log what tells how a rebalance went, which is below the level of Faust's worker."""
+    """Log the course of rebalances, which is below the log level of Faust's worker."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("[%(asctime)s] [%(levelname)s] %(message)s"))
     for name in ("streams", "aiokafka.consumer.group_coordinator"):

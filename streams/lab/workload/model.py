@@ -1,8 +1,8 @@
-"""Who must have received which message: an independent answer, to hold the system against.
+"""An independent model of who must have received which message.
 
-Written from what DESIGN.md says about groups and queues, never from the code of the folds:
-a dictionary per group, one event after the other in the order of the log.  Where the system
-and this page disagree, one of them is wrong.  Knows records, but neither Avro nor Kafka.
+It follows DESIGN.md, not the code of the folds: a dictionary per group, and events in the order
+of the log.  Where system and model disagree, one of them is wrong.  It knows records, but
+neither Avro nor Kafka.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import NamedTuple
 from streams.events.records import Bind, Message, Unbind
 
 WINDOW_MS = 600_000
-"""A message id that its group has seen so short a time ago is the same message again."""
+"""A message id that its group has seen within this time is a duplicate."""
 
 GroupEvent = Bind | Unbind | Message
 
 
 class QueuedMessage(NamedTuple):
-    """One message as one queue holds it, or as its reader got it."""
+    """One message in one queue, or as its reader received it."""
 
     seq: int
     group: str
@@ -31,16 +31,16 @@ class QueuedMessage(NamedTuple):
 class Model:
     """The bindings of all groups, and what each queue must have received.
 
-    `apply` takes the events of `group-events` in the order of each partition's log; the
-    order between partitions does not matter, since a group lives in one.
+    `apply` takes the events of `group-events` in the order of each partition's log.  The order
+    between partitions does not matter, since all events of a group are in one.
     """
 
     def __init__(self, members_at_start: Callable[[str], Iterable[str]] = lambda group: ()) -> None:
-        """Begin with the given members of each group, all bound outside any session."""
+        """Start with the given members of each group, all bound without a session."""
         self.received: dict[str, list[tuple[str, str]]] = defaultdict(list)
-        """Per queue: (group, message id) of each message, those of one group in log order."""
+        """Per queue: (group, message id) of each message; messages of a group are in log order."""
         self.published = 0
-        """Messages so far; one sent twice counts once."""
+        """Number of messages; a duplicate does not count."""
         self.deliveries = 0
         self._members_at_start = members_at_start
         self._bindings: dict[str, dict[str, str | None]] = {}
@@ -51,10 +51,10 @@ class Model:
         self._offsets: dict[int, int] = {}
 
     def apply(self, partition: int, offset: int, timestamp: int, event: GroupEvent) -> None:
-        """Take the next event of a partition; `timestamp` is the broker's, in milliseconds.
+        """Apply the next event of a partition; `timestamp` is the broker's, in milliseconds.
 
         Raises:
-            ValueError: an offset came twice or out of order.
+            ValueError: an offset is repeated or out of order.
         """
         if offset <= self._offsets.get(partition, -1):
             raise ValueError(f"offset {offset} of partition {partition} comes after a later one")
@@ -68,11 +68,11 @@ class Model:
                 self._unbind(event)
 
     def bindings(self, group: str) -> Mapping[str, str | None]:
-        """Return the group's queues, each with the session of the binding or None."""
+        """Return the group's queues, each with the session of its binding or None."""
         return self._members(group)
 
     def touched(self) -> Set[str]:
-        """Return the groups that some event has named."""
+        """Return the groups that occurred in an event."""
         return self._bindings.keys()
 
     def _members(self, group: str) -> dict[str, str | None]:
@@ -83,7 +83,7 @@ class Model:
         return members
 
     def _came_before(self, partition: int, event: Bind | Unbind) -> bool:
-        """Tell whether an event that the system itself asked for is a repetition."""
+        """Return whether an event that the system itself requested is a repetition."""
         origin = event.origin
         if origin is None:
             return False
@@ -95,10 +95,10 @@ class Model:
         return False
 
     def _bind(self, event: Bind) -> None:
-        """Bind: the latest decides, but a permanent binding stays permanent.
+        """Bind: the latest event wins, but a permanent binding stays permanent.
 
-        A Bind may be within a session that is over; until that is undone, the session that was
-        bound before is covered.
+        A Bind may belong to a session that has ended.  Until it is undone, it covers the session
+        that was bound before.
         """
         members, binding = self._members(event.group), (event.group, event.queue)
         present, held = event.queue in members, members.get(event.queue)
@@ -123,7 +123,7 @@ class Model:
             self._uncover(binding, None)
 
     def _uncover(self, binding: tuple[str, str], session: str | None) -> None:
-        """Forget that a session is covered; None: that any is."""
+        """Remove a covered session of a binding; None: remove all of them."""
         if session is None:
             self._covered.pop(binding, None)
         elif session in self._covered.get(binding, ()):
@@ -144,12 +144,12 @@ class Model:
 
 
 EXAMPLES = 20
-"""How many findings of a kind a verdict spells out."""
+"""How many findings a verdict describes."""
 
 
 @dataclass(slots=True)
 class Verdict:
-    """What is wrong with what was received; nothing, if the system kept its word."""
+    """Counts of wrong deliveries; all zero if there are none."""
 
     expected: int = 0
     received: int = 0
@@ -158,15 +158,15 @@ class Verdict:
     unexpected: int = 0
     out_of_order: int = 0
     examples: list[str] = field(default_factory=list)
-    """The first findings, each in words."""
+    """Descriptions of the first findings."""
 
     @property
     def ok(self) -> bool:
-        """Tell whether everything arrived exactly once and in order, and nothing else."""
+        """Whether everything arrived exactly once and in order, and nothing else did."""
         return not (self.missing or self.duplicated or self.unexpected or self.out_of_order)
 
     def note(self, text: str) -> None:
-        """Keep the finding as an example, if there is room."""
+        """Keep a finding as an example, if there is room."""
         if len(self.examples) < EXAMPLES:
             self.examples.append(text)
 
@@ -175,10 +175,10 @@ def compare(
     expected: Mapping[str, Sequence[tuple[str, str]]],
     received: Mapping[str, Iterable[QueuedMessage]],
 ) -> Verdict:
-    """Hold what queues received against `Model.received`.
+    """Compare what queues received with `Model.received`.
 
-    The same seq given twice is one delivery (a reader may be told again what it has not
-    acked); the same message under two seqs is a duplicate.
+    A repeated seq is one delivery, since a reader may get unacked messages again; the same
+    message under two seqs is a duplicate.
     """
     verdict = Verdict()
     for queue in expected.keys() | received.keys():
@@ -217,7 +217,7 @@ def _compare_order(
     expected: Sequence[tuple[str, str]],
     got: Sequence[QueuedMessage],
 ) -> None:
-    """Check that the messages of one group came in the order of the log, by seq."""
+    """Check that the seqs of each group's messages follow the order of the log."""
     place = {message: number for number, message in enumerate(expected)}
     latest: dict[str, int] = {}
     seen: set[tuple[str, str]] = set()

@@ -1,9 +1,9 @@
-"""The world at rest: residents, groups, and who is a member of which group.
+"""The initial state of the workload: residents, groups and memberships.
 
-Figures and the size distribution are those of DESIGN.md section 1: measured at 11am on one
-day, with sizes of groups that fit a lognormal.  A population is plain arrays of numbers
-(4 bytes a membership), so four times the measured world fits in 15 MB; `Names` turns the
-numbers into ids.  Knows nothing of events or of Kafka.
+The figures are those of DESIGN.md section 1: measured at 11am on one day, with a lognormal
+distribution of group sizes.  A population is arrays of numbers (4 bytes per membership), so four
+times the measured world takes 15 MB.  `Names` turns the numbers into ids.  Knows neither events
+nor Kafka.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ SIZE_SIGMA = 1.4645
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What was measured, or a multiple of it."""
+    """The measured sizes and rates, or a multiple of them."""
 
     residents: int = 68_000
     """Residents online; each has one queue."""
     groups: int = 131_953
     memberships: int = 629_637
     changes_per_second: float = 260.0
-    """Memberships joined and left, those of groups created and dropped included."""
+    """Memberships added and removed, including those of created and dropped groups."""
     groups_per_second: float = 23.2
     """Groups created and dropped."""
     messages_per_second: float = 8.6
 
     def times(self, scale: float) -> World:
-        """Return the world that is `scale` times as large and as busy."""
+        """Return a world that is `scale` times as large and as busy."""
         groups = max(1, round(self.groups * scale))
         return World(
             residents=max(1, round(self.residents * scale)),
@@ -49,7 +49,7 @@ MEASURED = World()
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Ids of groups and of residents' queues; `tag` keeps one run apart from another."""
+    """Ids of groups and of residents' queues; `tag` makes those of one run unique."""
 
     tag: str
 
@@ -62,11 +62,11 @@ class Names:
         return f"{self.tag}-r{resident}"
 
     def group_number(self, group: str) -> int | None:
-        """Return the number of a group, None if the id is none of ours."""
+        """Return the number of a group, None if the id is not from this run."""
         return self._number(group, "g")
 
     def resident(self, queue: str) -> int | None:
-        """Return the number of the resident whose queue this is, None if not one of ours."""
+        """Return the number of the queue's resident, None if the id is not from this run."""
         return self._number(queue, "r")
 
     def _number(self, text: str, kind: str) -> int | None:
@@ -80,7 +80,7 @@ def draw_size(rng: random.Random) -> int:
 
 
 class Population:
-    """Who is a member of which group, before anything happens.
+    """The memberships before the first event.
 
     Memberships are numbered 0 to `memberships` - 1, group by group; within a group the
     residents ascend.
@@ -94,7 +94,7 @@ class Population:
 
     @classmethod
     def generate(cls, world: World = MEASURED, seed: int = 1) -> Population:
-        """Draw a population; the same world and seed give the same one."""
+        """Draw a population; the same world and seed give the same population."""
         rng = random.Random(seed)
         sizes = _sizes(rng, world)
         starts = array("I", [0])
@@ -131,7 +131,7 @@ class Population:
         return self._members[self._starts[group] : self._starts[group + 1]]
 
     def is_member(self, group: int, resident: int) -> bool:
-        """Tell whether the resident is in the group."""
+        """Return whether the resident is in the group."""
         if not 0 <= group < self.groups:
             return False
         start, end = self._starts[group], self._starts[group + 1]

@@ -1,7 +1,7 @@
-"""What happens in the world: people join and leave, groups come and go, people talk.
+"""The events of the workload: joins, leaves, created and dropped groups, and messages.
 
-A schedule in seconds from its start, drawn from a seed and the rates of the measured world;
-whoever plays it brings the clock.  Knows nothing of events or of Kafka.
+A schedule in seconds from its start, drawn from a seed and the rates of a world; the caller
+provides the clock.  Knows neither the records nor Kafka.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class MemberLeft:
 
 @dataclass(frozen=True, slots=True)
 class MessageSent:
-    """A member says something to a group."""
+    """A member sends a message to a group."""
 
     at: float
     group: int
@@ -47,9 +47,9 @@ TrafficEvent = MemberJoined | MemberLeft | MessageSent
 class Traffic:
     """The events of one run, in order of time.
 
-    Groups are created whole and dropped whole, one as often as the other; their members
-    count as changes, and single joins and leaves make up what is missing to the measured
-    rate.  A message goes to a group in proportion to its size.
+    Groups are created and dropped with all their members, equally often.  Their members count as
+    changes, and single joins and leaves add up to the measured rate.  The chance that a message
+    goes to a group is proportional to the group's size.
     """
 
     def __init__(self, population: Population, world: World, seed: int = 1) -> None:
