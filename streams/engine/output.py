@@ -269,9 +269,10 @@ class Publisher:
             Unavailable: the queue is full; nothing was sent.
             TooLarge: the record exceeds the producer's limit; nothing was sent.
         """
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-        future: asyncio.Future[tuple[int, int]] = self._loop.create_future()
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        future: asyncio.Future[tuple[int, int]] = loop.create_future()
         headers = self._headers.get(type)
         if headers is None:
             headers = self._headers[type] = [("type", type.encode())]
@@ -280,8 +281,7 @@ class Publisher:
             self._done.append((future, error, message))
             if not self._woken:
                 self._woken = True
-                assert self._loop is not None
-                self._loop.call_soon_threadsafe(self._resolve)
+                loop.call_soon_threadsafe(self._resolve)
 
         try:
             self._polled.producer.produce(topic, value, key, on_delivery=delivered, headers=headers)
