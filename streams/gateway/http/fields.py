@@ -68,6 +68,13 @@ def take_id(fields: Fields, name: str) -> str:
     return id_of(name, fields.pop(name))
 
 
+def take_group(fields: Fields, name: str) -> str:
+    """Take a required id of a group that queues can be bound to."""
+    if name not in fields:
+        raise bad_request("bad_field", f"{name} is missing")
+    return group_of(name, fields.pop(name))
+
+
 def take_optional_id(fields: Fields, name: str) -> str | None:
     """Take an optional id."""
     value = fields.pop(name, None)

@@ -176,9 +176,10 @@ def ack(content: f.Fields) -> tuple[str, int | None, tuple[int, ...]]:
     """
     queue = f.take_id(content, "queue")
     values = take_all("Ack", content)
-    if len(values["seqs"]) > MAX_SEQS:
+    seqs = values.get("seqs", ())
+    if len(seqs) > MAX_SEQS:
         raise bad_request("bad_field", f"seqs must have at most {MAX_SEQS} items")
-    return queue, values["upto"], values["seqs"]
+    return queue, values.get("upto"), seqs
 
 
 def frame(kind: str, ref: Ref = None, /, **fields: Any) -> bytes:

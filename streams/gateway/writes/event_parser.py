@@ -95,9 +95,9 @@ class EventParser:
         self.permissions.check_publish(group)
         body = f.take_body(content, self.settings.max_body_bytes)
         values = take_all("Message", content)
-        values["id"] = values["id"] or new_message_id()
-        values["sender"] = self.permissions.sender(values["sender"])
-        if values["receipt"] and not values["sender"]:
+        values["id"] = values.get("id") or new_message_id()
+        values["sender"] = self.permissions.sender(values.get("sender"))
+        if values.get("receipt") and not values["sender"]:
             raise bad_request("bad_field", "a receipt needs a sender: the queue that gets it")
         return self._record(Message(group=group, body=body, at=_now(), **values))
 
@@ -181,8 +181,6 @@ class EventParser:
         if name == "Message":
             return self.addressed_message(content)
         path = take_path(name, content)
-        if "group" in path:
-            f.group_of("group", path["group"])
         return self._record(_CLASSES[name](at=_now(), **path, **take_all(name, content)))
 
     def _record(self, event: GroupEvent | QueueEvent) -> RecordToSend:
@@ -190,20 +188,21 @@ class EventParser:
         topic, message_id = self.settings.queue_events, ""
         if isinstance(event, Message):  # permission and fields are checked by the caller
             topic, key, message_id = self.settings.group_events, event.group, event.id
-        elif isinstance(event, Bind | Unbind):
+        elif isinstance(event, (Bind, Unbind)):
             topic, key = self.settings.group_events, event.group
             self.permissions.check_binding(event.group, event.queue)
         else:
             key = event.queue
-            self._check_queue_event(event)
-        refuse_equal(event)
+            self.permissions.check_queue(key)
+            if isinstance(event, (Open, Configure, Nack)):
+                self._check_fields(event)
         value = encode(event)
         if len(value) > MAX_VALUE:
             raise TooLarge(f"an event of {len(value)} bytes is over the limit of {MAX_VALUE}")
         return RecordToSend(topic, key.encode(), value, type(event).__name__, message_id)
 
-    def _check_queue_event(self, event: QueueEvent) -> None:
-        self.permissions.check_queue(event.queue)
+    def _check_fields(self, event: Open | Configure | Nack) -> None:
+        refuse_equal(event)
         match event:
             case Open():
                 for group in event.groups:

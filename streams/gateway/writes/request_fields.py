@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from streams.events.definitions import MISSING, Definition, Field, definitions
 from streams.gateway.http import fields as f
@@ -17,17 +17,22 @@ Take: TypeAlias = Callable[[f.Fields], Any]
 
 
 def take_all(event: str, content: f.Fields) -> dict[str, Any]:
-    """Take the fields of an event from a request; return them by their names in the event.
+    """Take the fields of an event from a request; return those given, by their names in the event.
 
-    Not among them are the fields in the path, and the body of a Message.
+    A field that is not given is left to the record's default, which saves a call: most events
+    have few of their fields.  The fields in the path and the body of a Message are not taken.
 
     Raises:
         HTTPError: 400 or 413 if a field is wrong, missing or unknown.
     """
-    takes, one_of = _EVENTS[event]
-    values = {name: take(content) for name, take in takes}
-    f.refuse_rest(content)
-    if one_of and sum(values[name] not in (None, ()) for name in one_of) != 1:
+    takes, required, one_of = _EVENTS[event]
+    values = {name: take(content) for name, http_name, take in takes if http_name in content}
+    for name, take in required:
+        if name not in values:
+            values[name] = take(content)  # which refuses an absent field
+    if content:
+        f.refuse_rest(content)
+    if one_of and sum(values.get(name) not in (None, ()) for name in one_of) != 1:
         raise bad_request("bad_field", f"give either {' or '.join(one_of)}")
     return values
 
@@ -49,7 +54,7 @@ def take_path(event: str, content: f.Fields) -> dict[str, str]:
     Raises:
         HTTPError: 400 if one is wrong or missing.
     """
-    return {name: f.take_id(content, name) for name in _PATHS[event]}
+    return {name: take(content, name) for name, take in _PATHS[event]}
 
 
 def take_field(field: Field) -> Take:
@@ -102,9 +107,20 @@ def _take_list(field: Field) -> Take:
     return lambda content: tuple(take(content))
 
 
-def _of(definition: Definition) -> tuple[list[tuple[str, Take]], tuple[str, ...]]:
+class _Takes(NamedTuple):
+    all: list[tuple[str, str, Take]]
+    """Name in the event, name in HTTP, function."""
+    required: list[tuple[str, Take]]
+    one_of: tuple[str, ...]
+
+
+def _of(definition: Definition) -> _Takes:
     fields = [field for field in definition.body_fields if field.type != "bytes"]
-    return [(field.name, take_field(field)) for field in fields], definition.one_of
+    return _Takes(
+        [(field.name, field.http_name, take_field(field)) for field in fields],
+        [(field.name, take_field(field)) for field in fields if field.get("minItems")],
+        definition.one_of,
+    )
 
 
 _EVENTS: Final = {
@@ -116,6 +132,9 @@ _DIFFERENT: Final = {
     if (fields := [field for field in definition.fields if field.get("differsFrom")])
 }
 _PATHS: Final = {
-    name: tuple(field.name for field in definition.path_fields)
+    name: [
+        (field.name, f.take_group if field.format == "group" else f.take_id)
+        for field in definition.path_fields
+    ]
     for name, definition in definitions().items()
 }
