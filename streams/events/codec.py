@@ -346,6 +346,11 @@ def encode_message(values: dict[str, Any]) -> bytes:
     return _write("Message", values)
 
 
+def encode_values(name: str, values: dict[str, Any]) -> bytes:
+    """Encode any event but Routed from its fields; absent fields get their defaults."""
+    return _write(name, values)
+
+
 def encode_routed(
     source: int,
     change_offsets: Sequence[int],

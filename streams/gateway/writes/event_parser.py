@@ -10,30 +10,13 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from streams.errors import TooLarge
-from streams.events.codec import MAX_RECORD, encode
+from streams.events.codec import MAX_RECORD, encode, encode_values
 from streams.events.definitions import definitions
-from streams.events.records import (
-    EVENTS,
-    Ack,
-    Bind,
-    Close,
-    Configure,
-    Delete,
-    GroupEvent,
-    Lease,
-    Message,
-    Nack,
-    Open,
-    Purge,
-    QueueEvent,
-    Touch,
-    Unbind,
-)
+from streams.events.records import Message
 from streams.folds.jobs import EXTEND
 from streams.gateway.http import fields as f
 from streams.gateway.http.errors import bad_request
@@ -51,7 +34,6 @@ _BATCH: Final = {
     for definition in definitions().values()
     if definition.batch
 }
-_CLASSES: Final[dict[str, Callable[..., Any]]] = {kind.__name__: kind for kind in EVENTS}
 EVENT_TYPES: Final = tuple(_BATCH)
 """The values of `type` in a line of `/v1/events` and on a stream."""
 
@@ -74,11 +56,11 @@ class EventParser:
 
     def bind(self, group: str, queue: str) -> RecordToSend:
         """Make a Bind of a permanent binding."""
-        return self._record(Bind(f.group_of("group", group), queue, at=_now()))
+        return self._record("Bind", {"group": f.group_of("group", group), "queue": queue})
 
     def unbind(self, group: str, queue: str) -> RecordToSend:
         """Make an Unbind that removes the binding of any session."""
-        return self._record(Unbind(f.group_of("group", group), queue, at=_now()))
+        return self._record("Unbind", {"group": f.group_of("group", group), "queue": queue})
 
     def addressed_message(self, content: f.Fields) -> RecordToSend:
         """Make a Message from fields that include its destination: `group` or `queue`."""
@@ -99,7 +81,7 @@ class EventParser:
         values["sender"] = self.permissions.sender(values.get("sender"))
         if values.get("receipt") and not values["sender"]:
             raise bad_request("bad_field", "a receipt needs a sender: the queue that gets it")
-        return self._record(Message(group=group, body=body, at=_now(), **values))
+        return self._record("Message", {"group": group, "body": body, **values})
 
     def check_replay(self, queue: str) -> None:
         """Check that the client may replay the past into a queue.
@@ -134,43 +116,44 @@ class EventParser:
             receipt=False,
             origin=None,
         )
-        return self._record(copy)
+        return _encoded(self.settings.group_events, copy.group, "Message", encode(copy), copy.id)
 
     def ack(self, queue: str, content: f.Fields) -> RecordToSend:
         """Make an Ack."""
-        return self._record(Ack(queue, at=_now(), **take_all("Ack", content)))
+        return self._record("Ack", {"queue": queue, **take_all("Ack", content)})
 
     def open(self, queue: str, session: str, content: f.Fields) -> RecordToSend:
         """Make an Open."""
-        return self._record(Open(queue, session, at=_now(), **take_all("Open", content)))
+        values = take_all("Open", content)
+        return self._record("Open", {"queue": queue, "session": session, **values})
 
     def touch(self, queue: str, session: str) -> RecordToSend:
         """Make a Touch."""
-        return self._record(Touch(queue, session, at=_now()))
+        return self._record("Touch", {"queue": queue, "session": session})
 
     def close(self, queue: str, session: str) -> RecordToSend:
         """Make a Close."""
-        return self._record(Close(queue, session, at=_now()))
+        return self._record("Close", {"queue": queue, "session": session})
 
     def configure(self, queue: str, content: f.Fields) -> RecordToSend:
         """Make a Configure; options that are absent get their defaults."""
-        return self._record(Configure(queue, at=_now(), **take_all("Configure", content)))
+        return self._record("Configure", {"queue": queue, **take_all("Configure", content)})
 
     def lease(self, queue: str, content: f.Fields) -> RecordToSend:
         """Make a Lease."""
-        return self._record(Lease(queue, at=_now(), **take_all("Lease", content)))
+        return self._record("Lease", {"queue": queue, **take_all("Lease", content)})
 
     def nack(self, queue: str, content: f.Fields) -> RecordToSend:
         """Make a Nack."""
-        return self._record(Nack(queue, at=_now(), **take_all("Nack", content)))
+        return self._record("Nack", {"queue": queue, **take_all("Nack", content)})
 
     def purge(self, queue: str) -> RecordToSend:
         """Make a Purge."""
-        return self._record(Purge(queue, at=_now()))
+        return self._record("Purge", {"queue": queue})
 
     def delete(self, queue: str) -> RecordToSend:
         """Make a Delete."""
-        return self._record(Delete(queue, at=_now()))
+        return self._record("Delete", {"queue": queue})
 
     def line(self, content: f.Fields) -> RecordToSend:
         """Make any event from one line of `/v1/events`."""
@@ -181,37 +164,45 @@ class EventParser:
         if name == "Message":
             return self.addressed_message(content)
         path = take_path(name, content)
-        return self._record(_CLASSES[name](at=_now(), **path, **take_all(name, content)))
+        return self._record(name, {**path, **take_all(name, content)})
 
-    def _record(self, event: GroupEvent | QueueEvent) -> RecordToSend:
-        """Check permissions and what concerns several fields; then encode the event."""
+    def _record(self, name: str, values: dict[str, Any]) -> RecordToSend:
+        """Check permissions and what concerns several fields; then encode the event.
+
+        Fields that are not given are encoded with their defaults.
+        """
         topic, message_id = self.settings.queue_events, ""
-        if isinstance(event, Message):  # permission and fields are checked by the caller
-            topic, key, message_id = self.settings.group_events, event.group, event.id
-        elif isinstance(event, (Bind, Unbind)):
-            topic, key = self.settings.group_events, event.group
-            self.permissions.check_binding(event.group, event.queue)
+        if name == "Message":  # its permissions are checked by the caller
+            topic, key, message_id = self.settings.group_events, values["group"], values["id"]
+        elif name in ("Bind", "Unbind"):
+            topic, key = self.settings.group_events, values["group"]
+            self.permissions.check_binding(key, values["queue"])
         else:
-            key = event.queue
+            key = values["queue"]
             self.permissions.check_queue(key)
-            if isinstance(event, (Open, Configure, Nack)):
-                self._check_fields(event)
-        value = encode(event)
-        if len(value) > MAX_VALUE:
-            raise TooLarge(f"an event of {len(value)} bytes is over the limit of {MAX_VALUE}")
-        return RecordToSend(topic, key.encode(), value, type(event).__name__, message_id)
+            if name in ("Open", "Configure", "Nack"):
+                self._check_fields(name, values)
+        values["at"] = _now()
+        return _encoded(topic, key, name, encode_values(name, values), message_id)
 
-    def _check_fields(self, event: Open | Configure | Nack) -> None:
-        refuse_equal(event)
-        match event:
-            case Open():
-                for group in event.groups:
-                    self.permissions.check_group(group)
-            case Configure() if event.dead_letter is not None:
+    def _check_fields(self, name: str, values: dict[str, Any]) -> None:
+        refuse_equal(name, values)
+        if name == "Open":
+            for group in values.get("groups", ()):
+                self.permissions.check_group(group)
+        elif name == "Configure":
+            target = values.get("dead_letter")
+            if target is not None:
                 # A message that a consumer rejects goes there, as if the client had sent it.
-                self.permissions.check_publish(direct_group(event.dead_letter))
-            case Nack() if event.outcome == EXTEND and not event.delay_ms:
-                raise bad_request("bad_field", "to extend a lease, say for how long: delay_seconds")
+                self.permissions.check_publish(direct_group(target))
+        elif values.get("outcome") == EXTEND and not values.get("delay_ms"):
+            raise bad_request("bad_field", "to extend a lease, say for how long: delay_seconds")
+
+
+def _encoded(topic: str, key: str, name: str, value: bytes, message_id: str) -> RecordToSend:
+    if len(value) > MAX_VALUE:
+        raise TooLarge(f"an event of {len(value)} bytes is over the limit of {MAX_VALUE}")
+    return RecordToSend(topic, key.encode(), value, name, message_id)
 
 
 def new_message_id() -> str:

@@ -37,14 +37,14 @@ def take_all(event: str, content: f.Fields) -> dict[str, Any]:
     return values
 
 
-def refuse_equal(event: Any) -> None:
+def refuse_equal(event: str, values: dict[str, Any]) -> None:
     """Refuse an event with two equal fields that must differ.
 
     Raises:
         HTTPError: 400, naming both.
     """
-    for name, other in _DIFFERENT.get(type(event).__name__, ()):
-        if getattr(event, name) == getattr(event, other):
+    for name, other in _DIFFERENT.get(event, ()):
+        if values.get(name) == values[other]:
             raise bad_request("bad_field", f"{name} must differ from {other}")
 
 
