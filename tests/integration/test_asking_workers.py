@@ -203,7 +203,7 @@ def test_a_queue_is_configured_purged_and_deleted(shell: Shell, tag: str) -> Non
     (found,) = shell.json("queue", "set", name, "--reset", "--max-tries", "2")
     assert (found["max_tries"], found["overflow"]) == (2, "drop_oldest")
     assert "max_tries: 2\n" in shell("queue", "options", name)
-    assert "own dead_letter" in shell("queue", "set", name, "--dead-letter", name, code=1)
+    assert "must differ from queue" in shell("queue", "set", name, "--dead-letter", name, code=1)
 
     shell("publish", f"@{name}", "x")
     shell("read", name, "--wait", "10")

@@ -132,7 +132,7 @@ def test_a_cluster_of_three_works_without_one(tmp_path: Path) -> None:
         _wait_until(lambda: kafka.nodes[0].pid is None)
 
         # Then the others keep working
-        with pytest.raises(BrokerError, match=r"^Kafka node 1 has ended: see "):
+        with pytest.raises(BrokerError, match=r"^Kafka node 1 has exited: see "):
             kafka.check()
         _produce(kafka, "notes", b"2")
 
