@@ -278,7 +278,7 @@ class _Empty:
     def status(self) -> Any:
         return defaultdict(int, partitions=[])
 
-    def measures(self) -> Any:
+    def metrics(self) -> Any:
         return defaultdict(int, partitions=[])
 
     def read(self) -> list[Any]:

@@ -28,7 +28,7 @@ from streams.engine.partition import Partition
 from streams.engine.progress import PartitionSpec
 from streams.engine.runtime import Runtime
 from streams.engine.source import Chunk
-from streams.engine.status import measures, status
+from streams.engine.status import metrics, status
 from streams.engine.topics import TOMBSTONE_MS, needed_topics
 from streams.engine.watchdog import Duty, PartitionWatch, Watchdog
 from streams.errors import StreamsError, Unavailable
@@ -335,13 +335,13 @@ class Engine(Service):
         """
         return status(self)
 
-    def measures(self) -> dict[str, Any]:
+    def metrics(self) -> dict[str, Any]:
         """Return figures for metrics that `status` does not have: sizes, queues, totals.
 
         `partitions` has a row for each partition that this worker owns.  Nothing here
         touches a disk or Kafka.
         """
-        return measures(self)
+        return metrics(self)
 
     def backlog(self) -> int:
         """Return how many records are known to wait to be folded here."""

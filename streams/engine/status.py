@@ -62,8 +62,8 @@ def _state(partition: Partition) -> dict[str, Any]:
     }
 
 
-def measures(engine: Engine) -> dict[str, Any]:
-    """Return what `Engine.measures` promises."""
+def metrics(engine: Engine) -> dict[str, Any]:
+    """Return what `Engine.metrics` promises."""
     runtime = engine.running
     return {
         "partitions": [

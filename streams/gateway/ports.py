@@ -152,6 +152,6 @@ class Engine(Protocol):
         """Return the status that `/v1/cluster` shows."""
         ...
 
-    def measures(self) -> dict[str, Any]:
+    def metrics(self) -> dict[str, Any]:
         """Return what only `/metrics` shows: sizes, queue lengths and totals."""
         ...

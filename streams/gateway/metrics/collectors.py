@@ -115,18 +115,18 @@ class EngineCollector(_Scraped):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the current metric families."""
-        status, measures = self._engine.status(), self._engine.measures()
+        status, metrics = self._engine.status(), self._engine.metrics()
         own = [row for row in status["partitions"] if "state" in row]
         yield from _families(GaugeMetricFamily, _STATUS_GAUGES, own)
         yield from _families(CounterMetricFamily, _STATUS_COUNTERS, own)
-        yield from _families(GaugeMetricFamily, _SIZE_GAUGES, measures["partitions"])
-        yield from _families(CounterMetricFamily, _SIZE_COUNTERS, measures["partitions"])
+        yield from _families(GaugeMetricFamily, _SIZE_GAUGES, metrics["partitions"])
+        yield from _families(CounterMetricFamily, _SIZE_COUNTERS, metrics["partitions"])
         for kind, names in (
             (GaugeMetricFamily, _WORKER_GAUGES),
             (CounterMetricFamily, _WORKER_COUNTERS),
         ):
             for key, (name, text) in names.items():
-                yield kind(f"streams_{name}", text, value=measures[key])
+                yield kind(f"streams_{name}", text, value=metrics[key])
         ready = status["ready"] and not status["rebalancing"] and status["failure"] is None
         yield GaugeMetricFamily(
             "streams_ready", "1 when the worker answers all of its reads.", value=int(ready)
