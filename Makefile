@@ -45,7 +45,7 @@ integration: install ## the tests on a Kafka of their own
 	$(BIN)/python -m pytest tests/integration
 
 coverage: install ## the tests that need no broker, with the share of the code that they run
-	$(BIN)/python -m pytest tests/unit --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -q -n 2 tests/unit --cov --cov-report=term:skip-covered
 
 lint: install ## ruff and mypy, as strict as they go
 	$(BIN)/ruff check .
