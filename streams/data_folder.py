@@ -1,7 +1,7 @@
-"""A data folder belongs to one process at a time, and says to which.
+"""A lock that gives a data folder to one process at a time, and names that process.
 
-The owner holds a lock on a file in the folder, in which its process id stands. The kernel drops
-the lock when the owner ends, however it ends, so a stale lock cannot exist.
+The owner locks a file in the folder that holds its process id. The kernel releases the lock
+when the owner ends for any reason, so a stale lock cannot exist.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class FolderInUse(StreamsError):
         self.pid = pid
         process = f"process {pid}" if pid is not None else "another process"
         super().__init__(
-            f"folder {folder} is used by {process}: stop it, or set STREAMS_DATA to another folder"
+            f"folder {folder} is used by {process}: stop it, or choose another data folder"
         )
 
 
 class DataFolder:
-    """The lock on a folder; a context manager that takes it and gives it up."""
+    """The lock on a folder; a context manager that takes and releases it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
@@ -44,23 +44,23 @@ class DataFolder:
 
     @property
     def descriptor(self) -> int:
-        """The descriptor of the lock file, for a child process that shall hold the lock as well."""
+        """The descriptor of the lock file, for a child process that is to hold the lock too."""
         if self._lock is None:
             raise RuntimeError(f"{self.folder} is not locked")
         return self._lock
 
     def take(self, seconds: float = 0.0) -> None:
-        """Take the lock; the folder is made if it is missing.
+        """Take the lock; create the folder if it is missing.
 
-        Where the process that took the lock has ended and its children still hold it, they are
-        about to be stopped by their watchers (`child_process`): they are waited for.
+        If the process that took the lock has ended, its watchers are about to stop the children
+        that still hold it (see `child_process`): wait for them.
 
         Args:
             seconds: how long to wait for another process that uses the folder.
 
         Raises:
             FolderInUse: another process still uses the folder.
-            StreamsError: the folder or the lock file cannot be made.
+            StreamsError: the folder or the lock file cannot be created.
         """
         if self._lock is not None:
             return
@@ -106,7 +106,7 @@ class DataFolder:
                 raise StreamsError(f"cannot delete {entry}: {error.strerror}") from error
 
     def give_up(self) -> None:
-        """Let another process have the folder."""
+        """Release the lock."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -122,8 +122,7 @@ class DataFolder:
 def owner(folder: Path) -> int | None:
     """Return the id of the process that uses the folder, None if there is none.
 
-    It does not disturb a process that takes the folder at the same moment for longer than the
-    blink of a lock that is taken and dropped.
+    It takes the lock for an instant; a process that tries to take it just then has to retry.
     """
     try:
         lock = os.open(folder / LOCK, os.O_RDONLY | os.O_CLOEXEC)

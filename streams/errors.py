@@ -12,7 +12,7 @@ class StreamsError(Exception):
 
 
 class SettingsError(StreamsError):
-    """A setting is missing or invalid; the message names the variable and the valid values."""
+    """A setting or option is missing or invalid; the message names it and the valid values."""
 
 
 class InvalidId(StreamsError, ValueError):

@@ -17,7 +17,7 @@ class topics(StreamsCommand):
     options = (option("--check", is_flag=True, help="Only check; create nothing."),)
 
     def execute_now(self, check: bool, **_: Any) -> int:
-        """Create and check, and list what there is."""
+        """Create missing topics, check all, and list them."""
         from streams.kafka.topics import TopicsError, check_topics, ensure_topics
         from streams.topics import product_topics
 
@@ -31,6 +31,11 @@ class topics(StreamsCommand):
         except TopicsError as error:
             for line in str(error).splitlines():
                 click.echo(f"streams: {line}", err=True)
+            click.echo(
+                "streams: `streams topics` creates missing topics; STREAMS_PARTITIONS and "
+                "STREAMS_REPLICATION set their size",
+                err=True,
+            )
             return 1
         for topic in product_topics(settings):
             state = "created" if topic.name in created else "is as it should be"

@@ -391,7 +391,7 @@ def stale(
         return "belongs to another changelog topic"
     if changelog_end is not None and database.next_offset > changelog_end():
         return "is ahead of the changelog"
-    # Rows whose tombstones are gone from the changelog would stay for ever.
+    # Rows whose tombstones are gone from the changelog would stay forever.
     if time.time() * 1000 - database.written_at > tombstone_ms:
         return "is older than the tombstones that the changelog keeps"
     return None

@@ -1,14 +1,16 @@
-"""Options of an app on the engine: Kafka, where tables are kept, and how much may be kept."""
+"""Options of an app on the engine: Kafka, the folder of its tables, and limits."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from streams.errors import SettingsError
 from streams.kafka.defaults import ClientConfig, client_config
 from streams.kafka.topics import Topic
 
@@ -17,6 +19,18 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 
+_APP_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,200}")
+_AT_LEAST: Final = {
+    "partitions": 1,
+    "replication": 1,
+    "standbys": 0,
+    "checkpoint_rows": 1,
+    "chunk_records": 1,
+    "chunk_bytes": 1,
+    "cache_bytes": 0,
+    "write_buffer_bytes": 1,
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
@@ -24,6 +38,9 @@ class EngineOptions:
 
     All workers of an app must agree on `app_id`, `partitions`, `replication` and the names of
     the topics; the rest may differ.
+
+    Raises:
+        SettingsError: a value is out of range.
     """
 
     app_id: str
@@ -79,9 +96,27 @@ class EngineOptions:
     write_buffer_bytes: int = 128 * MIB
     """Write buffers of all tables of the worker together."""
 
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if not _APP_ID.fullmatch(self.app_id):
+            raise SettingsError(
+                f"app_id is {self.app_id!r}: use 1 to 200 letters, digits, dots, underscores "
+                "and hyphens"
+            )
+        if not all(broker.strip() for broker in self.brokers.split(",")):
+            raise SettingsError(f"brokers is {self.brokers!r}: list them as host:port,host:port")
+        for name, least in _AT_LEAST.items():
+            value = getattr(self, name)
+            if value < least:
+                raise SettingsError(f"{name} is {value}: it must be at least {least}")
+        for name in ("session_timeout_seconds", "checkpoint_seconds"):
+            value = getattr(self, name)
+            if not value > 0:
+                raise SettingsError(f"{name} is {value}: it must be positive")
+
     @property
     def client(self) -> ClientConfig:
-        """What every librdkafka client of this worker is configured with."""
+        """Configuration of every librdkafka client of this worker."""
         return {**client_config(self.brokers), **self.kafka}
 
     @property

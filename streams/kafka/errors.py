@@ -17,16 +17,21 @@ _NO_ANSWER: Final = {
 """Errors of a Kafka that cannot be reached; with any other error it has answered."""
 
 
+def answered(error: KafkaException) -> bool:
+    """Return whether Kafka answered, with an error, rather than not at all."""
+    return error.args[0].code() not in _NO_ANSWER
+
+
 def unavailable(request: str, error: KafkaException, reason: str = "") -> Unavailable:
     """Return an error that repeats what Kafka answered, or says that it did not answer.
 
     Args:
         request: what Kafka was asked for, as in "the configuration of topic x".
         error: what the client raised.
-        reason: why Kafka cannot be reached, where it is known better than from `error`.
+        reason: why Kafka cannot be reached, if that is known better than from `error`.
     """
     cause: KafkaError = error.args[0]
     text = reason or cause.str()
-    if cause.code() in _NO_ANSWER:
-        return Unavailable(f"Kafka does not answer: {text}")
-    return Unavailable(f"Kafka refused {request}: {text}")
+    if answered(error):
+        return Unavailable(f"Kafka refused {request}: {text}")
+    return Unavailable(f"Kafka does not answer: {text}")

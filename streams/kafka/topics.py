@@ -1,7 +1,7 @@
 """Creating topics and checking them.
 
-Which topics an app needs is for others to say: `streams.engine.topics` derives those of an
-app on the engine, `streams.topics` those of the product.  Knows Kafka's admin client only.
+Knows Kafka's admin client only. `streams.engine.topics` lists the topics of an app on the
+engine, `streams.topics` those of the product.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ def _differences(admin: _Admin, topics: Sequence[Topic]) -> Iterator[str]:
     present = [topic for topic in topics if topic.name in there]
     for topic in topics:
         if topic.name not in there:
-            yield f"{topic.name} is missing: run 'streams topics', or create it yourself"
+            yield f"{topic.name} is missing: create it with {topic.partitions} partitions"
     if not present:
         return
     resources = {
@@ -200,14 +200,13 @@ def _differences(admin: _Admin, topics: Sequence[Topic]) -> Iterator[str]:
         if partitions != topic.partitions:
             yield (
                 f"{topic.name} has {partitions} partitions, not {topic.partitions}: set "
-                f"partitions to {partitions} (STREAMS_PARTITIONS={partitions}); the number is "
-                "fixed, because keys are hashed to it"
+                f"partitions to {partitions}; the number cannot change, because it decides the "
+                "partition of each key"
             )
         if replication < topic.replication:
             yield (
                 f"{topic.name} has {replication} replicas, not {topic.replication}: set "
-                f"replication to {replication} (STREAMS_REPLICATION={replication}), or add "
-                "replicas with kafka-reassign-partitions"
+                f"replication to {replication}, or add replicas with kafka-reassign-partitions"
             )
         for name, value in topic.config.items():
             has = resources[topic.name][name].value

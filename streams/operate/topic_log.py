@@ -1,7 +1,7 @@
 """Reads topics by offset, for commands: a range, or without end.
 
-It joins no consumer group and commits nothing, so reading never disturbs the system.  Kafka's
-errors are raised as `StreamsError`s that say what to do.
+It joins no consumer group and commits nothing, so reading never disturbs the system. Errors of
+Kafka become `StreamsError`s that say what to do.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from streams.errors import StreamsError, Unavailable
 from streams.fold import Record
 from streams.kafka.clients import open_reader
+from streams.kafka.errors import answered, unavailable
 from streams.settings import Settings
 
 SECONDS = 10.0
@@ -66,16 +67,16 @@ class TopicLog:
         """Return the numbers of a topic's partitions.
 
         Raises:
-            Unavailable: Kafka does not answer.
+            Unavailable: Kafka does not answer, or refuses.
             StreamsError: there is no such topic.
         """
         try:
             known = self._consumer.list_topics(topic, timeout=SECONDS).topics[topic]
         except KafkaException as error:
-            raise self._away(error) from error
+            raise request_failed(self._brokers, f"the partitions of {topic}", error) from error
         if known.error is not None or not known.partitions:
             raise StreamsError(
-                f"there is no topic {topic} at {self._brokers}; `streams topics` creates ours"
+                f"there is no topic {topic} at {self._brokers}; `streams topics` creates the topics"
             )
         return sorted(known.partitions)
 
@@ -83,16 +84,17 @@ class TopicLog:
         """Return the offsets between which a partition can be read.
 
         Raises:
-            Unavailable: Kafka does not answer.
+            Unavailable: Kafka does not answer, or refuses.
         """
         try:
             found = self._consumer.get_watermark_offsets(
                 TopicPartition(topic, partition), timeout=SECONDS
             )
         except KafkaException as error:
-            raise self._away(error) from error
+            request = f"the offsets of {topic}/{partition}"
+            raise request_failed(self._brokers, request, error) from error
         if found is None:
-            raise self._away(None)
+            raise kafka_away(self._brokers, "no answer")
         return Bounds(*found)
 
     def ends(self, topic: str) -> dict[int, int]:
@@ -105,7 +107,8 @@ class TopicLog:
         try:
             found = self._consumer.offsets_for_times(wanted, timeout=SECONDS)
         except KafkaException as error:
-            raise self._away(error) from error
+            request = f"the offsets of {topic} by time"
+            raise request_failed(self._brokers, request, error) from error
         return {
             place.partition: place.offset
             if place.offset >= 0
@@ -159,7 +162,7 @@ class TopicLog:
                 batch = client.consume(BATCH, WAIT_SECONDS)
                 idle = 0.0 if batch else idle + WAIT_SECONDS
                 if idle >= SECONDS:
-                    raise self._away(None)
+                    raise kafka_away(self._brokers, "no records arrive")
                 for message in batch:
                     number = message.partition()
                     if number is None or number not in left:
@@ -178,10 +181,6 @@ class TopicLog:
                         client.incremental_unassign([TopicPartition(topic, number)])
         finally:
             client.close()
-
-    def _away(self, error: KafkaException | None) -> Unavailable:
-        reason = error.args[0].str() if error is not None and error.args else "no answer"
-        return kafka_away(self._brokers, reason)
 
 
 class PartitionReader:
@@ -247,6 +246,19 @@ def is_record(message: Message, brokers: str) -> bool:
     if error.fatal() or error.code() in _HOPELESS:
         raise Unavailable(f"Kafka at {brokers}: {error.str()}")
     return False
+
+
+def request_failed(brokers: str, request: str, error: KafkaException) -> Unavailable:
+    """Return the error for a failed request; with advice if Kafka did not answer.
+
+    Args:
+        brokers: addresses of Kafka.
+        request: what Kafka was asked for, as in "the partitions of x".
+        error: what the client raised.
+    """
+    if answered(error):
+        return unavailable(request, error)
+    return kafka_away(brokers, error.args[0].str())
 
 
 def kafka_away(brokers: str, reason: str) -> Unavailable:

@@ -18,7 +18,7 @@ from streams.topics import product_topics
 
 def test_topics_are_created_once_and_then_left_alone(settings: Settings) -> None:
     # Given a namespace without topics
-    with pytest.raises(TopicsError, match="is missing: run 'streams topics'") as caught:
+    with pytest.raises(TopicsError, match="is missing: create it with 4 partitions") as caught:
         check_topics(settings.librdkafka(), product_topics(settings))
     assert str(caught.value).count("\n") == 4
 

@@ -128,7 +128,7 @@ class InboxSampler:
         self._next = 0
 
     async def run(self) -> None:
-        """Sample for ever."""
+        """Sample forever."""
         while True:
             await asyncio.sleep(PAUSE_SECONDS)
             self.step()

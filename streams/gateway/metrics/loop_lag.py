@@ -10,7 +10,7 @@ EVERY_SECONDS = 0.1
 
 
 async def watch_loop(observe: Callable[[float], None]) -> None:
-    """Call `observe` with each delay in seconds, for ever."""
+    """Call `observe` with each delay in seconds, forever."""
     while True:
         due = time.monotonic() + EVERY_SECONDS
         await asyncio.sleep(EVERY_SECONDS)

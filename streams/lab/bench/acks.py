@@ -18,19 +18,18 @@ from streams.folds.tables import QUEUES
 from streams.kafka.partitioner import partition_of
 from streams.lab.bench.fanout import bindings
 from streams.lab.bench.figures import Measurement
-from streams.lab.bench.harness import Harness, RunningSystem
+from streams.lab.bench.harness import BenchHarness, RunningSystem
 from streams.lab.bench.http_client import BenchConnection
 from streams.lab.bench.producing import changes, messages
 from streams.lab.bench.usage import Usage
 
 WHAT = (
-    "From full inboxes to empty ones. By HTTP: {connections} connections of one client go through "
-    "all queues; each reads with GET, then acks what it got with POST, whose answer means that "
-    "Kafka has the ack; once with all of an inbox (about nine messages) in one answer, once with "
-    "one message at a time. By WebSocket: {sockets} connections with {window} subscriptions "
-    "each; what comes in one array of frames is acked in one, queue by queue, and the answers "
-    "mean the same. The clock "
-    "stops when the last acked row is gone from `queues`."
+    "Empty full inboxes. By HTTP, {connections} connections of one client go through all queues: "
+    "they GET the messages and POST the acks, which Kafka has when the answer comes; once with a "
+    "whole inbox (about nine messages) per answer, once with one message at a time. By "
+    "WebSocket, {sockets} connections with {window} subscriptions each ack every array of frames "
+    "in one array; answers mean the same. The clock stops when the last acked row is gone from "
+    "`queues`."
 )
 CONNECTIONS: Final = 64
 SOCKETS: Final = 8
@@ -47,7 +46,7 @@ Empty = Callable[[str, Remaining], Awaitable[int]]
 """Empties queues over one connection to the worker at a URL; returns how many were acked."""
 
 
-def measure(harness: Harness) -> list[Measurement]:
+def measure(harness: BenchHarness) -> list[Measurement]:
     """Measure one run."""
     groups = harness.options.size(2_000, 60)
     pairs = list(bindings(groups))

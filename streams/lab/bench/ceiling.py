@@ -11,22 +11,22 @@ from confluent_kafka import TopicPartition
 from streams.errors import Unavailable
 from streams.kafka.clients import open_reader
 from streams.lab.bench.figures import Measurement
-from streams.lab.bench.harness import Harness
+from streams.lab.bench.harness import BenchHarness
 from streams.lab.bench.producing import EncodedEvent, EventProducer, changes
 from streams.lab.bench.usage import Meter
 from streams.settings import Settings
 
 WHAT = (
-    "No Streams at all: one process puts encoded binds into a topic of the same kind until Kafka "
-    "has confirmed them, reads them, and copies them from one topic to another; and the same "
-    "with records of 64 KiB. No stage of any system on this machine can be faster."
+    "No Streams at all: one process writes encoded binds to a topic of the same kind until Kafka "
+    "has confirmed them, reads them, and copies them to another topic; then the same with "
+    "records of 64 KiB. No stage of any system can be faster on this machine."
 )
 BATCH: Final = 5_000
 LARGE: Final = 64 * 1024
 PATIENCE_SECONDS: Final = 20.0
 
 
-def measure(harness: Harness) -> list[Measurement]:
+def measure(harness: BenchHarness) -> list[Measurement]:
     """Measure one run."""
     size = harness.options.size
     small = list(changes("Bind", [(f"g{n}", f"r{n}") for n in range(size(1_000_000, 50_000))]))

@@ -6,15 +6,15 @@ import random
 from collections import Counter
 
 from streams.lab.bench.figures import Measurement
-from streams.lab.bench.harness import Drained, Harness, RunningSystem
+from streams.lab.bench.harness import BenchHarness, Drained, RunningSystem
 from streams.lab.bench.producing import changes
 from streams.lab.workload.population import Names, Population, World
 
 WHAT = (
     "From binds that Kafka has confirmed in group-events to their rows in `queues`, the last "
-    "table; then the same for an unbind of each. Groups have the measured sizes, events come in "
-    "random order. The events are there before the clock starts; CPU time counts until the "
-    "checkpoints are written too."
+    "table; then the same for their unbinds. Groups have the measured sizes, and events come in "
+    "random order. All events are written before the clock starts. CPU time includes the last "
+    "checkpoints."
 )
 BIND, UNBIND = "Bind", "Unbind"
 
@@ -43,7 +43,7 @@ def warm_up(running: RunningSystem, count: int) -> None:
     running.settle(changes(UNBIND, pairs))
 
 
-def measure(harness: Harness) -> list[Measurement]:
+def measure(harness: BenchHarness) -> list[Measurement]:
     """Measure one run."""
     options = harness.options
     pairs = memberships(options.size(629_637, 30_000), "c")
@@ -70,7 +70,7 @@ def samples(bound: Drained, unbound: Drained) -> list[Measurement]:
     ]
 
 
-def measure_stock(harness: Harness) -> list[Measurement]:
+def measure_stock(harness: BenchHarness) -> list[Measurement]:
     """Measure one run of the baseline."""
     from streams.lab.bench.baseline import StockSystem
 

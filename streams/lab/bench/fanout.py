@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Iterator
 
 from streams.lab.bench.figures import Measurement
-from streams.lab.bench.harness import Drained, Harness, RunningSystem
+from streams.lab.bench.harness import BenchHarness, Drained, RunningSystem
 from streams.lab.bench.producing import changes, messages
 
 WHAT = (
     "From messages that Kafka has confirmed in group-events to an inbox row for each of the 41 "
-    "members of each group, with bodies of {body} bytes. The messages are there before the "
-    "clock starts; nobody reads or acks meanwhile, so every row goes through the checkpoints."
+    "members of each group, with bodies of {body} bytes. All messages are written before the "
+    "clock starts. Nobody reads or acks, so every row goes through the checkpoints."
 )
 MEMBERS = 41
 BODY = 128
@@ -30,7 +30,7 @@ def bindings(groups: int, tag: str = "f") -> Iterator[tuple[str, str]]:
             yield f"{tag}{group}", f"{tag}q{(group * 9973 + member) % queues}"
 
 
-def measure(harness: Harness) -> list[Measurement]:
+def measure(harness: BenchHarness) -> list[Measurement]:
     """Measure one run."""
     size = harness.options.size
     with harness.system() as running:
@@ -65,13 +65,13 @@ def samples(drained: Drained) -> list[Measurement]:
     ]
 
 
-def measure_stock(harness: Harness) -> list[Measurement]:
+def measure_stock(harness: BenchHarness) -> list[Measurement]:
     """Measure one run of the baseline."""
     size = harness.options.size
     return samples(run_stock(harness, size(200, 50), size(1_000, 200), b"x" * BODY))
 
 
-def run_stock(harness: Harness, groups: int, count: int, body: bytes) -> Drained:
+def run_stock(harness: BenchHarness, groups: int, count: int, body: bytes) -> Drained:
     """Send messages through the baseline, as `run` does."""
     from streams.lab.bench.baseline import StockSystem
 

@@ -1,6 +1,6 @@
 """The environment of benches: one broker, and for each run a system in a fresh namespace.
 
-`Harness` owns the broker and starts systems.  A `RunningSystem` can receive events while its
+`BenchHarness` owns the broker and starts systems.  A `RunningSystem` can receive events while its
 workers are suspended, so that a bench measures the workers alone, without the producer.
 """
 
@@ -157,7 +157,7 @@ def standstill(processes: Iterable[WorkerProcess]) -> Iterator[None]:
 
 
 @dataclass(slots=True)
-class Harness:
+class BenchHarness:
     """One Kafka, and a sequence of systems on it."""
 
     settings: Settings
@@ -234,7 +234,7 @@ class Harness:
 
 
 @contextmanager
-def harness(settings: Settings, options: Options) -> Iterator[Harness]:
+def harness(settings: Settings, options: Options) -> Iterator[BenchHarness]:
     """Start a broker unless one is configured; stop it and clean up after the body.
 
     After a failure, the logs stay in a folder of this process.
@@ -249,7 +249,7 @@ def harness(settings: Settings, options: Options) -> Iterator[Harness]:
                 stack.callback(shutil.rmtree, node.folder / "log", ignore_errors=True)
             stack.callback(broker.stop)
             settings = replace(settings, brokers=broker.brokers, brokers_given=True)
-        yield Harness(settings, options, folder, broker)
+        yield BenchHarness(settings, options, folder, broker)
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -11,18 +11,17 @@ from typing import Final
 from streams.folds.tables import QUEUES
 from streams.kafka.partitioner import partition_of
 from streams.lab.bench.figures import Measurement
-from streams.lab.bench.harness import Harness, RunningSystem
+from streams.lab.bench.harness import BenchHarness, RunningSystem
 from streams.lab.bench.messaging import GatewayApi, LatencyProbe, PacedPublisher
 from streams.lab.bench.producing import changes
 from streams.lab.bench.routed import delivered, until_routed
 from streams.lab.bench.usage import WORKER
 
 WHAT = (
-    "Binds of new queues to one group of {members:,}, and the same number of binds to groups of "
-    "five in the same partition, each as in `churn`. Then one message to the large group: "
-    "seconds from the moment at which Kafka has it until the last of its members has it in its "
-    "inbox; and how long {rate} messages a second to other groups take before and meanwhile, in "
-    "other partitions and in that of the large group."
+    "Binds of new queues to one group of {members:,}, and as many binds to groups of five in the "
+    "same partition, each as in `churn`. Then one message to the large group: seconds until the "
+    "inbox of its last member has it, and the latency of {rate} messages a second to other "
+    "groups before and during it, in other partitions and in the same one."
 )
 MEMBERS: Final = 1_000_000
 SMALL: Final = 5
@@ -42,7 +41,7 @@ def names(prefix: str, partitions: int, *, with_hot: bool) -> Iterator[str]:
             yield group
 
 
-def measure(harness: Harness) -> list[Measurement]:
+def measure(harness: BenchHarness) -> list[Measurement]:
     """Measure one run."""
     size = harness.options.size
     members, binds, before = size(MEMBERS, 20_000), size(20_000, 1_000), size(20, 5)

@@ -11,7 +11,7 @@ from typing import Final
 
 from streams.lab.bench.baseline import StockApi, StockSystem
 from streams.lab.bench.figures import Measurement
-from streams.lab.bench.harness import Harness
+from streams.lab.bench.harness import BenchHarness
 from streams.lab.bench.messaging import BODY, GatewayApi, LatencyProbe, MessagingApi
 from streams.lab.bench.producing import EventProducer, change, changes
 from streams.lab.bench.usage import Meter
@@ -20,11 +20,11 @@ from streams.lab.workload.traffic import MemberJoined, MessageSent, Traffic, Tra
 from streams.settings import Settings
 
 WHAT = (
-    "From the HTTP request that publishes a message, and from there to its confirmation, to the "
-    "answer of a long poll that one of its readers waits at, with four times the measured "
-    "population, churn and messages; up to {readers} of those who get most of them read and ack. "
-    "The baseline has the measured rates, a quarter of that, and "
-    "{share:.0%} of the measured population: it cannot do with more."
+    "Time from the HTTP request that publishes a message to its confirmation, and to the answer "
+    "of a reader's long poll, with four times the measured population, churn and messages. Up to "
+    "{readers} of the queues that get the most messages read and ack. The baseline runs with the "
+    "measured rates, a quarter of these, and {share:.0%} of the measured population, because it "
+    "cannot handle more."
 )
 SCALE: Final = 4.0
 READERS: Final = 1_000
@@ -33,7 +33,7 @@ WARM_SECONDS: Final = 10.0
 TICK_SECONDS: Final = 0.002
 
 
-def measure(harness: Harness) -> list[Measurement]:
+def measure(harness: BenchHarness) -> list[Measurement]:
     """Measure one run."""
     options = harness.options
     rates = MEASURED.times(SCALE)
@@ -46,7 +46,7 @@ def measure(harness: Harness) -> list[Measurement]:
         return asyncio.run(play.play(way, running.feeder))
 
 
-def measure_stock(harness: Harness) -> list[Measurement]:
+def measure_stock(harness: BenchHarness) -> list[Measurement]:
     """Measure one run of the baseline."""
     population = Population.generate(MEASURED.times(STOCK_SHARE / harness.options.size(1, 4)))
     with harness.stock() as started:

@@ -8,15 +8,14 @@ from typing import Final
 
 from streams.lab.bench import fanout
 from streams.lab.bench.figures import Measurement
-from streams.lab.bench.harness import Drained, Harness, RunningSystem
+from streams.lab.bench.harness import BenchHarness, Drained, RunningSystem
 from streams.lab.bench.messaging import GatewayApi, LatencyProbe, PacedPublisher
 from streams.lab.bench.producing import changes
 
 WHAT = (
-    "For bodies of 1 B, 128 B, 1 KiB and 128 KiB: messages and deliveries per second as `fanout` "
-    "has them; and from the publish over HTTP to a reader at a long poll, at {rate} messages a "
-    "second to groups of 41 with one reader each (128 KiB: {large_rate}), with nothing else "
-    "going on."
+    "For bodies of 1 B, 128 B, 1 KiB and 128 KiB: messages and deliveries per second, as in "
+    "`fanout`; and the time from a publish over HTTP to a reader's long poll, at {rate} messages "
+    "a second (128 KiB: {large_rate}) to groups of 41 with one reader each, with no other load."
 )
 BODIES: Final = {"1 B": 1, "128 B": 128, "1 KiB": 1024, "128 KiB": 128 * 1024}
 RATE: Final = 50
@@ -31,7 +30,7 @@ def messages_of(size: int, wanted: int) -> int:
     return max(20, min(wanted, MOST_BYTES // (size * fanout.MEMBERS)))
 
 
-def measure(harness: Harness) -> list[Measurement]:
+def measure(harness: BenchHarness) -> list[Measurement]:
     """Measure one run."""
     samples: list[Measurement] = []
     options = harness.options
@@ -45,7 +44,7 @@ def measure(harness: Harness) -> list[Measurement]:
     return samples
 
 
-def measure_stock(harness: Harness) -> list[Measurement]:
+def measure_stock(harness: BenchHarness) -> list[Measurement]:
     """Measure one run of the baseline."""
     samples: list[Measurement] = []
     for name, size in BODIES.items():

@@ -9,22 +9,22 @@ from typing import Final
 
 from streams.lab.bench.churn import BIND, memberships
 from streams.lab.bench.figures import Measurement
-from streams.lab.bench.harness import Harness, RunningSystem
+from streams.lab.bench.harness import BenchHarness, RunningSystem
 from streams.lab.bench.producing import changes
 from streams.lab.bench.usage import disk_bytes
 from streams.lab.workload.population import MEASURED
 
 WHAT = (
-    "With the bindings of four times the measured population in both tables. Cold: workers are "
-    "stopped and their tables deleted; rows per second from the moment at which the new ones "
-    "know their partitions until all of them answer reads, and seconds from the start of their "
-    "processes. Warm: the same with the tables still there. After a kill: the same by SIGKILL."
+    "Both tables hold the bindings of four times the measured population. Cold: the workers are "
+    "stopped and their tables deleted; rows per second from the assignment of the partitions "
+    "until all of them answer reads, and seconds since the start of the processes. Warm: the "
+    "same with the tables kept. After a kill: the same after SIGKILL."
 )
 SCALE: Final = 4
 SESSION_SECONDS: Final = 10
 
 
-def measure(harness: Harness) -> list[Measurement]:
+def measure(harness: BenchHarness) -> list[Measurement]:
     """Measure one run."""
     count = harness.options.size(SCALE * MEASURED.memberships, 30_000)
     # a kill is noticed only after the session timeout: use the production default
@@ -78,7 +78,7 @@ def start(running: RunningSystem) -> tuple[float, float, int]:
     return ready - began, ready - assigned, look.restored_rows
 
 
-def measure_stock(harness: Harness) -> list[Measurement]:
+def measure_stock(harness: BenchHarness) -> list[Measurement]:
     """Measure one run of the baseline."""
     from streams.lab.bench.baseline import StockSystem
 

@@ -9,16 +9,16 @@ from typing import Final
 
 from streams.lab.bench.churn import warm_up
 from streams.lab.bench.figures import Measurement
-from streams.lab.bench.harness import Harness, RunningSystem
+from streams.lab.bench.harness import BenchHarness, RunningSystem
 from streams.lab.bench.producing import changes
 from streams.lab.bench.usage import BROKER, WORKER, PeakMemory, disk_bytes
 from streams.operate.progress import progress, say
 
 WHAT = (
-    "Queues are added tenfold at a time, each bound to two groups (as many as --bindings says) "
-    "of about five. After each step, which is said at once: binds of random queues to random "
-    "groups, then their unbinds, as in `churn`; the resident memory of the workers at its "
-    "highest since the last step; the tables and the broker's logs on disk."
+    "The number of queues grows tenfold in each step; each queue is bound to two groups (or "
+    "--bindings) of about five. After each step, reported at once: binds and unbinds of random "
+    "queues and groups, as in `churn`; the peak resident memory of the workers since the last "
+    "step; the size of the tables and of the broker's logs on disk."
 )
 FIRST: Final = 10_000
 GROUP_SIZE: Final = 4.8
@@ -59,7 +59,7 @@ class BindingLayout:
                 yield f"g{group}", f"q{queue}"
 
 
-def measure(harness: Harness) -> list[Measurement]:
+def measure(harness: BenchHarness) -> list[Measurement]:
     """Measure the only run: it takes long."""
     options = harness.options
     samples: list[Measurement] = []

@@ -11,16 +11,16 @@ from streams.events.codec import encode
 from streams.events.records import Close, Open
 from streams.folds.tables import QUEUES
 from streams.lab.bench.figures import Measurement
-from streams.lab.bench.harness import Harness, RunningSystem
+from streams.lab.bench.harness import BenchHarness, RunningSystem
 from streams.lab.bench.messaging import GatewayApi, LatencyProbe, PacedPublisher
 from streams.lab.bench.producing import EncodedEvent, EventProducer, changes
 from streams.lab.bench.routed import unbound, until_routed
 
 WHAT = (
-    "{sessions:,} sessions with {bindings} bindings each are closed at once, by events in "
-    "queue-events, while {rate} messages a second go to other groups. Seconds from the first "
-    "close sent until the last binding is gone from both tables; and how "
-    "long messages take before and meanwhile, as in `latency`."
+    "Events in queue-events close {sessions:,} sessions with {bindings} bindings each at once, "
+    "while {rate} messages a second go to other groups. Seconds from the first close until the "
+    "last binding is gone from both tables, and the latency of messages before and during it, as "
+    "in `latency`."
 )
 SESSIONS: Final = 10_000
 BINDINGS: Final = 9
@@ -51,7 +51,7 @@ def closes(sessions: int) -> Iterator[EncodedEvent]:
         yield EncodedEvent(queue.encode(), encode(Close(queue, "storm")), "Close")
 
 
-def measure(harness: Harness) -> list[Measurement]:
+def measure(harness: BenchHarness) -> list[Measurement]:
     """Measure one run."""
     sessions = harness.options.size(SESSIONS, 500)
     before = harness.options.size(20, 5)

@@ -22,13 +22,13 @@ from streams.lab.bench import (
     storm,
 )
 from streams.lab.bench.figures import Measurement, collect
-from streams.lab.bench.harness import PATIENT_SECONDS, Harness, Options, harness
+from streams.lab.bench.harness import PATIENT_SECONDS, BenchHarness, Options, harness
 from streams.lab.bench.machine import describe_machine, describe_settings, describe_versions
 from streams.lab.bench.report import BenchResult
 from streams.operate.progress import say
 from streams.settings import Settings
 
-Measure = Callable[[Harness], list[Measurement]]
+Measure = Callable[[BenchHarness], list[Measurement]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ BENCHES: Final[dict[str, Bench]] = {
 }
 
 
-def measure_baseline(harness: Harness) -> list[Measurement]:
+def measure_baseline(harness: BenchHarness) -> list[Measurement]:
     """Measure only the baseline, on everything that it is compared with."""
     return [
         replace(sample, name=f"{name}: {sample.name}")

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from streams.errors import StreamsError
 from streams.events.codec import encode_change
 from streams.kafka.clients import open_producer
-from streams.operate.topic_log import kafka_away
+from streams.operate.topic_log import request_failed
 from streams.settings import Settings
 
 CONFIRM_SECONDS: Final = 60.0
@@ -79,7 +79,7 @@ class ChangeProducer:
             except BufferError:
                 self._producer.poll(0.1)
             except KafkaException as error:
-                raise kafka_away(self._brokers, str(error.args[0])) from error
+                raise request_failed(self._brokers, f"a record for {self._topic}", error) from error
         self.sent += 1
 
     def _count(self, error: KafkaError | None, message: Message) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from streams.lab.faults.harness import Harness
+from streams.lab.faults.harness import FaultHarness
 from streams.lab.faults.load import LoadPlan
 
-Act = Callable[[Harness], Awaitable[None]]
+Act = Callable[[FaultHarness], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from streams.folds.delivery import SHARED_FROM
 from streams.folds.fans import LARGEST
 from streams.kafka.clients import open_producer
 from streams.lab.faults.catalogue import fault
-from streams.lab.faults.harness import Harness
+from streams.lab.faults.harness import FaultHarness
 from streams.lab.faults.load import LoadPlan
 from streams.operate.topic_log import TopicLog
 
@@ -35,13 +35,13 @@ CLEARING_SECONDS = 120.0
 
 @fault(
     "crowd",
-    f"workers killed while bodies of {SHARED_FROM + 1:,} bytes go to a group of {CROWD:,}",
+    f"workers are killed while bodies of {SHARED_FROM + 1:,} bytes go to a group of {CROWD:,}",
     plan=lambda seed: LoadPlan(
         seed, posts=16, groups=8, queues=80, crowd=CROWD, body_bytes=SHARED_FROM + 1
     ),
     mix=False,
 )
-async def crowd(harness: Harness) -> None:
+async def crowd(harness: FaultHarness) -> None:
     """Some parts of a message are written when the worker is killed, others are not."""
     for _ in range(KILLS):
         for worker in harness.workers:
@@ -52,10 +52,10 @@ async def crowd(harness: Harness) -> None:
 
 @fault(
     "all-close",
-    f"{SESSIONS:,} sessions closed at once, all workers killed while bindings are cleared away",
+    f"{SESSIONS:,} sessions close at once; all workers are killed while bindings are removed",
     mix=False,
 )
-async def all_close(harness: Harness) -> None:
+async def all_close(harness: FaultHarness) -> None:
     """Workers are killed between the Close and the last of the resulting Unbinds."""
     groups = harness.load.plan.groups
     names = [f"w{number}" for number in range(SESSIONS)]
@@ -81,7 +81,7 @@ async def all_close(harness: Harness) -> None:
         await harness.until_ready(1.0)
 
 
-def _close(harness: Harness, names: list[str]) -> None:
+def _close(harness: FaultHarness, names: list[str]) -> None:
     """Close all sessions directly in the log, so that many get the same timestamp."""
     producer = open_producer(harness.settings.librdkafka(), {"linger.ms": 50, "log_level": 0})
     for name in names:
@@ -91,7 +91,7 @@ def _close(harness: Harness, names: list[str]) -> None:
     harness.expect(not left, f"{left} closes were not confirmed")
 
 
-def _until_long(harness: Harness, length: float) -> int:
+def _until_long(harness: FaultHarness, length: float) -> int:
     """Wait until group-events has `length` records; return how many it has.  Blocks."""
     deadline = time.monotonic() + CLEARING_SECONDS
     while (found := _length(harness)) < length and time.monotonic() < deadline:
@@ -100,6 +100,6 @@ def _until_long(harness: Harness, length: float) -> int:
     return found
 
 
-def _length(harness: Harness) -> int:
+def _length(harness: FaultHarness) -> int:
     with TopicLog(harness.settings) as log:
         return sum(log.ends(harness.settings.group_events).values())

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from streams.lab.faults.catalogue import fault
-from streams.lab.faults.harness import FaultWorker, Harness
+from streams.lab.faults.harness import FaultHarness, FaultWorker
 
 REBUILT = "rebuilding from the changelog"
 """The worker's log text when it discards local state."""
@@ -24,8 +24,8 @@ def _databases(worker: FaultWorker) -> list[Path]:
     return sorted(worker.folder.glob("tables/*/*.db"))
 
 
-@fault("data-deleted", "data folder deleted under a running worker, which is then killed")
-async def data_deleted(harness: Harness) -> None:
+@fault("data-deleted", "a running worker loses its data folder and is then killed")
+async def data_deleted(harness: FaultHarness) -> None:
     """The files that the worker holds open are deleted too."""
     worker = harness.workers[0]
     harness.touch(worker)
@@ -59,7 +59,7 @@ def _flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-async def _damage(harness: Harness, how: object) -> None:
+async def _damage(harness: FaultHarness, how: object) -> None:
     """Damage a file of each database of one worker: after a clean stop, and after a kill."""
     assert callable(how)
     worker = harness.workers[0]
@@ -78,14 +78,16 @@ async def _damage(harness: Harness, how: object) -> None:
         harness.notes.append(f"{number.name}: {names} damaged, {rebuilt} rebuilt")
 
 
-@fault("file-truncated", "one RocksDB file of each database truncated", mix=False)
-async def file_truncated(harness: Harness) -> None:
+@fault("file-truncated", "one RocksDB file of each database is truncated", mix=False)
+async def file_truncated(harness: FaultHarness) -> None:
     """As after a full disk or a bad file system."""
     await _damage(harness, _truncate)
 
 
-@fault("byte-flipped", "one byte flipped in a RocksDB file of each database", short=True, mix=False)
-async def byte_flipped(harness: Harness) -> None:
+@fault(
+    "byte-flipped", "one byte of a RocksDB file of each database is flipped", short=True, mix=False
+)
+async def byte_flipped(harness: FaultHarness) -> None:
     """As after a bad disk."""
     await _damage(harness, _flip)
 
@@ -104,7 +106,7 @@ def _cannot_mount() -> str | None:
 
 
 @fault("disk-full", "the disk of one worker is full for a while", needs=_cannot_mount, mix=False)
-async def disk_full(harness: Harness) -> None:
+async def disk_full(harness: FaultHarness) -> None:
     """On a small file system that another file fills up."""
     worker = harness.workers[0]
     harness.touch(worker)

@@ -19,7 +19,7 @@ from streams.folds.row_keys import split_row_key
 from streams.folds.tables import TABLES
 from streams.kafka.partitioner import partition_of
 from streams.lab.faults.evidence import Evidence, LogEntry, Row, TablePartition
-from streams.lab.faults.harness import Harness
+from streams.lab.faults.harness import FaultHarness
 from streams.lab.workload.model import QueuedMessage
 from streams.operate.gateway_client import GatewayClient
 from streams.operate.rebuild import open_rebuilt, resources, source_topic
@@ -32,7 +32,7 @@ QUIET_SECONDS = 1.0
 PAUSE_SECONDS = 0.1
 
 
-async def settle(harness: Harness, seconds: float = SETTLE_SECONDS) -> str | None:
+async def settle(harness: FaultHarness, seconds: float = SETTLE_SECONDS) -> str | None:
     """Wait until all that is in the logs is folded and checkpointed, and nothing more comes.
 
     Returns:
@@ -65,7 +65,7 @@ def _ends(settings: Settings) -> dict[TablePartition, int]:
         }
 
 
-def _left(harness: Harness, ends: dict[TablePartition, int]) -> int:
+def _left(harness: FaultHarness, ends: dict[TablePartition, int]) -> int:
     """Count the records that are not yet folded or not yet in a checkpoint."""
     owners, views = harness.monitor.owners(), harness.monitor.views
     left = 0
@@ -79,7 +79,7 @@ def _left(harness: Harness, ends: dict[TablePartition, int]) -> int:
     return left
 
 
-async def gather(harness: Harness) -> Evidence:
+async def gather(harness: FaultHarness) -> Evidence:
     """Read everything once the system is at rest."""
     evidence = Evidence(answers=harness.answers, untouched=harness.untouched, poison=harness.poison)
     await asyncio.to_thread(_read_logs, harness.settings, evidence)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 
 from streams.lab.faults.catalogue import fault
-from streams.lab.faults.harness import Harness
+from streams.lab.faults.harness import FaultHarness
 
 PATIENCE_SECONDS = 8
 """How long the watchdog waits here; in production it waits longer than a rebalance takes."""
 END_SECONDS = 60.0
 
 
-async def _hang(harness: Harness, step: str, word: str) -> None:
+async def _hang(harness: FaultHarness, step: str, word: str) -> None:
     worker = harness.workers[0]
     harness.touch(worker)
     ends = len(worker.exit_codes)
@@ -41,19 +41,19 @@ _IMPATIENT = {"FAULTS_PATIENCE": str(PATIENCE_SECONDS)}
 
 @fault(
     "hang-thread",
-    "a thread of a checkpoint hangs for ever",
+    "a thread of a checkpoint hangs forever",
     settings=_IMPATIENT,
     mix=False,
     ends_itself=True,
 )
-async def hang_thread(harness: Harness) -> None:
+async def hang_thread(harness: FaultHarness) -> None:
     """The event loop runs, the checkpoint does not."""
     await _hang(harness, "database", "stuck")
 
 
 @fault(
-    "hang-loop", "the event loop hangs for ever", settings=_IMPATIENT, mix=False, ends_itself=True
+    "hang-loop", "the event loop hangs forever", settings=_IMPATIENT, mix=False, ends_itself=True
 )
-async def hang_loop(harness: Harness) -> None:
+async def hang_loop(harness: FaultHarness) -> None:
     """Only a thread outside the loop can notice."""
     await _hang(harness, "outputs", "event loop has stood still")

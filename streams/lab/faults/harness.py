@@ -80,7 +80,7 @@ class FaultWorker(WorkerProcess):
         Path(self.environment["FAULTS_CLOCK"]).write_text(str(seconds))
 
 
-class Harness:
+class FaultHarness:
     """The system under test; it is the only argument of a fault's `act`."""
 
     def __init__(

@@ -14,7 +14,7 @@ from streams.kafka.clients import open_producer
 from streams.kafka.partitioner import partition_of
 from streams.lab.faults.catalogue import fault
 from streams.lab.faults.evidence import Answers
-from streams.lab.faults.harness import Harness
+from streams.lab.faults.harness import FaultHarness
 from streams.lab.faults.probe_client import ProbeClient
 from streams.settings import Settings
 
@@ -96,8 +96,12 @@ HOSTILE = (
 )
 
 
-@fault("poison", "broken and hostile records in both topics, hostile requests", short=True)
-async def poison(harness: Harness) -> None:
+@fault(
+    "poison",
+    "both topics get malformed and hostile records; workers get hostile requests",
+    short=True,
+)
+async def poison(harness: FaultHarness) -> None:
     """Each record becomes a dead letter, and no worker stops."""
     ends = [len(worker.exit_codes) for worker in harness.workers]
     producer = open_producer(
@@ -127,8 +131,8 @@ async def poison(harness: Harness) -> None:
     )
 
 
-@fault("retries", "messages sent three times each, at once, in any order, through all workers")
-async def retries(harness: Harness) -> None:
+@fault("retries", "clients send each message three times, concurrently, through all workers")
+async def retries(harness: FaultHarness) -> None:
     """A repeated message id within a group is a duplicate."""
     rng = random.Random(f"retries {harness.answers.confirmed}")
     async with ProbeClient(harness.urls, harness.answers, 0) as client:
@@ -153,8 +157,8 @@ async def retries(harness: Harness) -> None:
     await harness.until_ready()
 
 
-@fault("clock-stepped", "one worker's clock 9 days ahead, the other's an hour behind", mix=False)
-async def clock_stepped(harness: Harness) -> None:
+@fault("clock-stepped", "one worker's clock is 9 days fast, the other's an hour slow", mix=False)
+async def clock_stepped(harness: FaultHarness) -> None:
     """Time in the log comes from the broker, so a worker's clock must not matter."""
     ahead, behind = harness.workers[:2]
     ahead.step_clock(9 * 86_400)

@@ -8,7 +8,7 @@ import signal
 
 from streams.folds.tables import MEMBERS, QUEUES
 from streams.lab.faults.catalogue import FAULTS, Act, Fault, fault
-from streams.lab.faults.harness import SESSION_SECONDS, Harness
+from streams.lab.faults.harness import SESSION_SECONDS, FaultHarness
 
 FOR_THREE = {"STREAMS_PARTITIONS": "6"}
 """Enough partitions that Faust's sticky assignor gives a third worker some."""
@@ -18,7 +18,7 @@ STEPS = ("outputs", "changelog", "marker", "database", "commit")
 
 
 def _kill_at(step: str) -> Act:
-    async def act(harness: Harness) -> None:
+    async def act(harness: FaultHarness) -> None:
         worker = harness.workers[0]
         for table in (MEMBERS, QUEUES):
             harness.touch(worker)
@@ -33,14 +33,14 @@ def _kill_at(step: str) -> Act:
 for _step in STEPS:
     FAULTS[f"kill-at-{_step}"] = Fault(
         f"kill-at-{_step}",
-        f"worker SIGKILL as a checkpoint begins '{_step}', once per table",
+        f"a worker is killed as a checkpoint begins '{_step}', once per table",
         _kill_at(_step),
         short=_step == "database",
     )
 
 
-@fault("terminate", "worker SIGTERM, started again")
-async def terminate(harness: Harness) -> None:
+@fault("terminate", "a worker gets SIGTERM and starts again")
+async def terminate(harness: FaultHarness) -> None:
     """One clean stop."""
     worker = harness.workers[1]
     harness.touch(worker)
@@ -51,8 +51,8 @@ async def terminate(harness: Harness) -> None:
     harness.expect(worker.exit_codes[-1] == 0, f"SIGTERM ended it with {harness.say_ends(worker)}")
 
 
-@fault("rolling-restart", "all workers restarted one after the other, twice")
-async def rolling_restart(harness: Harness) -> None:
+@fault("rolling-restart", "all workers restart, one after the other, twice")
+async def rolling_restart(harness: FaultHarness) -> None:
     """As in a deployment."""
     for worker in harness.workers * 2:
         await harness.end(worker, signal.SIGTERM)
@@ -60,8 +60,8 @@ async def rolling_restart(harness: Harness) -> None:
         await harness.until_ready(0.5)
 
 
-@fault("kill-all", "all workers SIGKILLed at once", settings={"STREAMS_STANDBYS": "0"})
-async def kill_all(harness: Harness) -> None:
+@fault("kill-all", "all workers are killed at once", settings={"STREAMS_STANDBYS": "0"})
+async def kill_all(harness: FaultHarness) -> None:
     """Like a power failure of all workers, but not of the broker."""
     for worker in harness.workers:
         worker.signal(signal.SIGKILL)
@@ -70,10 +70,10 @@ async def kill_all(harness: Harness) -> None:
 
 @fault(
     "kill-cold",
-    "worker killed, its data folder lost, no standbys",
+    "a worker without standbys is killed and loses its data folder",
     settings={"STREAMS_STANDBYS": "0"},
 )
-async def kill_cold(harness: Harness) -> None:
+async def kill_cold(harness: FaultHarness) -> None:
     """Like a lost machine and its replacement."""
     worker = harness.workers[0]
     harness.touch(worker)
@@ -83,8 +83,8 @@ async def kill_cold(harness: Harness) -> None:
     await harness.until_ready(0.5)
 
 
-@fault("kill-standby", "worker killed for good for a while: its standbys take over")
-async def kill_standby(harness: Harness) -> None:
+@fault("kill-standby", "a worker is killed and stays away until its standbys have taken over")
+async def kill_standby(harness: FaultHarness) -> None:
     """Promotion of standbys, and back."""
     worker = harness.workers[1]
     harness.touch(worker)
@@ -95,8 +95,8 @@ async def kill_standby(harness: Harness) -> None:
     await harness.until_ready(0.5)
 
 
-@fault("join-leave", "another worker joins, later leaves", settings=FOR_THREE)
-async def join_leave(harness: Harness) -> None:
+@fault("join-leave", "a third worker joins and leaves again", settings=FOR_THREE)
+async def join_leave(harness: FaultHarness) -> None:
     """Partitions move to the new worker and back."""
     worker = harness.add_worker()
     await harness.until(
@@ -108,13 +108,13 @@ async def join_leave(harness: Harness) -> None:
     await harness.until_ready(0.5)
 
 
-def _taken_over(harness: Harness, url: str) -> bool:
+def _taken_over(harness: FaultHarness, url: str) -> bool:
     others = [worker.url for worker in harness.running if worker.url != url]
     return harness.monitor.is_ready(others)
 
 
 def _stop_at(step: str) -> Act:
-    async def act(harness: Harness) -> None:
+    async def act(harness: FaultHarness) -> None:
         worker = harness.workers[0]
         harness.touch(worker)
         worker.set_trap("*/*", step, "stop")
@@ -133,14 +133,14 @@ def _stop_at(step: str) -> Act:
 for _step in STEPS:
     FAULTS[f"zombie-at-{_step}"] = Fault(
         f"zombie-at-{_step}",
-        f"SIGSTOP in '{_step}', the other worker takes over, SIGCONT",
+        f"a worker is stopped in '{_step}', resumes after the other has taken over",
         _stop_at(_step),
         short=_step == "marker",
     )
 
 
-@fault("pause", "worker SIGSTOPped for less than its session timeout")
-async def pause(harness: Harness) -> None:
+@fault("pause", "a worker is suspended for less than its session timeout")
+async def pause(harness: FaultHarness) -> None:
     """A pause of the machine: no other worker takes over."""
     worker = harness.workers[0]
     harness.touch(worker)
@@ -150,8 +150,8 @@ async def pause(harness: Harness) -> None:
     await harness.until_ready(0.5)
 
 
-@fault("killed-before-reply", "gateway killed after Kafka has an event, before its reply")
-async def killed_before_reply(harness: Harness) -> None:
+@fault("killed-before-reply", "a worker is killed after Kafka has an event and before the reply")
+async def killed_before_reply(harness: FaultHarness) -> None:
     """The client must repeat, and nothing may be duplicated."""
     for topic in (harness.settings.group_events, harness.settings.queue_events):
         for worker in harness.workers:

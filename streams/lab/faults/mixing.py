@@ -7,7 +7,7 @@ import random
 import time
 
 from streams.lab.faults.catalogue import FAULTS, Fault
-from streams.lab.faults.harness import Harness
+from streams.lab.faults.harness import FaultHarness
 from streams.lab.faults.killing import FOR_THREE
 from streams.lab.faults.load import LoadPlan
 from streams.operate.progress import say
@@ -19,7 +19,7 @@ def mix(minutes: float, seed: int) -> Fault:
     """Return a fault that runs random faults for the given minutes."""
     chosen = [f for f in FAULTS.values() if f.mix and f.nodes == 1]
 
-    async def act(harness: Harness) -> None:
+    async def act(harness: FaultHarness) -> None:
         rng = random.Random(f"mix {seed}")
         end = time.monotonic() + 60 * minutes
         done: list[str] = []
@@ -36,7 +36,7 @@ def mix(minutes: float, seed: int) -> Fault:
 
     return Fault(
         "mix",
-        f"faults at random for {minutes:g} minutes, seed {seed}",
+        f"random faults for {minutes:g} minutes, seed {seed}",
         act,
         workers=2,
         linked=True,

@@ -20,7 +20,7 @@ from streams.events.records import Message
 from streams.folds.tables import TABLES
 from streams.kafka.clients import open_producer
 from streams.lab.faults.catalogue import fault
-from streams.lab.faults.harness import Harness
+from streams.lab.faults.harness import FaultHarness
 from streams.lab.faults.load import LoadPlan
 from streams.operate.topic_log import TopicLog, as_record
 from streams.settings import MIB, Settings
@@ -35,11 +35,11 @@ COMPACTED_SECONDS = 90.0
 
 @fault(
     "overload",
-    "producers faster than the workers, which get a tenth of the time; most inboxes never read",
+    "producers outrun the workers, which get a tenth of the CPU; most inboxes are never read",
     mix=False,
     plan=lambda seed: LoadPlan(seed, online=16),
 )
-async def overload(harness: Harness) -> None:
+async def overload(harness: FaultHarness) -> None:
     """Memory stays bounded, everything drains."""
     harness.monitor.most_rss = 0
     began = time.monotonic()
@@ -82,7 +82,7 @@ async def overload(harness: Harness) -> None:
     await harness.until_ready()
 
 
-async def _slow_down(harness: Harness) -> None:
+async def _slow_down(harness: FaultHarness) -> None:
     """Leave the workers a tenth of the time, in slices."""
     while True:
         for worker in harness.workers:
@@ -93,7 +93,7 @@ async def _slow_down(harness: Harness) -> None:
         await asyncio.sleep(0.04)
 
 
-def _lag(harness: Harness) -> int:
+def _lag(harness: FaultHarness) -> int:
     return sum(
         row["lag"]
         for view in harness.monitor.views.values()
@@ -104,11 +104,11 @@ def _lag(harness: Harness) -> int:
 
 @fault(
     "compacted",
-    "all data folders lost, recovery from compacted changelogs",
+    "all data folders are lost; workers recover from compacted changelogs",
     mix=False,
     settings={"STREAMS_STANDBYS": "0"},
 )
-async def compacted(harness: Harness) -> None:
+async def compacted(harness: FaultHarness) -> None:
     """Compaction leaves the last row of each key and one marker."""
     await asyncio.to_thread(_compact_soon, harness.settings)
     most: dict[tuple[str, int], int] = {}

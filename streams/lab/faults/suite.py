@@ -21,7 +21,7 @@ from streams.lab.faults.catalogue import Fault
 from streams.lab.faults.checker import Findings, check
 from streams.lab.faults.evidence import TablePartition
 from streams.lab.faults.gathering import gather, settle
-from streams.lab.faults.harness import Harness
+from streams.lab.faults.harness import FaultHarness
 from streams.lab.faults.load import LoadGenerator
 from streams.lab.faults.probe_client import ProbeClient
 from streams.operate.progress import say
@@ -53,7 +53,7 @@ class FaultResult:
     notes: list[str] = field(default_factory=list)
     skipped: str | None = None
 
-    def take(self, harness: Harness) -> None:
+    def take(self, harness: FaultHarness) -> None:
         """Copy what the harness has counted."""
         answers, stalls = harness.answers, self.stalls
         self.confirmed, self.refused = answers.confirmed, answers.refused
@@ -144,7 +144,7 @@ class FaultSuite:
             return result
         began = time.monotonic()
         self._runs += 1
-        harness = Harness(
+        harness = FaultHarness(
             await self.brokers(fault.nodes),
             self.folder / fault.name,
             f"f{self._runs}-{fault.name}",
@@ -173,7 +173,7 @@ class FaultSuite:
                 shutil.rmtree(worker.folder, ignore_errors=True)
         return result
 
-    async def _play(self, fault: Fault, harness: Harness, result: FaultResult) -> None:
+    async def _play(self, fault: Fault, harness: FaultHarness, result: FaultResult) -> None:
         answers = harness.answers
         seed = self.seed * 1000 + self._runs
         async with AsyncExitStack() as stack:
@@ -202,7 +202,7 @@ class FaultSuite:
             result.findings = await asyncio.to_thread(check, evidence)
 
 
-def _delete_topics(harness: Harness) -> None:
+def _delete_topics(harness: FaultHarness) -> None:
     """Delete the run's topics, so that the brokers restart as fast after the next fault."""
     admin = AdminClient({"bootstrap.servers": harness.brokers.kafka.brokers, "log_level": 0})
     try:

@@ -9,7 +9,7 @@ changelog, database, commit), and
 * ``marker``: rows and marker are produced, their transaction is not committed;
 * ``reply``: Kafka has an event, its client has no answer (the pattern is the topic).
 
-Actions: ``kill`` and ``stop`` are the signals, ``hang`` blocks the thread for ever.
+Actions: ``kill`` and ``stop`` are the signals, ``hang`` blocks the thread forever.
 
 FAULTS_PATIENCE is how many seconds the worker's watchdog waits; FAULTS_CLOCK names a file
 with seconds that are added to this worker's clock.

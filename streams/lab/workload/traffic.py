@@ -69,7 +69,7 @@ class Traffic:
         return set(self._population.members(group)) if touched is None else touched
 
     def events(self) -> Iterator[TrafficEvent]:
-        """Yield what happens, for ever, in order of time.
+        """Yield what happens, forever, in order of time.
 
         Three independent Poisson streams; the rate of single joins and leaves follows the
         changes that whole groups have made so far.
