@@ -40,6 +40,8 @@ class Checkpoint:
     rows: int = 0
     writing: bool = False
     """Whether a worker thread is writing to the changelog or the database."""
+    doing: str = "not begun"
+    """The step that it is at."""
     seconds: float = 0.0
     began: float = field(default_factory=time.monotonic)
 
@@ -54,12 +56,12 @@ class Checkpoint:
             ChangelogBroken, Stopped, Unavailable
         """
         context = self.context
-        context.step(self.name, "outputs")
+        self._begin_step("outputs")
         await self.tracker.settled()  # 1
-        context.step(self.name, "changelog")
+        self._begin_step("changelog")
         self.writing = True
         next_offset = await context.blocking(self._write)  # 2 and 3
-        context.step(self.name, "commit")
+        self._begin_step("commit")
         context.committed(self.source, self.position)  # 4
         self.seconds = time.monotonic() - self.began
         return next_offset
@@ -70,6 +72,10 @@ class Checkpoint:
         while layer:
             layer.popitem()
 
+    def _begin_step(self, step: str) -> None:
+        self.doing = step
+        self.context.step(self.name, step)
+
     def _write(self) -> int:
         compute_lock = self.context.compute_lock
         with compute_lock:
@@ -77,7 +83,7 @@ class Checkpoint:
         self.rows = len(rows)
         rows.append((MARKER, pack_marker(self.position)))
         next_offset = self.writer.append(rows)
-        self.context.step(self.name, "database")
+        self._begin_step("database")
         with compute_lock:
             self.database.write(rows, next_offset, int(time.time() * 1000), self.topic_id)
         return next_offset

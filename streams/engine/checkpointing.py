@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 from streams.engine.changelog import ChangelogWriter
 from streams.engine.checkpoint import Checkpoint
@@ -71,6 +73,18 @@ class Checkpointer:
     def saving(self) -> bool:
         """Whether a checkpoint is running or overdue."""
         return self.running or self.late > 0
+
+    def condition(self) -> dict[str, Any] | None:
+        """Return what the running checkpoint is doing, ready for JSON; None if there is none."""
+        latest = self.latest
+        if self._task is None or latest is None:
+            return None
+        return {
+            "step": latest.doing,
+            "seconds": round(time.monotonic() - latest.began, 1),
+            "outputs_waited_for": latest.tracker.unsettled,
+            "position": latest.position,
+        }
 
     def is_due(self, now: float) -> bool:
         """Return whether a checkpoint may begin at `now`, on the event loop's clock."""

@@ -41,6 +41,9 @@ class ChunkQueue:
     def __bool__(self) -> bool:
         return bool(self._chunks)
 
+    def __len__(self) -> int:
+        return len(self._chunks)
+
     def begin(self, offset: int) -> None:
         """Read the source from `offset`."""
         self._end = offset

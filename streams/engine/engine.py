@@ -23,6 +23,7 @@ from mode import Service
 
 from streams.engine.checkpoint import Checkpoint
 from streams.engine.dead_letters import dead_letter
+from streams.engine.internals import internals
 from streams.engine.output import DeliveryTracker, Publisher
 from streams.engine.partition import Partition
 from streams.engine.progress import PartitionSpec
@@ -147,7 +148,9 @@ class Engine(Service):
             self.tombstone_ms,
             stopping=lambda: self._closed,
         )
-        self._watchdog = Watchdog(self._duties, self._kafka_available, self.stuck_seconds)
+        self._watchdog = Watchdog(
+            self._duties, self._kafka_available, self.stuck_seconds, self._stuck_internals
+        )
         await self.add_runtime_dependency(self._watchdog)
 
     @property
@@ -335,6 +338,20 @@ class Engine(Service):
         """
         return status(self)
 
+    def internals(self) -> dict[str, Any]:
+        """Return what this worker is doing and waiting for, ready for JSON.
+
+        The group membership, the source reader, each partition with its task and checkpoint,
+        and the innermost calls of each thread.  For people who look for a stall: the fields
+        may change in any version.
+        """
+        return internals(self)
+
+    @property
+    def waited(self) -> Mapping[Hashable, float]:
+        """For how many seconds each duty that is pending has not moved; see the watchdog."""
+        return self._watchdog.waited if self._watchdog is not None else {}
+
     def metrics(self) -> dict[str, Any]:
         """Return figures for metrics that `status` does not have: sizes, queues, totals.
 
@@ -450,6 +467,12 @@ class Engine(Service):
             f"{len(partitions)} open",
         )
         return duties
+
+    def _stuck_internals(self) -> dict[str, Any]:
+        """Return the internals for the watchdog's log, which shows the threads by itself."""
+        found = self.internals()
+        del found["threads"]
+        return found
 
     def _kafka_available(self) -> bool:
         """Return whether every partition that this worker needs accepts writes. Blocks."""

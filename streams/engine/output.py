@@ -114,6 +114,11 @@ class DeliveryTracker:
         if self.failed is not None:
             raise Unavailable(f"Kafka refused an output: {self.failed.str()}")
 
+    @property
+    def unsettled(self) -> int:
+        """Outputs and delivery reports that are still waited for."""
+        return self.held + max(0, self.reports - self._confirmed)
+
     def _is_settled(self) -> bool:
         if self.failed is not None:
             return True

@@ -19,6 +19,7 @@ import asyncio
 import logging
 import time
 from contextlib import ExitStack, suppress
+from typing import Any
 
 from streams.engine.changelog import ChangelogBroken, Fenced, Stopped
 from streams.engine.chunk_queue import ChunkQueue
@@ -28,6 +29,7 @@ from streams.engine.overlay import OverlayRows
 from streams.engine.ports import Context
 from streams.engine.progress import PartitionSpec, PositionWaiters, Progress, State
 from streams.engine.source import Chunk
+from streams.engine.stacks import task_stack
 from streams.errors import Unavailable
 from streams.fold import Fold
 
@@ -143,6 +145,26 @@ class Partition:
     def unfinished(self) -> tuple[int, int]:
         """Outputs sent and rows changed since the last checkpoint: they change within a chunk."""
         return self._incarnation.unfinished if self._incarnation is not None else (0, 0)
+
+    def internals(self) -> dict[str, Any]:
+        """Return what it is doing and waiting for, ready for JSON."""
+        incarnation = self._incarnation
+        found = {
+            "state": str(self.state),
+            "opening_queued": self.progress.queued,
+            "lease": self._context.lease_valid(self.spec.source),
+            "lost": self._lost,
+            "chunks_waiting": len(self._queue),
+            "task": task_stack(self._task) if self._task is not None else [],
+        }
+        if incarnation is None:
+            return found
+        return found | {
+            "folding": incarnation.folder.folding,
+            "deferred_work": len(incarnation.fold.work),
+            "checkpoint": incarnation.checkpoints.condition(),
+            "checkpoint_late_seconds": round(max(0.0, incarnation.checkpoints.late), 1),
+        }
 
     async def reached(self, offset: int, timeout: float) -> bool:
         """Wait until the record at a source offset has been folded.

@@ -136,6 +136,26 @@ class SourceReader:
         """Return the end of a partition's log (next offset), or None if it is not known."""
         return self._ends.get(source)
 
+    def condition(self) -> dict[str, Any]:
+        """Return what it reads, ready for JSON; the thread may be changing it meanwhile."""
+        backlog, paused = dict(self._backlog), set(self._paused)
+        return {
+            "turns": self.turns,
+            "commands_waiting": len(self._commands),
+            "delivery_taken": self._taken.is_set(),
+            "partitions": [
+                {
+                    "topic": source[0],
+                    "partition": source[1],
+                    "next": offset,
+                    "end": self._ends.get(source),
+                    "backlog": backlog.get(source, 0),
+                    "paused": source in paused,
+                }
+                for source, offset in sorted(dict(self._expected).items())
+            ],
+        }
+
     def close(self) -> None:
         """Stop the thread. Blocks until it has ended."""
         self._running = False

@@ -161,6 +161,11 @@ class Consumer(driver.Consumer):
         """Whether another worker may have owned partitions since the engine last checked."""
         return self._thread.missed_generation
 
+    @property
+    def joining(self) -> bool:
+        """Whether this worker is about to join the next generation of the group."""
+        return self._thread.joining
+
     def acknowledge_generation(self, generation: int) -> None:
         """Record that the engine has checked the partitions it kept in this generation."""
         if self._thread._generation == generation:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import json
 import logging
 import os
 import sys
@@ -19,11 +20,13 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from mode import Service
 
 from streams.engine.partition import Partition
 from streams.engine.progress import State
+from streams.engine.stacks import summary
 
 logger = logging.getLogger(__name__)
 
@@ -130,7 +133,8 @@ class Watchdog(Service):
     """See the module's docstring.
 
     `duties` returns what is to be done; `possible` asks Kafka, in a thread, whether it is
-    available.  `verdict` becomes the reason why this worker must end.
+    available; `internals` returns what the worker is doing, for the log.  `verdict` becomes
+    the reason why this worker must end.
     """
 
     INTERVAL_SECONDS = 2.0
@@ -140,16 +144,24 @@ class Watchdog(Service):
         duties: Callable[[], Mapping[Hashable, Duty]],
         possible: Callable[[], bool],
         limit: float,
+        internals: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         super().__init__()
         self.limit = limit
         self.verdict: str | None = None
+        self._patience = Patience(limit, self.INTERVAL_SECONDS)
         self._duties = duties
         self._possible = possible
+        self._internals = internals
+
+    @property
+    def waited(self) -> Mapping[Hashable, float]:
+        """For how many seconds each duty that is pending has not moved."""
+        return {name: waited for name, waited in self._patience.waited.items() if waited}
 
     @Service.task
     async def _watch(self) -> None:
-        patience = Patience(self.limit, self.INTERVAL_SECONDS)
+        patience = self._patience
         guard = LoopGuard(asyncio.get_running_loop(), self.limit)
         guard.start()
         try:
@@ -160,7 +172,13 @@ class Watchdog(Service):
                 possible = not waiting or await asyncio.to_thread(self._possible)
                 self.verdict = patience.look(time.monotonic(), self._duties(), possible)
             if self.verdict is not None:
-                logger.critical("this worker is stuck and will exit: %s", self.verdict)
+                logger.critical(
+                    "this worker is stuck and will exit: %s; what its threads are doing: %s; "
+                    "what its parts are doing: %s",
+                    self.verdict,
+                    summary(),
+                    json.dumps(self._internals(), default=str),
+                )
                 guard.end_within(20.0)
         finally:
             if self.verdict is None:

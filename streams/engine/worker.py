@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import signal
 import sys
@@ -20,10 +21,18 @@ class Worker(FaustWorker):
     """Faust's worker; a `StreamsError` ends it with one line instead of a traceback."""
 
     def _install_signal_handlers_unix(self) -> None:
-        """Let SIGHUP, which comes when a terminal is closed, stop the worker as SIGTERM does."""
+        """Let SIGHUP, which comes when a terminal is closed, stop the worker as SIGTERM does.
+
+        SIGUSR1 and SIGUSR2 write the stacks of all threads to stderr.
+        """
         super()._install_signal_handlers_unix()
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             self.loop.add_signal_handler(signal.SIGHUP, self._schedule_shutdown, signal.SIGHUP)
+        for number in (signal.SIGUSR1, signal.SIGUSR2):
+            # Not through the event loop, as mode does: the loop may be what hangs. And no
+            # debugger, which mode starts at SIGUSR2: it would stop the worker for good.
+            self.loop.remove_signal_handler(number)
+            faulthandler.register(number, file=sys.__stderr__ or sys.stderr, all_threads=True)
 
     async def on_execute(self) -> None:
         """Log what this worker is, as soon as logging is set up."""

@@ -152,6 +152,10 @@ class Engine(Protocol):
         """Return the status that `/v1/cluster` shows."""
         ...
 
+    def internals(self) -> dict[str, Any]:
+        """Return what the worker is doing and waiting for, for `/v1/cluster?debug=1`."""
+        ...
+
     def metrics(self) -> dict[str, Any]:
         """Return what only `/metrics` shows: sizes, queue lengths and totals."""
         ...

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from streams.errors import Unavailable
+from streams.errors import StreamsError, Unavailable
 from streams.operate.gateway_client import GatewayClient
+from streams.operate.stalls import PATH, StallTimer, report
 
 PAUSE_SECONDS = 0.1
 FIRST_SECONDS = 2.0
@@ -96,7 +96,7 @@ class Cluster:
             Unavailable: no progress for `timeout` seconds.
         """
         best = None
-        patience = time.monotonic() + timeout
+        stall = StallTimer(timeout)
         while True:
             partitions = await self.partitions()
             left = 0
@@ -106,14 +106,26 @@ class Cluster:
             report(left)
             if left == 0:
                 return
-            if best is None or left < best:
-                best, patience = left, time.monotonic() + timeout
-            if time.monotonic() > patience:
+            best = left if best is None else min(best, left)
+            if stall.is_stalled(best):
                 raise Unavailable(
                     f"{left:,} records of the source of {table} are still not folded after"
-                    f" {timeout:g} s without progress; see /v1/cluster and the workers' logs"
+                    f" {timeout:g} s without progress; see the workers' logs\n"
+                    + await self.explain({f"the source of {table}": ends})
                 )
             await asyncio.sleep(PAUSE_SECONDS)
+
+    async def explain(self, ends: Mapping[str, Mapping[int, int]] | str) -> str:
+        """Return what every worker is doing, for the error about a stall; see `report`."""
+        answers = await asyncio.gather(*(self._internals(url) for url in self._gateway.urls))
+        return report(dict(zip(self._gateway.urls, answers, strict=True)), ends)
+
+    async def _internals(self, url: str) -> dict[str, Any] | str:
+        try:
+            answer: dict[str, Any] = await self._gateway.ask("GET", PATH, url=url, retry_for=0)
+        except StreamsError as error:
+            return str(error)
+        return answer
 
     async def _status(self, url: str) -> dict[str, Any]:
         try:

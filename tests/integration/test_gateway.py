@@ -324,6 +324,43 @@ async def test_metrics_count_requests_and_publishes(client: Client) -> None:
         assert name in text
 
 
+async def test_a_worker_tells_what_its_parts_and_threads_are_doing(client: Client) -> None:
+    # Given a worker at rest, When it is asked for its internals
+    status, answer = await client.ask(0, "GET", "/v1/cluster?debug=1")
+    assert status == 200
+    debug = answer["debug"]
+    # Then it tells of the group, the source reader, its partitions, and its threads
+    assert debug["group"]["session_timeout_seconds"] == 6.0
+    assert not debug["group"]["missed_generation"]
+    own = {(row["table"], row["partition"]) for row in answer["partitions"] if "state" in row}
+    assert own
+    assert {(row["table"], row["partition"]) for row in debug["partitions"]} == own
+    assert len(debug["source_reader"]["partitions"]) == len(own)
+    for row in debug["partitions"]:
+        assert row["state"] == "ready"
+        assert any(" _idle" in call or " _work" in call for call in row["task"])
+    threads = {name for row in debug["threads"] for name in row["threads"]}
+    assert {"MainThread", "source", "outputs", "publisher"} <= threads
+    # And otherwise it does not
+    assert "debug" not in (await client.ask(0, "GET", "/v1/cluster"))[1]
+    assert (await client.ask(0, "GET", "/v1/cluster?debug=2"))[0] == 400
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+async def test_a_signal_makes_a_worker_log_its_stacks_and_go_on(
+    client: Client, number: signal.Signals
+) -> None:
+    worker = client.workers.processes[1]
+    assert worker.process is not None
+    before = worker.log.read_text(errors="replace").count("Current thread")
+    worker.process.send_signal(number)
+    deadline = time.monotonic() + 60
+    while worker.log.read_text(errors="replace").count("Current thread") == before:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+    assert (await client.ask(1, "GET", "/healthz"))[0] == 200
+
+
 @pytest.mark.fault
 async def test_a_dead_owner_is_unavailable_until_another_takes_over(
     client: Client,

@@ -309,6 +309,12 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
                 {"type": "integer", "minimum": 0, "maximum": 1, "default": 0},
                 "1 to include all workers.",
             ),
+            Parameter(
+                "debug",
+                {"type": "integer", "minimum": 0, "maximum": 1, "default": 0},
+                "1 to add what the parts and threads of this worker are doing, for people who "
+                "look for a stall; its fields may change in any version. Excludes `all`.",
+            ),
         ),
         status=200,
         answer=ref("Cluster"),

@@ -290,6 +290,7 @@ SCHEMAS: dict[str, Schema] = {
             "rebalancing": FLAG,
             "ready": FLAG,
             "failure": or_null(TEXT),
+            "debug": {"type": "object"},
             "partitions": an_array(
                 {
                     "type": "object",

@@ -29,8 +29,12 @@ class ClusterRoutes(Routes):
         """Return partitions, owners, lag and recovery, as this worker sees them.
 
         With `all=1`, this worker asks the others, and returns what each of them reports.
+        With `debug=1`, it adds what its own parts and threads are doing.
         """
-        if not integer(context.parameters("all"), "all", 0, 0, 1):
+        parameters = context.parameters("all", "debug")
+        if integer(parameters, "debug", 0, 0, 1):
+            return json_response(self._engine.status() | {"debug": self._engine.internals()})
+        if not integer(parameters, "all", 0, 0, 1):
             return json_response(self._engine.status())
         if context.proxied.is_forwarded:
             return json_response(self._overview.own())

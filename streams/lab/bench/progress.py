@@ -7,7 +7,7 @@ readable row of the last table.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from typing import Any, Final
@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from streams.errors import Unavailable
+from streams.errors import StreamsError, Unavailable
 from streams.folds.tables import MEMBERS, QUEUES
+from streams.operate.stalls import PATH, StallTimer, report
 from streams.operate.topic_log import TopicLog
 from streams.settings import Settings
 
@@ -76,6 +77,16 @@ class ClusterSnapshot:
     def has_folded(self, table: str, ends: Ends) -> bool:
         """Return whether a table's partitions have folded their source up to `ends`."""
         return all(self.positions.get((table, p), 0) >= end for p, end in ends.items())
+
+    @property
+    def mark(self) -> Hashable:
+        """A value that changes whenever anything moves."""
+        return (
+            tuple(sorted(self.positions.items())),
+            tuple(sorted(self.checkpointed.items())),
+            self.outputs_queued,
+            self.restored_rows,
+        )
 
     @property
     def is_checkpointed(self) -> bool:
@@ -173,18 +184,32 @@ class ProgressProbe:
         Raises:
             Unavailable: no progress for `PATIENCE_SECONDS`.
         """
-        latest: Any = None
-        patience = time.monotonic() + PATIENCE_SECONDS
+        stall = StallTimer(PATIENCE_SECONDS)
         while True:
             look = self.look()
             if condition(look):
                 return look
-            state = look.positions, look.checkpointed, look.outputs_queued, look.restored_rows
-            if state != latest:
-                latest, patience = state, time.monotonic() + PATIENCE_SECONDS
-            elif time.monotonic() > patience:
-                raise Unavailable(f"no progress for {PATIENCE_SECONDS:g} s; see the workers' logs")
+            if stall.is_stalled(look.mark):
+                raise Unavailable(
+                    f"no progress for {PATIENCE_SECONDS:g} s; see the workers' logs\n"
+                    + self.explain()
+                )
             time.sleep(LOOK_SECONDS)
+
+    def explain(self) -> str:
+        """Return what every worker and the topics are doing, for the error about a stall."""
+        answers: dict[str, Any] = {}
+        for url, asker in self._askers.items():
+            try:
+                answers[url] = asker.get(PATH)
+            except (OSError, HTTPException, Unavailable) as error:
+                answers[url] = str(error) or type(error).__name__
+        settings = self._settings
+        topics = settings.group_events, settings.queue_events
+        try:
+            return report(answers, {topic: self.ends(topic) for topic in topics})
+        except StreamsError as error:
+            return report(answers, str(error))
 
     def _both_ends(self) -> tuple[dict[int, int], dict[int, int]]:
         settings = self._settings

@@ -119,6 +119,26 @@ class _DemoRun:
         self._behind = 0.0
 
     async def play(self) -> DemoResult:
+        """Play, and meanwhile call `between`, whose error ends the play."""
+        playing = asyncio.create_task(self._play())
+        minding = asyncio.create_task(self._mind())
+        try:
+            await asyncio.wait((playing, minding), return_when=asyncio.FIRST_COMPLETED)
+            if not playing.done():
+                minding.result()
+            return await playing
+        finally:
+            for task in (minding, playing):
+                task.cancel()
+            await asyncio.gather(minding, playing, return_exceptions=True)
+
+    async def _mind(self) -> None:
+        """Call `between` again and again: a worker may exit in any phase."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            self._between()
+
+    async def _play(self) -> DemoResult:
         world, seed = self._world, self._plan.seed
         say(f"drawing a world of {world.residents:,} residents in {world.groups:,} groups")
         population = await asyncio.to_thread(Population.generate, world, seed)
@@ -287,7 +307,6 @@ class _DemoRun:
         with Board(title) as board:
             while True:
                 await asyncio.sleep(LOOK_SECONDS)
-                self._between()
                 with journal.lock:
                     due = sum(len(model.received.get(queue, ())) for queue in online)
                 expected.append((time.monotonic(), due))

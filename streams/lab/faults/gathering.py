@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-import time
 import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from streams.lab.faults.harness import FaultHarness
 from streams.lab.workload.model import QueuedMessage
 from streams.operate.gateway_client import GatewayClient
 from streams.operate.rebuild import open_rebuilt, resources, source_topic
+from streams.operate.stalls import StallTimer
 from streams.operate.table_rows import pages
 from streams.operate.topic_log import TopicLog, as_record, header
 from streams.settings import Settings
@@ -38,7 +38,7 @@ async def settle(harness: FaultHarness, seconds: float = SETTLE_SECONDS) -> str 
     Returns:
         None, or what is not done after so many seconds without any progress.
     """
-    deadline = time.monotonic() + seconds
+    stall = StallTimer(seconds)
     best = None
     while True:
         ends = await asyncio.to_thread(_ends, harness.settings)
@@ -49,11 +49,20 @@ async def settle(harness: FaultHarness, seconds: float = SETTLE_SECONDS) -> str 
                 harness, ends
             ):
                 return None
-        if best is None or left < best:
-            best, deadline = left, time.monotonic() + seconds
-        if time.monotonic() > deadline:
-            return f"{left} records are not folded and checkpointed: {harness.monitor.describe()}"
+        best = left if best is None else min(best, left)
+        if stall.is_stalled(best):
+            return (
+                f"{left} records are not folded and checkpointed: {harness.monitor.describe()}\n"
+                + await harness.monitor.explain(_by_topic(harness.settings, ends))
+            )
         await asyncio.sleep(PAUSE_SECONDS)
+
+
+def _by_topic(settings: Settings, ends: Mapping[TablePartition, int]) -> dict[str, dict[int, int]]:
+    found: dict[str, dict[int, int]] = {}
+    for (table, number), end in ends.items():
+        found.setdefault(source_topic(settings, table), {})[number] = end
+    return found
 
 
 def _ends(settings: Settings) -> dict[TablePartition, int]:

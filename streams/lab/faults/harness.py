@@ -20,6 +20,7 @@ from streams.lab.faults.monitor import ClusterMonitor
 from streams.lab.faults.probe_client import ProbeClient
 from streams.lab.faults.worker import SPRUNG
 from streams.operate.processes import WorkerProcess, ended
+from streams.operate.stalls import StallTimer
 from streams.ports import free_ports
 from streams.settings import PREFIX, Settings
 
@@ -228,9 +229,13 @@ class FaultHarness:
             StreamsError: it did not become true in time.
         """
         began = time.monotonic()
+        stall = StallTimer(seconds)
         while not condition():
-            if time.monotonic() - began > seconds:
-                raise StreamsError(f"{otherwise} within {seconds:g} s: {self.monitor.describe()}")
+            if stall.is_stalled(None):
+                raise StreamsError(
+                    f"{otherwise} within {seconds:g} s: {self.monitor.describe()}\n"
+                    + await self.monitor.explain({})
+                )
             if hasattr(self, "load"):
                 self.load.check()
             await asyncio.sleep(PAUSE_SECONDS)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from streams.lab.faults.evidence import TablePartition
 from streams.lab.faults.probe_client import ProbeClient
+from streams.operate.stalls import PATH, report
 
 LOOK_SECONDS = 0.1
 ANSWER_SECONDS = 2.0
@@ -114,6 +116,22 @@ class ClusterMonitor:
         ]
         silent = [url for url, view in self.views.items() if not (view.fresh and view.ready)]
         return f"partitions without an owner: {missing}; workers not ready: {silent}"
+
+    async def explain(self, ends: Mapping[str, Mapping[int, int]] | str) -> str:
+        """Return what every worker is doing, for the message about a stall."""
+        urls = list(self.views)
+        answers = await asyncio.gather(
+            *(self._client.ask("GET", PATH, url=url, seconds=ANSWER_SECONDS) for url in urls)
+        )
+        found = {
+            url: answer.content
+            if answer.good
+            else f"status {answer.status}, {answer.content!r}"
+            if answer.status
+            else f"nothing within {ANSWER_SECONDS:g} s"
+            for url, answer in zip(urls, answers, strict=True)
+        }
+        return report(found, ends)
 
     def positions(self) -> dict[TablePartition, int]:
         """Return the position of each partition."""
