@@ -102,5 +102,15 @@ class Draft:
 
 
 def milliseconds(moment: datetime | int) -> int:
-    """Return a time in milliseconds since the epoch."""
-    return moment if isinstance(moment, int) else int(moment.timestamp() * 1000)
+    """Return a time in milliseconds since the epoch.
+
+    Raises:
+        ValueError: it is not from 2001 to 9999, as a number of seconds is not.
+    """
+    found = moment if isinstance(moment, int) else int(moment.timestamp() * 1000)
+    if not 978_307_200_000 <= found <= 253_402_300_799_999:
+        raise ValueError(
+            f"the time {moment} is not from 2001 to 9999; "
+            "give a datetime, or milliseconds since 1970"
+        )
+    return found

@@ -59,6 +59,11 @@ from typing import Any, Final
 
 from streams.events.schema import folder
 
+EARLIEST_MS: Final = 978_307_200_000
+"""Least time that requests may state, the year 2001: a time in seconds is less."""
+LATEST_MS: Final = 253_402_300_799_999
+"""Greatest time that requests may state, the year 9999: one in microseconds is greater."""
+
 MISSING: Final = object()
 """Default of a field that has none."""
 
@@ -111,8 +116,10 @@ class Field:
     @property
     def request_range(self) -> tuple[int, int]:
         """The least and the greatest number that requests may have."""
+        if self.is_time:
+            return EARLIEST_MS, LATEST_MS
         bits = 32 if "int" in (self.type, self.items) else 64
-        least = 0 if self.is_time or self.format == "seq" else -(1 << bits - 1)
+        least = 0 if self.format == "seq" else -(1 << bits - 1)
         low, high = self.get("minimum"), self.get("maximum")
         return least if low is None else low, (1 << bits - 1) - 1 if high is None else high
 

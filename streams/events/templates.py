@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from streams.events.definitions import MISSING, Definition, Field
+from streams.events.definitions import EARLIEST_MS, LATEST_MS, MISSING, Definition, Field
 
 WIDTH: Final = 99
 NOTICE: Final = "Generated from schemas/*.avsc by `python -m streams.events.generate`; do not edit."
@@ -170,6 +170,8 @@ def draft(message: Definition) -> str:
         typed=typed,
         attributes=attributes,
         zones=zones,
+        earliest=f"{EARLIEST_MS:_}",
+        latest=f"{LATEST_MS:_}",
         written=written.rstrip("\n"),
     )
 
@@ -233,8 +235,18 @@ class Draft:
 
 
 def milliseconds(moment: datetime | int) -> int:
-    """Return a time in milliseconds since the epoch."""
-    return moment if isinstance(moment, int) else int(moment.timestamp() * 1000)
+    """Return a time in milliseconds since the epoch.
+
+    Raises:
+        ValueError: it is not from 2001 to 9999, as a number of seconds is not.
+    """
+    found = moment if isinstance(moment, int) else int(moment.timestamp() * 1000)
+    if not {earliest} <= found <= {latest}:
+        raise ValueError(
+            f"the time {{moment}} is not from 2001 to 9999; "
+            "give a datetime, or milliseconds since 1970"
+        )
+    return found
 '''
 
 

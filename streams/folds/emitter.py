@@ -17,6 +17,7 @@ from streams.kafka.partitioner import partition_of
 
 PRESENCE_PREFIX: Final = "presence:"
 DEAD_LETTER_REASON: Final = "dead-letter-reason"
+DEAD_LETTER_COUNT: Final = "dead-letter-count"
 
 
 class Emitter:
@@ -69,8 +70,9 @@ class Emitter:
     def dead_letter(self, queue: str, message: bytes, reason: str, tries: int, target: str) -> None:
         """Send a message to the dead letter queue `target`.
 
-        A dead letter that expires or overflows there goes no further: two full queues would
-        send it to each other for ever.
+        A message that was a dead letter before keeps the headers of its first death; those of
+        the latest one have names of their own.  If it expires or overflows, it goes no further:
+        two full queues would send it to each other for ever.
         """
         values = read(message)[1]
         headers = values["headers"]
@@ -78,10 +80,8 @@ class Emitter:
             return
         values["headers"] = {
             **headers,
-            DEAD_LETTER_REASON: reason,
-            "dead-letter-queue": queue,
-            "dead-letter-group": values["group"],
-            "dead-letter-tries": str(tries),
+            **_death(headers, reason, queue, values["group"], tries),
+            DEAD_LETTER_COUNT: str(_deaths(headers) + 1),
         }
         values.update(persistent=True, expires_at=None, receipt=False, echo=True)
         values["group"] = DIRECT + target
@@ -118,3 +118,22 @@ class Emitter:
         key = group.encode()
         target = partition_of(key, self._partitions)
         self._ready.append(Output(self._topic, target, key, value, name))
+
+
+def _death(
+    headers: dict[str, str], reason: str, queue: str, group: str, tries: int
+) -> dict[str, str]:
+    """Return the headers that tell of a death: the first one, or the latest of several."""
+    kind = "dead-letter-last" if DEAD_LETTER_REASON in headers else "dead-letter"
+    return {
+        f"{kind}-reason": reason,
+        f"{kind}-queue": queue,
+        f"{kind}-group": group,
+        f"{kind}-tries": str(tries),
+    }
+
+
+def _deaths(headers: dict[str, str]) -> int:
+    """Return how often a message has died; one without a count died under an older version."""
+    text = headers.get(DEAD_LETTER_COUNT, "1" if DEAD_LETTER_REASON in headers else "0")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 1

@@ -33,6 +33,8 @@ from streams.security.patterns import Patterns
 CLAIM: Final = "streams"
 LEEWAY_SECONDS: Final = 10.0
 """Tolerated clock difference between the issuer of a token and a worker."""
+LATEST_SECONDS: Final = 253_402_300_799
+"""The end of the year 9999; a time in milliseconds is greater."""
 
 _NO_PATTERNS: Final = Patterns()
 
@@ -139,13 +141,21 @@ def permissions_of(claims: Mapping[str, Any], namespace: str) -> Permissions:
         observe=_flag(asked, "observe"),
         admin=_flag(asked, "admin"),
         rate=_rate(asked),
-        expires_at=float(claims["exp"]) + LEEWAY_SECONDS,
+        expires_at=_seconds(claims["exp"], "exp") + LEEWAY_SECONDS,
         token_id=_token_id(claims),
-        issued_at=None if claims.get("iat") is None else float(claims["iat"]),
+        issued_at=None if claims.get("iat") is None else _seconds(claims["iat"], "iat"),
     )
     if asked:
         raise BadToken(f"the claim {CLAIM!r} has unknown members")
     return permissions
+
+
+def _seconds(value: Any, claim: str) -> float:
+    """Return a time of a token; refuse milliseconds, by which a token would never expire."""
+    at = float(value)
+    if not at <= LATEST_SECONDS:
+        raise BadToken(f"the claim {claim!r} must be in seconds since 1970, not milliseconds")
+    return at
 
 
 def _subject(claims: Mapping[str, Any]) -> str | None:

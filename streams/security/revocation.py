@@ -20,7 +20,7 @@ from typing import Final
 import orjson
 
 from streams.errors import SettingsError
-from streams.security.permissions import Permissions
+from streams.security.permissions import LATEST_SECONDS, Permissions
 
 MAX_ENTRIES: Final = 1_000_000
 
@@ -60,11 +60,15 @@ def read_revoked(content: bytes) -> Revoked:
     if not isinstance(tokens, list) or not all(isinstance(one, str) for one in tokens):
         raise SettingsError("tokens must be a list of token ids")
     if not isinstance(subjects, dict) or not all(map(_is_time, subjects.values())):
-        raise SettingsError("subjects must be an object from subjects to seconds since 1970")
+        raise SettingsError(
+            "subjects must be an object from subjects to seconds since 1970, not milliseconds"
+        )
     if len(tokens) + len(subjects) > MAX_ENTRIES:
         raise SettingsError(f"more than {MAX_ENTRIES} entries")
     return Revoked(frozenset(tokens), subjects)
 
 
 def _is_time(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return value <= LATEST_SECONDS  # a time in milliseconds is greater

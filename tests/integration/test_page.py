@@ -11,10 +11,13 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp import web
 from chromium import Chromium, Tab, chromium, found
 from two_workers import PARTITIONS, Cluster, run_workers, two_workers, wait_until_ready
 from yarl import URL
@@ -368,6 +371,68 @@ async def test_a_hanging_worker_does_not_delay_the_answer(cluster: Cluster) -> N
     assert hanging == {"url": cluster.urls[1], "answers": False, "error": "it does not answer"}
     states = {row["state"] for row in whole["partitions"] if row["owner"] == cluster.urls[1]}
     assert states == {"unknown"}
+
+
+# Behind a reverse proxy ----------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def prefixed(url: str, prefix: str) -> AsyncIterator[str]:
+    """Serve a worker below a prefix, and nothing else; yield the URL of its page."""
+    async with aiohttp.ClientSession(auto_decompress=False) as session:
+
+        async def forward(request: web.Request) -> web.StreamResponse:
+            target = URL(url + request.raw_path.removeprefix(prefix), encoded=True)
+            async with session.request(
+                request.method, target, headers=request.headers, data=await request.read()
+            ) as answer:
+                response = web.StreamResponse(status=answer.status, headers=answer.headers)
+                await response.prepare(request)
+                async for piece in answer.content.iter_any():
+                    await response.write(piece)
+                return response
+
+        app = web.Application()
+        app.router.add_route("*", prefix + "/{rest:.*}", forward)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        try:
+            host, port = runner.addresses[0][:2]
+            yield f"http://{host}:{port}{prefix}"
+        finally:
+            await runner.cleanup()
+
+
+@needs_chromium
+async def test_it_works_below_the_prefix_of_a_reverse_proxy(
+    cluster: Cluster, browser: Chromium
+) -> None:
+    await cluster.owners()
+    async with prefixed(cluster.urls[0], "/a/b") as url:
+        # Given the page below a prefix
+        tab = await opened(browser, url)
+        await tab.until(ALL_READY)
+
+        # When it is used
+        await join(tab, "eve", "behind")
+        await say(tab, "through a proxy")
+        await tab.until("document.querySelectorAll('#chat-log li').length === 1")
+
+        # Then everything it loads and links to is below the prefix
+        names = await tab.run(
+            "[...performance.getEntriesByType('resource').map((one) => one.name),"
+            " ...[...document.querySelectorAll('a')].map((one) => one.href)]"
+        )
+        assert len(names) > 10
+        assert [name for name in names if not name.startswith(f"{url}/")] == []
+        assert tab.problems == []
+        # And so are the paths of the OpenAPI document
+        async with cluster.session.get(f"{url}/v1/openapi.json") as answer:
+            servers = (await answer.json())["servers"]
+        base = URL(f"{url}/v1/openapi.json").join(URL(servers[0]["url"]))
+        assert str(base) == f"{url}/"
 
 
 # With authentication -------------------------------------------------------------------------

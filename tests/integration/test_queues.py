@@ -112,6 +112,67 @@ async def test_an_expired_message_is_gone(client: Client) -> None:
     assert (await client.do("GET", "/v1/queues/egon"))["depth"] == 1
 
 
+async def test_a_time_in_seconds_is_refused(client: Client) -> None:
+    seconds = int(time.time()) + 60
+    path = "/v1/queues/erna/messages"
+    status, content = await client.ask("POST", path, {"body": "x", "expires_at": seconds})
+    assert (status, content["error"]["code"]) == (400, "bad_field")
+    assert "milliseconds since 1970" in content["error"]["message"]
+    assert await client.inbox("erna") == []
+
+
+async def test_a_position_in_milliseconds_is_refused(client: Client) -> None:
+    await client.do("POST", "/v1/groups/annals/messages", {"body": "1"})
+    now = time.time_ns() // 1_000_000
+    for wrong in (f"from={now}", f"from={now // 1000}", f"to={now}"):
+        status, content = await client.ask("GET", f"/v1/groups/annals/messages?{wrong}")
+        assert (status, content["error"]["code"]) == (400, "bad_parameter"), wrong
+        assert "ISO 8601" in content["error"]["message"]
+    replay = {"queue": "copy", "from": now}
+    status, content = await client.ask("POST", "/v1/groups/annals/replays", replay)
+    assert (status, content["error"]["code"]) == (400, "bad_field")
+    # and the offset to continue from is one, as is a later one to stop at
+    found = await client.do("GET", "/v1/groups/annals/messages?from=&to=1000000")
+    assert [message["body"] for message in found["messages"]] == ["1"]
+    after = await client.do("GET", f"/v1/groups/annals/messages?from={found['next']}")
+    assert (after["messages"], after["end"]) == ([], True)
+
+
+async def test_parameters_without_a_value_are_absent(client: Client) -> None:
+    await client.send("empty", "x")
+    await client.bodies("empty", ["x"])
+    found = await client.do("GET", "/v1/queues/empty/messages?after=&limit=&wait=")
+    assert [message["body"] for message in found["messages"]] == ["x"]
+    await client.do("GET", "/v1/queues/empty/groups?after=&limit=")
+    await client.do("GET", "/v1/cluster?all=")
+    status, _ = await client.ask("GET", "/v1/queues/empty/messages?befor=")
+    assert status == 400
+
+
+async def test_a_message_that_dies_twice_tells_of_its_first_death(client: Client) -> None:
+    await client.do("PUT", "/v1/queues/first/options", {"dead_letter": "second"})
+    await client.do("PUT", "/v1/queues/second/options", {"dead_letter": "third"})
+    await client.send("first", "x")
+    for queue in ("first", "second"):
+        (job,) = await client.lease(queue, wait=20)
+        nack = {"seqs": [job["seq"]], "outcome": "reject"}
+        await client.do("POST", f"/v1/queues/{queue}/nacks", nack)
+    (dead,) = await client.bodies("third", ["x"])
+    headers = dead["headers"]
+    assert headers["dead-letter-queue"] == "first"
+    assert headers["dead-letter-last-queue"] == "second"
+    assert headers["dead-letter-count"] == "2"
+
+
+async def test_no_cache_on_the_way_answers_in_place_of_a_worker(client: Client) -> None:
+    async with client.session.get(f"{client.url}/v1/queues/cached/messages") as answer:
+        assert answer.headers["Cache-Control"] == "no-store"
+    async with client.session.get(f"{client.url}/v1/queues/@/nothing") as answer:
+        assert answer.headers["Cache-Control"] == "no-store"
+    async with client.session.get(f"{client.url}/page/page.js") as answer:
+        assert answer.headers["Cache-Control"] == "no-cache"
+
+
 async def test_a_transient_message_needs_a_session(client: Client) -> None:
     await client.send("tim", "nobody there", persistent=False)
     await client.send("tim", "first")
@@ -185,6 +246,7 @@ async def test_a_job_that_fails_too_often_goes_to_the_dead_letter_queue(client: 
         "dead-letter-queue": "risky",
         "dead-letter-group": "@risky",
         "dead-letter-tries": "2",
+        "dead-letter-count": "1",
     }
     assert await client.inbox("risky") == []
 

@@ -361,6 +361,9 @@ async def test_server_sent_events_resume_after_the_last_id(cluster: Cluster) -> 
             found: list[tuple[str, dict[str, Any]]] = []
             async with cluster.session.get(url, headers=headers) as answer:
                 assert answer.content_type == "text/event-stream"
+                # the same from the owner and from the other worker: no proxy may hold them back
+                assert answer.headers["X-Accel-Buffering"] == "no"
+                assert answer.headers["Cache-Control"] == "no-cache, no-transform"
                 last = ""
                 while len(found) < count:
                     line = (await asyncio.wait_for(answer.content.readline(), 20)).decode()

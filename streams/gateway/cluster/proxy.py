@@ -42,6 +42,8 @@ WRITE_SECONDS = 60.0
 """How long a client may take to accept the next piece of a response."""
 
 LAST_EVENT_ID = "Last-Event-ID"
+ACCEL_BUFFERING = "X-Accel-Buffering"
+"""Tells nginx, and proxies that follow it, whether to collect a response before passing it on."""
 
 _REQUEST_HEADERS = (
     LAST_EVENT_ID,
@@ -58,6 +60,7 @@ _RESPONSE_HEADERS = (
     hdrs.CONTENT_TYPE,
     hdrs.RETRY_AFTER,
     hdrs.WWW_AUTHENTICATE,
+    ACCEL_BUFFERING,
 )
 _FAILURES = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
 
@@ -203,7 +206,7 @@ class Proxy:
 async def _relay(request: web.BaseRequest, upstream: aiohttp.ClientResponse) -> web.StreamResponse:
     response = web.StreamResponse(
         status=upstream.status,
-        headers={**_chosen(_RESPONSE_HEADERS, upstream.headers), **COMMON_HEADERS},
+        headers={**COMMON_HEADERS, **_chosen(_RESPONSE_HEADERS, upstream.headers)},
     )
     await response.prepare(request)
     try:

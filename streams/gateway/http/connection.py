@@ -36,8 +36,13 @@ SILENCE_SECONDS = 0.5
 
 SERVER = "streams"
 """The `Server` header; hides the version of aiohttp."""
-COMMON_HEADERS = {"Server": SERVER, "X-Content-Type-Options": "nosniff"}
-"""Headers of every response."""
+COMMON_HEADERS = {
+    "Server": SERVER,
+    "X-Content-Type-Options": "nosniff",
+    # Queues change all the time: no cache on the way may answer in place of a worker.
+    "Cache-Control": "no-store",
+}
+"""Headers of every response that does not have its own."""
 
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"

@@ -145,6 +145,18 @@ def take_optional_integer(
     return None if value is None else integer_of(name, value, low, high)
 
 
+def take_optional_time(fields: Fields, name: str, low: int, high: int) -> int | None:
+    """Take an optional time in milliseconds since 1970."""
+    value = fields.pop(name, None)
+    if value is None or (type(value) is int and low <= value <= high):
+        return value
+    raise bad_request(
+        "bad_field",
+        f"{name} must be a time in milliseconds since 1970, an integer from {low} (2001) to "
+        f"{high} (9999), not in seconds or microseconds",
+    )
+
+
 def take_optional_seconds(fields: Fields, name: str, high_ms: int, low_ms: int = 1) -> int | None:
     """Take an optional number of seconds; return milliseconds."""
     value = fields.pop(name, None)

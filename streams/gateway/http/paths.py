@@ -47,12 +47,13 @@ def decode_segment(name: str, segment: str) -> str:
 
 
 def decode_query(query: str, known: tuple[str, ...]) -> dict[str, str]:
-    """Return the parameters of a raw query.
+    """Return the parameters of a raw query; one without a value counts as absent.
 
     Raises:
         HTTPError: 400 if a parameter is unknown, given twice, or not UTF-8.
     """
     parameters: dict[str, str] = {}
+    seen: set[str] = set()
     if not query:
         return parameters
     pairs = query.split("&", _MAX_PARAMETERS)
@@ -75,9 +76,11 @@ def decode_query(query: str, known: tuple[str, ...]) -> dict[str, str]:
             raise bad_request(
                 "bad_parameter", f"unknown parameter {name[:40]!r}: this path {takes}"
             )
-        if name in parameters:
+        if name in seen:
             raise bad_request("bad_parameter", f"parameter {name!r} is given twice")
-        parameters[name] = value
+        seen.add(name)
+        if value:
+            parameters[name] = value
     return parameters
 
 

@@ -56,7 +56,8 @@ def document() -> dict[str, Any]:
             "Ids in paths are percent-encoded.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "servers": [{"url": "/"}],
+        # Relative to this document, so that it holds behind a prefix too.
+        "servers": [{"url": ".."}],
         "security": [{}, {"token": []}],
         "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
         "paths": paths,

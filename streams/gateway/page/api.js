@@ -38,7 +38,10 @@ export class Failure extends Error {
   }
 }
 
-export const path = (...segments) => "/v1/" + segments.map(encodeURIComponent).join("/");
+// Beside this script's folder, not at the root: a reverse proxy may add a prefix to all paths.
+const API = new URL("../v1/", import.meta.url).href;
+
+export const path = (...segments) => API + segments.map(encodeURIComponent).join("/");
 
 export async function ask(method, target, { body, query, signal, timeout = TIMEOUT } = {}) {
   const response = await send(method, target, { body, query, signal, timeout });

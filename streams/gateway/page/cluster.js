@@ -1,6 +1,6 @@
 // The state of the whole cluster, polled from one of its workers every two seconds.
 
-import { ask, pause } from "./api.js";
+import { ask, path, pause } from "./api.js";
 import { byId, count, duration, element, milliseconds, rate, replace, setText } from "./dom.js";
 import { Plot } from "./plot.js";
 
@@ -54,7 +54,7 @@ export async function watchCluster(say) {
   for (;;) {
     if (document.visibilityState === "visible") {
       try {
-        show(await ask("GET", "/v1/cluster", { query: { all: 1 } }), say);
+        show(await ask("GET", path("cluster"), { query: { all: 1 } }), say);
         failures = 0;
         seen = Date.now();
       } catch (error) {

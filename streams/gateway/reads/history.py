@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from streams.errors import Unavailable
+from streams.errors import StreamsError, Unavailable
 from streams.events.codec import decode
 from streams.events.records import Message
 from streams.fold import BadRecord
@@ -34,6 +34,8 @@ READ_SECONDS: Final = 2.0
 READ_RECORDS: Final = 200_000
 READ_BYTES: Final = 4 * 1024 * 1024
 KAFKA_SECONDS: Final = 5.0
+LIKE_A_TIME: Final = 978_307_200
+"""The year 2001 in seconds since 1970: greater offsets beyond the end are taken for times."""
 _BATCH: Final = 1000
 _COLLECT_SECONDS: Final = 0.2
 
@@ -44,6 +46,10 @@ class Moment:
 
     value: int
     is_time: bool = False
+
+
+class NotAnOffset(StreamsError):
+    """A position lies so far beyond the end of the log that it cannot be an offset."""
 
 
 @dataclass(slots=True)
@@ -85,6 +91,8 @@ class History:
         Raises:
             Unavailable: Kafka does not answer.
             HTTPError: 429 if too many requests are reading already.
+            NotAnOffset: `start` is an offset beyond the end of the log, or `stop` one that
+                looks like a time.
         """
         if self._threads is None:
             self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="history")
@@ -107,11 +115,15 @@ class History:
             partition = partition_of(key, self._settings.partitions)
             place = TopicPartition(self._settings.group_events, partition)
             low, high = _asked(lambda: consumer.get_watermark_offsets(place, KAFKA_SECONDS))
+            _check_offsets(start, stop, high)
             first = max(low, self._offset(consumer, partition, start, high))
             last = high if stop is None else self._offset(consumer, partition, stop, high)
             span = Span(partition, min(first, high), end=first >= min(last, high))
             if not span.end:
                 self._go_through(consumer, key, span, min(last, high), limit)
+        except NotAnOffset:
+            self._idle.append(consumer)
+            raise
         except BaseException:
             consumer.close()
             raise
@@ -179,6 +191,20 @@ class History:
                 "queued.max.messages.kbytes": 8 * 1024,
             },
         )
+
+
+def _check_offsets(start: Moment, stop: Moment | None, end: int) -> None:
+    """Refuse offsets that are none, such as a time in milliseconds.
+
+    A later `stop` than the end is usual: it stands for the end.
+    """
+    for name, moment, latest in (("from", start, end), ("to", stop, max(end, LIKE_A_TIME))):
+        if moment is not None and not moment.is_time and moment.value > latest:
+            raise NotAnOffset(
+                f"{name} is {moment.value}, but the log ends at offset {end}; {name} must be an "
+                "offset, or a time in ISO 8601 such as 2030-01-31T12:00:00Z, not a number of "
+                "milliseconds or seconds"
+            )
 
 
 def _message(value: bytes | None, timestamp: int, now: int) -> Message | None:

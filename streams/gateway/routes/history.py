@@ -18,7 +18,7 @@ from streams.gateway.http.paths import integer, seconds
 from streams.gateway.http.responses import json_response
 from streams.gateway.http.routing import HTTPRoute, Routes
 from streams.gateway.reads.deliveries import message_fields
-from streams.gateway.reads.history import History, Moment
+from streams.gateway.reads.history import History, Moment, NotAnOffset, Span
 from streams.gateway.routes.paging import DEFAULT_PAGE, MAX_PAGE, MAX_WAIT_SECONDS
 from streams.gateway.writes.admission import Admission, Share
 from streams.gateway.writes.event_writer import SMALL_BODY_BYTES
@@ -48,7 +48,7 @@ class HistoryRoutes(Routes):
         wait = min(seconds(parameters, "wait", MAX_WAIT_SECONDS), context.principal.seconds_left)
         deadline = now() + wait
         while True:
-            span = await self._history.read(group, start, stop, limit)
+            span = await self._span(group, start, stop, limit, "bad_parameter")
             if span.messages or not span.end or now() >= deadline:
                 messages = [_fields(*found) for found in span.messages]
                 return json_response({"messages": messages, "next": span.next, "end": span.end})
@@ -71,7 +71,7 @@ class HistoryRoutes(Routes):
             limit = f.take_optional_integer(content, "limit", 1, MAX_PAGE) or MAX_PAGE
             f.refuse_rest(content)
             parser.check_replay(queue)
-            span = await self._history.read(group, start, stop, limit)
+            span = await self._span(group, start, stop, limit, "bad_field")
             share.take(sum(len(message.body) for _, _, message in span.messages))
             records = [
                 parser.replayed(queue, span.partition, offset, at, message)
@@ -82,6 +82,14 @@ class HistoryRoutes(Routes):
             if records:
                 await self._publishing.publish_many(records)
         return json_response({"replayed": len(records), "next": span.next, "end": span.end})
+
+    async def _span(
+        self, group: str, start: Moment, stop: Moment | None, limit: int, code: str
+    ) -> Span:
+        try:
+            return await self._history.read(group, start, stop, limit)
+        except NotAnOffset as error:
+            raise bad_request(code, str(error)) from None
 
     ROUTES = (
         HTTPRoute("GET", "/v1/groups/{group}/messages", read),
@@ -95,7 +103,7 @@ def _fields(offset: int, at: int, message: Message) -> dict[str, Any]:
 
 def _moment(name: str, value: Any, code: str) -> Moment | None:
     """Return an offset, or a time in ISO 8601 (UTC if it names no zone)."""
-    if value is None:
+    if value is None or value == "":
         return None
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if isinstance(text, str):

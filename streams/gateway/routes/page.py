@@ -79,6 +79,7 @@ def _file_response(context: RequestContext, name: str) -> web.StreamResponse:
     if file is None:
         raise HTTPError(404, "not_found", "the page has no such file")
     headers = {**HEADERS, hdrs.ETAG: file.tag}
-    if context.request.headers.get(hdrs.IF_NONE_MATCH) == file.tag:
+    # A proxy that compresses the file makes the tag weak.
+    if context.request.headers.get(hdrs.IF_NONE_MATCH, "").removeprefix("W/") == file.tag:
         return web.Response(status=304, headers=headers)
     return web.Response(body=file.body, headers={**headers, hdrs.CONTENT_TYPE: file.content_type})

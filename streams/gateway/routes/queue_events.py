@@ -14,7 +14,7 @@ from aiohttp import hdrs, web
 from streams.errors import Unavailable
 from streams.folds.tables import QUEUES
 from streams.gateway.cluster.partition_router import PartitionRouter
-from streams.gateway.cluster.proxy import LAST_EVENT_ID, WRITE_SECONDS
+from streams.gateway.cluster.proxy import ACCEL_BUFFERING, LAST_EVENT_ID, WRITE_SECONDS
 from streams.gateway.http.connection import COMMON_HEADERS
 from streams.gateway.http.context import RequestContext
 from streams.gateway.http.errors import HTTPError, unavailable
@@ -33,7 +33,9 @@ PAGE_BYTES = 64 * 1024
 _HEADERS = {
     **COMMON_HEADERS,
     hdrs.CONTENT_TYPE: "text/event-stream",
-    hdrs.CACHE_CONTROL: "no-cache",
+    # A proxy must pass events on as they come: neither collect, nor compress, nor store them.
+    hdrs.CACHE_CONTROL: "no-cache, no-transform",
+    ACCEL_BUFFERING: "no",
 }
 
 

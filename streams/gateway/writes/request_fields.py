@@ -79,6 +79,8 @@ def take_field(field: Field) -> Take:
             take = partial(f.take_optional_text, name=name, max_length=length, pattern=pattern)
         case "int" | "long" if field.is_duration:
             take = partial(f.take_optional_seconds, name=name, high_ms=high, low_ms=low)
+        case "int" | "long" if field.is_time:
+            take = partial(f.take_optional_time, name=name, low=low, high=high)
         case "int" | "long":
             take = partial(f.take_optional_integer, name=name, low=low, high=high)
         case _:

@@ -38,7 +38,7 @@ def test_a_draft_has_the_json_fields() -> None:
         kind="vote",
         headers={"a": "b"},
         id="i",
-        expires_at=datetime.fromtimestamp(1.5, UTC),
+        expires_at=datetime.fromtimestamp(1_900_000_000.5, UTC),
         persistent=False,
     )
     assert draft.fields() == {
@@ -47,7 +47,7 @@ def test_a_draft_has_the_json_fields() -> None:
         "sender": "me",
         "kind": "vote",
         "headers": {"a": "b"},
-        "expires_at": 1500,
+        "expires_at": 1_900_000_000_500,
         "persistent": False,
     }
 
@@ -121,12 +121,20 @@ async def test_a_subscription_needs_a_prefetch_and_ends_with_its_client() -> Non
     assert await asyncio.wait_for(waiting, 1) is None
 
 
+@pytest.mark.parametrize("wrong", [1_900_000_000, 1_900_000_000_000_000, -1])
+def test_a_draft_refuses_a_time_that_is_not_in_milliseconds(wrong: int) -> None:
+    with pytest.raises(ValueError, match="milliseconds since 1970"):
+        Draft("x", group="g", expires_at=wrong).fields()
+
+
 def test_a_draft_states_only_what_differs_from_the_defaults() -> None:
-    draft = Draft("x", group="g", id="i", expires_at=7, echo=False, receipt=True, priority=0)
+    draft = Draft(
+        "x", group="g", id="i", expires_at=1_900_000_000_000, echo=False, receipt=True, priority=0
+    )
     assert draft.fields() == {
         "id": "i",
         "body": "x",
-        "expires_at": 7,
+        "expires_at": 1_900_000_000_000,
         "echo": False,
         "receipt": True,
         "priority": 0,

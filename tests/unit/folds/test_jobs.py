@@ -158,6 +158,41 @@ class TestFailures:
         feed(delivered(0, "q", expires_at=1100), at=1000)
         assert dead(feed(Tick(), at=1100)) == [("@d", "m0", "expired", "0")]
 
+    def test_dying_again_it_keeps_the_headers_of_its_first_death(self) -> None:
+        feed = jobs(0, dead_letter="d")
+        been = {
+            "mine": "1",
+            "dead-letter-reason": "tries",
+            "dead-letter-queue": "a",
+            "dead-letter-group": "room",
+            "dead-letter-tries": "5",
+        }
+        feed(delivered(0, "q", headers=been))
+        (letter,) = feed(Nack("q", tuple(seqs(feed)), "reject"))
+        assert isinstance(letter, Message)
+        headers = letter.headers
+        assert {name: headers[name] for name in been} == been
+        assert {name: value for name, value in headers.items() if name not in been} == {
+            "dead-letter-count": "2",
+            "dead-letter-last-reason": "rejected",
+            "dead-letter-last-queue": "q",
+            "dead-letter-last-group": "g",
+            "dead-letter-last-tries": "1",
+        }
+        # and a third time, only the latest and the count change
+        feed(delivered(1, "q", headers={**headers, "dead-letter-last-queue": "b"}))
+        (again,) = feed(Nack("q", tuple(seqs(feed)), "reject"))
+        assert isinstance(again, Message)
+        assert again.headers == {**headers, "dead-letter-count": "3"}
+
+    @pytest.mark.parametrize("text", ["", "x", "-1", "\u0663", "9" * 40])
+    def test_a_count_that_is_none_counts_as_one_death(self, text: str) -> None:
+        feed = jobs(0, dead_letter="d")
+        feed(delivered(0, "q", headers={"dead-letter-count": text}))
+        (letter,) = feed(Nack("q", tuple(seqs(feed)), "reject"))
+        assert isinstance(letter, Message)
+        assert letter.headers["dead-letter-count"] == "2"
+
     def test_two_full_queues_do_not_send_it_to_each_other_for_ever(self) -> None:
         feed = jobs(0, max_length=1, dead_letter="d")
         been = {"dead-letter-reason": "overflow"}

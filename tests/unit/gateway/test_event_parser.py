@@ -61,6 +61,17 @@ def test_a_message_has_defaults() -> None:
     assert uuid.UUID(made.id).version == 7
 
 
+LATER = 1_900_000_000_000
+"""The year 2030, in milliseconds."""
+
+
+@pytest.mark.parametrize("wrong", [LATER // 1000, LATER / 1000, LATER * 1000, LATER * 1_000_000])
+def test_a_time_in_another_unit_than_milliseconds_is_refused(wrong: float) -> None:
+    with pytest.raises(HTTPError, match="expires_at must be a time in milliseconds since 1970"):
+        message(body="", expires_at=wrong)
+    assert message(body="", expires_at=None).expires_at is None
+
+
 def test_a_message_keeps_what_it_is_given() -> None:
     made = message(
         body_base64=base64.b64encode(b"\0\xff").decode(),
@@ -68,10 +79,12 @@ def test_a_message_keeps_what_it_is_given() -> None:
         sender="s",
         kind="vote",
         headers={"a": "b", "": ""},
-        expires_at=5,
+        expires_at=LATER,
         persistent=False,
     )
-    assert made == Message("i", "g", "s", "vote", {"a": "b", "": ""}, b"\0\xff", made.at, 5, False)
+    assert made == Message(
+        "i", "g", "s", "vote", {"a": "b", "": ""}, b"\0\xff", made.at, LATER, False
+    )
 
 
 @pytest.mark.parametrize(
@@ -93,6 +106,9 @@ def test_a_message_keeps_what_it_is_given() -> None:
         ({"body": "", "expires_at": -1}, "bad_field"),
         ({"body": "", "expires_at": 1.5}, "bad_field"),
         ({"body": "", "expires_at": 2**63}, "bad_field"),
+        ({"body": "", "expires_at": 0}, "bad_field"),
+        ({"body": "", "expires_at": LATER // 1000}, "bad_field"),
+        ({"body": "", "expires_at": LATER * 1000}, "bad_field"),
         ({"body": "", "expires_at": True}, "bad_field"),
         ({"body": "", "persistent": 0}, "bad_field"),
         ({"body": "", "persistent": None}, "bad_field"),
@@ -258,7 +274,7 @@ LINES = st.fixed_dictionaries(
         "body": st.text(max_size=5) | JSON,
         "headers": st.dictionaries(st.text(max_size=3), st.text(max_size=3)) | JSON,
         "id": IDS | JSON,
-        "expires_at": st.integers(-1, 2**64) | JSON,
+        "expires_at": st.integers(-1, 2**64) | st.just(LATER) | JSON,
     },
 )
 

@@ -133,6 +133,13 @@ def test_wrong_queries_are_refused(query: str) -> None:
     assert (refused.value.status, refused.value.code) == (400, "bad_parameter")
 
 
+def test_a_parameter_without_a_value_counts_as_absent() -> None:
+    assert decode_query("after=&limit=5&wait", ("after", "limit", "wait")) == {"limit": "5"}
+    for wrong in ("after=&after=1", "after=1&after=", "before="):
+        with pytest.raises(HTTPError):
+            decode_query(wrong, ("after",))
+
+
 @pytest.mark.parametrize("text", ["", "-1", "1.5", "11", "x", "٣", "1" * 5000, "0x1", " 1"])
 def test_invalid_integers_are_refused(text: str) -> None:
     assert integer({"n": "10"}, "n", 5, 0, 10) == 10

@@ -162,6 +162,7 @@ def test_an_unknown_key() -> None:
         ({"exp": int(time.time()) - 11}, "expired"),
         ({"exp": None}, "'exp' is missing"),
         ({"exp": "soon"}, "malformed"),
+        ({"exp": int(time.time() * 1000) + 60_000}, "'exp' must be in seconds"),
         ({"exp": float("inf")}, "malformed"),
         ({"exp": float("nan")}, "malformed"),
         ({"exp": [1]}, "malformed"),
