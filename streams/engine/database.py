@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import shutil
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -19,7 +20,9 @@ from typing import Any
 from rocksdict import (
     BlockBasedIndexType,
     BlockBasedOptions,
+    BottommostLevelCompaction,
     Cache,
+    CompactOptions,
     DBCompressionType,
     Options,
     Rdict,
@@ -34,6 +37,9 @@ logger = logging.getLogger(__name__)
 
 FORMAT = 2
 """Version of the layout on disk; any other is wiped and rebuilt from the changelog."""
+
+SMALL_BYTES = 64 << 20
+"""A database with no more on disk is compacted as a whole: a second or two."""
 
 _META = b"\0meta"
 # Format, next changelog offset, written at (ms), topic id, number and size of RocksDB's manifest.
@@ -108,6 +114,8 @@ class Database:
         self.damaged = False
         """Whether damage has been found, so that the database must be rebuilt."""
         self._on_damage = on_damage
+        self._compacting = threading.Lock()
+        self._closed = False
         self._manifest_file: Path | None = None
         manifest = self._manifest()
         try:
@@ -234,6 +242,25 @@ class Database:
             return rows, True
         return rows, False
 
+    def compact_deleted(self) -> None:
+        """Have deleted rows compacted away soon; blocks for some seconds.
+
+        RocksDB compacts files with many of them by itself (see `Resources.options`), but not
+        what is in the memtable, which nothing flushes in a quiet partition, nor the last level
+        of a small database.
+        """
+        with self._compacting:
+            if self._closed:
+                return
+            try:
+                self._db.flush()
+                if self._property("total-sst-files-size") <= SMALL_BYTES:
+                    options = CompactOptions()
+                    options.set_bottommost_level_compaction(BottommostLevelCompaction.force())
+                    self._db.compact_range(None, None, options)
+            except Exception as exc:
+                logger.warning("%s: cannot compact: %s", self.path, self._failed(exc))
+
     def estimated_rows(self) -> int:
         """Return RocksDB's estimate of the number of rows."""
         return self._property("estimate-num-keys")
@@ -253,7 +280,9 @@ class Database:
 
     def close(self) -> None:
         """Flush and close; the files can be reopened at once."""
-        self._db.close()
+        with self._compacting:
+            self._closed = True
+            self._db.close()
 
     def close_or_wipe(self) -> None:
         """Close; delete the files if they are damaged, so that the next opening rebuilds them."""

@@ -44,6 +44,10 @@ class Stored(Protocol):
         """Return at most `limit` rows by raw key, and whether deleted rows ended the walk."""
         ...
 
+    def compact_deleted(self) -> None:
+        """Have deleted rows compacted away soon; blocks for some seconds, for any thread."""
+        ...
+
 
 class Partition(Protocol):
     """One table partition that this worker owns."""

@@ -164,14 +164,18 @@ class InboxCollector(_Scraped):
     def collect(self) -> Iterator[Metric]:
         """Yield the current metric families."""
         depth = GaugeMetricFamily(
-            "streams_inbox_messages", "Messages in inboxes.", labels=("partition",)
+            "streams_inbox_messages",
+            "Messages in inboxes. Exact some seconds after the last change, close until then.",
+            labels=("partition",),
         )
         queues = GaugeMetricFamily(
-            "streams_inboxes", "Queues with a message in their inbox.", labels=("partition",)
+            "streams_inboxes",
+            "Queues with a message in their inbox, as last sampled, seconds ago.",
+            labels=("partition",),
         )
         age = GaugeMetricFamily(
             "streams_inbox_oldest_seconds",
-            "Age of the oldest message in an inbox.",
+            "Age of the message that was the oldest in an inbox when last sampled.",
             labels=("partition",),
         )
         now = time.time()

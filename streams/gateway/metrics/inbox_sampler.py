@@ -5,9 +5,11 @@ milliseconds of every quarter second.  A full pass over a partition makes a samp
 of the fold then keep its depth up to date.  The depth is exact if nothing changed between the
 last checkpoint and the end of the pass, and close otherwise; the age is that of the sample.
 
-A long run of deleted rows that are not compacted yet would block the event loop: the pass ends
-there, and a new one starts later.  A sample of a partial pass is used only until there is a
-full one.
+A long run of deleted rows that are not compacted yet would block the event loop, so a step over
+the rows gives up in the middle of it.  The database does not say where it gave up.  So the
+range ahead is halved until a step reaches its end, and the pass goes on from there: every pass
+ends, however many rows were deleted.  If nothing has changed during such a pass, nothing else
+may compact the deleted rows away, so the database is asked to.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from streams.errors import Unavailable
 from streams.folds import views
 from streams.folds.counts import Counts, CountsByPartition
 from streams.folds.tables import QUEUES
-from streams.gateway.ports import Partition
+from streams.gateway.ports import Partition, Stored
 
 PAUSE_SECONDS = 0.25
 SLICE_SECONDS = 0.002
@@ -29,8 +31,8 @@ CHECK_ROWS = 64
 """Rows read between two checks of the clock."""
 REST_SECONDS = 2.0
 """Shortest pause between two passes over a partition."""
-LONG_REST_SECONDS = 15.0
-"""The same after a partial pass."""
+COMPACT_SECONDS = 60.0
+"""Shortest pause between two requests to compact a partition."""
 MAX_DELETED = 4000
 """Longest run of deleted rows to skip: a few milliseconds."""
 
@@ -48,42 +50,79 @@ class Sample:
     """Queues with a message in their inbox."""
 
 
+def between(start: bytes, end: bytes) -> bytes | None:
+    """Return a key about half way between two keys; None if there is none between them."""
+    size = max(len(start), len(end)) + 1
+    first, last = (int.from_bytes(key.ljust(size, b"\0"), "big") for key in (start, end))
+    middle = (first + last) // 2
+    return middle.to_bytes(size, "big").rstrip(b"\0") if middle > first else None
+
+
 class _Walk:
     """The cursor in one partition, and the last sample."""
 
     def __init__(self, partition: Partition, counts: Counts) -> None:
         self.partition = partition
         self._counts = counts
-        self._next: bytes | None = None
-        self._started = 0
+        self._next = b""
+        self._bounds: list[bytes] = []
+        """Where steps end, the nearest last; empty between two passes."""
+        self._started = (0, 0)
+        """The changes counted when the pass began."""
         self._seen = 0
         self._queues = 0
         self._last_queue = b""
         self._oldest: tuple[bytes, bytes] | None = None
         self._sample: Sample | None = None
-        self._whole = False
         self._sampled_left = 0
+        self._blocked = False
+        """Whether a step of this pass gave up at deleted rows."""
+        self._compact_after = 0.0
         self.due = 0.0
+
+    def _changes(self) -> tuple[int, int]:
+        return self._counts.delivered, self._counts.removed
 
     def _left(self) -> int:
         return self._counts.delivered - self._counts.removed
 
-    def go_on(self, until: float) -> None:
-        """Walk until the clock reads `until`, or to the end of the partition."""
-        start, end = views.INBOXES
-        if self._next is None:
-            self._next = start
-            self._started = self._left()
+    def go_on(self, until: float) -> bool:
+        """Walk until the clock reads `until`, or to the end of the partition.
+
+        Returns:
+            whether deleted rows were in the way of a pass that has ended, and should be
+            compacted away.
+        """
+        bounds, stored = self._bounds, self.partition.stored
+        if not bounds:
+            self._next, end = views.INBOXES
+            bounds.append(end)
+            self._started = self._changes()
+            self._blocked = False
         while True:
-            rows, gave_up = self.partition.stored.walk(self._next, end, CHECK_ROWS, MAX_DELETED)
+            rows, gave_up = stored.walk(self._next, bounds[-1], CHECK_ROWS, MAX_DELETED)
             for key, value in rows:
                 self._take(key, value)
-            if gave_up or len(rows) < CHECK_ROWS:
-                self._end(whole=not gave_up)
-                return
-            self._next = rows[-1][0] + b"\0"
+            if rows:
+                self._next = rows[-1][0] + b"\0"
+            middle = between(self._next, bounds[-1]) if gave_up else None
+            self._blocked = self._blocked or gave_up
+            if middle is not None:
+                bounds.append(middle)
+            elif gave_up or len(rows) < CHECK_ROWS:
+                self._next = bounds.pop()
+                if not bounds:
+                    self._end()
+                    return self._should_compact()
             if time.perf_counter() > until:
-                return
+                return False
+
+    def _should_compact(self) -> bool:
+        now = time.monotonic()
+        if not self._blocked or self._started != self._changes() or now < self._compact_after:
+            return False
+        self._compact_after = now + COMPACT_SECONDS
+        return True
 
     def _take(self, key: bytes, value: bytes) -> None:
         queue, seq = views.inbox_place(key)
@@ -94,17 +133,16 @@ class _Walk:
             if self._oldest is None or seq < self._oldest[0]:
                 self._oldest = (seq, value)
 
-    def _end(self, whole: bool) -> None:
+    def _end(self) -> None:
         oldest_at = views.published_at(self._oldest[1]) if self._oldest is not None else None
-        if whole or not self._whole:
-            self._sample = Sample(self.partition.number, self._seen, oldest_at, self._queues)
-            # On average, the pass has seen half of what changed meanwhile.
-            self._sampled_left = (self._started + self._left()) // 2
-            self._whole = whole
-        self._next = self._oldest = None
+        self._sample = Sample(self.partition.number, self._seen, oldest_at, self._queues)
+        # On average, the pass has seen half of what changed meanwhile.
+        delivered, removed = self._started
+        self._sampled_left = (delivered - removed + self._left()) // 2
+        self._oldest = None
         self._seen = self._queues = 0
         self._last_queue = b""
-        self.due = time.monotonic() + (REST_SECONDS if whole else LONG_REST_SECONDS)
+        self.due = time.monotonic() + REST_SECONDS
 
     def read(self) -> Sample | None:
         """Return the last sample, updated by what the fold has counted since."""
@@ -131,10 +169,12 @@ class InboxSampler:
         """Sample forever."""
         while True:
             await asyncio.sleep(PAUSE_SECONDS)
-            self.step()
+            for stored in self.step():
+                await asyncio.to_thread(stored.compact_deleted)
 
-    def step(self) -> None:
-        """Take one slice."""
+    def step(self) -> list[Stored]:
+        """Take one slice; return the databases that should compact their deleted rows."""
+        crowded: list[Stored] = []
         self._follow()
         now = time.monotonic()
         numbers = sorted(n for n, walk in self._walks.items() if walk.due <= now)
@@ -144,13 +184,16 @@ class InboxSampler:
         for number in turn:
             walk = self._walks[number]
             try:
-                walk.go_on(until)
+                stored = walk.partition.stored
+                if walk.go_on(until):
+                    crowded.append(stored)
             except Unavailable:  # closed meanwhile, or damaged: the engine reopens it
                 del self._walks[number]
                 continue
             self._next = number if walk.due <= now else number + 1
             if time.perf_counter() > until:
-                return
+                break
+        return crowded
 
     def _follow(self) -> None:
         """Start on partitions that were opened, and drop those that are gone."""
