@@ -17,16 +17,24 @@ run_options = \
 	$(if $(call given,SCALE,),--scale $(call given,SCALE,)) \
 	$(if $(call given,WORKERS,),--workers $(call given,WORKERS,))
 
-.PHONY: help install run test unit integration coverage lint format docs reference faults bench console dist clean
+.PHONY: help install run test unit integration fresh coverage lint format docs reference faults bench console dist clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 install: $(INSTALLED) ## build .venv with everything, as constraints.txt says
 
+# Debian's python3 has a venv without pip until python3-venv is installed.
+make_venv = { \
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or later is needed: make PYTHON=python3.12" >&2; exit 1; }; \
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) lacks ensurepip; on Debian: apt-get install python3-venv" >&2; exit 1; }; \
+	$(PYTHON) -m venv $(VENV); }
+
 # Anew only when what is to be installed has changed.
 $(INSTALLED): pyproject.toml constraints.txt
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/pip || $(make_venv)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--constraint constraints.txt --editable '.[worker,embedded,dev]'
 	@touch $@
@@ -43,6 +51,9 @@ unit: install ## the tests that need no broker
 
 integration: install ## the tests on a Kafka of their own
 	$(BIN)/python -m pytest tests/integration
+
+fresh: ## make run and make test on a bare Debian (PYTHON=3.11; needs root and debootstrap)
+	tools/fresh-machine $(call given,PYTHON,3.11)
 
 coverage: install ## the tests that need no broker, with the share of the code that they run
 	$(BIN)/python -m pytest -q -n 2 tests/unit --cov --cov-report=term:skip-covered

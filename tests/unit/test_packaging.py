@@ -103,3 +103,40 @@ def test_the_shell_variable_seconds_is_not_the_length_of_a_run() -> None:
 
     assert planned().endswith("streams run ")
     assert planned("SECONDS=30", "WORKERS=2").endswith("streams run --seconds 30 --workers 2")
+
+
+def test_without_ensurepip_one_line_says_what_to_install(tmp_path: Path) -> None:
+    # Given a Python without ensurepip, as Debian's is until python3-venv is installed
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "ensurepip.py").write_text("raise ImportError")
+    venv = tmp_path / "venv"
+
+    # When it is to make the venv
+    ended = subprocess.run(
+        ["make", "--no-print-directory", "install", f"VENV={venv}", f"PYTHON={sys.executable}"],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(hidden)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    # Then the error says what is missing, and no half-made venv is left
+    assert ended.returncode == 2
+    first, *_ = ended.stderr.splitlines()
+    assert first == f"{sys.executable} lacks ensurepip; on Debian: apt-get install python3-venv"
+    assert not venv.exists()
+
+
+def test_a_fresh_machine_that_cannot_be_made_is_skipped_by_name(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [str(ROOT / "tools" / "fresh-machine"), "3.99"],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.returncode == 0
+    assert ended.stdout.startswith("fresh machine with Python 3.99: SKIPPED: no Debian release")
