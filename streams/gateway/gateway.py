@@ -100,7 +100,7 @@ class Gateway(Service):
         self._proxy = Proxy(lambda: str(app.conf.canonical_url), metrics, settings)
         admission = Admission(PUBLISH_BUDGET_BYTES)
         publishing = Publishing(engine, metrics)
-        writer = EventWriter(publishing, admission)
+        writer = EventWriter(self._authenticator, publishing, admission)
         router = PartitionRouter(engine, publishing, self._proxy, settings)
         self._streaming = Streaming(
             engine,
@@ -116,7 +116,7 @@ class Gateway(Service):
         overview = Overview(engine, self._proxy, Activity(counts, self._inboxes, metrics))
         handlers: tuple[Routes, ...] = (
             GroupRoutes(router, writer),
-            HistoryRoutes(self._history, publishing, admission),
+            HistoryRoutes(self._history, self._authenticator, publishing, admission),
             QueueRoutes(router, writer, self._long_polls, RowCounter(), settings.retention_hours),
             OptionRoutes(router, writer),
             LeaseRoutes(

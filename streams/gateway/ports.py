@@ -21,6 +21,8 @@ class RecordToSend(NamedTuple):
     """Name of the event, for the record's `type` header."""
     message_id: str = ""
     """Of a Message: its id, which may have been generated."""
+    events: int = 1
+    """How many events it causes, itself included: what a rate limit counts."""
 
 
 RecordMetadata: TypeAlias = tuple[int, int]

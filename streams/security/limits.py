@@ -1,15 +1,18 @@
 """Rate limits: a token bucket for each principal.
 
-A bucket can also be charged afterwards: a request with many events is admitted once and then
-puts its principal in debt.  Pure; the caller passes the time.
+A request with many events is admitted like one event; the rest of it puts its principal in debt,
+and nothing more is admitted until that is paid.  Pure; the caller passes the time.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import islice
 
 MAX_PRINCIPALS = 50_000
 """Principals remembered.  The one idle longest is forgotten and restarts with a full bucket."""
+_LOOKED_AT = 16
+"""Principals looked at to forget one that is not in debt."""
 
 
 class Limits:
@@ -26,29 +29,54 @@ class Limits:
     def __len__(self) -> int:
         return len(self._buckets)
 
-    def charge(self, principal: str, now: float, events: float, rate: float | None = None) -> float:
-        """Take `events` if the bucket holds them; return 0, or the seconds until it will.
+    def charge(
+        self,
+        principal: str,
+        now: float,
+        events: float,
+        rate: float | None = None,
+        longest: float = 0.0,
+    ) -> float:
+        """Take `events` if the bucket holds them, or will within `longest` seconds.
 
-        `rate` replaces the common rate for this principal.
+        Args:
+            principal: whose bucket.
+            now: seconds of a steady clock.
+            events: how many; more than a full bucket are taken from a full one.
+            rate: replaces the common rate for this principal.
+            longest: the longest wait that the caller accepts before it does the events.
+
+        Returns:
+            The seconds until the bucket holds them.  If that is more than `longest`, nothing
+            was taken; otherwise the events are taken, and have to wait that long.
         """
         rate = self.rate if rate is None else rate
         if not rate:
             return 0.0
         left = self._left(principal, now, rate)
         missing = min(events, max(self.burst, 1.0)) - left
-        if missing > 1e-9:
+        wait = missing / rate if missing > 1e-9 else 0.0
+        self._keep(principal, left - events if wait <= longest else left, now)
+        return wait
+
+    def charge_rest(
+        self, principal: str, now: float, events: float, rate: float | None = None
+    ) -> float:
+        """Take the other events of an admitted request, unless its principal is in debt.
+
+        Returns:
+            0 if they were taken, which may leave a debt; otherwise the seconds until the
+            present debt is paid.
+        """
+        rate = self.rate if rate is None else rate
+        if not rate:
+            return 0.0
+        left = self._left(principal, now, rate)
+        if left < -1e-9:
             self._keep(principal, left, now)
-            return missing / rate
+            return -left / rate
         self._keep(principal, left - events, now)
         return 0.0
-
-    def add_debt(
-        self, principal: str, now: float, events: float, rate: float | None = None
-    ) -> None:
-        """Take `events` that have already happened, even if the bucket does not hold them."""
-        rate = self.rate if rate is None else rate
-        if rate:
-            self._keep(principal, self._left(principal, now, rate) - events, now)
 
     def _left(self, principal: str, now: float, rate: float) -> float:
         burst = max(self.burst, 1.0)
@@ -59,4 +87,9 @@ class Limits:
         self._buckets[principal] = (left, now)
         self._buckets.move_to_end(principal)
         if len(self._buckets) > MAX_PRINCIPALS:
-            self._buckets.popitem(last=False)
+            oldest = islice(self._buckets.items(), _LOOKED_AT)
+            forgotten = next((name for name, (left, _) in oldest if left >= 0.0), None)
+            if forgotten is None:
+                self._buckets.popitem(last=False)
+            else:
+                del self._buckets[forgotten]

@@ -601,6 +601,65 @@ async def test_a_principal_over_its_rate_is_told_when_to_retry(client: Client) -
     assert (await client.ask(0, "POST", "/v1/events", many, lines))[0] == 429
 
 
+async def test_a_session_counts_each_of_its_groups(client: Client) -> None:
+    # Given a token of one event a second, and twelve sessions of 110,000 groups each, at once
+    token = client.guarded.token({"bind": ["*"], "read": ["@s*"], "rate": 1}, sub="sessions")
+    body = json.dumps({"groups": [f"{n:05x}" for n in range(110_000)]}, separators=(",", ":"))
+
+    # When they are opened over HTTP, and then as lines of a batch
+    paths = [f"/v1/queues/s{n}/sessions/x" for n in range(12)]
+    answers = await asyncio.gather(
+        *(client.ask(0, "PUT", path, token, body.encode()) for path in paths)
+    )
+    statuses = sorted(status for status, _ in answers)
+
+    # Then one is done, and nothing is admitted afterwards
+    assert statuses == [204] + [429] * 11
+    assert (await client.ask(0, "PUT", paths[0], token))[0] == 429
+    line = json.dumps({"type": "bind", "group": "g", "queue": "s1"}).encode()
+    assert (await client.ask(0, "POST", "/v1/events", token, line))[0] == 429
+    async with await client.stream(0) as stream:
+        await stream.send_json({"type": "auth", "token": token})
+        assert (await stream.receive_json(timeout=20))["code"] == "rate_limited"
+
+
+async def test_streams_share_the_debt_of_their_token(client: Client) -> None:
+    # Given 200 streams of a token of one event a second
+    guarded = client.guarded
+    scopes = {"publish": ["@debt"], "bind": ["*"], "read": ["@debt"], "rate": 1}
+    token = guarded.token(scopes, sub="debtor")
+    streams = [await client.stream(0) for _ in range(BURST)]
+    for stream in streams:
+        await stream.send_json({"type": "auth", "token": token})
+    for stream in streams:
+        assert (await stream.receive_json(timeout=20))["type"] == "authenticated"
+
+    # whose bearer is 50,000 events in debt
+    groups = {"groups": [f"{n:05x}" for n in range(50_000)]}
+    async with asyncio.timeout(60):
+        status, session = 429, "/v1/queues/debt/sessions/x"
+        while status == 429:
+            await asyncio.sleep(0.2)
+            status, _ = await client.ask(0, "PUT", session, token, groups)
+    assert status == 204
+    send = "/v1/queues/debt/messages"
+    assert (await client.ask(0, "POST", send, token, {"body": "x"}))[0] == 429
+
+    # When each publishes three messages
+    for stream in streams:
+        for number in range(3):
+            await stream.send_json({"type": "publish", "queue": "debt", "body": "x", "ref": number})
+
+    # Then they are refused, with the time to come again, and nothing was sent
+    for stream in streams:
+        refused = await stream.receive_json(timeout=60)
+        assert (refused["type"], refused["code"], refused["ref"]) == ("error", "rate_limited", 0)
+        assert refused["retry_after"] > 40_000
+    await asyncio.gather(*(stream.close() for stream in streams))
+    status, summary = await client.ask(0, "GET", "/v1/queues/debt", guarded.admin)
+    assert (status, summary["depth"]) == (200, 0)
+
+
 async def test_the_gateway_requires_tls_1_2(client: Client) -> None:
     url = URL(client.guarded.workers.urls[0])
     assert url.scheme == "https"

@@ -38,6 +38,7 @@ MAX_CACHED: Final = 10_000
 """Verified tokens that are cached until they expire."""
 LONGEST_PAUSE_SECONDS: Final = 5.0
 """Longest pause of a stream over its rate limit; a longer one would look like a dead peer."""
+OVER_RATE_LIMIT: Final = "this token is over its rate limit"
 LOGGED_PER_SECOND: Final = 20.0
 """Refusals logged per second; the others are counted."""
 
@@ -103,9 +104,7 @@ class Authenticator:
                 return ANONYMOUS
             raise HTTPError(401, "unauthorized", "send Authorization: Bearer TOKEN", _challenge())
         principal = await self.verify(token)
-        wait = self.charge(principal)
-        if wait:
-            raise rate_limited("this token is over its rate limit", wait)
+        self.admit(principal)
         return principal
 
     async def verify(self, token: str) -> Principal:
@@ -151,27 +150,56 @@ class Authenticator:
                 self._cached.popitem(last=False)
         return principal
 
-    def charge(self, principal: Principal, events: float = 1.0) -> float:
-        """Take events from the rate limit; return 0, or the seconds to wait before retrying."""
+    def admit(self, principal: Principal) -> None:
+        """Charge one event: a request, or the opening of a stream.
+
+        Raises:
+            HTTPError: 429 over the rate limit.
+        """
+        wait = self._charge(principal)
+        if wait:
+            raise rate_limited(OVER_RATE_LIMIT, wait)
+
+    def charge_rest(self, principal: Principal, events: int) -> None:
+        """Charge all events of a request but the first, before they are done.
+
+        `admit` or `pace` has charged the first one.
+
+        Raises:
+            HTTPError: 429 if the principal is in debt for earlier requests.
+        """
+        if not principal.name or events < 2:
+            return
+        wait = self._limits.charge_rest(
+            principal.name, time.monotonic(), events - 1, principal.permissions.rate
+        )
+        if wait:
+            raise rate_limited(OVER_RATE_LIMIT, wait)
+
+    async def pace(self, principal: Principal, *, refusable: bool) -> None:
+        """Charge one frame of a stream before it is done, and wait until the rate allows it.
+
+        A frame that would have to wait longer than `LONGEST_PAUSE_SECONDS` is refused after
+        that pause; one that is not refusable, because it costs the worker next to nothing, is
+        done then, uncharged.
+
+        Raises:
+            HTTPError: 429 if the principal is too far over its limit.
+        """
+        wait = self._charge(principal, LONGEST_PAUSE_SECONDS)
+        if not wait:
+            return
+        await asyncio.sleep(min(wait, LONGEST_PAUSE_SECONDS))
+        if wait > LONGEST_PAUSE_SECONDS and refusable:
+            self.admit(principal)
+
+    def _charge(self, principal: Principal, longest: float = 0.0) -> float:
+        """Charge one event; see `Limits.charge`."""
         if not principal.name:
             return 0.0
         return self._limits.charge(
-            principal.name, time.monotonic(), events, principal.permissions.rate
+            principal.name, time.monotonic(), 1.0, principal.permissions.rate, longest
         )
-
-    def add_debt(self, principal: Principal, events: int) -> None:
-        """Charge events that have already been accepted, even past the limit."""
-        if principal.name and events > 0:
-            self._limits.add_debt(
-                principal.name, time.monotonic(), events, principal.permissions.rate
-            )
-
-    async def pace(self, principal: Principal) -> None:
-        """Charge one event; wait first if over the limit, at most `LONGEST_PAUSE_SECONDS`."""
-        wait = self.charge(principal)
-        if wait:
-            await asyncio.sleep(min(wait, LONGEST_PAUSE_SECONDS))
-            self.add_debt(principal, 1)
 
     # The log --------------------------------------------------------------------------
 

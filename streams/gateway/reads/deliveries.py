@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -27,6 +27,8 @@ SMALL_BYTES: Final = 1024
 """Up to this size, the JSON of a message is cached: a message goes to many queues."""
 CACHED: Final = 2048
 """Messages whose JSON is cached."""
+PAGE_READS: Final = 512
+"""Rows read in vain after which a page ends: a queue may hold any number of expired messages."""
 
 _NOT_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
@@ -50,22 +52,43 @@ class Shown(NamedTuple):
         return b"{%b}" % self.members
 
 
-def page(
-    rows: Rows, queue: str, after: int, limit: int, most_bytes: int
-) -> tuple[list[Shown], bool]:
-    """Return deliveries of a queue with a seq above `after`, and whether there may be more.
+class Page(NamedTuple):
+    """Deliveries of a queue in ascending order of seq."""
+
+    found: list[Shown]
+    last: int
+    """The last seq looked at; the next page starts after it."""
+    more: bool
+    """Whether there may be more after `last`, even if nothing was found."""
+    size: int
+    """Bytes, with `FLAT_BYTES` for each delivery."""
+    skipped: int
+    """Rows of expired messages that were read in vain."""
+
+
+def page(rows: Rows, queue: str, after: int, limit: int, most_bytes: int) -> Page:
+    """Return the deliveries of a queue with a seq above `after` that have not expired.
 
     Returns at most `limit`; the one that takes the total size past `most_bytes` is the last.
+    The page also ends after `PAGE_READS` expired rows, so that it takes bounded time.
     """
     found: list[Shown] = []
-    size = 0
-    for seq, row in _unexpired(rows, queue, after):
-        one = shown(rows, seq, row)
+    size, skipped, last = 0, 0, after
+    now = time.time_ns() // 1_000_000
+    from_bytes = int.from_bytes
+    for key, row in rows.scan(row_keys.inbox_bucket(queue), max(after, 0).to_bytes(8, "big")):
+        last = from_bytes(key, "big")
+        if not is_plain(row) and unpack(row).expired(now):
+            skipped += 1
+            if skipped == PAGE_READS:
+                return Page(found, last, True, size, skipped)
+            continue
+        one = shown(rows, last, row)
         found.append(one)
         size += len(one.members) + FLAT_BYTES
         if size > most_bytes or len(found) == limit:
-            return found, True
-    return found, False
+            return Page(found, last, True, size, skipped)
+    return Page(found, last, False, size, skipped)
 
 
 def some(rows: Rows, queue: str, seqs: Iterable[int]) -> list[Shown]:
@@ -118,14 +141,6 @@ def text_of(body: bytes) -> str | None:
     except UnicodeDecodeError:
         return None
     return None if _NOT_TEXT.search(text) else text
-
-
-def _unexpired(rows: Rows, queue: str, after: int) -> Iterator[tuple[int, bytes]]:
-    now = time.time_ns() // 1_000_000
-    from_bytes = int.from_bytes
-    for seq, row in rows.scan(row_keys.inbox_bucket(queue), max(after, 0).to_bytes(8, "big")):
-        if is_plain(row) or not unpack(row).expired(now):
-            yield from_bytes(seq, "big"), row
 
 
 def _message(message: bytes) -> bytes:

@@ -41,7 +41,8 @@ class EventRoutes(Routes):
         with Share(self._admission) as share:
             records = await _parsed(context, share)
             context.principal.check()
-            self._authenticator.add_debt(context.principal, len(records) - 1)
+            events = sum(record.events for record in records)
+            self._authenticator.charge_rest(context.principal, events)
             await self._send(records)
         return json_response({"events": len(records)})
 

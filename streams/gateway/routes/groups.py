@@ -52,7 +52,7 @@ class GroupRoutes(Routes):
         context.parameters()
         group, parser = context.destination("group"), context.parser
         record, metadata = await self._writer.write_body(
-            context.request, parser.request_limit, lambda content: parser.message(group, content)
+            context, parser.request_limit, lambda content: parser.message(group, content)
         )
         return message_sent(record, metadata)
 

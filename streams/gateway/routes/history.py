@@ -10,6 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from streams.events.records import Message
+from streams.gateway.auth.authenticator import Authenticator
 from streams.gateway.http import fields as f
 from streams.gateway.http.bodies import json_object, read_body
 from streams.gateway.http.context import RequestContext
@@ -32,8 +33,15 @@ FIRST = Moment(0)
 class HistoryRoutes(Routes):
     """Handlers for the history of one group."""
 
-    def __init__(self, history: History, publishing: Publishing, admission: Admission) -> None:
+    def __init__(
+        self,
+        history: History,
+        authenticator: Authenticator,
+        publishing: Publishing,
+        admission: Admission,
+    ) -> None:
         self._history = history
+        self._authenticator = authenticator
         self._publishing = publishing
         self._admission = admission
 
@@ -79,6 +87,7 @@ class HistoryRoutes(Routes):
                 # A queue's own replay into itself would otherwise never end.
                 if message.headers.get("replay-group") != message.group
             ]
+            self._authenticator.charge_rest(context.principal, len(records))
             if records:
                 await self._publishing.publish_many(records)
         return json_response({"replayed": len(records), "next": span.next, "end": span.end})

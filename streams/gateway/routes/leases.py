@@ -97,7 +97,7 @@ class LeaseRoutes(Routes):
         context.parameters()
         queue, parser = context.id("queue"), context.parser
         await self._writer.write_body(
-            context.request, LIST_BODY_BYTES, lambda content: parser.nack(queue, content)
+            context, LIST_BODY_BYTES, lambda content: parser.nack(queue, content)
         )
         return no_content()
 

@@ -30,7 +30,7 @@ class OptionRoutes(Routes):
         context.parameters()
         queue, parser = context.id("queue"), context.parser
         await self._writer.write_body(
-            context.request,
+            context,
             SMALL_BODY_BYTES,
             lambda content: parser.configure(queue, content),
             optional=True,

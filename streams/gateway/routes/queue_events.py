@@ -75,11 +75,11 @@ class QueueEventRoutes(Routes):
         try:
             while context.principal.seconds_left:
                 self._router.check(partition)
-                found, more = page(partition.rows, queue, after, PAGE_MESSAGES, PAGE_BYTES)
+                read = page(partition.rows, queue, after, PAGE_MESSAGES, PAGE_BYTES)
+                found, after = read.found, read.last
                 if found:
-                    after = found[-1].seq
                     await _write(request, response, b"".join(map(_event, found)))
-                if more:
+                if read.more:
                     # Let other tasks run: writing to a client that reads fast never waits.
                     await asyncio.sleep(0)
                     continue

@@ -21,7 +21,7 @@ from streams.gateway.http.responses import (
 )
 from streams.gateway.http.routing import HTTPRoute, Routes
 from streams.gateway.ports import Partition
-from streams.gateway.reads.deliveries import page
+from streams.gateway.reads.deliveries import Shown, page
 from streams.gateway.reads.long_polls import LongPolls
 from streams.gateway.reads.row_counter import RowCounter
 from streams.gateway.routes.paging import DEFAULT_PAGE, MAX_PAGE, MAX_WAIT_SECONDS, page_of
@@ -62,7 +62,7 @@ class QueueRoutes(Routes):
             deadline = now() + min(wait, context.principal.seconds_left)
             while True:
                 self._router.check(partition)
-                messages, _ = page(partition.rows, queue, after, limit, MAX_RESPONSE_BYTES)
+                messages = await self._page(partition, queue, after, limit)
                 left = deadline - now()
                 if messages or left <= 0:
                     return messages_response(messages)
@@ -71,12 +71,28 @@ class QueueRoutes(Routes):
 
         return await self._router.read(context.proxied, QUEUES, queue, read, wait)
 
+    async def _page(self, partition: Partition, queue: str, after: int, limit: int) -> list[Shown]:
+        """Return at most `limit` messages; other tasks run while expired ones are skipped."""
+        messages: list[Shown] = []
+        size = 0
+        while True:
+            read = page(
+                partition.rows, queue, after, limit - len(messages), MAX_RESPONSE_BYTES - size
+            )
+            messages += read.found
+            size += read.size
+            if not read.more or len(messages) == limit or size > MAX_RESPONSE_BYTES:
+                return messages
+            after = read.last
+            await asyncio.sleep(0)
+            self._router.check(partition)
+
     async def send(self, context: RequestContext) -> web.StreamResponse:
         """Send a message directly to a queue."""
         context.parameters()
         group, parser = direct_group(context.id("queue")), context.parser
         record, metadata = await self._writer.write_body(
-            context.request, parser.request_limit, lambda content: parser.message(group, content)
+            context, parser.request_limit, lambda content: parser.message(group, content)
         )
         return message_sent(record, metadata)
 
@@ -85,7 +101,7 @@ class QueueRoutes(Routes):
         context.parameters()
         queue, parser = context.id("queue"), context.parser
         await self._writer.write_body(
-            context.request, LIST_BODY_BYTES, lambda content: parser.ack(queue, content)
+            context, LIST_BODY_BYTES, lambda content: parser.ack(queue, content)
         )
         return no_content()
 

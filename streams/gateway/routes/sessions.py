@@ -27,7 +27,7 @@ class SessionRoutes(Routes):
         context.parameters()
         queue, session, parser = context.id("queue"), context.id("session"), context.parser
         await self._writer.write_body(
-            context.request,
+            context,
             LIST_BODY_BYTES,
             lambda content: parser.open(queue, session, content),
             optional=True,

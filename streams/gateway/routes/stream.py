@@ -43,11 +43,11 @@ class StreamRoutes(Routes):
             raise bad_request(
                 "bad_websocket", "not a well-formed WebSocket handshake (RFC 6455, version 13)"
             )
+        forwarded = context.proxied.is_forwarded
+        self._streaming.check_count(context.principal, forwarded=forwarded)
         socket.headers.update(COMMON_HEADERS)
         await socket.prepare(request)
-        await self._streaming.serve(
-            context, socket, batch=batch, forwarded=context.proxied.is_forwarded
-        )
+        await self._streaming.serve(context, socket, batch=batch, forwarded=forwarded)
         return socket
 
     ROUTES = (HTTPRoute("GET", PATH, stream),)

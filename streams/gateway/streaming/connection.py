@@ -46,6 +46,8 @@ FRAMES_PER_TURN = 50
 """Frames done before the event loop runs other tasks."""
 CLOSE_SECONDS = 4.0
 """How long a client may take to answer a close frame."""
+_NEVER_REFUSED = ("auth", "unsubscribe", "credit", "ping", "pong")
+"""Frames that append nothing; over the rate limit they are slowed down, not refused."""
 UNAUTHORIZED = 4401
 """Close code when the token has expired or was revoked, or none came."""
 
@@ -68,6 +70,7 @@ class StreamConnection:
         self._streaming = streaming
         self._request = context.request
         self._principal = context.principal
+        self._forwarded = forwarded
         self._parser = context.parser
         self._socket = socket
         self._closing: asyncio.Task[None] | None = None
@@ -98,8 +101,13 @@ class StreamConnection:
         }
 
     async def run(self) -> None:
-        """Serve the client until it disconnects or is closed."""
+        """Serve the client until it disconnects or is closed.
+
+        Raises:
+            HTTPError: 429, the principal has too many streams.
+        """
         loop = asyncio.get_running_loop()
+        self._streaming.count(self._principal, forwarded=self._forwarded)
         tasks = [loop.create_task(self._writer.run()), loop.create_task(self._placement.run())]
         for task in tasks:
             task.add_done_callback(self._task_ended)
@@ -115,6 +123,7 @@ class StreamConnection:
             for subscription in list(self.subscriptions.values()):
                 self._drop(subscription)
             self._placement.close()
+            self._streaming.discount(self._principal, forwarded=self._forwarded)
 
     async def close(self, code: int, reason: str) -> None:
         """Close the WebSocket, which ends `run`; disconnect a client that does not answer."""
@@ -221,14 +230,13 @@ class StreamConnection:
                 found = frames.read_all(message.data)
             except StreamsError as error:
                 self._reply(frames.error_frame(error))
+                await self._pace()
                 found = []
             for content in found:
                 count += 1
                 if not count % FRAMES_PER_TURN:
                     await asyncio.sleep(0)
                 await self._do(content)
-                if self._principal.name:
-                    await self._streaming.authenticator.pace(self._principal)
                 await self._room()
 
     async def _room(self) -> None:
@@ -245,9 +253,11 @@ class StreamConnection:
             frame = frames.read(content)
         except StreamsError as error:
             self._reply(frames.error_frame(error))
+            await self._pace()
             return
         queue = frame.fields.get("queue")
         try:
+            await self._pace(refusable=frame.type not in _NEVER_REFUSED)
             if frame.type == "auth":
                 await self._authenticate(frame)
             else:
@@ -256,6 +266,10 @@ class StreamConnection:
             self._log_refusal(error)
             named = {"queue": queue} if isinstance(queue, str) else {}
             self._reply(frames.error_frame(error, frame.ref, **named))
+
+    async def _pace(self, *, refusable: bool = False) -> None:
+        if self._principal.name:
+            await self._streaming.authenticator.pace(self._principal, refusable=refusable)
 
     def _log_refusal(self, error: StreamsError) -> None:
         if isinstance(error, (BadToken, Forbidden)):
@@ -273,6 +287,9 @@ class StreamConnection:
         subject = principal.permissions.subject
         if self._principal.name and subject != self._principal.permissions.subject:
             raise Forbidden("a stream stays with its subject; open another one")
+        if not self._principal.name:
+            self._streaming.authenticator.admit(principal)
+            self._streaming.count(principal, forwarded=self._forwarded)
         self._principal = principal
         self._parser = EventParser(self._streaming.settings, principal.permissions)
         self._lifetime.start(principal)
@@ -376,6 +393,7 @@ class StreamConnection:
             names = [name for name in known if name not in ("message", "pong")]
             raise bad_request("bad_type", f"type must be one of {', '.join(names)}")
         record = self._parser.line({"type": kind, **frame.fields})
+        self._streaming.authenticator.charge_rest(self._principal, record.events)
         if kind == "nack" and frame.fields.get("outcome") != EXTEND:
             subscription = self.subscriptions.get(frame.fields["queue"])
             if subscription is not None:

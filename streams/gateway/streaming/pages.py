@@ -121,12 +121,14 @@ class Pages:
         """Append deliveries after the last one sent."""
         credit = subscription.credit
         limit = PAGE_MESSAGES if credit is None else min(credit, PAGE_MESSAGES)
-        found, more = page(partition.rows, subscription.queue, subscription.last, limit, PAGE_BYTES)
+        read = page(partition.rows, subscription.queue, subscription.last, limit, PAGE_BYTES)
+        self._reads += read.skipped
+        if read.more:
+            self.enqueue(subscription)
+        found = read.found
+        subscription.sent(read.last, len(found))
         if not found:
             return 0
-        if more:
-            self.enqueue(subscription)
-        subscription.sent(found[-1].seq, len(found))
         self._count_sent(len(found))
         size, prefix = 0, subscription.prefix
         for one in found:

@@ -8,17 +8,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import aiohttp
 from aiohttp import web
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter as CounterMetric
+from prometheus_client import Gauge
 
 from streams.errors import Unavailable
 from streams.folds.tables import QUEUES
 from streams.gateway.auth.authenticator import Authenticator
+from streams.gateway.auth.principal import Principal
 from streams.gateway.cluster.partition_router import PartitionRouter
 from streams.gateway.cluster.proxy import Proxy
+from streams.gateway.http.errors import busy
 from streams.gateway.metrics.registry import Metrics
 from streams.gateway.ports import Engine, Partition
 from streams.gateway.reads.lease_results import LeaseResults
@@ -66,6 +70,8 @@ class Streaming:
         self.upstreams = 0
         """Open streams to other workers, of all connections."""
         self.upstream_limit = 0
+        self._stream_limit = 0
+        self._counts: Counter[tuple[str, bool]] = Counter()
         self.settings = settings
         self.authenticator = authenticator
         self.publishing = publishing
@@ -78,7 +84,7 @@ class Streaming:
         self._connections: set[StreamConnection] = set()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
-        sent = Counter(
+        sent = CounterMetric(
             "streams_stream_messages",
             "Deliveries sent on streams: read here, or relayed from the worker that owns them.",
             ("how",),
@@ -97,9 +103,26 @@ class Streaming:
     # For the gateway --------------------------------------------------------------------
 
     def open(self, upstream_limit: int) -> None:
-        """Start; at most `upstream_limit` streams to other workers may be open at once."""
+        """Start; at most `upstream_limit` streams to other workers may be open at once.
+
+        One principal may have a quarter as many streams with clients, so that it does not take
+        the connections of all others.
+        """
         self.upstream_limit = upstream_limit
+        self._stream_limit = max(1, upstream_limit // 4)
         self._task = asyncio.get_running_loop().create_task(self._watch())
+
+    def check_count(self, principal: Principal, *, forwarded: bool) -> None:
+        """Check that a principal may have another stream.
+
+        Raises:
+            HTTPError: 429, it has too many.
+        """
+        if principal.name and self._counts[principal.name, forwarded] >= self._stream_limit:
+            raise busy(
+                f"a subject may have at most {self._stream_limit} streams on one worker; "
+                "close some, or use another worker"
+            )
 
     def check_tokens(self) -> None:
         """Close the streams whose tokens have been revoked."""
@@ -147,6 +170,20 @@ class Streaming:
             self._connections.discard(connection)
 
     # For connections --------------------------------------------------------------------
+
+    def count(self, principal: Principal, *, forwarded: bool) -> None:
+        """Count a stream of a principal; raises as `check_count`."""
+        if principal.name:
+            self.check_count(principal, forwarded=forwarded)
+            self._counts[principal.name, forwarded] += 1
+
+    def discount(self, principal: Principal, *, forwarded: bool) -> None:
+        """Count one stream of a principal less."""
+        key = principal.name, forwarded
+        if key in self._counts:
+            self._counts[key] -= 1
+            if not self._counts[key]:
+                del self._counts[key]
 
     def number(self, queue: str) -> int:
         """Return the partition that a queue belongs to."""

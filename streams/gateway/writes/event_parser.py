@@ -17,7 +17,7 @@ from streams.errors import TooLarge
 from streams.events.codec import MAX_RECORD, encode, encode_values
 from streams.events.definitions import definitions
 from streams.events.records import Message
-from streams.folds.jobs import EXTEND
+from streams.folds.jobs import EXTEND, REJECT
 from streams.gateway.http import fields as f
 from streams.gateway.http.errors import bad_request
 from streams.gateway.ports import RecordToSend
@@ -183,7 +183,9 @@ class EventParser:
             if name in ("Open", "Configure", "Nack"):
                 self._check_fields(name, values)
         values["at"] = _now()
-        return _encoded(topic, key, name, encode_values(name, values), message_id)
+        return _encoded(
+            topic, key, name, encode_values(name, values), message_id, _caused(name, values)
+        )
 
     def _check_fields(self, name: str, values: dict[str, Any]) -> None:
         refuse_equal(name, values)
@@ -199,10 +201,24 @@ class EventParser:
             raise bad_request("bad_field", "to extend a lease, say for how long: delay_seconds")
 
 
-def _encoded(topic: str, key: str, name: str, value: bytes, message_id: str) -> RecordToSend:
+def _caused(name: str, values: dict[str, Any]) -> int:
+    """Return how many events one event causes, itself included.
+
+    A binding counts when it is made, not when it ends; a delivery does not count.
+    """
+    if name == "Open":
+        return 1 + len(values.get("groups", ()))  # a Bind for each
+    if name == "Nack" and values.get("outcome") == REJECT:
+        return max(1, len(values["seqs"]))  # a dead letter for each
+    return 1
+
+
+def _encoded(
+    topic: str, key: str, name: str, value: bytes, message_id: str, events: int = 1
+) -> RecordToSend:
     if len(value) > MAX_VALUE:
         raise TooLarge(f"an event of {len(value)} bytes is over the limit of {MAX_VALUE}")
-    return RecordToSend(topic, key.encode(), value, name, message_id)
+    return RecordToSend(topic, key.encode(), value, name, message_id, events)
 
 
 def new_message_id() -> str:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from aiohttp import web
-
+from streams.gateway.auth.authenticator import Authenticator
 from streams.gateway.http.bodies import json_object, read_body
+from streams.gateway.http.context import RequestContext
 from streams.gateway.http.fields import Fields
 from streams.gateway.ports import RecordMetadata, RecordToSend
 from streams.gateway.writes.admission import Admission, Share
@@ -24,7 +24,10 @@ LIST_BODY_BYTES = 1024 * 1024
 class EventWriter:
     """Publishes events one at a time."""
 
-    def __init__(self, publishing: Publishing, admission: Admission) -> None:
+    def __init__(
+        self, authenticator: Authenticator, publishing: Publishing, admission: Admission
+    ) -> None:
+        self._authenticator = authenticator
         self._publishing = publishing
         self._admission = admission
 
@@ -40,7 +43,7 @@ class EventWriter:
 
     async def write_body(
         self,
-        request: web.BaseRequest,
+        context: RequestContext,
         limit: int,
         parse: Callable[[Fields], RecordToSend],
         *,
@@ -49,17 +52,19 @@ class EventWriter:
         """Append the record that `parse` makes of the request's JSON object.
 
         Args:
-            request: where the body is read from.
+            context: the request, whose body is read, and the client, who is charged.
             limit: longest body, in bytes.
             parse: returns the record, or raises `HTTPError`.
             optional: whether a missing body counts as an empty object.
 
         Raises:
-            HTTPError: 400, 408, 413 or 415 for the body; 429 if the publish budget is used up.
+            HTTPError: 400, 408, 413 or 415 for the body; 429 if the publish budget is used
+                up, or the event causes many and the client is over its rate limit.
             Unavailable: not confirmed.
             TooLarge: not sent.
         """
         with Share(self._admission) as share:
-            body = await read_body(request, limit, share)
+            body = await read_body(context.request, limit, share)
             record = parse({} if optional and not body.strip() else json_object(body))
+            self._authenticator.charge_rest(context.principal, record.events)
             return record, await self._publishing.publish(record)

@@ -58,7 +58,7 @@ class Publishing:
         Raises as `publish`, either at once or from the future.
         """
         began = time.perf_counter()
-        topic, key, value, kind, _ = record
+        topic, key, value, kind = record[:4]
 
         def ended(future: asyncio.Future[RecordMetadata]) -> None:
             if future.cancelled() or future.exception() is not None:

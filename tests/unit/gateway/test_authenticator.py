@@ -210,6 +210,41 @@ async def test_all_tokens_of_a_subject_share_one_rate_limit(tmp_path: Path) -> N
     await authenticator.close()
 
 
+async def test_a_frame_over_the_rate_waits_or_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authenticator_module, "LONGEST_PAUSE_SECONDS", 0.2)
+    (tmp_path / "keys.pem").write_bytes(public_pem(KEY))
+    authenticator = Authenticator(
+        Settings(auth_keys=tmp_path / "keys.pem", rate_limit_per_second=20, rate_limit_burst=4)
+    )
+    await authenticator.open()
+    ann, bob = [await authenticator.verify(token(sub=name)) for name in ("ann", "bob")]
+
+    # A frame that is a little early waits for its turn
+    began = time.monotonic()
+    for _ in range(8):
+        await authenticator.pace(ann, refusable=True)
+    assert time.monotonic() - began >= 0.19
+
+    # In debt, a frame that appends something is refused after the longest pause
+    authenticator.charge_rest(bob, 10_000)
+    for _ in range(2):
+        with pytest.raises(HTTPError) as refused:
+            await authenticator.pace(bob, refusable=True)
+        assert (refused.value.status, refused.value.code) == (429, "rate_limited")
+    # while others are only slowed down
+    began = time.monotonic()
+    await authenticator.pace(bob, refusable=False)
+    assert time.monotonic() - began >= 0.19
+    # and neither another request nor a request with many events is admitted
+    with pytest.raises(HTTPError):
+        authenticator.admit(bob)
+    with pytest.raises(HTTPError):
+        authenticator.charge_rest(bob, 2)
+    await authenticator.close()
+
+
 async def test_logged_refusals_hold_no_token_and_are_limited(
     authenticator: Authenticator, caplog: pytest.LogCaptureFixture
 ) -> None:

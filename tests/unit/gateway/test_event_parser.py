@@ -39,7 +39,7 @@ PARSER = EventParser(SETTINGS, ALL)
 
 
 def message(**fields: Any) -> Message:
-    topic, key, value, kind, message_id = PARSER.message("g", fields)
+    topic, key, value, kind, message_id, _ = PARSER.message("g", fields)
     assert (topic, key, kind) == (SETTINGS.group_events, b"g", "Message")
     decoded = decode(value)
     assert isinstance(decoded, Message)
@@ -199,7 +199,7 @@ def test_large_bodies_and_headers_are_refused_as_too_large() -> None:
     ],
 )
 def test_each_kind_of_line_makes_its_event(line: dict[str, Any], event: Any) -> None:
-    topic, key, value, kind, _ = PARSER.line(line)
+    topic, key, value, kind, *_ = PARSER.line(line)
     made = decode(value)
     of_group = isinstance(event, Bind | Unbind | Message)
     assert kind == type(event).__name__
@@ -372,3 +372,26 @@ def test_dead_letters_go_only_where_messages_may() -> None:
     BOB.configure("bob", {})
     with pytest.raises(Forbidden):
         BOB.configure("bob", {"dead_letter": "ann"})
+
+
+# What a rate limit counts -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "events"),
+    [
+        ({"type": "bind", "group": "g", "queue": "q"}, 1),
+        ({"type": "message", "group": "g", "body": "x"}, 1),
+        ({"type": "ack", "queue": "q", "seqs": [1, 2, 3]}, 1),
+        ({"type": "nack", "queue": "q", "seqs": [1, 2, 3]}, 1),
+        ({"type": "nack", "queue": "q", "seqs": [1, 2, 3], "outcome": "reject"}, 3),
+    ],
+)
+def test_an_event_counts_as_what_it_causes(line: dict[str, Any], events: int) -> None:
+    assert PARSER.line(line).events == events
+
+
+@pytest.mark.parametrize("count", [0, 1, 110_000])
+def test_a_session_counts_each_of_its_groups(count: int) -> None:
+    groups = [f"{number:x}" for number in range(count)]
+    assert PARSER.open("q", "s", {"groups": groups}).events == 1 + count

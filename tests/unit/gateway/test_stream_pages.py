@@ -12,7 +12,9 @@ import pytest
 from streams.engine.testing import MemoryRows
 from streams.events.codec import encode
 from streams.events.records import Message
+from streams.folds.delivery import StoredDelivery
 from streams.folds.row_keys import inbox_bucket
+from streams.gateway.reads import deliveries
 from streams.gateway.streaming.frames import Terms
 from streams.gateway.streaming.pages import PAGE_BYTES, PAGE_MESSAGES, PAGE_READS, Pages
 from streams.gateway.streaming.subscription import MOST_AGAIN, StreamSubscription
@@ -209,3 +211,33 @@ def _counted(function: Any) -> Any:
 
     counted.calls = 0  # type: ignore[attr-defined]
     return counted
+
+
+# Expired messages -----------------------------------------------------------------------------
+
+
+def _expire(world: World, queue: str, seqs: range) -> None:
+    row = StoredDelivery(encode(Message("m", "g", "s", body=b"x")), expires_at=1).pack()
+    for seq in seqs:
+        world.rows.put(inbox_bucket(queue), seq.to_bytes(8, "big"), row)
+
+
+def test_a_page_skips_a_bounded_number_of_expired_messages() -> None:
+    # Given many messages that have expired, before and after one that has not
+    world = World()
+    _expire(world, "q", range(1, 5001))
+    world.deliver("q", range(5001, 5002))
+    _expire(world, "q", range(5002, 7001))
+    subscription = world.subscribe("q", credit=10)
+
+    # When they are read, then each page reads a part of them
+    pages = world.rest()
+    assert _seqs(pages) == [5001]
+    assert len(pages) >= 7000 // (2 * PAGE_READS)
+    assert (subscription.last, subscription.credit) == (7000, 9)
+    first = deliveries.page(world.rows, "q", 0, 64, PAGE_BYTES)
+    assert (first.found, first.last, first.more) == ([], deliveries.PAGE_READS, True)
+    # and what comes later is sent
+    world.deliver("q", range(7001, 7002))
+    world.pages.mark(subscription)
+    assert _seqs(world.rest()) == [7001]

@@ -24,7 +24,7 @@ def test_a_burst_and_then_the_rate() -> None:
 def test_a_large_request_leaves_a_debt() -> None:
     bucket = Limits(rate=100, burst=10)
     assert bucket.charge("a", 0.0, 1) == 0.0
-    bucket.add_debt("a", 0.0, 999)
+    bucket.charge_rest("a", 0.0, 999)
 
     assert bucket.charge("a", 0.0, 1) == pytest.approx(9.91)
     assert bucket.charge("a", 9.8, 1) == pytest.approx(0.11)
@@ -52,3 +52,57 @@ def test_idle_principals_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(100):
         bucket.charge(str(number), 0.0, 1)
     assert len(bucket) == 10
+
+
+def test_who_accepts_a_wait_reserves_events_in_advance() -> None:
+    bucket = Limits(rate=1, burst=10)
+    assert bucket.charge("a", 0.0, 10) == 0.0
+
+    # Each of many waiters has its own second; none is let in for free
+    waits = [bucket.charge("a", 0.0, 1, longest=5.0) for _ in range(200)]
+    assert waits[:5] == [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert waits[5:] == [6.0] * 195
+    # and nobody else is admitted meanwhile
+    assert bucket.charge("a", 0.0, 1) == pytest.approx(6.0)
+    assert bucket.charge("a", 5.5, 1) == pytest.approx(0.5)
+    assert bucket.charge("a", 6.0, 1) == 0.0
+
+
+def test_a_debt_of_50_000_events_admits_nobody_who_waits_for_seconds() -> None:
+    # Given a rate of one event a second, and 50,000 events in debt
+    bucket = Limits(rate=1, burst=2000)
+    assert bucket.charge_rest("a", 0.0, 52_000) == 0.0
+
+    # When 200 streams ask for three events each, every five seconds, for a while
+    asked = [
+        bucket.charge("a", second, 1, longest=5.0) for second in range(0, 33, 5) for _ in range(200)
+    ]
+
+    # Then none is let in, and the debt does not grow by asking
+    assert min(asked) > 49_000
+    assert bucket.charge("a", 50_001.0, 1) == 0.0
+
+
+def test_the_rest_of_a_request_is_refused_while_in_debt() -> None:
+    # Given twelve requests at once, which are admitted as one event each
+    bucket = Limits(rate=1, burst=2000)
+    assert [bucket.charge("a", 0.0, 1) for _ in range(12)] == [0.0] * 12
+
+    # When each turns out to cause 110,000 events more
+    refused = [bucket.charge_rest("a", 0.0, 110_000) for _ in range(12)]
+
+    # Then one is done
+    assert refused[0] == 0.0
+    assert min(refused[1:]) > 100_000
+    assert bucket.charge("a", 9.0, 1) > 100_000
+    assert Limits(rate=0, burst=1).charge_rest("a", 0.0, 110_000) == 0.0
+
+
+def test_a_principal_in_debt_is_forgotten_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_PRINCIPALS", 10)
+    bucket = Limits(rate=1, burst=1)
+    bucket.charge_rest("debtor", 0.0, 1000)
+    for number in range(100):
+        bucket.charge(str(number), 0.0, 1)
+    assert len(bucket) == 10
+    assert bucket.charge("debtor", 0.0, 1) > 900
