@@ -9,7 +9,8 @@ from typing import Any
 
 from streams.errors import StreamsError, Unavailable
 from streams.operate.gateway_client import GatewayClient
-from streams.operate.stalls import PATH, StallTimer, report
+from streams.operate.stalls import PATH, report
+from streams.stall_timer import StallTimer
 
 PAUSE_SECONDS = 0.1
 FIRST_SECONDS = 2.0

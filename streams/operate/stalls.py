@@ -1,48 +1,18 @@
-"""When a system makes no progress: how long that may last, and what everything is doing.
+"""What everything is doing when a system makes no progress, in words.
 
-`StallTimer` decides when to give up; `report` puts into words what the workers say of
-themselves under `/v1/cluster?debug=1`, and how far the topics go.
+The workers say it of themselves under `/v1/cluster?debug=1`.  `streams.stall_timer` decides when
+there is no progress.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 PATH = "/v1/cluster?debug=1"
-MOST_PAUSE_SECONDS = 5.0
-"""Between two looks; in a longer pause, this process itself was stopped or starved."""
 _IDLE = ("thread.py", "selectors.py", "threading.py")
 """Where threads are that have nothing to do."""
-
-
-class StallTimer:
-    """Measures for how long something has not moved; a pure state machine but for its clock.
-
-    A machine that is suspended, or a process that is stopped, makes no progress and must not be
-    blamed for it: a long pause between two looks counts as `MOST_PAUSE_SECONDS`.
-    """
-
-    def __init__(self, limit: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """Prepare; `limit` is how many seconds something may stand still."""
-        self.limit = limit
-        self.waited = 0.0
-        """Seconds since it moved last."""
-        self._clock = clock
-        self._last = clock()
-        self._mark: Hashable = None
-
-    def is_stalled(self, mark: Hashable) -> bool:
-        """Look: return whether `mark` has not changed for the limit."""
-        now = self._clock()
-        passed, self._last = now - self._last, now
-        if mark != self._mark:
-            self._mark, self.waited = mark, 0.0
-        else:
-            self.waited += min(passed, MOST_PAUSE_SECONDS)
-        return self.waited >= self.limit
 
 
 def report(

@@ -22,6 +22,7 @@ from streams.operate.processes import Workers, workers
 from streams.operate.progress import progress, say
 from streams.ports import hold, private_ports, release
 from streams.settings import Settings
+from streams.stall_timer import StallTimer
 from streams.topics import product_topics
 
 READY_SECONDS = 120.0
@@ -152,12 +153,12 @@ def wait_until_ready(started: System) -> None:
         StreamsError: a worker has exited, or takes too long.
     """
     urls = started.workers.urls
-    deadline = time.monotonic() + READY_SECONDS
+    stall = StallTimer(READY_SECONDS)
     with progress(f"starting {len(urls)} worker{'s' if len(urls) > 1 else ''}"):
         for url in urls:
             while not is_ready(url, started.settings):
                 started.check()
-                if time.monotonic() > deadline:
+                if stall.is_stalled(None):
                     logs = ", ".join(str(worker.log) for worker in started.workers.processes)
                     raise StreamsError(f"workers are not ready in {READY_SECONDS:g} s; see {logs}")
                 time.sleep(PAUSE_SECONDS)

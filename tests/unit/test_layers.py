@@ -27,6 +27,7 @@ BASE = {
     "ids",
     "logs",
     "ports",
+    "stall_timer",
     "tls",
 }
 """Single modules below all rooms; they import each other and nothing else."""

@@ -19,6 +19,7 @@ from streams.data_folder import DataFolder
 from streams.kafka.embedded.jars import BrokerError, Progress, jars
 from streams.kafka.embedded.node import STOP_SECONDS, Node, NodeAddress
 from streams.ports import is_free, private_ports
+from streams.stall_timer import StallTimer
 
 START_SECONDS: Final = 60.0
 """How long a start may take; on an idle machine it takes three."""
@@ -77,10 +78,10 @@ class EmbeddedKafka:
         Raises:
             BrokerError: a node exited, or the cluster was not complete within `seconds`.
         """
-        deadline = time.monotonic() + seconds
+        stall = StallTimer(seconds)
         for node in self.nodes:
             while is_free(node.port):
-                self._check(deadline)
+                self._check(stall)
                 time.sleep(0.05)
         admin = AdminClient({"bootstrap.servers": self.brokers, "log_level": 0})
         while True:
@@ -89,7 +90,7 @@ class EmbeddedKafka:
                     return
             except KafkaException:
                 pass  # not yet
-            self._check(deadline)
+            self._check(stall)
             time.sleep(0.05)
 
     def check(self) -> None:
@@ -117,9 +118,9 @@ class EmbeddedKafka:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _check(self, deadline: float) -> None:
+    def _check(self, stall: StallTimer) -> None:
         self.check()
-        if time.monotonic() > deadline:
+        if stall.is_stalled(None):
             raise BrokerError(f"Kafka does not answer: see {self.nodes[0].log}")
 
     def _cluster_id(self) -> str:

@@ -17,9 +17,10 @@ import orjson
 
 from streams.errors import StreamsError, Unavailable
 from streams.folds.tables import MEMBERS, QUEUES
-from streams.operate.stalls import PATH, StallTimer, report
+from streams.operate.stalls import PATH, report
 from streams.operate.topic_log import TopicLog
 from streams.settings import Settings
+from streams.stall_timer import StallTimer
 
 LOOK_SECONDS: Final = 0.02
 """Time between two polls: the precision of the times measured here."""

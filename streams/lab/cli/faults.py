@@ -39,6 +39,17 @@ class faults(StreamsCommand):
             default=0.0,
             help="How long to mix random faults at the end.",
         ),
+        option(
+            "--times",
+            type=click.FloatRange(min=0, min_open=True),
+            default=1.0,
+            help="The load, in multiples of the usual one.",
+        ),
+        option(
+            "--secure",
+            is_flag=True,
+            help="Run with TLS to Kafka, HTTPS and tokens. Three brokers stay without TLS.",
+        ),
         option("--list", "listing", is_flag=True, help="List all faults and exit."),
     )
 
@@ -48,6 +59,8 @@ class faults(StreamsCommand):
         short: bool,
         seed: int | None,
         minutes: float,
+        times: float,
+        secure: bool,
         listing: bool,
         **_: Any,
     ) -> int:
@@ -74,8 +87,13 @@ class faults(StreamsCommand):
             for text in details(result):
                 click.echo(f"    {text}")
 
-        results = asyncio.run(run_all(folder, seed, chosen, show))
-        table = {"seed": seed, "faults": [result.as_json() for result in results]}
+        results = asyncio.run(run_all(folder, seed, chosen, show, times=times, secure=secure))
+        table = {
+            "seed": seed,
+            "times": times,
+            "secure": secure,
+            "faults": [result.as_json() for result in results],
+        }
         (folder / "table.json").write_bytes(orjson.dumps(table, option=orjson.OPT_INDENT_2))
         click.echo("\n" + HEAD)
         for result in results:

@@ -32,6 +32,7 @@ from streams.operate.gateway_client import GatewayClient
 from streams.operate.progress import progress, say
 from streams.operate.topic_log import TopicLog
 from streams.settings import Settings
+from streams.stall_timer import StallTimer
 
 ONLINE = 500
 """Residents whose clients wait for messages; all other inboxes fill up."""
@@ -367,7 +368,13 @@ class _DemoRun:
             with TopicLog(self._settings) as log:
                 return log.ends(self._settings.group_events), log.ends(self._settings.queue_events)
 
-        return await asyncio.to_thread(ask)
+        stall = StallTimer(PATIENCE_SECONDS)
+        while True:
+            try:
+                return await asyncio.to_thread(ask)
+            except Unavailable:  # Kafka is slow, or away for a moment
+                if stall.is_stalled(None):
+                    raise
 
 
 @contextmanager

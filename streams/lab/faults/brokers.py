@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from streams.kafka.embedded.cluster import EmbeddedKafka
 from streams.lab.faults.proxy import TcpProxy
+from streams.lab.faults.securing import Security
 from streams.ports import free_ports
 
 T = TypeVar("T")
@@ -31,10 +32,19 @@ QUICK = {
 
 
 class Brokers:
-    """An embedded Kafka; with one node, the first workers can reach it through proxies."""
+    """An embedded Kafka; with one node, the first workers can reach it through proxies.
 
-    def __init__(self, folder: Path, nodes: int, seed: int) -> None:
+    With `security`, one node has TLS on every listener that workers use; three nodes have none,
+    since their listeners differ and their properties do not.
+    """
+
+    def __init__(
+        self, folder: Path, nodes: int, seed: int, security: Security | None = None
+    ) -> None:
         self.nodes = nodes
+        self.security = security if nodes == 1 else None
+        self._direct = ""
+        """Address of the node's listener with TLS."""
         self.kafka = EmbeddedKafka(folder, nodes=nodes, heap_mib=320 if nodes > 1 else 512)
         self.kafka.properties.update(QUICK)
         self.links: list[TcpProxy] = []
@@ -45,7 +55,8 @@ class Brokers:
     def _add_links(self, seed: int) -> None:
         """Add a listener behind each proxy that advertises the proxy's address to clients."""
         node = self.kafka.nodes[0]
-        ports = free_ports(HOST, FIRST_PORT, 2 * LINKS)
+        ports = free_ports(HOST, FIRST_PORT, 2 * LINKS + 1)
+        protocol = "PLAINTEXT" if self.security is None else "SSL"
         listeners = [f"PLAINTEXT://{HOST}:{node.port}"]
         advertised = [f"PLAINTEXT://{HOST}:{node.port}"]
         names = ["PLAINTEXT:PLAINTEXT", "CONTROLLER:PLAINTEXT"]
@@ -53,8 +64,16 @@ class Brokers:
             behind, front = ports[2 * number : 2 * number + 2]
             listeners.append(f"LINK{number}://{HOST}:{behind}")
             advertised.append(f"LINK{number}://{HOST}:{front}")
-            names.append(f"LINK{number}:PLAINTEXT")
+            names.append(f"LINK{number}:{protocol}")
             self.links.append(TcpProxy(front, behind, seed))
+            if self.security is not None:
+                self.kafka.properties.update(self.security.kafka(f"LINK{number}"))
+        if self.security is not None:
+            self._direct = f"{HOST}:{ports[-1]}"
+            listeners.append(f"DIRECT://{self._direct}")
+            advertised.append(f"DIRECT://{self._direct}")
+            names.append("DIRECT:SSL")
+            self.kafka.properties.update(self.security.kafka("DIRECT"))
         listeners.append(f"CONTROLLER://{HOST}:{node.controller_port}")
         self.kafka.properties.update(
             {
@@ -71,7 +90,8 @@ class Brokers:
 
     def bootstrap(self, link: int | None = None) -> str:
         """Return STREAMS_BROKERS for a worker: the address of a proxy, or of the nodes."""
-        return self.kafka.brokers if link is None else f"{HOST}:{self.links[link].port}"
+        direct = self._direct or self.kafka.brokers
+        return direct if link is None else f"{HOST}:{self.links[link].port}"
 
     async def call(self, act: Callable[[], T]) -> T:
         """Run `act` in the nodes' thread."""

@@ -5,10 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from streams.errors import StreamsError
-from streams.lab.faults import crowding, disks, hanging, hostility, killing, outages, pressure
+from streams.lab.faults import (
+    crowding,
+    disks,
+    freezing,
+    hanging,
+    hostility,
+    killing,
+    outages,
+    pressure,
+    starving,
+)
 from streams.lab.faults.catalogue import FAULTS, Fault
 
-_MODULES = (killing, outages, disks, hostility, pressure, hanging, crowding)
+_MODULES = (
+    killing,
+    outages,
+    disks,
+    hostility,
+    pressure,
+    hanging,
+    crowding,
+    freezing,
+    starving,
+)
 """Importing these modules fills the catalogue."""
 
 

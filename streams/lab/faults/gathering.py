@@ -22,10 +22,10 @@ from streams.lab.faults.harness import FaultHarness
 from streams.lab.workload.model import QueuedMessage
 from streams.operate.gateway_client import GatewayClient
 from streams.operate.rebuild import open_rebuilt, resources, source_topic
-from streams.operate.stalls import StallTimer
 from streams.operate.table_rows import pages
 from streams.operate.topic_log import TopicLog, as_record, header
 from streams.settings import Settings
+from streams.stall_timer import StallTimer
 
 SETTLE_SECONDS = 120.0
 QUIET_SECONDS = 1.0
@@ -92,7 +92,7 @@ async def gather(harness: FaultHarness) -> Evidence:
     """Read everything once the system is at rest."""
     evidence = Evidence(answers=harness.answers, untouched=harness.untouched, poison=harness.poison)
     await asyncio.to_thread(_read_logs, harness.settings, evidence)
-    async with GatewayClient(harness.urls) as gateway:
+    async with GatewayClient(harness.urls, harness.settings) as gateway:
         for table in TABLES:
             for number in range(harness.settings.partitions):
                 rows: list[Row] = []

@@ -18,11 +18,12 @@ from streams.lab.faults.evidence import Answers, TablePartition
 from streams.lab.faults.load import LoadGenerator
 from streams.lab.faults.monitor import ClusterMonitor
 from streams.lab.faults.probe_client import ProbeClient
+from streams.lab.faults.securing import Security
 from streams.lab.faults.worker import SPRUNG
 from streams.operate.processes import WorkerProcess, ended
-from streams.operate.stalls import StallTimer
 from streams.ports import free_ports
 from streams.settings import PREFIX, Settings
+from streams.stall_timer import StallTimer
 
 SESSION_SECONDS = 6.0
 READY_SECONDS = 90.0
@@ -94,6 +95,7 @@ class FaultHarness:
         partitions: int,
         linked: bool,
         more: dict[str, str],
+        security: Security | None = None,
     ) -> None:
         self.brokers = brokers
         self.folder = folder
@@ -119,6 +121,12 @@ class FaultHarness:
             "STREAMS_WRITE_BUFFER_BYTES": "16MiB",
             **more,
         }
+        self._scheme = "http"
+        if security is not None:
+            self._scheme = "https"
+            self._environment |= security.gateway(name)
+        if brokers.security is not None:
+            self._environment |= brokers.security.kafka_client()
         known = {key: value for key, value in self._environment.items() if key.startswith(PREFIX)}
         self.settings = Settings.from_env({**known, "STREAMS_DATA": str(folder)})
         self._linked = linked
@@ -156,7 +164,7 @@ class FaultHarness:
             f"worker-{number + 1}",
             environment,
             folder / "worker.log",
-            f"http://{HOST}:{port}",
+            f"{self._scheme}://{HOST}:{port}",
             app="streams.lab.faults.worker",
             folder=folder / "data",
         )

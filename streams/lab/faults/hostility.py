@@ -120,7 +120,7 @@ async def poison(harness: FaultHarness) -> None:
         await asyncio.to_thread(producer.flush, 30.0)
         await asyncio.sleep(1)
     answers = Answers()
-    async with ProbeClient(harness.urls, answers, 0) as client:
+    async with ProbeClient(harness.urls, answers, 0, harness.settings) as client:
         for method, target, body in HOSTILE:
             answer = await client.ask(method, target, body)
             harness.expect(answer.refused, f"{method} {target}: {answer.status}, not 4xx")
@@ -135,7 +135,7 @@ async def poison(harness: FaultHarness) -> None:
 async def retries(harness: FaultHarness) -> None:
     """A repeated message id within a group is a duplicate."""
     rng = random.Random(f"retries {harness.answers.confirmed}")
-    async with ProbeClient(harness.urls, harness.answers, 0) as client:
+    async with ProbeClient(harness.urls, harness.answers, 0, harness.settings) as client:
         for turn in range(5):
             bodies = []
             for number in range(60):

@@ -8,10 +8,11 @@ All answers are recorded in `evidence.Answers`.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from streams.client.requests import path
 from streams.lab.faults.change_writer import ChangeWriter
@@ -22,6 +23,8 @@ from streams.settings import Settings
 
 GIVE_UP_SECONDS = 40.0
 """How long a client repeats an event before its outcome counts as unknown."""
+CLIENT_RATE = 8.0
+"""Most requests a second of one client, which waits for each answer."""
 PAUSE_SECONDS = 0.25
 LIMIT = 500
 WAIT_SECONDS = 3.0
@@ -47,6 +50,17 @@ class LoadPlan:
     """Additional queues that are bound to the first group, and never read."""
     late: float = 0.05
     """Share of direct changes that bind within a session, which may be closed already."""
+
+    def times(self, factor: float) -> LoadPlan:
+        """Return a plan with this many times the events per second."""
+        return replace(
+            self,
+            posts=self.posts * factor,
+            changes=self.changes * factor,
+            direct_changes=self.direct_changes * factor,
+            direct_messages=self.direct_messages * factor,
+            sessions=self.sessions * factor,
+        )
 
 
 class LoadGenerator:
@@ -84,7 +98,8 @@ class LoadGenerator:
             (plan.direct_messages, 1, self._tell),
             (plan.sessions, 2, self._session),
         ]
-        for rate, clients, act in each:
+        for rate, least, act in each:
+            clients = max(least, math.ceil(rate / CLIENT_RATE))
             self._tasks += [
                 asyncio.create_task(self._again_and_again(rate / clients, act))
                 for _ in range(clients)

@@ -13,7 +13,9 @@ from typing import Any, Self
 import aiohttp
 import orjson
 
+from streams.client.requests import bearer
 from streams.lab.faults.evidence import Answers
+from streams.settings import Settings
 
 ANSWER_SECONDS = 20.0
 """How long a client waits for an answer; after that, the outcome of its event is unknown."""
@@ -42,16 +44,21 @@ class Answer:
 class ProbeClient:
     """Sends requests to random workers; an async context manager."""
 
-    def __init__(self, urls: list[str], answers: Answers, seed: int) -> None:
+    def __init__(self, urls: list[str], answers: Answers, seed: int, settings: Settings) -> None:
+        """Prepare; `settings` give the token, and the authorities to trust."""
         self.urls = urls
         self._answers = answers
+        self._headers = bearer(settings.token or None)
+        self._tls = settings.http_client_tls() if settings.http_tls_cafile else True
         self._rng = random.Random(f"client {seed}")
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         """Open the client."""
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0), auto_decompress=True
+            headers=self._headers,
+            connector=aiohttp.TCPConnector(limit=0, ssl=self._tls),
+            auto_decompress=True,
         )
         return self
 

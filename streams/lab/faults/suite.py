@@ -24,6 +24,7 @@ from streams.lab.faults.gathering import gather, settle
 from streams.lab.faults.harness import FaultHarness
 from streams.lab.faults.load import LoadGenerator
 from streams.lab.faults.probe_client import ProbeClient
+from streams.lab.faults.securing import Security
 from streams.operate.progress import say
 
 PARTITIONS = 4
@@ -107,9 +108,21 @@ class FaultResult:
 class FaultSuite:
     """The brokers of a run, started when a fault first needs them; an async context manager."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(
+        self, folder: Path, seed: int, *, times: float = 1.0, secure: bool = False
+    ) -> None:
+        """Prepare.
+
+        Args:
+            folder: for everything that is written.
+            seed: of the load.
+            times: the load, in multiples of the usual one.
+            secure: whether Kafka and the gateways have TLS, and requests a token.
+        """
         self.folder = folder
         self.seed = seed
+        self.times = times
+        self._security = Security(folder / "security") if secure else None
         self._brokers: dict[int, Brokers] = {}
         self._runs = 0
 
@@ -117,6 +130,8 @@ class FaultSuite:
         """Empty the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
+        if self._security is not None:
+            self._security.make()
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -132,7 +147,7 @@ class FaultSuite:
                 del self._brokers[other]
         if nodes not in self._brokers:
             self._brokers[nodes] = Brokers(
-                self.folder / f"kafka-{nodes}-{self._runs}", nodes, self.seed
+                self.folder / f"kafka-{nodes}-{self._runs}", nodes, self.seed, self._security
             )
         await self._brokers[nodes].start()
         return self._brokers[nodes]
@@ -152,6 +167,7 @@ class FaultSuite:
             partitions=PARTITIONS,
             linked=fault.linked,
             more=fault.settings,
+            security=self._security,
         )
         try:
             await self._play(fault, harness, result)
@@ -177,12 +193,15 @@ class FaultSuite:
         answers = harness.answers
         seed = self.seed * 1000 + self._runs
         async with AsyncExitStack() as stack:
-            client = await stack.enter_async_context(ProbeClient(harness.urls, answers, seed))
+            client = await stack.enter_async_context(
+                ProbeClient(harness.urls, answers, seed, harness.settings)
+            )
             asker = await stack.enter_async_context(
-                ProbeClient(harness.urls, type(answers)(), seed)
+                ProbeClient(harness.urls, type(answers)(), seed, harness.settings)
             )
             await harness.start(asker)
-            harness.load = LoadGenerator(harness.settings, client, answers, fault.plan(seed))
+            plan = fault.plan(seed).times(self.times)
+            harness.load = LoadGenerator(harness.settings, client, answers, plan)
             stack.push_async_callback(harness.load.cancel)
             await harness.load.begin()
             await asyncio.sleep(WARM_SECONDS)
@@ -215,11 +234,20 @@ def _delete_topics(harness: FaultHarness) -> None:
 
 
 async def run_all(
-    folder: Path, seed: int, faults: Sequence[Fault], show: Callable[[FaultResult], None]
+    folder: Path,
+    seed: int,
+    faults: Sequence[Fault],
+    show: Callable[[FaultResult], None],
+    *,
+    times: float = 1.0,
+    secure: bool = False,
 ) -> list[FaultResult]:
-    """Run faults ordered by the brokers they need; `show` receives each result."""
+    """Run faults ordered by the brokers they need; `show` receives each result.
+
+    For `times` and `secure` see `FaultSuite`.
+    """
     results = []
-    async with FaultSuite(folder, seed) as suite:
+    async with FaultSuite(folder, seed, times=times, secure=secure) as suite:
         for fault in sorted(faults, key=lambda f: f.nodes):
             say(f"{fault.name}: {fault.what}")
             result = await suite.run(fault)

@@ -13,7 +13,8 @@ import pytest
 from streams.errors import Unavailable
 from streams.operate import cluster as cluster_module
 from streams.operate.cluster import Cluster
-from streams.operate.stalls import PATH, StallTimer, process_state, report
+from streams.operate.stalls import PATH, process_state, report
+from streams.stall_timer import StallTimer
 
 
 class Clock:
@@ -53,7 +54,7 @@ def test_time_in_which_this_process_was_stopped_does_not_count() -> None:
     looks(timer, clock, every=1.0, times=11)
     # When the machine is suspended for an hour, Then that is a short wait, and no stall
     assert not looks(timer, clock, every=3_600.0, times=1)
-    assert timer.waited < 20.0
+    assert timer.waited < 30.0
 
 
 ANSWER: dict[str, Any] = {
