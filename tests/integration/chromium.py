@@ -20,8 +20,8 @@ from typing import Any
 
 import aiohttp
 
-START_SECONDS = 30.0
-WAIT_SECONDS = 20.0
+START_SECONDS = 120.0
+WAIT_SECONDS = 120.0
 _FLAGS = (
     "--headless",
     "--no-sandbox",

@@ -29,7 +29,7 @@ def namespace(kafka: EmbeddedKafka) -> Iterator[str]:
     name = f"t{uuid.uuid4().hex[:12]}"
     yield name
     admin = AdminClient({"bootstrap.servers": kafka.brokers})
-    topics = [t for t in admin.list_topics(timeout=10).topics if t.startswith(f"{name}.")]
+    topics = [t for t in admin.list_topics(timeout=120).topics if t.startswith(f"{name}.")]
     if topics:
         for deleted in admin.delete_topics(topics).values():
             deleted.result(30)

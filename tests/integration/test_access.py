@@ -404,7 +404,7 @@ async def test_what_is_granted_works_through_any_worker(client: Client) -> None:
             async with await client.stream(worker, guarded.bob) as stream:
                 await stream.send_json({"type": "subscribe", "queue": queue, "ref": 1})
                 assert (await stream.receive_json())["type"] == "subscribed"
-                assert (await stream.receive_json(timeout=20))["seq"] == message["seq"]
+                assert (await stream.receive_json(timeout=120))["seq"] == message["seq"]
             url = f"{guarded.workers.urls[worker]}/v1/queues/{queue}/events"
             headers = {"Authorization": f"Bearer {guarded.bob}"}
             async with client.session.get(url, headers=headers) as events:
@@ -420,7 +420,7 @@ async def test_what_is_granted_works_through_any_worker(client: Client) -> None:
 
 
 async def _until_bound(client: Client, worker: int, queue: str) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while True:
         status, content = await client.ask(
             worker, "GET", f"/v1/queues/{queue}/groups", client.guarded.bob
@@ -479,7 +479,7 @@ async def test_a_stream_can_authenticate_late_and_renew_its_token(client: Client
             1, "POST", f"/v1/queues/{queue}/messages", guarded.admin, {"body": "x"}
         )
         assert sent == 201
-        assert (await stream.receive_json(timeout=20))["body"] == "x"
+        assert (await stream.receive_json(timeout=120))["body"] == "x"
 
         # When the next token has another subject, then the first stays in force
         other = guarded.token({"admin": True}, sub="ann")
@@ -522,7 +522,7 @@ async def test_a_stream_ends_with_its_token(client: Client) -> None:
         assert (await stream.receive_json())["type"] == "subscribed"
 
         # Then the server closes the stream and says why
-        message = await stream.receive(timeout=10)
+        message = await stream.receive(timeout=120)
         assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 4401)
         assert "expired" in str(message.extra)
     assert (await client.ask(0, "GET", f"/v1/queues/{queue}", short))[0] == 401
@@ -548,14 +548,14 @@ async def test_open_requests_end_when_their_token_is_revoked(client: Client) -> 
         ]
         for one in (stream, kept):
             await one.send_json({"type": "subscribe", "queue": queue})
-            assert (await one.receive_json(timeout=10))["type"] == "subscribed"
+            assert (await one.receive_json(timeout=120))["type"] == "subscribed"
         await asyncio.sleep(0.5)
 
         # When the older tokens of the subject are revoked
         guarded.revoke(**{"bob-laptop": began})
 
         # Then all of them end soon, and say why
-        message = await stream.receive(timeout=10)
+        message = await stream.receive(timeout=120)
         assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 4401)
         assert "revoked" in str(message.extra)
         for status, content in await asyncio.wait_for(asyncio.gather(*waits), 15):
@@ -566,17 +566,17 @@ async def test_open_requests_end_when_their_token_is_revoked(client: Client) -> 
 
         # and the newer token stays valid until it is revoked by id; sending it again does not help
         await kept.send_json({"type": "ping"})
-        assert (await kept.receive_json(timeout=10))["type"] == "pong"
+        assert (await kept.receive_json(timeout=120))["type"] == "pong"
         assert (await client.ask(0, "GET", f"/v1/queues/{queue}", new))[0] == 200
         guarded.revoke("bob-2")
-        assert (await kept.receive(timeout=10)).data == 4401
-    deadline = time.monotonic() + 15
+        assert (await kept.receive(timeout=120)).data == 4401
+    deadline = time.monotonic() + 120
     while (await client.ask(1, "GET", f"/v1/queues/{queue}", new))[0] == 200:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.1)
     async with await client.stream(1) as stream:
         await stream.send_json({"type": "auth", "token": new})
-        assert (await stream.receive_json(timeout=10))["code"] == "unauthorized"
+        assert (await stream.receive_json(timeout=120))["code"] == "unauthorized"
 
 
 # Rates, TLS, logs -----------------------------------------------------------------------------
@@ -699,7 +699,7 @@ async def test_commands_send_a_token(client: Client) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=180,
         )
 
     shown = await asyncio.to_thread(inspect, guarded.admin)
@@ -739,7 +739,7 @@ async def test_the_python_client_renews_its_token_in_time(client: Client) -> Non
 
         # And a revoked token is replaced
         guarded.revoke(**{"bob-fresh": time.time() + 1})
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while len(given) == 2:
             assert time.monotonic() < deadline
             try:

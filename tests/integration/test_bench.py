@@ -30,6 +30,6 @@ def test_churn_is_measured_on_two_workers(settings: Settings, tmp_path: Path) ->
     assert figures["while binding: worker CPU"].median > 1
     assert as_json(outcome)["bench"] == "churn"
     # and nothing is left of it
-    topics = AdminClient({"bootstrap.servers": given.brokers}).list_topics(timeout=10).topics
+    topics = AdminClient({"bootstrap.servers": given.brokers}).list_topics(timeout=120).topics
     assert not [name for name in topics if name.startswith("bench-")]
     assert not list((tmp_path / "bench").iterdir())

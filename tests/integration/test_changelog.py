@@ -170,7 +170,7 @@ def test_an_unfinished_checkpoint_is_not_visible(
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.returncode == -signal.SIGKILL, done.stderr

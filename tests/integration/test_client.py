@@ -28,7 +28,7 @@ async def client(cluster: Cluster) -> AsyncIterator[Client]:
         yield client
 
 
-async def take(deliveries: Subscription, count: int, timeout: float = 30) -> list[Delivery]:
+async def take(deliveries: Subscription, count: int, timeout: float = 120) -> list[Delivery]:
     async with asyncio.timeout(timeout):
         return [await anext(deliveries) for _ in range(count)]
 
@@ -39,7 +39,7 @@ async def ids_of(source: AsyncIterator[str]) -> list[str]:
 
 async def until_listed(list_ids: Callable[[], AsyncIterator[str]], wanted: list[str]) -> None:
     """Wait until a listing is as wanted: a client that failed over may read a moment early."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while (found := await ids_of(list_ids())) != wanted:
         assert time.monotonic() < deadline, found
         await asyncio.sleep(0.05)

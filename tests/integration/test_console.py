@@ -18,7 +18,7 @@ from streams.topics import product_topics
 
 def _run(command: list[str]) -> str:
     return subprocess.run(
-        command, check=True, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
+        command, check=True, capture_output=True, text=True, timeout=180, stdin=subprocess.DEVNULL
     ).stdout
 
 

@@ -149,7 +149,7 @@ def test_word_counts_are_exact_when_a_worker_is_killed(tmp_path: Path) -> None:
             return all(ready) and len(ready[0] | ready[1]) == PARTITIONS
 
         until(all_ready, workers)
-        topics = AdminClient(client_config(brokers)).list_topics(timeout=30).topics
+        topics = AdminClient(client_config(brokers)).list_topics(timeout=120).topics
         made = {name for name in topics if not name.startswith("__")}
         assert made == {"words", CHANGELOG, "word-count-dead-letters"}
 

@@ -36,7 +36,7 @@ def test_an_example_runs(example: Path, running: Workers, kafka: EmbeddedKafka) 
         [sys.executable, str(example), *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr

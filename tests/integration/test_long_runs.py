@@ -31,5 +31,5 @@ def test_a_worker_stays_in_its_group_without_a_poll(kafka: EmbeddedKafka, tmp_pa
         end = time.monotonic() + HEARTBEATS_SECONDS
         while time.monotonic() < end:
             # Then it is ready throughout
-            urllib.request.urlopen(f"{running.urls[0]}/readyz", timeout=30).close()
+            urllib.request.urlopen(f"{running.urls[0]}/readyz", timeout=120).close()
             time.sleep(0.1)

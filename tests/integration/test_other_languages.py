@@ -72,9 +72,9 @@ def test_a_program_in_cpp_binds_publishes_receives_and_acks(
     assert ended.returncode == 0, ended.stderr
     assert f"from g-{queue}: grüezi" in ended.stdout
     url = running.urls[0]
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while True:
-        with urllib.request.urlopen(f"{url}/v1/queues/{queue}", timeout=30) as answer:
+        with urllib.request.urlopen(f"{url}/v1/queues/{queue}", timeout=120) as answer:
             shown = json.load(answer)
         if (shown["depth"], shown["groups"]) == (0, 1):
             return

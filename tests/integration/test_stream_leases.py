@@ -34,7 +34,7 @@ class Consumer:
     async def say(self, kind: str, **fields: Any) -> None:
         await self.socket.send_json({"type": kind, "queue": self.queue, **fields})
 
-    async def next(self, timeout: float = 10.0) -> Any:
+    async def next(self, timeout: float = 120) -> Any:
         """Return the next message; other frames are skipped, except errors."""
         async with asyncio.timeout(timeout):
             while True:
@@ -171,7 +171,7 @@ async def test_invalid_lease_options_are_refused(cluster: Cluster) -> None:
             {"visibility_seconds": 5},
         ):
             await socket.send_json({"type": "subscribe", "queue": "wrong", **wrong})
-            frame = await socket.receive_json(timeout=20)
+            frame = await socket.receive_json(timeout=120)
             assert (frame["type"], frame["queue"]) == ("error", "wrong")
 
 

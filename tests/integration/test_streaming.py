@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
@@ -32,13 +33,13 @@ class Stream:
     async def say(self, kind: str, **fields: Any) -> None:
         await self.socket.send_json({"type": kind, **fields})
 
-    async def hear(self, kind: str, timeout: float = 20.0) -> Any:
+    async def hear(self, kind: str, timeout: float = 120) -> Any:
         """Return the next frame, which must be of this type."""
         frame = await self.next(timeout)
         assert frame["type"] == kind, frame
         return frame
 
-    async def next(self, timeout: float = 20.0) -> Any:
+    async def next(self, timeout: float = 120) -> Any:
         return json.loads(await self.socket.receive_str(timeout=timeout))
 
     async def silence(self, seconds: float = 0.4) -> None:
@@ -252,9 +253,9 @@ async def test_invalid_handshakes_and_frames_are_refused(cluster: Cluster) -> No
                 # Also while many answers are pending
                 await socket.send_json([{"type": "ping"}] * 500)
                 await socket.send_str(frame.decode())
-            message = await socket.receive(timeout=10)
+            message = await socket.receive(timeout=120)
             while message.type is aiohttp.WSMsgType.TEXT:
-                message = await socket.receive(timeout=10)
+                message = await socket.receive(timeout=120)
             assert message.type is aiohttp.WSMsgType.CLOSE
             assert message.data == code
 
@@ -274,7 +275,7 @@ async def test_frames_in_arrays(cluster: Cluster) -> None:
         async def hear(kind: str, count: int) -> list[Any]:
             found: list[Any] = []
             while len(found) < count:
-                frames = await socket.receive_json(timeout=20)
+                frames = await socket.receive_json(timeout=120)
                 assert isinstance(frames, list)
                 found += [frame for frame in frames if frame["type"] == kind]
             return found
@@ -413,7 +414,7 @@ async def test_a_subscription_survives_the_loss_of_the_owner(
 
     async def hear(until: int) -> None:
         while sum(map(len, heard.values())) < until:
-            frame = await stream.next(timeout=40)
+            frame = await stream.next(timeout=120)
             told.add(frame["type"])
             if frame["type"] == "message":
                 heard[frame["queue"]].append(frame)
@@ -436,7 +437,12 @@ async def test_a_subscription_survives_the_loss_of_the_owner(
     await hear(600)
 
     # Then nothing was lost or delivered twice, and everything came in order
-    await stream.silence(1.0)
+    with suppress(TimeoutError):
+        while True:  # a queue may still move back to its owner of before
+            frame = await stream.next(1.0)
+            told.add(frame["type"])
+            if frame["type"] == "message":
+                heard[frame["queue"]].append(frame)
     for queue in queues:
         assert [frame["id"] for frame in heard[queue]] == published[queue]
         seqs = [frame["seq"] for frame in heard[queue]]
@@ -465,7 +471,7 @@ async def test_a_stopping_worker_closes_its_streams_and_waits_for_none(
     process.terminate()
 
     # Then the first gets a close frame, and the worker ends soon
-    message = await streams[1].socket.receive(timeout=20)
+    message = await streams[1].socket.receive(timeout=120)
     assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1001)
     await asyncio.to_thread(process.wait, 20)
     writer.close()

@@ -20,7 +20,7 @@ from streams.operate.processes import Workers, workers
 from streams.ports import free_ports
 
 PARTITIONS = 4
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 IMPATIENT = {"BROKER_MAX_POLL_INTERVAL": "1"}
 """Faust's maximum poll interval: a worker would reach the default only after 1,000 s."""
 
@@ -134,7 +134,7 @@ class Cluster:
 
     async def depth(self, queue: str, wanted: int) -> None:
         """Wait until a queue has `wanted` deliveries."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while True:
             try:
                 found = (await self.get(f"/v1/queues/{queue}"))["depth"]
