@@ -22,6 +22,7 @@ from streams.events.records import Tick
 from streams.folds.deliver import Deliver
 from streams.folds.tables import QUEUES
 from streams.kafka.partitioner import partition_of
+from streams.keep_alive import KeepAlive
 from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -37,8 +38,9 @@ IDLE_SECONDS: Final = 0.5
 class Ticking:
     """Appends Ticks for all partitions of one worker, one at a time for each partition."""
 
-    def __init__(self, engine: Engine, settings: Settings) -> None:
+    def __init__(self, engine: Engine, settings: Settings, keep_alive: KeepAlive) -> None:
         self._engine = engine
+        self._keep_alive = keep_alive
         self._topic = settings.queue_events
         self._partitions = settings.partitions
         self._ticks: dict[int, asyncio.Task[None]] = {}
@@ -48,13 +50,16 @@ class Ticking:
         try:
             while True:
                 await asyncio.sleep(LOOK_SECONDS)
+                self._keep_alive.look()
                 self._look(time.time_ns() // 1_000_000)
         finally:
+            self._keep_alive.close()
             for task in self._ticks.values():
                 task.cancel()
 
     def _look(self, now: int) -> None:
         for partition in self._engine.ready_partitions(QUEUES):
+            self._keep_alive.opened(partition)
             number, fold = partition.number, partition.fold
             if number in self._ticks or not isinstance(fold, Deliver):
                 continue
@@ -68,6 +73,7 @@ class Ticking:
         try:
             key = tick_key(number, self._partitions)
             while fold.next_due is not None and fold.next_due <= now and partition.ready:
+                await self._keep_alive.before_tick(partition, fold)
                 served = fold.served
                 value = encode(Tick(now))
                 _, offset = await self._engine.publisher.publish(self._topic, key, value, "Tick")

@@ -21,6 +21,8 @@ from streams.folds.notices import Notices
 from streams.folds.route import Route
 from streams.folds.tables import MEMBERS, QUEUES
 from streams.gateway.gateway import Gateway
+from streams.gateway.reads.readers import Readers
+from streams.keep_alive import KeepAlive
 from streams.logs import logging_config
 from streams.settings import Settings
 from streams.ticking import Ticking
@@ -93,9 +95,12 @@ def build(settings: Settings) -> App:
     """Put a worker together: two topics, two tables, two agents, and the gateway."""
     app = App(settings)
     counts = CountsByPartition()
+    readers = Readers()
+    keep_alive = KeepAlive(app.engine, settings, readers.is_read)
+    readers.on_read = keep_alive.read
     _add_members(app, counts)
-    _add_queues(app, counts)
-    _add_gateway(app, counts)
+    _add_queues(app, counts, keep_alive)
+    _add_gateway(app, counts, readers, keep_alive)
     return app
 
 
@@ -120,7 +125,7 @@ def _add_members(app: App, counts: CountsByPartition) -> None:
             members.fold(together)
 
 
-def _add_queues(app: App, counts: CountsByPartition) -> None:
+def _add_queues(app: App, counts: CountsByPartition, keep_alive: KeepAlive) -> None:
     settings = app.settings
 
     def fold(rows: Rows, partition: int) -> Fold:
@@ -145,12 +150,14 @@ def _add_queues(app: App, counts: CountsByPartition) -> None:
 
     @app.task  # type: ignore[untyped-decorator]
     async def tick() -> None:
-        """Append Ticks for the queues of this worker."""
-        await Ticking(app.engine, settings).run()
+        """Append Ticks, and Touches of queues that are read, for the queues of this worker."""
+        await Ticking(app.engine, settings, keep_alive).run()
 
 
-def _add_gateway(app: App, counts: CountsByPartition) -> None:
-    gateway = app.web_service = Gateway(app, counts)
+def _add_gateway(
+    app: App, counts: CountsByPartition, readers: Readers, keep_alive: KeepAlive
+) -> None:
+    gateway = app.web_service = Gateway(app, counts, readers)
 
     def folded(partition: Partition, fold: Fold) -> None:
         """Wake the readers that a chunk has something for."""
@@ -161,6 +168,10 @@ def _add_gateway(app: App, counts: CountsByPartition) -> None:
                 gateway.on_leased(partition, notices.leased)
             if notices.released:
                 gateway.on_released(notices.released)
+            if notices.deleted:
+                gateway.on_deleted(notices.deleted)
+            for queue in notices.configured:
+                keep_alive.configured(queue)
             if gateway.waiting:
                 gateway.on_delivered(notices.delivered)
             fold.notices.collect_delivered = gateway.waiting

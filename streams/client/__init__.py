@@ -16,7 +16,14 @@ It needs only aiohttp.  `streams.client.direct` writes to Kafka without going th
 from streams.client.client import Client
 from streams.client.credentials import TokenSource
 from streams.client.draft import Draft
-from streams.client.errors import ClientClosed, ClientError, Refused, SessionLost, Unavailable
+from streams.client.errors import (
+    ClientClosed,
+    ClientError,
+    QueueDeleted,
+    Refused,
+    SessionLost,
+    Unavailable,
+)
 from streams.client.jobs import Job
 from streams.client.messages import Delivery, Published, QueueSummary
 from streams.client.session import Session
@@ -30,6 +37,7 @@ __all__ = [
     "Draft",
     "Job",
     "Published",
+    "QueueDeleted",
     "QueueSummary",
     "Refused",
     "Session",

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from streams.errors import StreamsError, Unavailable
 
-__all__ = ["ClientClosed", "ClientError", "Refused", "SessionLost", "Unavailable"]
+DELETED = "deleted"
+"""Error code of a request that waited for a queue that was deleted."""
+
+__all__ = [
+    "ClientClosed",
+    "ClientError",
+    "QueueDeleted",
+    "Refused",
+    "SessionLost",
+    "Unavailable",
+]
 
 
 class ClientError(StreamsError):
@@ -22,6 +32,17 @@ class Refused(ClientError):
         super().__init__(message)
         self.code = code
         self.status = status
+
+
+class QueueDeleted(Refused):
+    """A queue was deleted, with its bindings, while the client read it.
+
+    Bind the queue again before you read on.  `queue` is its id, None if only the text has it.
+    """
+
+    def __init__(self, message: str, status: int = 0, queue: str | None = None) -> None:
+        super().__init__(DELETED, message, status)
+        self.queue = queue
 
 
 class SessionLost(ClientError):

@@ -18,7 +18,7 @@ import aiohttp
 from yarl import URL
 
 from streams.client.credentials import Credentials
-from streams.client.errors import ClientClosed, Refused, Unavailable
+from streams.client.errors import DELETED, ClientClosed, QueueDeleted, Refused, Unavailable
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
@@ -200,7 +200,8 @@ def refused(status: int, content: bytes) -> Refused:
     """Return the error in a response with an error status."""
     try:
         error = json.loads(content)["error"]
-        return Refused(str(error["code"]), str(error["message"]), status)
+        code, message = str(error["code"]), str(error["message"])
+        return QueueDeleted(message, status) if code == DELETED else Refused(code, message, status)
     except (ValueError, KeyError, TypeError):
         return Refused("unknown", f"the worker answered with HTTP status {status}", status)
 

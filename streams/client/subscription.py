@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from streams.client.errors import ClientClosed, ClientError, Refused, Unavailable
+from streams.client.errors import ClientClosed, ClientError, QueueDeleted, Refused, Unavailable
 from streams.client.messages import Delivery, delivery
 from streams.client.pending_acks import PendingAcks
 from streams.client.requests import Backoff
@@ -71,7 +71,9 @@ class Subscription:
     """The deliveries of some queues: an async context manager and an async iterator.
 
     Made by `Client.subscribe`.  Only one task at a time may iterate.  Iteration ends when the
-    subscription is closed, and raises `Refused` if a worker refuses a queue.
+    subscription is closed, and raises `Refused` if a worker refuses a queue.  It raises
+    `QueueDeleted` after the last delivery of a queue that was deleted; iterate again to go on with
+    the other queues.  `add` subscribes to the queue again.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Subscription:
         self._connections: set[WorkerConnection] = set()
         self._ready: deque[Delivery] = deque()
         self._current: Delivery | None = None
+        self._deleted: deque[QueueDeleted] = deque()
         self._arrived = asyncio.Event()
         self._refs = itertools.count()
         self._has_unassigned = asyncio.Event()
@@ -115,6 +118,8 @@ class Subscription:
         self._start()
         self._ack_current()
         while not self._ready:
+            if self._deleted:
+                raise self._deleted.popleft()
             if self._failure is not None:
                 raise self._failure
             if self._closed:
@@ -211,6 +216,10 @@ class Subscription:
             ):
                 connection.queues.discard(queue.name)
                 self._seek([queue.name])
+            case "deleted" if (
+                queue is not None and queue.connection is connection and queue.confirmed
+            ):
+                self._received_deleted(queue)
             case "error":
                 self._received_error(connection, queue, frame)
 
@@ -237,6 +246,18 @@ class Subscription:
             return
         queue.last = max(queue.last, seq)
         self._ready.append(delivery(queue.name, frame, self))
+        self._arrived.set()
+
+    def _received_deleted(self, queue: _QueueState) -> None:
+        """Unsubscribe from a queue that was deleted; the iteration says so after its deliveries."""
+        del self._queues[queue.name]
+        if queue.connection is not None:
+            queue.connection.queues.discard(queue.name)
+        error = QueueDeleted(
+            f"queue {queue.name!r} was deleted with its bindings", queue=queue.name
+        )
+        queue.acks.fail_all(error)
+        self._deleted.append(error)
         self._arrived.set()
 
     def _received_error(

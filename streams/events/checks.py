@@ -161,7 +161,7 @@ def check_touch(values: dict[str, Any]) -> None:
     if not is_id(value):
         raise BadRecord("queue is not a valid id")
     value = values["session"]
-    if not is_id(value):
+    if value and not is_id(value):
         raise BadRecord("session is not a valid id")
 
 

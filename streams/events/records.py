@@ -264,12 +264,12 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Touch:
-    """A heartbeat: the session is alive."""
+    """A heartbeat: the session is alive, or the queue is read."""
 
     queue: str
     """Queue id. Key of the Kafka record."""
     session: str
-    """Session id."""
+    """Session id. Empty, from the worker that owns the queue: a reader is alive."""
     at: int = 0
     """When the client created the event. Folds use the time of the Kafka record instead."""
 

@@ -98,7 +98,12 @@ class Deliver:
             self._timers, self._queues, self._inboxes, self._emitter, self.notices
         )
         self._lifetimes = Lifetimes(
-            self._timers, self._queues, self._inboxes, self._sessions, self._emitter
+            self._timers,
+            self._queues,
+            self._inboxes,
+            self._sessions,
+            self._emitter,
+            self.notices,
         )
 
     @property
@@ -110,6 +115,28 @@ class Deliver:
     def served(self) -> int:
         """Timers that this fold has handled."""
         return self._served
+
+    def ttl_ms(self, queue: bytes) -> int | None:
+        """Return after how long without use a queue is deleted; None for never."""
+        state = self._queues.get(queue)
+        return None if state is None else state.options.ttl_ms
+
+    def unused(
+        self, before: int, after: bytes | None, most: int
+    ) -> tuple[list[bytes], bytes | None]:
+        """Return the queues that are to be deleted before a time, unless they are used.
+
+        Args:
+            before: milliseconds since the epoch.
+            after: where to continue, as the last call returned it; None to begin.
+            most: how many timers to look at.
+
+        Returns:
+            The queues, and where to continue; None at the end.
+        """
+        if not self._queues.any:
+            return [], None
+        return self._timers.due(UNUSED, before, after, most)
 
     def apply(self, record: Record) -> Iterator[None] | None:
         """Fold any event of a queue, a Routed or a Tick (`streams.fold.Fold.apply`)."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from streams.events.records import Configure
 from streams.folds.emitter import Emitter
 from streams.folds.inbox import Inboxes
+from streams.folds.notices import Notices
 from streams.folds.options import DROP_OLDEST, Queue, Queues
 from streams.folds.sessions import Sessions
 from streams.folds.timers import UNUSED, Timer, Timers
@@ -22,12 +23,14 @@ class Lifetimes:
         inboxes: Inboxes,
         sessions: Sessions,
         emitter: Emitter,
+        notices: Notices,
     ) -> None:
         self._timers = timers
         self._queues = queues
         self._inboxes = inboxes
         self._sessions = sessions
         self._emitter = emitter
+        self._notices = notices
 
     def configure(self, queue: bytes, options: Configure) -> Iterator[None]:
         """Replace a queue's options."""
@@ -45,6 +48,7 @@ class Lifetimes:
         state.used = self._emitter.now
         self._plan(queue, state)
         self._queues.save(queue, state)
+        self._notices.configured(queue)
 
     def used(self, queue: bytes) -> None:
         """Note that a queue was used."""
@@ -77,6 +81,7 @@ class Lifetimes:
                 self._timers.cancel(Timer(state.due, UNUSED, queue))
             self._queues.remove(queue)
         self._inboxes.forget(queue)
+        self._notices.deleted(queue, self._emitter.offset)
 
     def _plan(self, queue: bytes, state: Queue) -> None:
         if state.options.ttl_ms is not None:

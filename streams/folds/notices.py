@@ -17,21 +17,35 @@ class ChunkNotices(NamedTuple):
     """Seqs that each Lease got, by the offset of the Lease."""
     released: list[tuple[bytes, int]]
     """Queue and seq of each delivery that became available again under its old seq."""
+    deleted: dict[bytes, int]
+    """Queues that were deleted, each with the offset of the last record that did so."""
+    configured: set[bytes]
+    """Queues that got other options."""
 
 
 class Notices:
     """Collects notices while records are folded."""
 
-    __slots__ = ("_delivered", "_leased", "_released", "collect", "collect_delivered")
+    __slots__ = (
+        "_configured",
+        "_deleted",
+        "_delivered",
+        "_leased",
+        "_released",
+        "collect",
+        "collect_delivered",
+    )
 
     def __init__(self, collect: bool = False) -> None:
         self.collect = collect
-        """Whether leases and releases are collected."""
+        """Whether anything but deliveries is collected."""
         self.collect_delivered = False
         """Whether deliveries are collected; worth their cost only while a client waits."""
         self._delivered: set[bytes] = set()
         self._leased: dict[int, list[int]] = {}
         self._released: list[tuple[bytes, int]] = []
+        self._deleted: dict[bytes, int] = {}
+        self._configured: set[bytes] = set()
 
     def delivered(self, queue: bytes) -> None:
         """Note that a queue got something to read."""
@@ -53,9 +67,22 @@ class Notices:
         if self.collect:
             self._released.append((queue, seq))
 
+    def deleted(self, queue: bytes, offset: int) -> None:
+        """Note that the record at `offset` deleted a queue."""
+        if self.collect:
+            self._deleted[queue] = offset
+
+    def configured(self, queue: bytes) -> None:
+        """Note that a queue got other options."""
+        if self.collect:
+            self._configured.add(queue)
+
     def drain(self) -> ChunkNotices:
         """Return what was collected since the last call, and start over."""
         delivered = self._delivered if self.collect_delivered else None
-        drained = ChunkNotices(delivered, self._leased, self._released)
+        drained = ChunkNotices(
+            delivered, self._leased, self._released, self._deleted, self._configured
+        )
         self._delivered, self._leased, self._released = set(), {}, []
+        self._deleted, self._configured = {}, set()
         return drained

@@ -41,6 +41,7 @@ class Timers:
     """The timers of one partition, in the order of their due times."""
 
     def __init__(self, rows: Rows) -> None:
+        self._rows = rows
         self._front = Front(rows, TIMERS)
 
     @property
@@ -48,6 +49,26 @@ class Timers:
         """When the next timer is due (milliseconds); None without a timer."""
         key = self._front.first()
         return None if key is None else int.from_bytes(key[:8], "big")
+
+    def due(
+        self, kind: bytes, before: int, after: bytes | None, most: int
+    ) -> tuple[list[bytes], bytes | None]:
+        """Return the queues of the timers of a kind that are due before a time.
+
+        Looks at `most` timers that follow `after`; returns where to continue, None at the end.
+        """
+        queues: list[bytes] = []
+        last = None
+        for number, (key, _) in enumerate(self._rows.scan(TIMERS, after), 1):
+            timer = read_timer(key)
+            if timer.due >= before:
+                return queues, None
+            if timer.kind == kind:
+                queues.append(timer.queue)
+            if number == most:
+                last = key
+                break
+        return queues, last
 
     def set(self, timer: Timer) -> None:
         """Add a timer."""

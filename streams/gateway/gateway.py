@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
@@ -39,6 +40,7 @@ from streams.gateway.reads.barrier import Barrier
 from streams.gateway.reads.history import History
 from streams.gateway.reads.lease_results import LeaseResults
 from streams.gateway.reads.long_polls import LongPolls
+from streams.gateway.reads.readers import Readers
 from streams.gateway.reads.row_counter import RowCounter
 from streams.gateway.routes.cluster import ClusterRoutes
 from streams.gateway.routes.events import EventRoutes
@@ -77,12 +79,15 @@ class Gateway(Service):
     what the folds of its tables count.
     """
 
-    def __init__(self, app: Any, counts: CountsByPartition, **kwargs: Any) -> None:
+    def __init__(
+        self, app: Any, counts: CountsByPartition, readers: Readers, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.app = app
         engine: Engine = app.engine
         settings: Settings = app.settings
         self._settings = settings
+        self._readers = readers
         self._long_polls = LongPolls()
         self._lease_results = LeaseResults()
         self._barrier = Barrier()
@@ -112,17 +117,26 @@ class Gateway(Service):
             settings,
             metrics,
             self._lease_results,
+            readers,
         )
         overview = Overview(engine, self._proxy, Activity(counts, self._inboxes, metrics))
         handlers: tuple[Routes, ...] = (
             GroupRoutes(router, writer),
             HistoryRoutes(self._history, self._authenticator, publishing, admission),
-            QueueRoutes(router, writer, self._long_polls, RowCounter(), settings.retention_hours),
+            QueueRoutes(
+                router, writer, self._long_polls, readers, RowCounter(), settings.retention_hours
+            ),
             OptionRoutes(router, writer),
             LeaseRoutes(
-                router, writer, publishing, admission, self._long_polls, self._lease_results
+                router,
+                writer,
+                publishing,
+                admission,
+                self._long_polls,
+                readers,
+                self._lease_results,
             ),
-            QueueEventRoutes(router, self._long_polls),
+            QueueEventRoutes(router, self._long_polls, readers),
             StreamRoutes(self._streaming),
             SessionRoutes(router, writer),
             EventRoutes(self._authenticator, publishing, admission),
@@ -158,6 +172,12 @@ class Gateway(Service):
     def on_released(self, deliveries: list[tuple[bytes, int]]) -> None:
         """Let streams send these deliveries again; call it before `on_delivered`."""
         self._streaming.watching.again(deliveries)
+
+    def on_deleted(self, queues: Mapping[bytes, int]) -> None:
+        """Tell the readers of these queues that they were deleted, by a record at these offsets."""
+        self._readers.deleted(queues)
+        self._long_polls.wake(set(queues))
+        self._streaming.watching.deleted(queues)
 
     def on_leased(self, partition: Partition, results: dict[int, list[int]]) -> None:
         """Store the seqs that the Leases of a chunk got, by the offset of each Lease."""

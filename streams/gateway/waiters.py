@@ -43,13 +43,15 @@ class Waiters(Generic[T]):
         """Wake a waiter whenever its queue gets something."""
         self._by_queue.setdefault(queue, set()).add(waiter)
 
-    def remove(self, queue: bytes, waiter: T) -> None:
-        """Do not wake a waiter any more; ignored if it is not here."""
+    def remove(self, queue: bytes, waiter: T) -> bool:
+        """Do not wake a waiter any more; False if it is not here."""
         waiters = self._by_queue.get(queue)
-        if waiters is not None:
-            waiters.discard(waiter)
-            if not waiters:
-                del self._by_queue[queue]
+        if waiters is None or waiter not in waiters:
+            return False
+        waiters.remove(waiter)
+        if not waiters:
+            del self._by_queue[queue]
+        return True
 
     def wake(self, queues: set[bytes] | None) -> None:
         """Wake the waiters of queues that got something; None wakes all."""

@@ -138,6 +138,16 @@ async def test_a_position_in_milliseconds_is_refused(client: Client) -> None:
     assert (after["messages"], after["end"]) == ([], True)
 
 
+async def test_a_time_is_no_seq(client: Client) -> None:
+    now = time.time_ns() // 1_000_000
+    await client.do("GET", "/v1/queues/quintus/messages?after=4097")
+    for wrong in (now, now * 1000):
+        for path in ("messages", "events"):
+            status, content = await client.ask("GET", f"/v1/queues/quintus/{path}?after={wrong}")
+            assert (status, content["error"]["code"]) == (400, "bad_parameter"), path
+            assert "not a time" in content["error"]["message"]
+
+
 async def test_parameters_without_a_value_are_absent(client: Client) -> None:
     await client.send("empty", "x")
     await client.bodies("empty", ["x"])

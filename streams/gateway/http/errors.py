@@ -46,6 +46,15 @@ def unavailable(message: str, retry_after: float = 1.0) -> HTTPError:
     return HTTPError(503, "unavailable", message, {"Retry-After": _seconds(retry_after)})
 
 
+def deleted(queue: str) -> HTTPError:
+    """Return the error for a request that waited for a queue that was deleted (410)."""
+    return HTTPError(
+        410,
+        "deleted",
+        f"queue {queue!r} was deleted with its bindings; bind it again before waiting again",
+    )
+
+
 def to_http_error(error: StreamsError) -> HTTPError:
     """Return the HTTP error for an error of this package."""
     match error:

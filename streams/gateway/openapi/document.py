@@ -24,6 +24,7 @@ _REASONS = {
     403: "Not allowed.",
     404: "Not found.",
     408: "The body did not arrive in time.",
+    410: "The queue was deleted, with its bindings, while the request waited.",
     413: "The body exceeds a limit.",
     415: "The body is compressed; send it uncompressed.",
     426: "This path requires a WebSocket upgrade.",

@@ -157,12 +157,14 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "Inbox",
         "Returns unacknowledged messages in order; waits up to `wait` seconds if there are none.",
         (_AFTER_SEQ, _limit(100, 1000), _WAIT),
+        errors=(400, 410, 503),
     ),
     ("/v1/queues/{queue}/events", "GET"): Operation(
         "queues",
         "Follow an inbox as server-sent events",
         "Each event's id is a seq, and its data a Delivery. Reconnect with `Last-Event-ID`. The "
-        "stream ends when the queue moves to another worker.",
+        "stream ends when the queue moves to another worker, and after an event `deleted` when "
+        "the queue is deleted.",
         (
             _AFTER_SEQ,
             Parameter("Last-Event-ID", ref("Seq"), "Start after this seq.", where="header"),
@@ -222,7 +224,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         body_required=False,
         status=200,
         answer=ref("Inbox"),
-        errors=_WRITES,
+        errors=(400, 408, 410, 413, 415, 429, 503),
     ),
     ("/v1/queues/{queue}/nacks", "POST"): _write(
         "jobs",
@@ -271,7 +273,8 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "The worker sends `subscribed`, `message` (`queue`, and the fields of a Delivery), "
         "`unsubscribed`, `acked`, `published`, `confirmed`, `moved` (`queue`, `owner`: another "
         "worker serves it now, no action needed), `unavailable` (`queue`, `retry_after`: no worker "
-        "serves it at the moment; the stream continues by itself), `pong` and "
+        "serves it at the moment; the stream continues by itself), `deleted` (`queue`: it was "
+        "deleted with its bindings, and the subscription has ended), `pong` and "
         "`error` (`code`, `message`).\n\n"
         "A client may send a JSON array of frames; with `batch=1` the worker sends arrays only.",
         (

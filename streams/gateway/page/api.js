@@ -3,6 +3,9 @@
 const KEY = "streams-token";
 const TIMEOUT = 8000;
 
+// Status of a request that waited for a queue that was deleted.
+export const DELETED = 410;
+
 let token = "";
 try {
   token = sessionStorage.getItem(KEY) || "";
@@ -109,7 +112,9 @@ export async function* events(target, query, signal) {
       const blocks = rest.split("\n\n");
       rest = blocks.pop();
       for (const block of blocks) {
-        const data = block.split("\n").filter((line) => line.startsWith("data:"));
+        const lines = block.split("\n");
+        if (lines.includes("event: deleted")) throw new Failure(DELETED, "the queue was deleted");
+        const data = lines.filter((line) => line.startsWith("data:"));
         yield data.length ? JSON.parse(data.map((line) => line.slice(5)).join("\n")) : null;
       }
     }

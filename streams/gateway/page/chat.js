@@ -1,6 +1,6 @@
 // A chat in one group: binds, publishes, receives and acknowledges like any client.
 
-import { ask, events, path, pause } from "./api.js";
+import { ask, DELETED, events, path, pause } from "./api.js";
 import { byId, clock, element, milliseconds, setText } from "./dom.js";
 
 const LINES = 200;
@@ -120,6 +120,13 @@ async function receive(here) {
       if (pushed) await pause(300, signal);
     } catch (error) {
       if (signal.aborted) return;
+      if (error.status === DELETED) {
+        here.leaving.abort();
+        room = null;
+        joined(false);
+        status(`${here.queue} was deleted, and is bound to no group. Join again.`);
+        return;
+      }
       if (pushed && (error.status === 404 || error.status === 406)) {
         pushed = false;
         continue;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 
 from aiohttp import web
 
@@ -11,7 +12,7 @@ from streams.folds.tables import QUEUES
 from streams.gateway.cluster.partition_router import PartitionRouter
 from streams.gateway.http.bodies import json_object, read_body
 from streams.gateway.http.context import RequestContext
-from streams.gateway.http.errors import unavailable
+from streams.gateway.http.errors import deleted, unavailable
 from streams.gateway.http.paths import seconds
 from streams.gateway.http.responses import messages_response, no_content
 from streams.gateway.http.routing import HTTPRoute, Routes
@@ -19,6 +20,7 @@ from streams.gateway.ports import Partition, RecordToSend
 from streams.gateway.reads.deliveries import Shown, some
 from streams.gateway.reads.lease_results import LeaseResults
 from streams.gateway.reads.long_polls import LongPolls
+from streams.gateway.reads.readers import Reader, Readers
 from streams.gateway.routes.paging import MAX_WAIT_SECONDS
 from streams.gateway.writes.admission import Admission, Share
 from streams.gateway.writes.event_writer import LIST_BODY_BYTES, SMALL_BODY_BYTES, EventWriter
@@ -38,6 +40,7 @@ class LeaseRoutes(Routes):
         publishing: Publishing,
         admission: Admission,
         long_polls: LongPolls,
+        readers: Readers,
         results: LeaseResults,
     ) -> None:
         self._router = router
@@ -45,6 +48,7 @@ class LeaseRoutes(Routes):
         self._publishing = publishing
         self._admission = admission
         self._long_polls = long_polls
+        self._readers = readers
         self._results = results
 
     async def lease(self, context: RequestContext) -> web.StreamResponse:
@@ -62,19 +66,23 @@ class LeaseRoutes(Routes):
             parser.lease(queue, dict(content))  # an invalid request fails now, not after a wait
             now = asyncio.get_running_loop().time
             deadline = now() + min(wait, context.principal.seconds_left)
-            while True:
-                self._router.check(partition)
-                left = deadline - now()
-                messages: list[Shown] = []
-                if views.may_lease(partition.rows, queue):
-                    record = parser.lease(queue, dict(content))
-                    messages = await self._take(partition, queue, record)
-                if messages or left <= 0:
-                    return messages_response(messages)
-                self._router.check(partition)
-                if not views.may_lease(partition.rows, queue):
-                    await self._long_polls.wait(queue.encode(), partition, left)
-                    context.principal.check()
+            key = queue.encode()
+            with self._readers.reading(key) if wait else nullcontext(Reader()) as reader:
+                while True:
+                    self._router.check(partition)
+                    left = deadline - now()
+                    messages: list[Shown] = []
+                    if views.may_lease(partition.rows, queue):
+                        record = parser.lease(queue, dict(content))
+                        messages = await self._take(partition, queue, record)
+                    if messages or left <= 0:
+                        return messages_response(messages)
+                    self._router.check(partition)
+                    if reader.deleted:
+                        raise deleted(queue)
+                    if not views.may_lease(partition.rows, queue):
+                        await self._long_polls.wait(key, partition, left)
+                        context.principal.check()
 
         return await self._router.read(context.proxied, QUEUES, queue, read, wait)
 

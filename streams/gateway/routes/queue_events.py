@@ -2,13 +2,14 @@
 
 Each message is an event with its seq as the event id: a client that reconnects with
 Last-Event-ID continues where it was.  The stream ends when the partition moves; the client
-reconnects then.
+reconnects then.  When the queue is deleted, an event `deleted` says so before the stream ends.
 """
 
 from __future__ import annotations
 
 import asyncio
 
+import orjson
 from aiohttp import hdrs, web
 
 from streams.errors import Unavailable
@@ -24,6 +25,8 @@ from streams.gateway.http.routing import HTTPRoute, Routes
 from streams.gateway.ports import Partition
 from streams.gateway.reads.deliveries import Shown, page
 from streams.gateway.reads.long_polls import LongPolls
+from streams.gateway.reads.readers import Readers
+from streams.gateway.routes.paging import check_seq
 
 HEARTBEAT_SECONDS = 10.0
 RETRY_MILLISECONDS = 1000
@@ -42,9 +45,10 @@ _HEADERS = {
 class QueueEventRoutes(Routes):
     """The handler for a queue's server-sent events."""
 
-    def __init__(self, router: PartitionRouter, long_polls: LongPolls) -> None:
+    def __init__(self, router: PartitionRouter, long_polls: LongPolls, readers: Readers) -> None:
         self._router = router
         self._long_polls = long_polls
+        self._readers = readers
 
     async def events(self, context: RequestContext) -> web.StreamResponse:
         """Send the messages of a queue after a seq, then new ones as they arrive."""
@@ -52,6 +56,7 @@ class QueueEventRoutes(Routes):
         after = _start(context)
 
         async def read(partition: Partition) -> web.StreamResponse:
+            check_seq("after", after, partition)
             response = web.StreamResponse(headers=_HEADERS)
             if context.request.method != hdrs.METH_HEAD:
                 await self._send_all(context, partition, response, queue, after)
@@ -72,28 +77,32 @@ class QueueEventRoutes(Routes):
             raise unavailable("the client has disconnected")
         await response.prepare(request)
         await _write(request, response, f"retry: {RETRY_MILLISECONDS}\n\n".encode())
-        try:
-            while context.principal.seconds_left:
-                self._router.check(partition)
-                read = page(partition.rows, queue, after, PAGE_MESSAGES, PAGE_BYTES)
-                found, after = read.found, read.last
-                if found:
-                    await _write(request, response, b"".join(map(_event, found)))
-                if read.more:
-                    # Let other tasks run: writing to a client that reads fast never waits.
-                    await asyncio.sleep(0)
-                    continue
-                self._router.check(partition)
-                began = clock()
-                if not found:
-                    await self._long_polls.wait(key, partition, HEARTBEAT_SECONDS)
-                    if clock() - began >= HEARTBEAT_SECONDS:
-                        await _write(request, response, b":\n\n")
-        except Unavailable:
-            pass
-        except HTTPError as error:
-            if error.status != 503:
-                raise
+        with self._readers.reading(key) as reader:
+            try:
+                while context.principal.seconds_left:
+                    self._router.check(partition)
+                    if reader.deleted:
+                        await _write(request, response, _deleted(queue))
+                        return
+                    read = page(partition.rows, queue, after, PAGE_MESSAGES, PAGE_BYTES)
+                    found, after = read.found, read.last
+                    if found:
+                        await _write(request, response, b"".join(map(_event, found)))
+                    if read.more:
+                        # Let other tasks run: writing to a client that reads fast never waits.
+                        await asyncio.sleep(0)
+                        continue
+                    self._router.check(partition)
+                    began = clock()
+                    if not found:
+                        await self._long_polls.wait(key, partition, HEARTBEAT_SECONDS)
+                        if clock() - began >= HEARTBEAT_SECONDS:
+                            await _write(request, response, b":\n\n")
+            except Unavailable:
+                pass
+            except HTTPError as error:
+                if error.status != 503:
+                    raise
 
     ROUTES = (HTTPRoute("GET", "/v1/queues/{queue}/events", events),)
 
@@ -112,6 +121,10 @@ def _start(context: RequestContext) -> int:
 
 def _event(delivery: Shown) -> bytes:
     return b"id: %d\nevent: message\ndata: {%b}\n\n" % delivery
+
+
+def _deleted(queue: str) -> bytes:
+    return b"event: deleted\ndata: %b\n\n" % orjson.dumps({"queue": queue})
 
 
 async def _write(request: web.BaseRequest, response: web.StreamResponse, content: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 
 from aiohttp import web
 
@@ -10,7 +11,7 @@ from streams.folds import row_keys, views
 from streams.folds.tables import QUEUES
 from streams.gateway.cluster.partition_router import PartitionRouter
 from streams.gateway.http.context import RequestContext
-from streams.gateway.http.errors import bad_request
+from streams.gateway.http.errors import bad_request, deleted
 from streams.gateway.http.fields import MAX_LONG
 from streams.gateway.http.paths import integer, seconds
 from streams.gateway.http.responses import (
@@ -23,8 +24,15 @@ from streams.gateway.http.routing import HTTPRoute, Routes
 from streams.gateway.ports import Partition
 from streams.gateway.reads.deliveries import Shown, page
 from streams.gateway.reads.long_polls import LongPolls
+from streams.gateway.reads.readers import Reader, Readers
 from streams.gateway.reads.row_counter import RowCounter
-from streams.gateway.routes.paging import DEFAULT_PAGE, MAX_PAGE, MAX_WAIT_SECONDS, page_of
+from streams.gateway.routes.paging import (
+    DEFAULT_PAGE,
+    MAX_PAGE,
+    MAX_WAIT_SECONDS,
+    check_seq,
+    page_of,
+)
 from streams.gateway.writes.event_writer import LIST_BODY_BYTES, EventWriter
 from streams.ids import direct_group
 
@@ -40,12 +48,14 @@ class QueueRoutes(Routes):
         router: PartitionRouter,
         writer: EventWriter,
         long_polls: LongPolls,
+        readers: Readers,
         row_counter: RowCounter,
         retention_hours: int,
     ) -> None:
         self._router = router
         self._writer = writer
         self._long_polls = long_polls
+        self._readers = readers
         self._row_counter = row_counter
         self._retention_hours = retention_hours
 
@@ -58,16 +68,22 @@ class QueueRoutes(Routes):
         wait = seconds(parameters, "wait", MAX_WAIT_SECONDS)
 
         async def read(partition: Partition) -> web.StreamResponse:
+            check_seq("after", after, partition)
             now = asyncio.get_running_loop().time
             deadline = now() + min(wait, context.principal.seconds_left)
-            while True:
-                self._router.check(partition)
-                messages = await self._page(partition, queue, after, limit)
-                left = deadline - now()
-                if messages or left <= 0:
-                    return messages_response(messages)
-                await self._long_polls.wait(queue.encode(), partition, left)
-                context.principal.check()
+            key = queue.encode()
+            # A request that does not wait is no reader: it only looks.
+            with self._readers.reading(key) if wait else nullcontext(Reader()) as reader:
+                while True:
+                    self._router.check(partition)
+                    messages = await self._page(partition, queue, after, limit)
+                    left = deadline - now()
+                    if messages or left <= 0:
+                        return messages_response(messages)
+                    if reader.deleted:
+                        raise deleted(queue)
+                    await self._long_polls.wait(key, partition, left)
+                    context.principal.check()
 
         return await self._router.read(context.proxied, QUEUES, queue, read, wait)
 

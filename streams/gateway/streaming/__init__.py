@@ -9,7 +9,8 @@ client                           reply
 subscribe queue after credit     subscribed queue after; then message queue seq ... while
                                  there is credit; moved queue owner, when another worker
                                  takes over; unavailable queue retry_after, while none
-                                 serves the queue
+                                 serves the queue; deleted queue, and the subscription
+                                 ends
 credit queue more
 subscribe queue lease credit     the same for a competing consumer: each message goes to
   visibility_seconds consumer    one of them, and to another if it is not acked or nacked

@@ -200,6 +200,13 @@ class StreamConnection:
         """Send a frame that answers no frame of the client."""
         self._reply(frames.frame(kind, None, **fields))
 
+    def deleted(self, subscription: StreamSubscription) -> None:
+        """End a subscription whose queue was deleted, and tell the client."""
+        subscription.taken.clear()
+        subscription.held.clear()
+        self._drop(subscription)
+        self.say("deleted", queue=subscription.queue)
+
     def give_up(self, subscription: StreamSubscription) -> None:
         """Tell the worker at the other end that this one does not serve the queue."""
         self._drop(subscription)

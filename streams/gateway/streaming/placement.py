@@ -47,6 +47,10 @@ class PlacementConnection(Protocol):
         """Send a frame that answers no frame of the client."""
         ...
 
+    def deleted(self, subscription: StreamSubscription) -> None:
+        """Drop a subscription whose queue was deleted, and tell the client."""
+        ...
+
     def give_up(self, subscription: StreamSubscription) -> None:
         """Drop a subscription of another worker that cannot be served here."""
         ...
@@ -72,6 +76,8 @@ class Placement:
     def place(self, subscription: StreamSubscription) -> None:
         """Serve a new subscription, now or as soon as a worker can."""
         subscription.waiting_since = _now()
+        confirmed = self._streaming.confirmed(subscription.number)
+        subscription.written = max(subscription.written, confirmed)
         if not self._try(subscription):
             self._wait(subscription)
 
@@ -197,7 +203,12 @@ class Placement:
             streaming.upstreams += 1
             client = self._client
             upstream = Upstream(
-                owner, client.connect, client.relay, self._served, self._lost_upstream
+                owner,
+                client.connect,
+                client.relay,
+                self._served,
+                self._lost_upstream,
+                client.deleted,
             )
             self._upstreams[owner] = upstream
         upstream.subscribe(subscription, written)
@@ -231,6 +242,10 @@ class Placement:
         del self._behind[partition]
 
     def _begin(self, subscription: StreamSubscription) -> None:
+        moved = subscription.owner is not None
+        if moved and self._streaming.watching.was_deleted(subscription):
+            self._client.deleted(subscription)
+            return
         self._streaming.watching.add(subscription)
         self._served(subscription, self._streaming.own_url)
         self._client.mark(subscription)

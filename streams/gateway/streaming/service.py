@@ -26,6 +26,7 @@ from streams.gateway.http.errors import busy
 from streams.gateway.metrics.registry import Metrics
 from streams.gateway.ports import Engine, Partition
 from streams.gateway.reads.lease_results import LeaseResults
+from streams.gateway.reads.readers import Readers
 from streams.gateway.streaming.connection import StreamConnection
 from streams.gateway.streaming.leasing import Leasing
 from streams.gateway.streaming.watching import Watching
@@ -64,8 +65,9 @@ class Streaming:
         settings: Settings,
         metrics: Metrics,
         leases: LeaseResults,
+        readers: Readers,
     ) -> None:
-        self.watching = Watching()
+        self.watching = Watching(readers)
         self.leasing = Leasing(leases, publishing.publish, router.is_readable)
         self.upstreams = 0
         """Open streams to other workers, of all connections."""

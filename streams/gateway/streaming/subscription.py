@@ -45,6 +45,7 @@ class StreamSubscription:
         "terms",
         "upstream",
         "waiting_since",
+        "written",
     )
 
     def __init__(
@@ -89,6 +90,9 @@ class StreamSubscription:
         """The stream to the worker that serves it, when another one does."""
         self.owner: str | None = None
         """The last worker that served it, as the client was told; None before the first."""
+        self.written = read_after
+        """Offset that the client knew to be written when it subscribed: a deletion up to there is
+        older than the subscription."""
         self.waiting_since = 0.0
         """Since when no worker serves it; infinity once the client was told."""
 

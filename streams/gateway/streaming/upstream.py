@@ -50,12 +50,14 @@ class Upstream:
         relay: Relay,
         served: Callable[[StreamSubscription, str], None],
         lost: Callable[[StreamSubscription], None],
+        deleted: Callable[[StreamSubscription], None],
     ) -> None:
         self.url = url
         self._connect = connect
         self._relay = relay
         self._served = served
         self._lost = lost
+        self._deleted = deleted
         self._asked: dict[str, _Asked] = {}
         self._refs = 0
         self._unsent: deque[Callable[[], bytes | None]] = deque()
@@ -201,3 +203,6 @@ class Upstream:
             case "unavailable" | "error" if content.get("ref") == asked.ref:
                 del self._asked[asked.subscription.queue]
                 self._lost(asked.subscription)
+            case "deleted" if asked.begun:
+                del self._asked[asked.subscription.queue]
+                self._deleted(asked.subscription)

@@ -15,6 +15,8 @@ from streams.events.records import (
     Ack,
     Bind,
     Close,
+    Configure,
+    Delete,
     Event,
     Message,
     Open,
@@ -296,3 +298,47 @@ def test_putting_many_keeps_few_at_hand() -> None:
         front.put(number.to_bytes(2, "big"))
         assert front.first() == number.to_bytes(2, "big")
     assert len(front._keys) <= 2 * SIZE
+
+
+class TestReaders:
+    def test_the_touch_of_a_reader_is_use(self) -> None:
+        feed = deliver()
+        feed(Configure("q", ttl_ms=100), at=1000)
+        feed(Touch("q", ""), at=1090)
+        feed(Tick(), at=1100)
+        assert views.options(feed.rows, "q") is not None
+        assert feed.fold.next_due == 1190
+        feed(Tick(), at=1190)
+        assert views.options(feed.rows, "q") is None
+
+    def test_it_is_no_heartbeat_of_a_session(self) -> None:
+        feed = deliver()
+        feed(Open("q", "s", ttl_ms=100), at=1000)
+        feed(Touch("q", ""), at=1090)
+        feed(Tick(), at=1100)
+        assert views.session(feed.rows, "q") is None
+
+    @pytest.mark.parametrize("how", ["delete", "ttl"])
+    def test_whoever_deletes_a_queue_its_readers_are_to_be_told(self, how: str) -> None:
+        feed = deliver()
+        notices = feed.fold.notices
+        notices.collect = True
+        feed(Configure("q", ttl_ms=100), Configure("r", ttl_ms=200), at=1000)
+        assert notices.drain().configured == {b"q", b"r"}
+        feed(Delete("q") if how == "delete" else Tick(), at=1100)
+        drained = notices.drain()
+        assert drained.deleted == {b"q": 2}
+        assert notices.drain().deleted == {}
+
+    def test_queues_that_are_about_to_end_are_found_among_other_timers(self) -> None:
+        feed = deliver()
+        assert feed.fold.unused(10_000, None, 2) == ([], None)
+        for number in range(5):
+            feed(Configure(f"q{number}", ttl_ms=100 + number), at=1000)
+            feed(delivered(number, "q0", expires_at=1100 + number), at=1000)
+        found, after = feed.fold.unused(1104, None, 3)
+        while after is not None:
+            more, after = feed.fold.unused(1104, after, 3)
+            found += more
+        assert found == [b"q0", b"q1", b"q2", b"q3"]
+        assert (feed.fold.ttl_ms(b"q4"), feed.fold.ttl_ms(b"none")) == (104, None)

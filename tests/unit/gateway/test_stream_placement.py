@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from streams.errors import Unavailable
+from streams.gateway.reads.readers import Readers
 from streams.gateway.streaming import placement as placement_module
 from streams.gateway.streaming.placement import Placement
 from streams.gateway.streaming.subscription import StreamSubscription
@@ -65,7 +66,7 @@ class World:
 
     def __init__(self) -> None:
         # As a worker
-        self.watching = Watching()
+        self.watching = Watching(Readers())
         self.upstreams = 0
         self.own_url = HERE
         self.place: Place | None = None
@@ -113,6 +114,11 @@ class World:
     def give_up(self, subscription: StreamSubscription) -> None:
         self.given_up.append(subscription)
 
+    def deleted(self, subscription: StreamSubscription) -> None:
+        subscription.open = False
+        self.placement.remove(subscription)
+        self.say("deleted", queue=subscription.queue)
+
     async def connect(self, url: str) -> Any:
         if url in self.away:
             raise Unavailable("away")
@@ -128,6 +134,7 @@ class World:
                 placement.lost(subscription)
 
             mark = self.mark
+            deleted = self.deleted
 
         return StreamSubscription(cast(Any, Connection()), queue, 0, after, credit, None, -1)
 
@@ -372,3 +379,57 @@ async def test_a_crowd_is_woken_a_few_at_a_time(world: World) -> None:
     assert set(world.marked) == set(crowd)
     for subscription in crowd:
         world.placement.remove(subscription)
+
+
+async def test_the_subscribers_of_a_deleted_queue_are_told_and_end(world: World) -> None:
+    world.place, world.written = Place(position=20), 10
+    subscription = world.subscription()
+    world.placement.place(subscription)
+    # A deletion that the client knew of when it subscribed is not the end of the subscription
+    world.watching.deleted({b"q": 10, b"other": 30})
+    assert subscription.open
+    world.watching.deleted({b"q": 11})
+    assert world.said == [{"type": "deleted", "queue": "q"}]
+    assert not world.watching
+    world.watching.deleted({b"q": 12})
+    assert len(world.said) == 1
+
+
+async def test_a_deletion_at_another_worker_is_told_and_its_stream_ends(world: World) -> None:
+    world.who = THERE
+    subscription = world.subscription()
+    world.placement.place(subscription)
+    await settled()
+    (socket,) = world.sockets[THERE]
+    socket.say("deleted", queue="q")  # of a subscription before this one
+    socket.say("subscribed", queue="q", ref=1)
+    await settled()
+    assert subscription.open
+    socket.say("deleted", queue="q")
+    await settled()
+    assert world.said == [{"type": "deleted", "queue": "q"}]
+    assert not subscription.open
+    assert world.upstreams == 0
+
+
+async def test_a_deletion_while_a_subscription_moves_here_is_told(world: World) -> None:
+    # Given a subscription that another worker served and lost
+    world.who = THERE
+    subscription = world.subscription()
+    world.placement.place(subscription)
+    await settled()
+    world.sockets[THERE][0].say("subscribed", queue="q", ref=1)
+    await settled()
+    world.who = None
+    world.placement.reassigned()
+    await settled()
+    # When this worker takes over, and has folded the deletion before it serves the subscription
+    world.watching.deleted({b"q": 3})
+    world.place = Place(position=20)
+    await settled(0.1)
+    # Then the client is told; one that subscribes now is not
+    assert [frame["type"] for frame in world.said] == ["deleted"]
+    later = world.subscription()
+    world.placement.place(later)
+    assert later.open
+    world.placement.remove(later)

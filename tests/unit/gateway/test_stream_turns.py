@@ -23,6 +23,7 @@ from streams.gateway.auth.principal import UNRESTRICTED
 from streams.gateway.http.connection import Server, listen
 from streams.gateway.http.context import RequestContext
 from streams.gateway.reads.long_polls import LongPolls
+from streams.gateway.reads.readers import Readers
 from streams.gateway.routes.queue_events import PAGE_MESSAGES, QueueEventRoutes
 from streams.gateway.streaming.pages import PAGE_BYTES, Pages
 from streams.gateway.streaming.subscription import StreamSubscription
@@ -78,13 +79,13 @@ async def _serve(
 
 async def test_server_sent_events_of_a_backlog_yield_after_each_page(rows: CountedRows) -> None:
     # Given a server of one queue's events
-    partition = SimpleNamespace(rows=rows)
+    partition = SimpleNamespace(rows=rows, position=MESSAGES)
 
     async def read(request: Any, table: str, key: str, answer: Any) -> web.StreamResponse:
         return cast(web.StreamResponse, await answer(partition))
 
     router: Any = SimpleNamespace(read=read, check=lambda partition: None)
-    routes = QueueEventRoutes(router, LongPolls())
+    routes = QueueEventRoutes(router, LongPolls(), Readers())
 
     async def handler(request: web.BaseRequest) -> web.StreamResponse:
         parser: Any = None
