@@ -116,6 +116,23 @@ async def members(cluster: Cluster, group: str) -> list[str]:
 
 
 @needs_chromium
+async def test_a_chat_whose_queue_is_deleted_says_so(cluster: Cluster, browser: Chromium) -> None:
+    tab = await opened(browser, cluster.urls[0])
+    await join(tab, "gone", "tavern/2")
+    # The chat has received something, so it follows the queue
+    await say(tab, "anybody?")
+    await tab.until("document.querySelectorAll('#chat-log li').length === 1")
+    async with cluster.session.delete(f"{cluster.urls[1]}/v1/queues/gone") as done:
+        assert done.status == 204
+    await tab.until("document.querySelector('#chat-status').textContent.includes('was deleted')")
+    # and one can join again
+    await join(tab, "gone", "tavern/2")
+    await say(tab, "again")
+    await tab.until("document.querySelectorAll('#chat-log li').length === 2")
+    assert tab.problems == []
+
+
+@needs_chromium
 async def test_the_cluster_is_shown_and_navigable_by_keyboard(
     cluster: Cluster, browser: Chromium
 ) -> None:
