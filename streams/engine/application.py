@@ -107,6 +107,15 @@ class App(faust.App):
         super().__init__(options.app_id, **{**defaults, **faust_options})
         self.engine = Engine(self, options)
 
+    async def on_start(self) -> None:
+        """Start the web service before the engine, which waits for Kafka.
+
+        It still stops before the engine: services stop in the reverse order of their list.
+        """
+        await super().on_start()
+        if self.web_service is not None and self.web_service in self._children:
+            await self.web_service.maybe_start()
+
     def _create_directories(self) -> None:
         data = self.engine.options.data
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import sys
 import threading
 import time
@@ -27,6 +28,7 @@ from streams.engine.internals import internals
 from streams.engine.output import DeliveryTracker, Publisher
 from streams.engine.partition import Partition
 from streams.engine.progress import PartitionSpec
+from streams.engine.readiness import Condition, trouble
 from streams.engine.runtime import Runtime
 from streams.engine.source import Chunk
 from streams.engine.status import metrics, status
@@ -93,6 +95,8 @@ class Engine(Service):
         self._topic_ids: dict[str, bytes] = {}
         self._positions: dict[tuple[str, int], int] = {}
         self._closed = False
+        self._waiting: str | None = None
+        """Why the topics are not ready yet, until they are."""
         self._watches: dict[Partition, PartitionWatch] = {}
         self.standbys: set[tuple[str, int]] = set()
         """The table partitions whose standbys are kept here."""
@@ -193,10 +197,12 @@ class Engine(Service):
                 prepare(self.client, self.topics)
                 changelogs = [spec.changelog_topic for spec in self.tables.values()]
                 self._topic_ids = topic_ids(self.client, changelogs)
+                self._waiting = None
                 return
             except Unavailable as exc:
                 if self.should_stop:
                     raise
+                self._waiting = str(exc)
                 logger.warning("topics are not ready, trying again: %s", exc)
                 time.sleep(1.0)
 
@@ -330,6 +336,43 @@ class Engine(Service):
             return f"stuck: {self._watchdog.verdict}"
         return self._runtime.failure if self._runtime is not None else None
 
+    @property
+    def condition(self) -> Condition:
+        """The condition of this worker as a whole."""
+        app: Any = self.app
+        started = self._runtime is not None
+        age = time.monotonic() - self._consumer.last_heartbeat if started else math.inf
+        return Condition(
+            brokers=self.options.brokers,
+            failure=self.failure,
+            stopping=self._closed or self.should_stop or bool(app.should_stop),
+            waiting=self._waiting,
+            started=started,
+            heartbeat_age=age,
+            session_timeout=self.options.session_timeout_seconds,
+            rebalancing=bool(app.rebalancing),
+            generation=int(app.consumer_generation_id),
+        )
+
+    @property
+    def assigned(self) -> set[tuple[str, int]]:
+        """The table partitions that the last assignment gives to this worker."""
+        app: Any = self.app
+        return {
+            (self._table_of[tp.topic], tp.partition)
+            for tp in app.assignor.assigned_actives()
+            if tp.topic in self._table_of
+        }
+
+    def unreadable(self, table: str, number: int) -> str:
+        """Return why a partition that is not ready here cannot be read, for the client."""
+        partition = self.partitions.get((table, number))
+        reason = trouble(self.condition)
+        if reason is None:
+            doing = partition.state if partition is not None else "moving to another worker"
+            reason = f"it is {doing}"
+        return f"partition {number} of {table} cannot be read: {reason}"
+
     def status(self) -> dict[str, Any]:
         """Return partitions, owners, lag and recovery, ready for JSON.
 
@@ -454,12 +497,7 @@ class Engine(Service):
         heartbeat = self._consumer.last_heartbeat
         duties["group membership"] = Duty(True, heartbeat, "Kafka accepts no heartbeat")
         duties["source reader"] = Duty(True, self._runtime.source.turns, "its thread hangs")
-        app: Any = self.app
-        assigned = {
-            (self._table_of[tp.topic], tp.partition)
-            for tp in app.assignor.assigned_actives()
-            if tp.topic in self._table_of
-        }
+        app, assigned = cast(Any, self.app), self.assigned
         duties["assignment"] = Duty(
             bool(app.rebalancing) or assigned != self.partitions.keys(),
             app.consumer_generation_id,

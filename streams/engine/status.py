@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from streams.engine.readiness import not_ready
+
 if TYPE_CHECKING:
     from streams.engine.engine import Engine
     from streams.engine.partition import Partition
@@ -24,7 +26,8 @@ def status(engine: Engine) -> dict[str, Any]:
             if partition is not None:
                 row |= _state(partition)
             rows.append(row)
-    mine = [row for row in rows if "state" in row]
+    mine = {(row["table"], row["partition"]): row for row in rows if "state" in row}
+    reason = not_ready(engine.condition, engine.assigned, mine)
     return {
         "app": engine.app_id,
         "url": str(engine.app.conf.canonical_url),
@@ -32,7 +35,8 @@ def status(engine: Engine) -> dict[str, Any]:
         "started_at": int(engine.started_at * 1000),
         "generation": engine.app.consumer_generation_id,
         "rebalancing": bool(engine.app.rebalancing),
-        "ready": bool(mine) and all(row["ready"] for row in mine),
+        "ready": reason is None,
+        "not_ready": reason,
         "failure": engine.failure,
         "standbys": sorted(f"{table}/{number}" for table, number in engine.standbys),
         "outputs_queued": engine.outputs_queued(),

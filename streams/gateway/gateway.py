@@ -71,9 +71,9 @@ STOP_SECONDS = 5.0
 class Gateway(Service):
     """Answers HTTP on one worker for the whole cluster.
 
-    Start it before the tables recover: publishing needs none of them, and reads get a 503
-    until then.  The address comes from Faust's configuration when the service starts, so that
-    `faust worker --web-port` works.
+    Start it before the engine: until Kafka and the tables are there, requests that need them get
+    a 503 with the reason.  The address comes from Faust's configuration when the service starts,
+    so that `faust worker --web-port` works.
 
     Of the Faust `app` it needs `conf`, `engine` (see `ports`) and `settings`; `counts` holds
     what the folds of its tables count.
@@ -86,6 +86,7 @@ class Gateway(Service):
         self.app = app
         engine: Engine = app.engine
         settings: Settings = app.settings
+        self._engine = engine
         self._settings = settings
         self._readers = readers
         self._long_polls = LongPolls()
@@ -189,9 +190,10 @@ class Gateway(Service):
 
     def on_lost(self, partition: Partition) -> None:
         """End whatever waits for a partition that this worker has lost."""
-        self._long_polls.end_lost(partition)
+        reason = f"{self._engine.unreadable(partition.table, partition.number)}; try again"
+        self._long_polls.end_lost(partition, reason)
         self._streaming.watching.lost(partition)
-        self._barrier.lost(partition)
+        self._barrier.lost(partition, reason)
 
     def on_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Count a checkpoint: its duration and its rows."""

@@ -154,6 +154,10 @@ class Engine(Protocol):
         """Return the base URL of the owner in the last assignment; None if unknown."""
         ...
 
+    def unreadable(self, table: str, number: int) -> str:
+        """Return why a partition that is not ready here cannot be read, for the client."""
+        ...
+
     def status(self) -> dict[str, Any]:
         """Return the status that `/v1/cluster` shows."""
         ...

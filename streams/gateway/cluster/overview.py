@@ -25,6 +25,7 @@ _OF_WORKER = (
     "generation",
     "rebalancing",
     "ready",
+    "not_ready",
     "failure",
     "standbys",
     "outputs_queued",

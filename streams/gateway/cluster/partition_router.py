@@ -59,7 +59,7 @@ class PartitionRouter:
 
         Raises:
             Unavailable: the owner does not answer.
-            HTTPError: 503 if the partition is moving or recovering.
+            HTTPError: 503 if the partition cannot be read now.
         """
         written = max(_read_after(request), self._publishing.confirmed(self._topics[table], number))
         partition = self._engine.partition(table, number)
@@ -78,10 +78,8 @@ class PartitionRouter:
             HTTPError: 503 if the partition is recovering, or no longer this worker's.
         """
         if not self.is_readable(partition):
-            raise unavailable(
-                f"partition {partition.number} of {partition.table} is moving or recovering; "
-                "try again"
-            )
+            reason = self._engine.unreadable(partition.table, partition.number)
+            raise unavailable(f"{reason}; try again")
 
     def is_readable(self, partition: Partition) -> bool:
         """Tell whether this worker still owns the partition and its rows are complete."""
@@ -96,9 +94,7 @@ class PartitionRouter:
         owner = self._engine.owner(table, number)
         # Forwarded already: for a moment, two workers know different assignments.
         if owner is None or self._proxy.is_self(owner) or request.is_forwarded:
-            raise unavailable(
-                f"partition {number} of {table} is moving to another worker; try again"
-            )
+            raise unavailable(f"{self._engine.unreadable(table, number)}; try again")
         return await self._proxy.forward(request, owner, written, wait)
 
 

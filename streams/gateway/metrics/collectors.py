@@ -127,9 +127,10 @@ class EngineCollector(_Scraped):
         ):
             for key, (name, text) in names.items():
                 yield kind(f"streams_{name}", text, value=metrics[key])
-        ready = status["ready"] and not status["rebalancing"] and status["failure"] is None
         yield GaugeMetricFamily(
-            "streams_ready", "1 when the worker answers all of its reads.", value=int(ready)
+            "streams_ready",
+            "1 when the worker answers all of its reads.",
+            value=int(status["ready"]),
         )
         yield GaugeMetricFamily(
             "streams_start_time_seconds",

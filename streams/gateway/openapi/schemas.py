@@ -289,6 +289,8 @@ SCHEMAS: dict[str, Schema] = {
             "url": TEXT,
             "rebalancing": FLAG,
             "ready": FLAG,
+            "not_ready": or_null(TEXT)
+            | {"description": "Why the worker cannot answer all of its reads; null if it can."},
             "failure": or_null(TEXT),
             "debug": {"type": "object"},
             "partitions": an_array(

@@ -114,8 +114,7 @@ function showWorkers(content) {
         ? [
             `${own.length} partitions`,
             `up ${duration((content.at - worker.started_at) / 1000)}`,
-            worker.rebalancing ? "rebalancing" : null,
-            worker.failure ? `failed: ${worker.failure}` : null,
+            worker.failure ? `failed: ${worker.failure}` : worker.not_ready,
             worker.url === content.url ? "serves this page" : null,
           ]
         : [`${own.length} partitions`, worker.error];

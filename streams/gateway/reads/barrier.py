@@ -50,8 +50,8 @@ class Barrier:
             except Exception as error:
                 future.set_exception(error)
 
-    def lost(self, partition: Partition) -> None:
-        """End the waiting reads: the partition is lost."""
+    def lost(self, partition: Partition, reason: str) -> None:
+        """End the waiting reads of a partition that is lost, and tell them the reason."""
         for _, future in self._calls.pop(id(partition), ()):
             if not future.done():
-                future.set_exception(Unavailable("the partition is moving to another worker"))
+                future.set_exception(Unavailable(reason))

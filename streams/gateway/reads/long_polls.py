@@ -66,11 +66,11 @@ class LongPolls:
         """Wake the requests that wait for queues that got something; None wakes all."""
         self._waiters.wake(queues)
 
-    def end_lost(self, partition: Partition) -> None:
-        """End the waits for a partition that this worker has lost."""
+    def end_lost(self, partition: Partition, reason: str) -> None:
+        """End the waits for a partition that this worker has lost, and tell them the reason."""
         for poll in self._waiters.all():
             if poll.partition is partition:
-                poll.fail("the partition of this queue is moving to another worker")
+                poll.fail(reason)
 
     def close(self) -> None:
         """End all waits: the worker is stopping."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -48,8 +46,8 @@ class ClusterRoutes(Routes):
         return json_response({"status": "ok"})
 
     async def ready(self, context: RequestContext) -> web.StreamResponse:
-        """Return 200 once Kafka is connected and every partition of this worker is ready."""
-        reason = _not_ready(self._engine.status())
+        """Return 200 while every partition of this worker can be read; else 503 with the reason."""
+        reason = self._engine.status()["not_ready"]
         if reason is not None:
             raise unavailable(reason)
         return json_response({"status": "ready"})
@@ -68,23 +66,3 @@ class ClusterRoutes(Routes):
         HTTPRoute("GET", "/readyz", ready),
         HTTPRoute("GET", "/metrics", metrics),
     )
-
-
-def _not_ready(status: dict[str, Any]) -> str | None:
-    """Return why a worker with this status cannot answer all of its reads; None if it can."""
-    if status["failure"] is not None:
-        return "this worker has failed and is about to exit"
-    if status["rebalancing"]:
-        return "partitions are being assigned"
-    own = [partition for partition in status["partitions"] if "state" in partition]
-    if not own and status["generation"] <= 0:
-        return "no partitions are assigned yet"
-    # A partition that has lost its connection to Kafka is not ready either.
-    waiting = [partition for partition in own if not partition["ready"]]
-    if waiting:
-        first = waiting[0]
-        return (
-            f"{len(waiting)} of {len(own)} partitions are not ready; "
-            f"partition {first['partition']} of {first['table']} is {first['state']}"
-        )
-    return None

@@ -267,7 +267,7 @@ class Placement:
                 self._client.say(
                     "unavailable",
                     queue=subscription.queue,
-                    message="the partition of this queue is moving or recovering; "
+                    message=f"{self._streaming.unreadable(subscription.number)}; "
                     "the subscription resumes by itself",
                     retry_after=LONGEST_PAUSE_SECONDS,
                 )

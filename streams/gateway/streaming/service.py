@@ -203,6 +203,13 @@ class Streaming:
         """Return the base URL of the worker that owns a partition; None when unknown."""
         return self._engine.owner(QUEUES, number)
 
+    def unreadable(self, number: int) -> str:
+        """Return why a partition cannot be read now, for the client."""
+        owner = self._engine.owner(QUEUES, number)
+        if owner is not None and not self._proxy.is_self(owner):
+            return f"partition {number} of {QUEUES} cannot be read: {owner} does not answer"
+        return self._engine.unreadable(QUEUES, number)
+
     def is_self(self, owner: str) -> bool:
         """Tell whether `owner` is the base URL of this worker."""
         return self._proxy.is_self(owner)

@@ -9,7 +9,6 @@ from streams.gateway.http.connection import _FULL
 from streams.gateway.http.errors import HTTPError, busy, to_http_error
 from streams.gateway.http.responses import error_response
 from streams.gateway.reads.deliveries import text_of
-from streams.gateway.routes.cluster import _not_ready
 from streams.gateway.writes.admission import FLAT_BYTES, Admission, Share
 
 
@@ -70,16 +69,3 @@ def test_text_is_shown_as_text(body: bytes) -> None:
 )
 def test_other_bytes_are_not_shown_as_text(body: bytes) -> None:
     assert text_of(body) is None
-
-
-def test_readiness_names_what_is_missing() -> None:
-    ready = {"table": "members", "partition": 0, "state": "ready", "ready": True}
-    opening = {"table": "queues", "partition": 1, "state": "opening", "ready": False}
-    elsewhere = {"table": "queues", "partition": 2, "owner": "http://other"}
-    status = {"failure": None, "rebalancing": False, "generation": 3}
-
-    assert _not_ready({**status, "partitions": [ready, elsewhere]}) is None
-    assert _not_ready({**status, "partitions": [elsewhere]}) is None
-    assert "1 of 2" in str(_not_ready({**status, "partitions": [ready, opening]}))
-    for wrong in ({"failure": "x"}, {"rebalancing": True}, {"generation": 0}):
-        assert _not_ready({**status, **wrong, "partitions": [elsewhere]})

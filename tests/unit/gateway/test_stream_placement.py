@@ -89,6 +89,9 @@ class World:
     def owner(self, number: int) -> str | None:
         return self.who
 
+    def unreadable(self, number: int) -> str:
+        return f"partition {number} is moving"
+
     def is_self(self, owner: str) -> bool:
         return owner == HERE
 

@@ -90,8 +90,8 @@ async def test_a_wait_times_out_without_an_error() -> None:
 async def test_a_lost_partition_ends_only_its_own_waits() -> None:
     waits, lost, kept = LongPolls(), place(), place()
     ended, going_on = await begun(waits.wait(b"a", lost, 5), waits.wait(b"b", kept, 5))
-    waits.end_lost(lost)
-    with pytest.raises(Unavailable):
+    waits.end_lost(lost, "it is moving")
+    with pytest.raises(Unavailable, match="it is moving"):
         await asyncio.wait_for(ended, 1)
     assert not going_on.done()
 
@@ -126,9 +126,9 @@ async def test_a_waiting_read_ends_with_its_partition() -> None:
         raise ValueError("broken")
 
     lost, failed = await begun(ends.call(busy, lambda: 1), ends.call(busy, broken))
-    ends.lost(busy)
+    ends.lost(busy, "it is moving")
     for task in (lost, failed):
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable, match="it is moving"):
             await task
     (failed,) = await begun(ends.call(busy, broken))
     ends.reached(busy)
