@@ -1,4 +1,4 @@
-"""Child processes that end with their parent, however it ends.
+"""Child processes that end with their parent, even if it is killed.
 
 Between the parent and the program stands a short script (`child_watch.py`), which leaves a
 watcher behind and becomes the program; so the program has the process id that the parent knows.

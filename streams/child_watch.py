@@ -25,7 +25,7 @@ def main() -> None:
         os._exit(0)
     os.close(tie)
     os.close(ended)
-    # The watcher has let go of the program's files when its end of this pipe is closed.
+    # The watcher closes its end of this pipe once it has closed the program's files.
     os.close(open_)
     os.read(closed, 1)
     os.close(closed)

@@ -56,7 +56,7 @@ def outputs() -> Iterator[None]:
         sys.stdout.flush()
     finally:
         if out is not None:
-            # What could not be written is dropped here, or the interpreter would try again.
+            # Drop unwritten text here; otherwise the interpreter would try to write it again.
             out.buffer.raw.silent = True  # type: ignore[attr-defined]
             out.flush()
         if err is not None:

@@ -468,7 +468,7 @@ class Client:
         Args:
             queue: id of the queue; any other session of it ends.
             groups: groups to bind the queue to while the session is open.  All are bound and
-                unbound with one event each way, however many they are.
+                unbound with one event each way, whatever their number.
             id: id of the session; a new UUID by default.
             ttl: end the session after this many seconds without a heartbeat.  The client sends
                 three in that time.  If the session is lost, the block is cancelled and raises

@@ -39,8 +39,8 @@ logger = logging.getLogger(__name__)
 class Partition:
     """The active owner of one table partition; runs as one task in the event loop.
 
-    What exists only while the partition is open is its `Incarnation`: made by `Opening`,
-    and dropped as a whole when the partition fails or is closed.
+    Its `Incarnation` holds everything that exists only while the partition is open. `Opening`
+    makes it; it is dropped as a whole when the partition fails or is closed.
     """
 
     def __init__(self, context: Context, spec: PartitionSpec) -> None:

@@ -36,7 +36,7 @@ EXIT_CODE = 70
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """What one part of the worker has left to do, and how far it is."""
+    """The pending work of one part of the worker, and its progress."""
 
     pending: bool
     """Whether anything is left to do."""
@@ -85,7 +85,7 @@ class Patience:
 class PartitionWatch:
     """Remembers the furthest point that one partition has reached.
 
-    A partition that fails and reopens again and again gets no further, however busy it is.
+    A partition that keeps failing and reopening makes no progress, even if it is busy.
     """
 
     __slots__ = ("_failures", "_folded", "_saved")

@@ -1,4 +1,4 @@
-"""What the deliver fold has to tell the gateway, kept until a chunk is folded.
+"""Notices from the deliver fold to the gateway, kept until a chunk is folded.
 
 Notices only save the gateway from polling: no row and no output depends on them.
 """

@@ -67,7 +67,7 @@ class Cluster:
     async def cpu_seconds(self) -> float:
         """Return the CPU seconds that all workers have used since the first call.
 
-        What a killed worker used after the last call is lost.
+        The time that a killed worker used after the last call is not counted.
         """
         for url in self._gateway.urls:
             try:

@@ -1,5 +1,5 @@
 """The HTTP interface as an OpenAPI 3.1 document, served at `/v1/openapi.json`.
 
-What each path takes and answers is written in `operations`, in the words of `schemas`;
-`document` joins them.  A test compares it with the router's table, both ways.
+`operations` describes the requests and answers of each path, `schemas` their types, and
+`document` joins them.  A test compares the document with the router's table, both ways.
 """

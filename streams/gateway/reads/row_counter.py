@@ -1,4 +1,4 @@
-"""Counting the rows of a bucket, however many, without blocking the event loop."""
+"""Counts the rows of a bucket of any size without blocking the event loop."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class GroupRoutes(Routes):
         return no_content()
 
     async def unbind(self, context: RequestContext) -> web.StreamResponse:
-        """Remove a binding, whoever made it."""
+        """Remove a binding, of a session or not."""
         context.parameters()
         record = context.parser.unbind(context.id("group"), context.id("queue"))
         await self._writer.write(record)

@@ -61,7 +61,7 @@ def _files() -> dict[str, _File]:
 
 
 class PageRoutes(Routes):
-    """Handlers for the page; open to everybody, whatever the authentication."""
+    """Handlers for the page; they need no authentication."""
 
     async def index(self, context: RequestContext) -> web.StreamResponse:
         """Return the page."""

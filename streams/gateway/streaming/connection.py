@@ -1,8 +1,8 @@
 """One client's WebSocket: reads its frames, does them in order, and replies.
 
-A client that does not read is not read from either.  What is held for it in memory is bounded:
-a page of deliveries (`pages`), unsent replies (`writer`), and records on their way to Kafka
-(`in_flight`).
+While a client does not read, the worker reads none of its frames.  It holds a bounded amount
+for each client: a page of deliveries (`pages`), unsent replies (`writer`), and records on their
+way to Kafka (`in_flight`).
 """
 
 from __future__ import annotations

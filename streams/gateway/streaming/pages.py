@@ -20,7 +20,7 @@ PAGE_MESSAGES = 64
 PAGE_BYTES = 64 * 1024
 """A page ends with the delivery that takes it over this size."""
 PAGE_READS = 512
-"""Reads of rows after which a page ends, however little they found."""
+"""Reads of rows after which a page ends, even if it is not full."""
 
 
 class Leases(Protocol):

@@ -1,7 +1,7 @@
 """One Kafka node as a child process: its properties, start and stop.
 
 A node is broker and controller at once (KRaft's combined mode).  It knows nothing of
-Streams' topics, and ends with this process, however this process ends.
+Streams' topics, and ends with this process, even if this process is killed.
 """
 
 from __future__ import annotations

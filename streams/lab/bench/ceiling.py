@@ -82,7 +82,7 @@ def _consume(
     count: int,
     take: Callable[[bytes, bytes], None] | None = None,
 ) -> None:
-    """Read so many records, look at key and value of each, and give them to `take`."""
+    """Read `count` records, access key and value of each, and pass them to `take`."""
     consumer = open_reader(settings.librdkafka(), f"{settings.app_id}-ceiling", {"log_level": 0})
     try:
         consumer.assign([TopicPartition(topic, n, 0) for n in range(settings.partitions)])

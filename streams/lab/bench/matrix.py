@@ -26,7 +26,7 @@ MOST_BYTES: Final = 768 * 2**20
 
 
 def messages_of(size: int, wanted: int) -> int:
-    """Return how many messages of a size may be sent, of so many wanted."""
+    """Return how many messages of a size to send: at most `wanted`, within the byte limit."""
     return max(20, min(wanted, MOST_BYTES // (size * fanout.MEMBERS)))
 
 

@@ -38,14 +38,13 @@ def delivered(message: str) -> Count:
 async def until_routed(
     settings: Settings, start: Ends, count: Count, wanted: int, seconds: float
 ) -> dict[int, int]:
-    """Read queue-events from `start` until it has so many entries; return where each ends.
+    """Read queue-events from `start` until `wanted` entries have come; return the end offsets.
 
-    In a thread, beside what the event loop does.
-
-    A partition ends after its last record that has any, where `queues` must have come to.
+    It reads in a thread and leaves the event loop free. The end offset of a partition follows its
+    last record with entries; `queues` must reach it.
 
     Raises:
-        Unavailable: they have not come within `seconds`.
+        Unavailable: the entries have not come within `seconds`.
     """
     given_up = threading.Event()
     try:

@@ -33,10 +33,10 @@ PAUSE_SECONDS = 0.1
 
 
 async def settle(harness: FaultHarness, seconds: float = SETTLE_SECONDS) -> str | None:
-    """Wait until all that is in the logs is folded and checkpointed, and nothing more comes.
+    """Wait until all records in the logs are folded and checkpointed, and no more arrive.
 
     Returns:
-        None, or what is not done after so many seconds without any progress.
+        None, or what is left after `seconds` without progress.
     """
     stall = StallTimer(seconds)
     best = None

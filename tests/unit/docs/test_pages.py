@@ -34,7 +34,7 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=_name)
 every_page_but_the_changelog = pytest.mark.parametrize(
     "page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=_name
 )
-"""The changelog also names what is no more."""
+"""The changelog also names what was removed."""
 SUBPROTOCOLS = ("streams.v1", "streams.token.")
 
 
@@ -101,9 +101,8 @@ def test_every_page_is_in_the_navigation() -> None:
             for inner in entry if isinstance(entry, list) else entry.values():
                 yield from named(inner)
 
-    assert sorted(named(config["nav"])) == sorted(
-        str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")
-    )
+    pages = [str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")]
+    assert sorted(named(config["nav"])) == sorted([*pages, *(page.name for page in TOP[1:])])
 
 
 @every_page_but_the_changelog
@@ -260,3 +259,4 @@ def test_the_site_builds(tmp_path: Path) -> None:
     config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path), strict=True)
     build(config)
     assert (tmp_path / "explanation/architecture.html").exists()
+    assert 'href="reference/compatibility.html"' in (tmp_path / "CHANGELOG.html").read_text()

@@ -122,8 +122,11 @@ def test_a_generated_check_has_every_limit(root: Path) -> None:
     space: dict[str, Any] = {}
     exec((root / "streams/events/checks.py").read_text(), space)
 
+    fields = json.loads((root / "schemas/Message.avsc").read_text())["fields"]
+    defaults = {field["name"]: field.get("default") for field in fields}
+
     def check(shade: str | None) -> None:
-        values = {"id": "i", "group": "g", "body": b"", "priority": 4, "shade": shade}
+        values = {**defaults, "id": "i", "group": "g", "body": b"", "shade": shade}
         space["check_message"](values)
 
     # Then what is within them passes, and nothing else
