@@ -17,6 +17,7 @@ from streams.engine.worker import Worker as EngineWorker
 from streams.fold import Fold, Rows
 from streams.folds.counts import CountsByPartition
 from streams.folds.deliver import Deliver
+from streams.folds.log_numbers import LogNumbers
 from streams.folds.notices import Notices
 from streams.folds.route import Route
 from streams.folds.tables import MEMBERS, QUEUES
@@ -104,6 +105,17 @@ def build(settings: Settings) -> App:
     return app
 
 
+def _log_numbers(app: App) -> LogNumbers:
+    """Return the numbers of the event logs; the engine must have started."""
+    settings = app.settings
+    return LogNumbers.of_topics(
+        app.engine.topic_id,
+        settings.group_events,
+        settings.queue_events,
+        settings.unnumbered_until,
+    )
+
+
 def _add_members(app: App, counts: CountsByPartition) -> None:
     settings = app.settings
 
@@ -113,6 +125,7 @@ def _add_members(app: App, counts: CountsByPartition) -> None:
             partition,
             settings.partitions,
             settings.queue_events,
+            _log_numbers(app),
             counts=counts.of(MEMBERS, partition),
         )
 
@@ -134,6 +147,7 @@ def _add_queues(app: App, counts: CountsByPartition, keep_alive: KeepAlive) -> N
             partition,
             settings.partitions,
             settings.group_events,
+            _log_numbers(app),
             counts.of(QUEUES, partition),
             Notices(collect=True),
         )

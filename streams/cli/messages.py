@@ -51,7 +51,7 @@ def _headers(
 @click.option(
     "--id",
     "id",
-    help="Message id: the same id within ten minutes is a duplicate. Default: a new one.",
+    help="Message id: one sender's same id within ten minutes is a duplicate. Default: a new one.",
 )
 @click.option(
     "--expires",

@@ -32,7 +32,7 @@ class Draft:
     """A message to publish, either to a group or directly to a queue.
 
     A draft gets its id when it is made, so it can safely be sent again: groups drop messages
-    whose id they have seen in the last ten minutes.
+    whose sender has used the id in the last ten minutes.
 
     Raises:
         ValueError: there is not exactly one of `group` and `queue`, or a time has no time zone.
@@ -52,8 +52,8 @@ class Draft:
     headers: Mapping[str, str] = field(default_factory=dict)
     """Application headers."""
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
-    """Message id. A group drops a message whose id it has seen within the last ten minutes, so a
-    retry with the same id is safe. Generated if absent."""
+    """Message id. A group drops a message whose sender has used the id within the last ten
+    minutes, so a retry with the same id is safe. Generated if absent."""
     expires_at: datetime | int | None = None
     """The message is not delivered at or after this time. Null: it never expires."""
     persistent: bool = True
@@ -63,7 +63,8 @@ class Draft:
     """False: the queue whose id is the sender's does not receive the message."""
     receipt: bool = False
     """True: each time a receiver acknowledges the message, the queue whose id is the sender's gets
-    a message of kind `receipt`."""
+    a message of kind `receipt`. If the message is dropped as a repetition, that queue gets a
+    message of kind `duplicate`."""
     priority: int | None = None
     """Competing consumers receive higher priorities first."""
 

@@ -195,8 +195,8 @@ class Engine(Service):
         while True:
             try:
                 prepare(self.client, self.topics)
-                changelogs = [spec.changelog_topic for spec in self.tables.values()]
-                self._topic_ids = topic_ids(self.client, changelogs)
+                changelogs = {spec.changelog_topic for spec in self.tables.values()}
+                self._topic_ids = topic_ids(self.client, self.source_topics | changelogs)
                 self._waiting = None
                 return
             except Unavailable as exc:
@@ -425,7 +425,10 @@ class Engine(Service):
         return await self.loop.run_in_executor(self._restores, call, *args)
 
     def topic_id(self, topic: str) -> bytes:
-        """Return 16 bytes that identify this incarnation of a topic; for any thread."""
+        """Return Kafka's 16-byte id of a source or changelog topic; for any thread.
+
+        A topic that is created again has another id.
+        """
         return self._topic_ids[topic]
 
     def log_end(self, partition: tuple[str, int]) -> int:

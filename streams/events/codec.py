@@ -36,6 +36,7 @@ _ID_COLUMNS: Final = [
     if field.format == "id-column"
 ]
 _FIELDS: Final = {kind: tuple(f.name for f in fields_of(kind)) for kind in EVENTS}
+_ORIGIN_FIELDS: Final = tuple(f.name for f in fields_of(Origin))
 
 
 class _Reader(NamedTuple):
@@ -81,6 +82,7 @@ _UNBIND_END: Final = _defaults("Unbind", "origin")
 _AT: Final = rb"[\x80-\xff]{0,8}[\x00-\x7f]"
 _ORIGIN: Final = rb"\x02([\x80-\xff]{0,4}[\x00-\x7f])([\x80-\xff]{0,8}[\x00-\x7f])"
 _PART: Final = rb"([\x80-\xff]{0,4}[\x00-\x7f])"
+_LOG: Final = rb"([\x80-\xff]{0,9}[\x00-\x7f])"
 
 
 def _tail(pattern: bytes) -> Callable[[bytes, int], re.Match[bytes] | None]:
@@ -89,8 +91,8 @@ def _tail(pattern: bytes) -> Callable[[bytes, int], re.Match[bytes] | None]:
 
 _BIND_TAIL: Final = _tail(_AT + rb"\x00\x00" + re.escape(_BIND_END))
 _UNBIND_TAIL: Final = _tail(_AT + rb"\x00" + re.escape(_UNBIND_END))
-_ASKED_BIND_TAIL: Final = _tail(_AT + _ORIGIN + _PART + rb"\x00" + re.escape(_BIND_END))
-_ASKED_UNBIND_TAIL: Final = _tail(_AT + _ORIGIN + _PART + re.escape(_UNBIND_END))
+_ASKED_BIND_TAIL: Final = _tail(_AT + _ORIGIN + _PART + _LOG + rb"\x00" + re.escape(_BIND_END))
+_ASKED_UNBIND_TAIL: Final = _tail(_AT + _ORIGIN + _PART + _LOG + re.escape(_UNBIND_END))
 _MESSAGE: Final = _WRITERS["Message"][0]
 # From `at` on all fields have their defaults; echo may have either value, as only route reads it.
 _MESSAGE_TAIL: Final = _tail(
@@ -111,7 +113,7 @@ def encode(record: Event) -> bytes:
     values = {name: getattr(record, name) for name in _FIELDS[kind]}
     origin = values.get("origin")
     if origin is not None:
-        values["origin"] = _origin(origin.partition, origin.offset, origin.part)
+        values["origin"] = {name: getattr(origin, name) for name in _ORIGIN_FIELDS}
     if kind is Routed:
         for column, is_list in _ID_COLUMNS:
             values[column] = (
@@ -211,8 +213,8 @@ def change_prefixes(group: bytes) -> tuple[bytes, bytes] | None:
     return _WRITERS["Bind"][0] + column, _WRITERS["Unbind"][0] + column
 
 
-OriginTuple = tuple[int, int, int]
-"""An origin: partition, offset, part."""
+OriginTuple = tuple[int, int, int, int]
+"""An origin: partition, offset, part, number of the log."""
 
 
 def read_rest(
@@ -248,7 +250,8 @@ def read_rest(
     asked = (_ASKED_BIND_TAIL if bind else _ASKED_UNBIND_TAIL)(data, end)
     if asked is None:
         return None
-    return queue, session, tuple(map(_number, asked.groups()))  # type: ignore[return-value]
+    partition, offset, part, log = asked.groups()
+    return queue, session, (_number(partition), _number(offset), _number(part), _log_number(log))
 
 
 def is_usual_message(data: bytes) -> bool:
@@ -293,10 +296,10 @@ def encode_change(
     queue: str,
     session: str | None,
     at: int,
-    origin: tuple[int, int, int] | None = None,
+    origin: OriginTuple | None = None,
     replaces: str | None = None,
 ) -> bytes:
-    """Encode a Bind or an Unbind, by `name`; `origin` is (partition, offset, part)."""
+    """Encode a Bind or an Unbind, by `name`."""
     key, receiver = group.encode(), queue.encode()
     parts = [_WRITERS[name][0], _long(len(key)), key, _long(len(receiver)), receiver]
     parts += _text_or_null(session)
@@ -341,6 +344,11 @@ def _number(written: bytes) -> int:
     return result >> 1 ^ -(result & 1)
 
 
+_log_number: Callable[[bytes], int] = lru_cache(maxsize=64)(
+    _number
+)  # nearly all origins name the same log
+
+
 def encode_message(values: dict[str, Any]) -> bytes:
     """Encode a Message from its fields; absent fields get their defaults."""
     return _write("Message", values)
@@ -363,6 +371,7 @@ def encode_routed(
     delivery_messages: Sequence[bytes],
     delivery_queues: Sequence[bytes],
     lane: int = 0,
+    log: int = 0,
 ) -> bytes:
     """Encode a Routed from its columns; `join_ids` makes columns of ids."""
     values = {
@@ -377,12 +386,9 @@ def encode_routed(
         "delivery_messages": delivery_messages,
         "delivery_queues": delivery_queues,
         "lane": lane,
+        "log": log,
     }
     return _write("Routed", values)
-
-
-def _origin(partition: int, offset: int, part: int) -> dict[str, int]:
-    return {"partition": partition, "offset": offset, "part": part}
 
 
 def _write(name: str, values: dict[str, Any]) -> bytes:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Set only if the deliver fold requested this event."""
+    """Set only by the deliver fold, if it requested this event."""
 
     partition: int
     """Partition of queue-events."""
@@ -20,6 +20,8 @@ class Origin:
     """Offset in queue-events."""
     part: int
     """Number of the event, from 0, among those that the record led to."""
+    log: int = 0
+    """Number of that log queue-events; 0 if version 0.1 wrote the event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Bind:
     at: int = 0
     """When the client created the event. Folds use the time of the Kafka record instead."""
     origin: Origin | None = None
-    """Set only if the deliver fold requested this event."""
+    """Set only by the deliver fold, if it requested this event."""
     replaces: str | None = None
     """Bind only if the binding now belongs to this session. Null: bind in any case."""
 
@@ -134,8 +136,8 @@ class Message:
     """
 
     id: str
-    """Message id. A group drops a message whose id it has seen within the last ten minutes, so a
-    retry with the same id is safe. Generated if absent."""
+    """Message id. A group drops a message whose sender has used the id within the last ten
+    minutes, so a retry with the same id is safe. Generated if absent."""
     group: str
     """Group id, or @ followed by a queue id for a direct message. Key of the Kafka record."""
     sender: str
@@ -159,11 +161,12 @@ class Message:
     """False: the queue whose id is the sender's does not receive the message."""
     receipt: bool = False
     """True: each time a receiver acknowledges the message, the queue whose id is the sender's gets
-    a message of kind `receipt`."""
+    a message of kind `receipt`. If the message is dropped as a repetition, that queue gets a
+    message of kind `duplicate`."""
     priority: int = 4
     """Competing consumers receive higher priorities first."""
     origin: Origin | None = None
-    """Set only if the deliver fold requested this event."""
+    """Set only by the deliver fold, if it requested this event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +252,9 @@ class Routed:
     lane: int = 0
     """1 for messages to large groups, which are routed step by step; 0 for everything else.
     Origins are in order within a lane."""
+    log: int = 0
+    """Number of the log group-events that all entries come from, from Kafka's id of the topic. 0:
+    written by version 0.1, which knew no numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +293,7 @@ class Unbind:
     at: int = 0
     """When the client created the event. Folds use the time of the Kafka record instead."""
     origin: Origin | None = None
-    """Set only if the deliver fold requested this event."""
+    """Set only by the deliver fold, if it requested this event."""
 
 
 GroupEvent = Bind | Message | Unbind

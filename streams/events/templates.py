@@ -204,7 +204,7 @@ class Draft:
     """A message to publish, either to a group or directly to a queue.
 
     A draft gets its id when it is made, so it can safely be sent again: groups drop messages
-    whose id they have seen in the last ten minutes.
+    whose sender has used the id in the last ten minutes.
 
     Raises:
         ValueError: there is not exactly one of `group` and `queue`, or a time has no time zone.
@@ -297,6 +297,7 @@ _ORIGIN: Final = [
     ("partition: int", "Partition of queue-events."),
     ("offset: int", "Offset in queue-events."),
     ("part: int", "Number of the event, from 0, among those that the record led to."),
+    ("log: int = 0", "Number of that log queue-events; 0 if version 0.1 wrote the event."),
 ]
 
 

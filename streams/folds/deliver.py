@@ -48,6 +48,7 @@ from streams.folds.delivery import SHARED_FROM, StoredDelivery, arriving
 from streams.folds.emitter import Emitter
 from streams.folds.inbox import Inboxes, pack_seq
 from streams.folds.lifetime import Lifetimes
+from streams.folds.log_numbers import LogNumbers
 from streams.folds.notices import Notices
 from streams.folds.packing import SEQS_PER_RECORD, SLOW_LANE
 from streams.folds.row_keys import BINDINGS, INBOX, SESSION, WATERMARKS
@@ -75,6 +76,7 @@ class Deliver:
         partition: int,
         partitions: int,
         group_topic: str,
+        logs: LogNumbers,
         counts: Counts | None = None,
         notices: Notices | None = None,
     ) -> None:
@@ -87,7 +89,8 @@ class Deliver:
         self._rows = rows
         self._partition = partition
         self._partitions = partitions
-        self._emitter = Emitter(self.ready, partition, partitions, group_topic)
+        self._logs = logs
+        self._emitter = Emitter(self.ready, partition, partitions, group_topic, logs.queue_events)
         self._timers = Timers(rows)
         self._queues = options.Queues(rows)
         self._inboxes = Inboxes(
@@ -143,6 +146,8 @@ class Deliver:
         name, values = read(record.value)
         self._check_key(record)
         if name == "Routed":
+            own = self._logs.group_events
+            self._logs.check("the Routed", values["log"], own, record.timestamp)
             arriving = _check_routed(values, self._partitions)
             self._emitter.begin(record)
             steps = self._routed(record, values, arriving)

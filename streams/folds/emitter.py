@@ -1,7 +1,7 @@
 """The records that the deliver fold sends to route: Binds, Unbinds and Messages.
 
-Each carries its origin (partition and offset of the record, number of the event), by which
-route recognizes a replay.  The origin also makes the ids of these Messages unique.
+Each carries its origin (partition and offset of the record, number of the event, number of the
+log), by which route recognizes a replay.  The origin also makes the ids of these Messages unique.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Emitter:
     """Makes the outputs of one record after another."""
 
     def __init__(
-        self, ready: list[Output], partition: int, partitions: int, group_topic: str
+        self, ready: list[Output], partition: int, partitions: int, group_topic: str, log: int
     ) -> None:
         self.now = 0
         """Time of the record that is being folded, in milliseconds."""
@@ -35,6 +35,7 @@ class Emitter:
         self._partition = partition
         self._partitions = partitions
         self._topic = group_topic
+        self._log = log
 
     def begin(self, record: Record) -> None:
         """Start with the next record."""
@@ -46,7 +47,7 @@ class Emitter:
         self, name: str, group: str, queue: str, session: str | None, replaces: str | None = None
     ) -> None:
         """Send a Bind or an Unbind."""
-        origin = (self._partition, self.offset, self._part)
+        origin = (self._partition, self.offset, self._part, self._log)
         value = encode_change(name, group, queue, session, self.now, origin, replaces)
         self._append(group, value, name)
 
@@ -110,6 +111,7 @@ class Emitter:
             "partition": self._partition,
             "offset": self.offset,
             "part": self._part,
+            "log": self._log,
         }
         self._append(values["group"], encode_message(values), "Message")
 

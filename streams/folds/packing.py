@@ -60,8 +60,15 @@ class Packer:
     """Collects entries for each target partition; finished records go to `ready` in order."""
 
     def __init__(
-        self, topic: str, source: int, ready: list[Output], counts: Counts, lane: int = 0
+        self,
+        topic: str,
+        source: int,
+        ready: list[Output],
+        counts: Counts,
+        log: int,
+        lane: int = 0,
     ) -> None:
+        self._log = log
         self._lane = lane
         self._counts = counts
         self._topic = topic
@@ -136,6 +143,7 @@ class Packer:
             pending.messages,
             pending.columns,
             self._lane,
+            self._log,
         )
         first = queues[0] if queues else pending.columns[0].partition(b"\0")[0]
         self._ready.append(Output(self._topic, target, first, value, "Routed"))

@@ -11,18 +11,20 @@ bucket                suffix                     value
 ``u``                 group; NUL; queue          sessions, each followed by a NUL, whose
                                                  binding was covered by a Bind within another
                                                  session, the latest last
-``d`` group           message id                 8 bytes: log time of the message
+``d`` group           message id; NUL; sender    8 bytes: log time of the message
 ``x``                 8 bytes: log time; group;  empty: the rows of ``d`` in order of time
-                      NUL; message id
+                      NUL; as in ``d``
 ``l``                 group                      empty: a large group, whose messages take
                                                  the second lane
 ``t``                 empty                      8 bytes: log time, the highest timestamp
-                                                 of any message
+                                                 of any message; then a mark, see `_clock`
 ``w``                 2 bytes: a partition of    12 bytes: offset and part of the last event
                       queue-events               that deliver sent from there
 ====================  =========================  ============================================
 
 Reading any of them takes a time that does not depend on the size of the group.
+
+A message id belongs to its sender: who else may publish to the group cannot use it up.
 
 A Bind may be late: another session may have followed the one it names.  Only the deliver fold
 knows, and asks for a Bind that restores the binding, or for an Unbind.  Until then the
@@ -40,9 +42,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from hashlib import sha256
 from itertools import islice
 from struct import Struct
 from typing import Any, Final
+
+import orjson
 
 from streams.events.checks import GROUP_EVENT_CHECKS, check_message
 from streams.events.codec import (
@@ -58,6 +63,7 @@ from streams.events.limits import MAX_MESSAGE_BYTES
 from streams.fold import BadRecord, Output, Record, Rows
 from streams.folds.counts import Counts
 from streams.folds.fans import LARGEST, Fan, Fans
+from streams.folds.log_numbers import LogNumbers
 from streams.folds.packing import BOUND, QUEUES_PER_ENTRY, SLOW_LANE, UNBOUND, Packer
 from streams.folds.row_keys import (
     COVERED,
@@ -68,11 +74,13 @@ from streams.folds.row_keys import (
     MESSAGE_IDS_BY_TIME,
     WATERMARKS,
 )
-from streams.ids import DIRECT, is_id
+from streams.ids import DIRECT, MAX_ID_BYTES, is_id
 from streams.kafka.partitioner import partition_of
 
 PUBLISH_WINDOW_MS: Final = 600_000
 """How long, in log time, the ids of a group's messages are remembered."""
+DUPLICATE: Final = "duplicate"
+"""Kind of the message that tells a sender that one of its messages was dropped."""
 
 _MOST_COVERED: Final = 64
 """Covered sessions kept for one binding; the deliver fold soon unbinds each of them."""
@@ -85,6 +93,7 @@ _STEP: Final = 250  # members of a large group handled before the event loop run
 _partition = Struct(">H")
 _time = Struct(">Q")
 _place = Struct(">QI")  # offset, part
+_BY_SENDER: Final = b"\1"  # mark: every remembered id has its sender
 
 
 class Route:
@@ -96,6 +105,7 @@ class Route:
         partition: int,
         partitions: int,
         queue_topic: str,
+        logs: LogNumbers,
         window_ms: int = PUBLISH_WINDOW_MS,
         counts: Counts | None = None,
     ) -> None:
@@ -107,8 +117,10 @@ class Route:
         self._partition = partition
         self._partitions = partitions
         self._window = window_ms
-        self._packer = Packer(queue_topic, partition, self.ready, self._counts)
-        self._slow = Packer(queue_topic, partition, self.ready, self._counts, SLOW_LANE)
+        self._logs = logs
+        log = logs.group_events
+        self._packer = Packer(queue_topic, partition, self.ready, self._counts, log)
+        self._slow = Packer(queue_topic, partition, self.ready, self._counts, log, SLOW_LANE)
         self._fans = Fans()
         # For the fast path, by group.
         self._known: dict[bytes | None, _Known] = {}
@@ -118,7 +130,7 @@ class Route:
 
     def apply(self, record: Record) -> Iterator[None] | None:
         """Fold a Bind, Unbind or Message (`streams.fold.Fold.apply`)."""
-        _, offset, _, key, value = record
+        _, offset, time, key, value = record
         known = self._known.get(key) or self._learn(key)
         if known is not None and value is not None:  # the fast path of nearly all records
             bucket, bind, unbind = known
@@ -126,14 +138,14 @@ class Route:
                 plain = read_rest(value, len(bind), True)
                 if plain is not None:
                     queue, session, origin = plain
-                    if origin is None or self._is_new(origin):
+                    if origin is None or self._is_new(origin, time):
                         self._bind(offset, bucket, queue, session, None)
                     return None
             elif value.startswith(unbind):
                 plain = read_rest(value, len(unbind), False)
                 if plain is not None:
                     queue, session, origin = plain
-                    if origin is None or self._is_new(origin):
+                    if origin is None or self._is_new(origin, time):
                         self._unbind(offset, bucket, queue, session)
                     return None
         name, values = read(value)
@@ -158,7 +170,9 @@ class Route:
         key = group.encode()
         self._check_key(record, key)
         bucket = MEMBERSHIPS + key
-        if origin is None or self._is_new(_place_of(origin)):
+        if origin is None and replaces is not None:
+            raise BadRecord("replaces is set, but no fold requested this event")
+        if origin is None or self._is_new(_origin_of(origin), record.timestamp):
             within = (session or "").encode()
             if name == "Bind":
                 old = None if replaces is None else replaces.encode()
@@ -272,9 +286,11 @@ class Route:
         if belongs != self._partition:
             raise BadRecord(f"the key belongs to partition {belongs}, not {self._partition}")
 
-    def _is_new(self, origin: OriginTuple) -> bool:
+    def _is_new(self, origin: OriginTuple, timestamp: int) -> bool:
         """Advance the watermark of deliver's partition; return False for a replayed origin."""
-        partition, offset, part = origin
+        partition, offset, part, log = origin
+        if log != self._logs.queue_events:
+            self._logs.check("the origin", log, self._logs.queue_events, timestamp)
         if not (0 <= partition < self._partitions and offset >= 0 and 0 <= part < 1 << 31):
             raise BadRecord("the origin is not a position in queue-events")
         source = self._rows_of[partition]
@@ -290,7 +306,7 @@ class Route:
         group, ident = values["group"], values["id"]
         key = group.encode()
         self._check_key(record, key)
-        now = self._now(record.timestamp)
+        now, mark = self._clock(record.timestamp)
         origin, values["origin"] = values["origin"], None  # the origin is for route only
         values["at"] = now
         message = encode_message(values)
@@ -298,51 +314,101 @@ class Route:
             raise BadRecord(f"Message has {len(message)} bytes; the limit is {MAX_MESSAGE_BYTES}")
         expires_at, echo = values["expires_at"], values["echo"]
 
-        if origin is not None and not self._is_new(_place_of(origin)):
+        if origin is not None and not self._is_new(_origin_of(origin), record.timestamp):
             return
-        self._rows.put(LOG_TIME, b"", _time.pack(now))
+        self._rows.put(LOG_TIME, b"", _time.pack(now) + mark)
         if expires_at is not None and expires_at <= now:
             return
-        if origin is None and not self._is_first(key, ident.encode(), now):
-            self._counts.duplicates += 1
-            return
+        if origin is None:
+            sender = values["sender"].encode()
+            first = self._seen(key, ident.encode(), sender, now, mark)
+            if first is not None:
+                self._counts.duplicates += 1
+                if values["receipt"]:
+                    self._tell_of_duplicate(record.offset, values, first)
+                return
         self._counts.messages += 1
-        sender = None if echo else values["sender"].encode()
+        but = None if echo else values["sender"].encode()
         if group[0] == DIRECT:
             queue = key[1:]
-            if queue != sender:
+            if queue != but:
                 target = partition_of(queue, self._partitions)
                 self._packer.delivery(target, record.offset, 0, message, queue + b"\0", 1)
             return
         fan = self._fan(key)
         if fan is None:
             members = self._rows.scan(MEMBERSHIPS + key)  # as of now
-            self.work.append(self._fan_out(members, record.offset, message, sender))
+            self.work.append(self._fan_out(members, record.offset, message, but))
             return
-        columns = fan.columns() if sender is None else fan.columns_without(sender)
+        columns = fan.columns() if but is None else fan.columns_without(but)
         deliver = self._packer.delivery
         for target, column, count in columns:
             deliver(target, record.offset, 0, message, column, count)
 
-    def _now(self, timestamp: int) -> int:
-        last = self._rows.get(LOG_TIME, b"")
-        return max(timestamp, 0 if last is None else int.from_bytes(last, "big"))
+    def _clock(self, timestamp: int) -> tuple[int, bytes]:
+        """Return the log time of a message, and the mark of the row that holds it.
 
-    def _is_first(self, group: bytes, ident: bytes, now: int) -> bool:
-        """Remember a message id of a group; return False if it was seen within the window."""
+        Version 0.1 wrote no mark, and remembered ids without their senders.  Until these are
+        forgotten, the mark is the log time of the last of them.
+        """
+        row = self._rows.get(LOG_TIME, b"")
+        if row is None:
+            return max(timestamp, 0), _BY_SENDER
+        last, mark = row[:8], row[8:] or row
+        now = max(timestamp, int.from_bytes(last, "big"))
+        if mark != _BY_SENDER and int.from_bytes(mark, "big") < now - self._window:
+            mark = _BY_SENDER
+        return now, mark
+
+    def _seen(
+        self, group: bytes, ident: bytes, sender: bytes, now: int, mark: bytes
+    ) -> bytes | None:
+        """Return when the sender used an id of the group before, if within the window.
+
+        Otherwise, remember that it uses the id now.
+        """
         horizon = now - self._window
         bucket = MESSAGE_IDS + group
+        if mark != _BY_SENDER:
+            old = self._rows.get(bucket, ident)
+            if old is not None and int.from_bytes(old, "big") >= horizon:
+                return old
+        if len(sender) > MAX_ID_BYTES:  # only records that clients wrote to Kafka have such
+            sender = sha256(sender).digest()
+        ident += b"\0" + sender
         seen = self._rows.get(bucket, ident)
         if seen is not None:
             if int.from_bytes(seen, "big") >= horizon:
-                return False
+                return seen
             self._rows.delete(MESSAGE_IDS_BY_TIME, seen + group + b"\0" + ident)
         time = _time.pack(now)
         self._rows.put(bucket, ident, time)
         self._rows.put(MESSAGE_IDS_BY_TIME, time + group + b"\0" + ident, b"")
         if self._oldest < horizon:
             self._forget(horizon)
-        return True
+        return None
+
+    def _tell_of_duplicate(self, offset: int, values: dict[str, Any], first: bytes) -> None:
+        """Tell the queue whose id is the sender's that its message was dropped."""
+        sender = values["sender"]
+        if not is_id(sender):
+            return
+        body = {
+            "id": values["id"],
+            "group": values["group"],
+            "first_at": int.from_bytes(first, "big"),
+        }
+        notice = {
+            "id": f"{DUPLICATE}-{self._partition}-{offset}",
+            "group": DIRECT + sender,
+            "sender": "",
+            "kind": DUPLICATE,
+            "body": orjson.dumps(body),
+            "at": values["at"],
+        }
+        queue = sender.encode()
+        target = partition_of(queue, self._partitions)
+        self._packer.delivery(target, offset, 0, encode_message(notice), queue + b"\0", 1)
 
     def _forget(self, horizon: int) -> None:
         """Remove some message ids older than the horizon."""
@@ -405,5 +471,5 @@ class Route:
         self._slow.flush_one(target)
 
 
-def _place_of(origin: dict[str, int]) -> OriginTuple:
-    return origin["partition"], origin["offset"], origin["part"]
+def _origin_of(origin: dict[str, int]) -> OriginTuple:
+    return origin["partition"], origin["offset"], origin["part"], origin["log"]

@@ -140,19 +140,27 @@ def _owned_seq(kind: Kind, prefix: int = 0) -> _Parser:
     return parse
 
 
+def _message_id(owner: str, suffix: bytes) -> RowKey:
+    """Parse a bucket with a group; the suffix is a message id, NUL and its sender."""
+    return RowKey("message id", owner, _text(suffix.partition(b"\0")[0]))
+
+
 def _named(kind: Kind) -> _Parser:
     """Parse a bucket without an owner, whose suffix is the owner."""
     return lambda owner, suffix: None if owner else RowKey(kind, _text(suffix), "")
 
 
 def _pair(kind: Kind, prefix: int = 0) -> _Parser:
-    """Parse a bucket without an owner; the suffix is `prefix` bytes, owner, NUL and detail."""
+    """Parse a bucket without an owner; the suffix is `prefix` bytes, owner, NUL and detail.
+
+    Another NUL ends the detail.
+    """
 
     def parse(owner: str, suffix: bytes) -> RowKey | None:
         group, separator, detail = suffix[prefix:].partition(b"\0")
         if owner or not separator:
             return None
-        return RowKey(kind, _text(group), _text(detail))
+        return RowKey(kind, _text(group), _text(detail.partition(b"\0")[0]))
 
     return parse
 
@@ -200,7 +208,7 @@ def _timer(owner: str, suffix: bytes) -> RowKey | None:
 _PARSERS: Final[dict[tuple[str, bytes], _Parser]] = {
     (MEMBERS, MEMBERSHIPS): _owned_text("member"),
     (MEMBERS, COVERED): _pair("covered sessions"),
-    (MEMBERS, MESSAGE_IDS): _owned_text("message id"),
+    (MEMBERS, MESSAGE_IDS): _message_id,
     (MEMBERS, MESSAGE_IDS_BY_TIME): _pair("expiry", prefix=8),
     (MEMBERS, LARGE_GROUPS): _named("large group"),
     (MEMBERS, LOG_TIME): _single("log time"),

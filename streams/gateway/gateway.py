@@ -16,6 +16,7 @@ from yarl import URL
 
 from streams.errors import SettingsError
 from streams.folds.counts import CountsByPartition
+from streams.folds.log_numbers import LogNumbers
 from streams.gateway.auth.authenticator import Authenticator
 from streams.gateway.cluster.overview import Overview
 from streams.gateway.cluster.partition_router import PartitionRouter
@@ -92,7 +93,7 @@ class Gateway(Service):
         self._long_polls = LongPolls()
         self._lease_results = LeaseResults()
         self._barrier = Barrier()
-        self._history = History(settings)
+        self._history = History(settings, self._log_numbers)
         self._inboxes = InboxSampler(engine.open_partitions, counts)
         self.metrics = metrics = Metrics(self._long_polls)
         for collector in (
@@ -183,6 +184,16 @@ class Gateway(Service):
     def on_leased(self, partition: Partition, results: dict[int, list[int]]) -> None:
         """Store the seqs that the Leases of a chunk got, by the offset of each Lease."""
         self._lease_results.note(partition.number, results)
+
+    def _log_numbers(self) -> LogNumbers:
+        """Return the numbers of the event logs; the engine must have started."""
+        settings = self._settings
+        return LogNumbers.of_topics(
+            self.app.engine.topic_id,
+            settings.group_events,
+            settings.queue_events,
+            settings.unnumbered_until,
+        )
 
     def on_chunk_end(self, partition: Partition) -> None:
         """Read what waits for rows that are exactly those of the partition's position."""

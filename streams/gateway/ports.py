@@ -142,6 +142,10 @@ class Engine(Protocol):
         """What appends client events; available once the engine has started."""
         ...
 
+    def topic_id(self, topic: str) -> bytes:
+        """Return Kafka's id of an event topic; available once the engine has started."""
+        ...
+
     def partition(self, table: str, number: int) -> Partition | None:
         """Return the partition if this worker owns it, in whatever state."""
         ...

@@ -35,10 +35,12 @@ def row(table: str, key: bytes, value: bytes) -> dict[str, Any]:
             found |= {"sessions": [text(session) for session in value.split(b"\0")[:-1]]}
         case "message id":
             found |= {"group": name.owner, "id": name.detail, "at": _time(value)}
+            found |= _sender(suffix)
         case "expiry":
             found |= {"group": name.owner, "id": name.detail, "at": _time(suffix[:8])}
+            found |= _sender(suffix[8:].partition(b"\0")[2])
         case "log time":
-            found |= {"at": _time(value)}
+            found |= {"at": _time(value[:8])}
         case "watermark" | "second watermark":
             found |= {"source_partition": name.detail, "offset": int.from_bytes(value[:8], "big")}
             found |= {"part": int.from_bytes(value[8:], "big")}
@@ -74,6 +76,12 @@ def row(table: str, key: bytes, value: bytes) -> dict[str, Any]:
         case "session":
             found |= {"queue": name.owner, "session": value.decode(errors="replace")}
     return found
+
+
+def _sender(ident: bytes) -> dict[str, Any]:
+    """Return the sender that follows a remembered message id; version 0.1 kept none."""
+    _, separator, sender = ident.partition(b"\0")
+    return {"sender": text(sender)} if separator else {}
 
 
 def _delivery(delivery: StoredDelivery) -> dict[str, Any]:
@@ -118,6 +126,7 @@ def _routed(record: Routed) -> dict[str, Any]:
     return {
         "source": record.source,
         "lane": record.lane,
+        "log": record.log,
         "changes": [
             {
                 "offset": offset,

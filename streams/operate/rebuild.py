@@ -18,6 +18,7 @@ from streams.engine.overlay import OverlayRows, raw_rows
 from streams.errors import StreamsError
 from streams.fold import BadRecord, Fold, FoldFactory, Record, split_raw_key
 from streams.folds.deliver import Deliver
+from streams.folds.log_numbers import LogNumbers
 from streams.folds.route import Route
 from streams.folds.tables import MEMBERS
 from streams.operate import describe
@@ -39,11 +40,12 @@ def source_topic(settings: Settings, table: str) -> str:
     return settings.group_events if table == MEMBERS else settings.queue_events
 
 
-def fold_factory(settings: Settings, table: str) -> FoldFactory:
+def fold_factory(settings: Settings, table: str, logs: LogNumbers) -> FoldFactory:
     """Return the fold factory of a table."""
+    size = settings.partitions
     if table == MEMBERS:
-        return lambda rows, number: Route(rows, number, settings.partitions, settings.queue_events)
-    return lambda rows, number: Deliver(rows, number, settings.partitions, settings.group_events)
+        return lambda rows, number: Route(rows, number, size, settings.queue_events, logs)
+    return lambda rows, number: Deliver(rows, number, size, settings.group_events, logs)
 
 
 def resources() -> Resources:
@@ -80,7 +82,8 @@ class Rebuilt:
                     f" its changelog ends at {start}; retention has deleted what lies between"
                 )
         self._source = log.reader(topic, partition, start)
-        self._fold: Fold = fold_factory(settings, table)(self._rows, partition)
+        factory = fold_factory(settings, table, log.numbers())
+        self._fold: Fold = factory(self._rows, partition)
 
     @property
     def position(self) -> int:

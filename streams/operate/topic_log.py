@@ -14,8 +14,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from streams.errors import StreamsError, Unavailable
 from streams.fold import Record
+from streams.folds.log_numbers import LogNumbers
 from streams.kafka.clients import open_reader
 from streams.kafka.errors import answered, unavailable
+from streams.kafka.topics import topic_ids
 from streams.settings import Settings
 
 SECONDS = 10.0
@@ -42,6 +44,7 @@ class TopicLog:
         self._brokers = settings.brokers
         self._settings = settings
         self._consumer = self._client()
+        self._numbers: LogNumbers | None = None
 
     def _client(self) -> Consumer:
         return open_reader(
@@ -79,6 +82,19 @@ class TopicLog:
                 f"there is no topic {topic} at {self._brokers}; `streams topics` creates the topics"
             )
         return sorted(known.partitions)
+
+    def numbers(self) -> LogNumbers:
+        """Return the numbers of the two event logs.
+
+        Raises:
+            Unavailable: Kafka does not answer, or has no such topics.
+        """
+        if self._numbers is None:
+            settings = self._settings
+            names = settings.group_events, settings.queue_events
+            ids = topic_ids(settings.librdkafka(), names)
+            self._numbers = LogNumbers.of_topics(ids.__getitem__, *names, settings.unnumbered_until)
+        return self._numbers
 
     def bounds(self, topic: str, partition: int) -> Bounds:
         """Return the offsets between which a partition can be read.

@@ -91,6 +91,13 @@ class Settings:
         parse.hours,
         "how long the event topics keep records, in hours; -1 for no limit",
     )
+    unnumbered_until: int | None = _setting(
+        None,
+        parse.moment,
+        "after an upgrade from 0.1: the time at which its last worker stopped, such as "
+        "2026-11-30T18:00:00Z; the folds' records before it need no log number",
+        shown="",
+    )
     session_timeout_seconds: float = _setting(
         10.0,
         parse.seconds(1, 1800),

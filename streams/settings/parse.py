@@ -10,6 +10,7 @@ import ipaddress
 import math
 import re
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -88,6 +89,17 @@ def hours(text: str) -> int:
     if value != -1 and not 1 <= value <= 1_000_000:
         raise ValueError("a whole number of hours from 1 to 1000000, or -1 for no limit")
     return value
+
+
+def moment(text: str) -> int:
+    """Parse a time in ISO 8601 with its offset from UTC; return milliseconds since the epoch."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        at = datetime.min
+    if at.tzinfo is None:
+        raise ValueError("a time such as 2026-11-30T18:00:00Z, with Z or an offset from UTC")
+    return round(at.timestamp() * 1000)
 
 
 def rate(text: str) -> float:

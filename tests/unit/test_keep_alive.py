@@ -16,6 +16,7 @@ from streams.events.records import Configure, Tick, Touch
 from streams.fold import Record
 from streams.folds import views
 from streams.folds.deliver import Deliver
+from streams.folds.log_numbers import LogNumbers
 from streams.folds.notices import Notices
 from streams.folds.timers import EXPIRY, Timer, Timers
 from streams.keep_alive import GRACE_SECONDS, PER_TTL, KeepAlive
@@ -28,7 +29,9 @@ class World:
         self.now = 1000.0
         """Seconds, of the worker and of the log."""
         self.rows = MemoryRows()
-        self.fold = Deliver(self.rows, 0, 1, "group-events", notices=Notices(collect=True))
+        notices = Notices(collect=True)
+        logs = LogNumbers(1, 2)
+        self.fold = Deliver(self.rows, 0, 1, "group-events", logs, notices=notices)
         self.partition: Any = SimpleNamespace(number=0, ready=True, fold=self.fold)
         self.offset = 0
         self.touched: list[str] = []

@@ -85,7 +85,7 @@ _ROUTE_COUNTS: _Names = {
     "binds": ("binds", "Bindings made."),
     "unbinds": ("unbinds", "Bindings removed."),
     "messages": ("messages", "Messages accepted for groups and queues."),
-    "duplicates": ("messages_duplicate", "Messages dropped as duplicates."),
+    "duplicates": ("messages_duplicate", "Messages dropped because their sender had used the id."),
     "deliveries": ("deliveries", "Deliveries made: one per message and queue."),
 }
 _DELIVER_COUNTS: _Names = {

@@ -20,6 +20,7 @@ from streams.errors import StreamsError, Unavailable
 from streams.events.codec import decode
 from streams.events.records import Message
 from streams.fold import BadRecord
+from streams.folds.log_numbers import LogNumbers
 from streams.gateway.http.errors import busy
 from streams.kafka.clients import open_reader
 from streams.kafka.errors import unavailable
@@ -68,8 +69,10 @@ class Span:
 class History:
     """Reads the log of group events for the requests of one worker."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, logs: Callable[[], LogNumbers]) -> None:
+        """Take the settings and what returns the numbers of the logs."""
         self._settings = settings
+        self._logs = logs
         self._threads: ThreadPoolExecutor | None = None
         self._idle: list[Consumer] = []
         self._waiting = 0
@@ -86,7 +89,8 @@ class History:
     async def read(self, group: str, start: Moment, stop: Moment | None, limit: int) -> Span:
         """Return up to `limit` messages of a group, from `start` up to and excluding `stop`.
 
-        Repeated, expired and transient messages are left out.
+        Repeated, expired and transient messages are left out, and those that folds of
+        another system wrote.
 
         Raises:
             Unavailable: Kafka does not answer.
@@ -142,7 +146,8 @@ class History:
     ) -> None:
         topic = self._settings.group_events
         _asked(lambda: consumer.assign([TopicPartition(topic, span.partition, span.next)]))
-        seen: set[str] = set()
+        seen: set[tuple[str, str]] = set()
+        logs = self._logs()
         deadline = time.monotonic() + READ_SECONDS
         records = size = 0
         now = time.time_ns() // 1_000_000
@@ -164,10 +169,10 @@ class History:
                     span.next = offset + 1
                     if record.key() != key:
                         continue
-                    message = _message(value, record.timestamp()[1], now)
-                    if message is None or message.id in seen:
+                    message = _message(value, record.timestamp()[1], now, logs)
+                    if message is None or (message.sender, message.id) in seen:
                         continue
-                    seen.add(message.id)
+                    seen.add((message.sender, message.id))
                     span.messages.append((offset, record.timestamp()[1], message))
                     size += len(value or b"")
                     if len(span.messages) == limit or size > READ_BYTES:
@@ -207,13 +212,15 @@ def _check_offsets(start: Moment, stop: Moment | None, end: int) -> None:
             )
 
 
-def _message(value: bytes | None, timestamp: int, now: int) -> Message | None:
+def _message(value: bytes | None, timestamp: int, now: int, logs: LogNumbers) -> Message | None:
     """Return the message of a record, None if readers may not see it."""
     try:
         message = decode(value)
+        if not isinstance(message, Message) or not message.persistent:
+            return None
+        if message.origin is not None:
+            logs.check("the origin", message.origin.log, logs.queue_events, timestamp)
     except BadRecord:
-        return None
-    if not isinstance(message, Message) or not message.persistent:
         return None
     if message.expires_at is not None and message.expires_at <= max(timestamp, now):
         return None

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from streams.events.records import Bind, Message, Unbind
 
 WINDOW_MS = 600_000
-"""A message id that its group has seen within this time is a duplicate."""
+"""A message whose sender has used its id in the group within this time is a duplicate."""
 
 GroupEvent = Bind | Unbind | Message
 
@@ -45,7 +45,7 @@ class Model:
         self._members_at_start = members_at_start
         self._bindings: dict[str, dict[str, str | None]] = {}
         self._covered: dict[tuple[str, str], list[str]] = {}
-        self._seen: dict[tuple[str, str], int] = {}
+        self._seen: dict[tuple[str, str, str], int] = {}
         self._now: dict[int, int] = defaultdict(int)
         self._asked: dict[tuple[int, int], tuple[int, int]] = {}
         self._offsets: dict[int, int] = {}
@@ -131,10 +131,11 @@ class Model:
 
     def _publish(self, partition: int, timestamp: int, message: Message) -> None:
         now = self._now[partition] = max(self._now[partition], timestamp)
-        first = self._seen.get((message.group, message.id))
+        name = (message.group, message.sender, message.id)
+        first = self._seen.get(name)
         if first is not None and now - first <= WINDOW_MS:
             return
-        self._seen[message.group, message.id] = now
+        self._seen[name] = now
         self.published += 1
         direct = message.group.startswith("@")
         queues = [message.group[1:]] if direct else list(self._members(message.group))

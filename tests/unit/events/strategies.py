@@ -12,7 +12,7 @@ texts = st.text(max_size=80)
 ids = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=80)
 longs = st.integers(-(1 << 63), (1 << 63) - 1)
 ints = st.integers(-(1 << 31), (1 << 31) - 1)
-origins = st.builds(Origin, ints, longs, ints)
+origins = st.builds(Origin, ints, longs, ints, longs)
 
 _VALUES: dict[str, st.SearchStrategy[object]] = {
     "string": texts,

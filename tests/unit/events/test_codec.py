@@ -13,6 +13,7 @@ from strategies import binds, events, messages, unbinds
 from streams.events import schema
 from streams.events.codec import (
     MAX_RECORD,
+    OriginTuple,
     change_prefixes,
     decode,
     encode,
@@ -123,7 +124,7 @@ def test_a_length_that_is_not_there_allocates_nothing(data: bytes) -> None:
         tracemalloc.stop()
 
 
-Quick = tuple[str, str, str, str, tuple[int, int, int] | None]
+Quick = tuple[str, str, str, str, OriginTuple | None]
 
 
 def read_quickly(data: bytes, group: str) -> Quick | None:
@@ -166,9 +167,11 @@ def test_the_short_cut_never_reads_what_is_broken(
 
 @pytest.mark.parametrize("name", ["Bind", "Unbind"])
 @pytest.mark.parametrize("session", [None, "s" * 63])
-@pytest.mark.parametrize("origin", [None, (0, 0, 0), (65_535, 1 << 40, (1 << 31) - 1)])
+@pytest.mark.parametrize(
+    "origin", [None, (0, 0, 0, 0), (65_535, 1 << 40, (1 << 31) - 1, (1 << 63) - 1)]
+)
 def test_plain_changes_take_the_short_cut(
-    name: str, session: str | None, origin: tuple[int, int, int] | None
+    name: str, session: str | None, origin: OriginTuple | None
 ) -> None:
     data = encode_change(name, "g" * 63, "部屋", session, 1_700_000_000_000, origin)
     assert read_quickly(data, "g" * 63) == (name, "g" * 63, "部屋", session or "", origin)

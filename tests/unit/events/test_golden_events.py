@@ -6,6 +6,8 @@ A line here is never changed.  When a schema changes, its new version goes to
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from streams.events.codec import decode, encode
@@ -46,19 +48,19 @@ ROUTED = Routed(
 CURRENT: list[tuple[Event, str]] = [
     (
         Bind("group", "queue", at=AT),
-        "c30110eca3487949743a0a67726f75700a71756575650080a0abfef9620000",
+        "c301fef27189a29124fe0a67726f75700a71756575650080a0abfef9620000",
     ),
     (
-        Bind("部屋", "queue", "session", AT, Origin(3, 1 << 40, 2), "older"),
-        "c30110eca3487949743a0ce983a8e5b18b0a7175657565020e73657373696f6e80a0abfef962020680808080804004020a6f6c646572",
+        Bind("部屋", "queue", "session", AT, Origin(3, 1 << 40, 2, (1 << 63) - 1), "older"),
+        "c301fef27189a29124fe0ce983a8e5b18b0a7175657565020e73657373696f6e80a0abfef962020680808080804004feffffffffffffffff01020a6f6c646572",
     ),
     (
         Unbind("group", "queue", "session", AT),
-        "c3015e364cb1e0f3f08a0a67726f75700a7175657565020e73657373696f6e80a0abfef96200",
+        "c30187938fbd91900b2a0a67726f75700a7175657565020e73657373696f6e80a0abfef96200",
     ),
     (
         Unbind("group", "queue", None, AT, Origin(0, 0, 0)),
-        "c3015e364cb1e0f3f08a0a67726f75700a71756575650080a0abfef96202000000",
+        "c30187938fbd91900b2a0a67726f75700a71756575650080a0abfef9620200000000",
     ),
     (
         Ack("queue", upto=1 << 44, at=AT),
@@ -73,20 +75,20 @@ CURRENT: list[tuple[Event, str]] = [
         "c30110b7007aba4ba9b60a71756575650e73657373696f6e80a0abfef962",
     ),
     (
-        ROUTED,
-        "c30183104a64829a59860e040206000401000867006800087100720006007300040404000400020004026d026d000408710072000473000000",
+        replace(ROUTED, log=(1 << 62) + 5),
+        "c301f1ed53825b4f52e00e040206000401000867006800087100720006007300040404000400020004026d026d0004087100720004730000008a808080808080808001",
     ),
     (
         Message("id", "group", "sender", body=b"\x00\xff", at=AT),
-        "c3014b9131660b0ee8790469640a67726f75700c73656e6465720874657874000400ff80a0abfef962000101000800",
+        "c301379eab4e3d18790e0469640a67726f75700c73656e6465720874657874000400ff80a0abfef962000101000800",
     ),
     (
         Message("id", "@queue", "", "vote", {"a": "b"}, b"", AT, AT + 1, False, False, True, 9),
-        "c3014b9131660b0ee8790469640c4071756575650008766f74650202610262000080a0abfef9620282a0abfef9620000011200",
+        "c301379eab4e3d18790e0469640c4071756575650008766f74650202610262000080a0abfef9620282a0abfef9620000011200",
     ),
     (
-        Message("id", "g", "q", "receipt", at=AT, origin=Origin(3, 1 << 40, 2)),
-        "c3014b9131660b0ee879046964026702710e72656365697074000080a0abfef9620001010008020680808080804004",
+        Message("id", "g", "q", "receipt", at=AT, origin=Origin(3, 1 << 40, 2, (1 << 63) - 1)),
+        "c301379eab4e3d18790e046964026702710e72656365697074000080a0abfef9620001010008020680808080804004feffffffffffffffff01",
     ),
     (
         Open("queue", "session", ("a", "b"), AT),
@@ -131,6 +133,38 @@ CURRENT: list[tuple[Event, str]] = [
 ]
 
 OLDER: list[tuple[Event, str]] = [
+    (
+        Bind("group", "queue", at=AT),
+        "c30110eca3487949743a0a67726f75700a71756575650080a0abfef9620000",
+    ),
+    (
+        Bind("部屋", "queue", "session", AT, Origin(3, 1 << 40, 2), "older"),
+        "c30110eca3487949743a0ce983a8e5b18b0a7175657565020e73657373696f6e80a0abfef962020680808080804004020a6f6c646572",
+    ),
+    (
+        Unbind("group", "queue", "session", AT),
+        "c3015e364cb1e0f3f08a0a67726f75700a7175657565020e73657373696f6e80a0abfef96200",
+    ),
+    (
+        Unbind("group", "queue", None, AT, Origin(0, 0, 0)),
+        "c3015e364cb1e0f3f08a0a67726f75700a71756575650080a0abfef96202000000",
+    ),
+    (
+        ROUTED,
+        "c30183104a64829a59860e040206000401000867006800087100720006007300040404000400020004026d026d000408710072000473000000",
+    ),
+    (
+        Message("id", "group", "sender", body=b"\x00\xff", at=AT),
+        "c3014b9131660b0ee8790469640a67726f75700c73656e6465720874657874000400ff80a0abfef962000101000800",
+    ),
+    (
+        Message("id", "@queue", "", "vote", {"a": "b"}, b"", AT, AT + 1, False, False, True, 9),
+        "c3014b9131660b0ee8790469640c4071756575650008766f74650202610262000080a0abfef9620282a0abfef9620000011200",
+    ),
+    (
+        Message("id", "g", "q", "receipt", at=AT, origin=Origin(3, 1 << 40, 2)),
+        "c3014b9131660b0ee879046964026702710e72656365697074000080a0abfef9620001010008020680808080804004",
+    ),
     (
         ROUTED,
         "c3017b1cf71c68a776b20e040206000401000867006800087100720006007300040404000400020004026d026d0004087100720004730000",

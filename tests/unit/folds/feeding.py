@@ -9,6 +9,7 @@ from streams.events.codec import decode, encode
 from streams.events.records import Bind, Event, Message, Routed, Tick, Unbind
 from streams.fold import Fold, Output, Record
 from streams.folds.deliver import Deliver
+from streams.folds.log_numbers import LogNumbers
 from streams.folds.route import Route
 from streams.kafka.partitioner import partition_of
 
@@ -74,12 +75,24 @@ class Feed(Generic[F]):
         return finished
 
 
-def route(partitions: int = 1, partition: int = 0, window_ms: int = 600_000) -> Feed[Route]:
-    rows = MemoryRows()
-    fold = Route(rows, partition, partitions, "queue-events", window_ms)
+NO_NUMBERS = LogNumbers(0, 0)
+"""For logs whose records need no numbers, so that tests may leave them out."""
+
+
+def route(
+    partitions: int = 1,
+    partition: int = 0,
+    window_ms: int = 600_000,
+    logs: LogNumbers = NO_NUMBERS,
+    rows: MemoryRows | None = None,
+) -> Feed[Route]:
+    rows = MemoryRows() if rows is None else rows
+    fold = Route(rows, partition, partitions, "queue-events", logs, window_ms)
     return Feed(fold, rows, partition)
 
 
-def deliver(partitions: int = 1, partition: int = 0) -> Feed[Deliver]:
+def deliver(
+    partitions: int = 1, partition: int = 0, logs: LogNumbers = NO_NUMBERS
+) -> Feed[Deliver]:
     rows = MemoryRows()
-    return Feed(Deliver(rows, partition, partitions, "group-events"), rows, partition)
+    return Feed(Deliver(rows, partition, partitions, "group-events", logs), rows, partition)

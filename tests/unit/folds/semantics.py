@@ -31,35 +31,41 @@ class Groups:
     messages: dict[Place, Message] = field(default_factory=dict)
 
 
-def groups(logs: list[list[Record]], window_ms: int) -> Groups:
-    """Walk group-events."""
+def groups(logs: list[list[Record]], window_ms: int, log_number: int) -> Groups:
+    """Walk group-events; `log_number` is that of queue-events."""
     result = Groups()
     for partition, log in enumerate(logs):
         asked: set[tuple[int, int, int]] = set()
         covered: dict[Binding, list[str]] = defaultdict(list)
-        last_seen: dict[tuple[str, str], int] = {}
+        last_seen: dict[tuple[str, str, str], int] = {}
         time = 0
         for record in log:
             try:
                 event = decode(record.value)
             except BadRecord:
                 continue
+            if not isinstance(event, Bind | Unbind | Message) or _is_foreign(event, log_number):
+                continue
             if isinstance(event, Bind | Unbind):
                 if _again(event, asked):
                     continue
                 _change(result.bound, covered, event)
-            elif isinstance(event, Message):
+            else:
                 if _again(event, asked):
                     continue
                 time = max(time, record.timestamp)
-                name = (event.group, event.id)
+                name = (event.group, event.sender, event.id)
+                place = (partition, record.offset)
                 if event.expires_at is not None and event.expires_at <= time:
                     continue
                 if event.origin is None:
                     if name in last_seen and time - last_seen[name] <= window_ms:
+                        if event.receipt and event.sender:
+                            ident = f"duplicate-{partition}-{record.offset}"
+                            result.messages[place] = Message(ident, "@" + event.sender, "")
+                            result.receivers[place] = {event.sender}
                         continue  # the publisher sent it again
                     last_seen[name] = time
-                place = (partition, record.offset)
                 result.messages[place] = event
                 if event.group.startswith("@"):
                     result.receivers[place] = {event.group[1:]}
@@ -70,6 +76,13 @@ def groups(logs: list[list[Record]], window_ms: int) -> Groups:
                 if not event.echo:
                     result.receivers[place].discard(event.sender)
     return result
+
+
+def _is_foreign(event: Bind | Unbind | Message, log_number: int) -> bool:
+    """Tell whether only a fold may write such an event, and no fold of this system did."""
+    if event.origin is None:
+        return isinstance(event, Bind) and event.replaces is not None
+    return event.origin.log != log_number
 
 
 def _again(event: Bind | Unbind | Message, asked: set[tuple[int, int, int]]) -> bool:
@@ -130,8 +143,8 @@ class Queues:
     """Groups that the open session asked for."""
 
 
-def queues(logs: list[list[Record]], seqs_per_record: int) -> Queues:
-    """Walk queue-events."""
+def queues(logs: list[list[Record]], seqs_per_record: int, log_number: int) -> Queues:
+    """Walk queue-events; `log_number` is that of group-events."""
     result = Queues()
     for log in logs:
         seen: set[tuple[int, int, str]] = set()
@@ -141,7 +154,7 @@ def queues(logs: list[list[Record]], seqs_per_record: int) -> Queues:
             except BadRecord:
                 continue
             match event:
-                case Routed():
+                case Routed() if event.log == log_number:
                     seq = record.offset * seqs_per_record
                     for offset, receivers in zip(
                         event.delivery_offsets, event.delivery_queues, strict=True

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from reference import Reference, Told
 from test_invariants import PARTITIONS, back, counts, kept, partitions, steps, tables
-from two_logs import TABLES, WINDOW_MS, TwoLogs
+from two_logs import LOGS, TABLES, WINDOW_MS, TwoLogs
 
 from streams.events.codec import decode, encode
 from streams.events.limits import NACK_OUTCOME_VALUES
@@ -256,9 +256,11 @@ def test_queues_are_what_their_log_says(script: list[tuple[Any, ...]], chunk: in
         assert sorted(due) == sorted(timer[:3] for timer in reference._timers())
 
     # I1 and I2: what was sent, by clients and by the fold, was sent on to each receiver once
-    expected = semantics.groups(world.logs["group-events"], WINDOW_MS)
+    expected = semantics.groups(world.logs["group-events"], WINDOW_MS, LOGS.queue_events)
     got: list[tuple[semantics.Place, str]] = []
-    for name, sent_on in semantics.queues(world.logs["queue-events"], SEQS_PER_RECORD).got.items():
+    queue_logs = world.logs["queue-events"]
+    arrived = semantics.queues(queue_logs, SEQS_PER_RECORD, LOGS.group_events)
+    for name, sent_on in arrived.got.items():
         got += [(place, name) for _, place in sent_on]
     assert sorted(got) == sorted(
         (place, name) for place, names in expected.receivers.items() for name in names

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from feeding import Feed, key_of, route
 
+from streams.engine.testing import MemoryRows
 from streams.events.codec import decode, encode
 from streams.events.limits import MAX_MESSAGE_BODY, MAX_MESSAGE_BYTES
 from streams.events.records import Bind, Close, Event, Message, Origin, Routed, Unbind
@@ -138,7 +141,7 @@ class TestBindings:
         feed = route()
         if before:
             feed(before)
-        assert bool(feed(Bind("g", "q", "b", replaces="a"))) == replaced
+        assert bool(feed(Bind("g", "q", "b", origin=Origin(0, 1, 0), replaces="a"))) == replaced
 
     def test_what_deliver_asked_for_counts_once(self) -> None:
         # Given that deliver asked for two events, and they were folded
@@ -206,6 +209,43 @@ class TestMessages:
         feed = route()
         feed(Message("m", "@q", "me"), at=1000)
         assert len(deliveries(feed(Message("m", "@q", "me"), at=1000 + later))) == count
+
+    def test_another_sender_has_ids_of_its_own(self) -> None:
+        # Given someone who uses up the ids that another sender will use
+        feed = route()
+        feed(Message("poll-7", "@q", "mallory"), Message("poll-7", "@q", ""))
+        # When that sender sends, twice
+        outputs = feed(Message("poll-7", "@q", "me"), Message("poll-7", "@q", "me"))
+        # Then the first one arrives, and the second is a repetition
+        assert deliveries(outputs) == [(2, 0, "poll-7", ("q",))]
+
+    def test_no_sender_and_id_are_mistaken_for_another_pair(self) -> None:
+        feed = route()
+        senders = ("a", "a\0b", "b", "", "\0", "s" * 255, "s" * 256, "s" * 257)
+        outputs = feed(*(Message("m", "@q", sender) for sender in senders))
+        assert len(deliveries(outputs)) == len(senders)
+        assert feed(*(Message("m", "@q", sender) for sender in senders)) == []
+        assert all(len(key) < 600 for key, _ in feed.rows.items())
+
+    def test_the_sender_is_told_of_a_repetition_if_it_wants_receipts(self) -> None:
+        feed = route()
+        message = Message("m", "@q", "me", receipt=True)
+        feed(message, at=1000)
+        (output,) = feed(message, at=2000)
+        assert isinstance(output, Routed)
+        assert deliveries([output]) == [(1, 0, "duplicate-0-1", ("me",))]
+        told = decode(output.delivery_messages[0])
+        assert isinstance(told, Message)
+        assert (told.kind, told.group, told.sender, told.at) == ("duplicate", "@me", "", 2000)
+        assert json.loads(told.body) == {"id": "m", "group": "@q", "first_at": 1000}
+
+    @pytest.mark.parametrize("sender", ["", "\n", "s" * 256])
+    def test_a_sender_without_a_queue_is_not_told(self, sender: str) -> None:
+        feed = route()
+        message = Message("m", "@q", sender, receipt=True)
+        feed(message)
+        assert feed(message) == []
+        assert feed.fold._counts.duplicates == 1
 
     def test_another_group_has_ids_of_its_own(self) -> None:
         feed = route()
@@ -373,5 +413,41 @@ class TestWhatAMessageAsksFor:
         assert isinstance(routed, Routed)
         assert feed(asked) == []
         assert feed(Message("other", "@q", "me", origin=Origin(0, 7, 0))) == []
-        # and its id is free for others, long after
+        # and its id is still free
         assert len(feed(Message("m", "@q", "me"))) == 1
+
+
+class TestRowsOfVersion01:
+    """Version 0.1 remembered ids without their senders, and the log time without a mark."""
+
+    def feed_of_01(self) -> Feed[Route]:
+        rows = MemoryRows()
+        for ident in (b"m", b"n"):
+            rows.put(b"d@q", ident, (1000).to_bytes(8, "big"))
+            rows.put(b"x", (1000).to_bytes(8, "big") + b"@q\0" + ident, b"")
+        rows.put(b"t", b"", (1000).to_bytes(8, "big"))
+        return route(rows=rows)
+
+    def test_an_id_that_it_has_seen_is_a_repetition(self) -> None:
+        feed = self.feed_of_01()
+        assert feed(Message("m", "@q", "me"), at=1000 + WINDOW) == []
+        assert feed(Message("m", "@q", "you"), at=1000 + WINDOW) == []
+        assert len(deliveries(feed(Message("o", "@q", "me"), at=1000 + WINDOW))) == 1
+
+    def test_its_ids_are_forgotten_with_the_window(self) -> None:
+        feed = self.feed_of_01()
+        # When a message comes within the window, and others after it
+        feed(Message("a", "@q", "me"), at=1000 + WINDOW)
+        outputs = feed(Message("m", "@q", "me"), Message("n", "@q", "me"), at=1001 + WINDOW)
+        # Then the old ids are free, and only the new ones are kept
+        assert len(deliveries(outputs)) == 2
+        assert feed(Message("m", "@q", "me"), at=1001 + WINDOW) == []
+        assert len(feed.rows) == 1 + 2 * 3
+        assert feed.rows.get(b"t", b"") == (1001 + WINDOW).to_bytes(8, "big") + b"\1"
+
+    def test_they_are_known_after_a_restart(self) -> None:
+        feed = self.feed_of_01()
+        feed(Message("a", "@q", "me"), at=5000)
+        again = route(rows=feed.rows)
+        assert again(Message("m", "@q", "me"), at=6000) == []
+        assert len(deliveries(again(Message("a", "@q", "you"), at=6000))) == 1

@@ -19,6 +19,7 @@ from streams.events.codec import encode
 from streams.events.records import Event, Tick
 from streams.fold import BadRecord, Fold, Output, Record
 from streams.folds.deliver import Deliver
+from streams.folds.log_numbers import LogNumbers
 from streams.folds.route import Route
 from streams.kafka.partitioner import partition_of
 
@@ -27,6 +28,7 @@ TABLES: tuple[Table, ...] = ("members", "queues")
 SOURCE = {"members": "group-events", "queues": "queue-events"}
 
 WINDOW_MS = 1000
+LOGS = LogNumbers((1 << 63) - 1, 77)
 
 
 @dataclass(frozen=True)
@@ -176,9 +178,9 @@ class TwoLogs:
     def _begin(self, table: Table, partition: int, start: Checkpoint) -> Incarnation:
         rows = start.rows.copy()
         if table == "members":
-            fold: Fold = Route(rows, partition, self.partitions, "queue-events", WINDOW_MS)
+            fold: Fold = Route(rows, partition, self.partitions, "queue-events", LOGS, WINDOW_MS)
         else:
-            fold = Deliver(rows, partition, self.partitions, "group-events")
+            fold = Deliver(rows, partition, self.partitions, "group-events", LOGS)
         return Incarnation(rows, start.position, fold)
 
     def _chunk(self, table: Table, partition: int, worker: Incarnation, count: int) -> list[Output]:

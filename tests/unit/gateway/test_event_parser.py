@@ -26,6 +26,7 @@ from streams.events.records import (
 )
 from streams.fold import Fold, Record
 from streams.folds.deliver import Deliver
+from streams.folds.log_numbers import LogNumbers
 from streams.folds.route import Route
 from streams.gateway.http.errors import HTTPError, to_http_error
 from streams.gateway.ports import RecordToSend
@@ -295,9 +296,9 @@ def test_whatever_is_taken_in_the_folds_take_too(line: dict[str, Any]) -> None:
         # or the fold of its topic has nothing against it
         topic, key, value, *_ = record
         fold: Fold = (
-            Route(MemoryRows(), 0, 1, SETTINGS.queue_events)
+            Route(MemoryRows(), 0, 1, SETTINGS.queue_events, LogNumbers(1, 2))
             if topic == SETTINGS.group_events
-            else Deliver(MemoryRows(), 0, 1, SETTINGS.group_events)
+            else Deliver(MemoryRows(), 0, 1, SETTINGS.group_events, LogNumbers(1, 2))
         )
         for _ in fold.apply(Record(0, 0, 1, key, value)) or ():
             pass
