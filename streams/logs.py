@@ -1,7 +1,8 @@
 """The log format of a worker: text for people, or one JSON object per line for machines.
 
 Faust, mode and aiokafka log every step at INFO.  They are limited to WARNING unless the level
-is DEBUG, and messages that every rebalance causes are dropped.  Knows Python's logging, nothing
+is DEBUG, and messages that every rebalance causes are dropped.  Lines that repeat are counted
+instead (see `streams.repeats`).  Knows Python's logging, nothing
 of the worker.
 """
 
@@ -12,6 +13,8 @@ import time
 from typing import Any, Final
 
 import orjson
+
+from streams.repeats import RepeatFilter
 
 TEXT: Final = "text"
 JSON: Final = "json"
@@ -88,7 +91,7 @@ def logging_config(level: str, form: str, worker: str, file: str | None = None) 
     if level == "DEBUG":
         loggers = {}
     else:
-        handler["filters"] = ["expected"]
+        handler["filters"] = ["expected", "repeats"]
         quiet = max(logging.WARNING, logging.getLevelNamesMapping()[level])
         loggers = {name: {"level": quiet} for name in _NOISY}
     chosen = {"()": JsonFormatter, "worker": worker} if form == JSON else {"()": TextFormatter}
@@ -96,7 +99,7 @@ def logging_config(level: str, form: str, worker: str, file: str | None = None) 
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"chosen": chosen},
-        "filters": {"expected": {"()": ExpectedNoise}},
+        "filters": {"expected": {"()": ExpectedNoise}, "repeats": {"()": RepeatFilter}},
         "handlers": {"default": handler},
         "loggers": loggers,
         "root": {"level": level, "handlers": ["default"]},

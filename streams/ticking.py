@@ -23,6 +23,7 @@ from streams.folds.deliver import Deliver
 from streams.folds.tables import QUEUES
 from streams.kafka.partitioner import partition_of
 from streams.keep_alive import KeepAlive
+from streams.repeats import REPEATING
 from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class Ticking:
         """Append Ticks when they are due, until cancelled."""
         try:
             while True:
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(self._engine.pause(LOOK_SECONDS))
                 self._keep_alive.look()
                 self._look(time.time_ns() // 1_000_000)
         finally:
@@ -83,8 +84,13 @@ class Ticking:
                     await asyncio.sleep(IDLE_SECONDS)
                     break
         except StreamsError as error:
-            logger.info("queues/%d: cannot append a Tick, trying again: %s", number, error)
-            await asyncio.sleep(IDLE_SECONDS)
+            logger.info(
+                "queues/%d: cannot append a Tick, trying again: %s",
+                number,
+                error,
+                extra=REPEATING,
+            )
+            await asyncio.sleep(self._engine.pause(IDLE_SECONDS))
         finally:
             del self._ticks[number]
 

@@ -26,6 +26,8 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from streams.engine.database import Database
 from streams.kafka.clients import open_producer, open_reader
+from streams.pauses import Pauses
+from streams.repeats import REPEATING
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +37,8 @@ MARKER = b"\0marker"
 _MARKER_LAYOUT = struct.Struct(">BQ")  # version, next source offset
 _MARKER_VERSION = 1
 
+_RETRY_PAUSES = (0.05, 1.0)
+"""First and longest pause, in seconds, between attempts of a call to Kafka."""
 _FENCED = {
     KafkaError._FENCED,
     KafkaError.INVALID_PRODUCER_EPOCH,
@@ -184,6 +188,7 @@ class ChangelogWriter:
             raise Stopped
 
     def _retried(self, call: Callable[[], Any]) -> None:
+        pauses = Pauses(*_RETRY_PAUSES)
         while True:
             self._check_stopped()
             try:
@@ -192,7 +197,7 @@ class ChangelogWriter:
             except KafkaException as exc:
                 if not _retriable(exc):
                     raise self._explained(exc) from exc
-                time.sleep(0.05)
+                time.sleep(pauses.next())
 
     def _explained(self, exc: KafkaException) -> Exception:
         error: KafkaError = exc.args[0]
@@ -252,7 +257,7 @@ def batches(messages: Iterable[Any]) -> dict[tuple[str, int], Batch]:
         if error is not None and error.code() != KafkaError._PARTITION_EOF:
             if error.fatal():
                 raise KafkaException(error)
-            logger.info("changelog reader: %s; the client retries", error.str())
+            logger.info("changelog reader: %s; the client retries", error.str(), extra=REPEATING)
             continue
         source = (message.topic(), message.partition())
         batch = found.get(source)

@@ -13,8 +13,13 @@ from confluent_kafka.admin import AdminClient
 
 from streams.errors import Unavailable
 from streams.kafka.clients import open_reader
+from streams.pauses import Pauses
+from streams.repeats import REPEATING
 
 logger = logging.getLogger(__name__)
+
+RETRY_PAUSES = (0.2, 2.0)
+"""First and longest pause, in seconds, between questions that Kafka did not answer."""
 
 
 class Control:
@@ -37,6 +42,7 @@ class Control:
         Raises:
             Unavailable: the worker is stopping.
         """
+        pauses = Pauses(*RETRY_PAUSES)
         while True:
             try:
                 with self._lock:
@@ -51,8 +57,13 @@ class Control:
                         "the worker is stopping and Kafka does not tell the end of "
                         f"{partition[0]}/{partition[1]}: {text}"
                     ) from exc
-                logger.info("cannot ask for the end of %s/%d, retrying: %s", *partition, text)
-                time.sleep(0.2)
+                logger.info(
+                    "cannot ask for the end of %s/%d, retrying: %s",
+                    *partition,
+                    text,
+                    extra=REPEATING,
+                )
+                time.sleep(pauses.next())
 
     def writable(self, topics: set[str], replication: int) -> bool:
         """Return whether every partition of these topics, and of Kafka's own, accepts writes."""

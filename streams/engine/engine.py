@@ -23,6 +23,7 @@ from faust.types import TP
 from mode import Service
 
 from streams.engine.checkpoint import Checkpoint
+from streams.engine.contact import Contact
 from streams.engine.dead_letters import dead_letter
 from streams.engine.internals import internals
 from streams.engine.output import DeliveryTracker, Publisher
@@ -37,6 +38,7 @@ from streams.engine.watchdog import Duty, PartitionWatch, Watchdog
 from streams.errors import StreamsError, Unavailable
 from streams.fold import Fold, FoldFactory, Record
 from streams.kafka.topics import Topic, check_topics, ensure_topics, topic_ids
+from streams.pauses import Pauses
 
 if TYPE_CHECKING:
     from streams.engine.application import App
@@ -53,6 +55,8 @@ OVERLAY_BYTES = 256 << 20
 """Keys and values of changed rows that all partitions together may hold in memory."""
 
 COMMIT_SECONDS = 0.5
+TOPICS_PAUSES = (1.0, 5.0)
+"""First and longest pause, in seconds, between attempts to create or check the topics."""
 """How often source offsets are committed to the consumer group, for lag tools."""
 
 
@@ -90,6 +94,8 @@ class Engine(Service):
         self._table_of: dict[str, str] = {}
         self.partitions: dict[tuple[str, int], Partition] = {}
         self.stuck_seconds = STUCK_SECONDS
+        self.contact = Contact()
+        """Whether Kafka answers; for any thread."""
         self.started_at = time.time()
         self._epoch = 0
         self._topic_ids: dict[str, bytes] = {}
@@ -151,6 +157,7 @@ class Engine(Service):
             self.topic_id,
             self.tombstone_ms,
             stopping=lambda: self._closed,
+            contact=self.contact,
         )
         self._watchdog = Watchdog(
             self._duties, self._kafka_available, self.stuck_seconds, self._stuck_internals
@@ -192,19 +199,22 @@ class Engine(Service):
             TopicsError: a topic is not as wanted.
         """
         prepare = ensure_topics if self.options.create_topics else check_topics
+        pauses = Pauses(*TOPICS_PAUSES)
         while True:
             try:
                 prepare(self.client, self.topics)
                 changelogs = {spec.changelog_topic for spec in self.tables.values()}
                 self._topic_ids = topic_ids(self.client, self.source_topics | changelogs)
                 self._waiting = None
+                self.contact.answered()
                 return
             except Unavailable as exc:
                 if self.should_stop:
                     raise
                 self._waiting = str(exc)
                 logger.warning("topics are not ready, trying again: %s", exc)
-                time.sleep(1.0)
+                self.contact.failed(str(exc))
+                time.sleep(pauses.next())
 
     async def on_stop(self) -> None:
         """Stop readers and producers; partitions were closed before."""
@@ -373,6 +383,10 @@ class Engine(Service):
             reason = f"it is {doing}"
         return f"partition {number} of {table} cannot be read: {reason}"
 
+    def pause(self, seconds: float) -> float:
+        """Return `seconds`, or several times as many while Kafka does not answer."""
+        return self.contact.pause(seconds)
+
     def status(self) -> dict[str, Any]:
         """Return partitions, owners, lag and recovery, ready for JSON.
 
@@ -462,7 +476,7 @@ class Engine(Service):
     @Service.task
     async def _commit_sometimes(self) -> None:
         while not self.should_stop:
-            await self.sleep(COMMIT_SECONDS)
+            await self.sleep(self.pause(COMMIT_SECONDS))
             await self._commit_positions()
 
     async def _commit_positions(self) -> None:
@@ -482,7 +496,7 @@ class Engine(Service):
     async def _remind_of_checkpoints(self) -> None:
         """Wake partitions whose checkpoint is due, by one timer for all of them."""
         while not self.should_stop:
-            await self.sleep(min(0.1, self.checkpoint_seconds / 2))
+            await self.sleep(self.pause(min(0.1, self.checkpoint_seconds / 2)))
             now = self.loop.time()
             for partition in self.partitions.values():
                 partition.remind(now)

@@ -19,6 +19,7 @@ from confluent_kafka import KafkaError, KafkaException
 from streams.errors import TooLarge, Unavailable
 from streams.fold import Output
 from streams.kafka.clients import open_producer
+from streams.repeats import REPEATING
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class _PolledProducer:
             self.fatal = error
             logger.critical("producer failed for good; the worker will exit: %s", error.str())
         else:
-            logger.info("producer: %s", error.str())
+            logger.info("producer: %s", error.str(), extra=REPEATING)
 
     def close(self, timeout: float) -> int:
         """Wait up to `timeout` seconds for queued records; return how many are left."""

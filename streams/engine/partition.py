@@ -32,8 +32,14 @@ from streams.engine.source import Chunk
 from streams.engine.stacks import task_stack
 from streams.errors import Unavailable
 from streams.fold import Fold
+from streams.pauses import Pauses
 
 logger = logging.getLogger(__name__)
+
+FAILURE_PAUSES = (0.5, 4.0)
+"""First and longest pause, in seconds, before a partition that failed is opened again."""
+MEMBER_PAUSES = (0.2, 1.0)
+"""The same for looking whether the group gives this partition to this worker again."""
 
 
 class Partition:
@@ -248,6 +254,7 @@ class Partition:
         return self._releasing or (self._closing and not self._final_checkpoint)
 
     async def _run(self) -> None:
+        pauses, saved = Pauses(*FAILURE_PAUSES), 0
         while not self._closing:
             resources = ExitStack()
             pause = 0.0
@@ -270,7 +277,10 @@ class Partition:
                     exc,
                     exc_info=not isinstance(exc, (ChangelogBroken, Unavailable)),
                 )
-                pause = 0.5
+                if self.progress.checkpoints != saved:  # it has got further since the last failure
+                    pauses.reset()
+                    saved = self.progress.checkpoints
+                pause = pauses.next()
             finally:
                 if pause:
                     self.progress.state = State.FAILED
@@ -292,10 +302,11 @@ class Partition:
         Opening fences the present owner.  A worker that was fenced itself, and does not know
         yet that its partitions have moved, must not do that to the new owner.
         """
+        pauses = Pauses(*MEMBER_PAUSES)
         while not self._context.lease_valid(self.spec.source):
             if self._closing:
                 raise Stopped
-            await self._pause(0.2)
+            await self._pause(pauses.next())
 
     async def _open(self, resources: ExitStack) -> Incarnation:
         self._lost = self._releasing = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from streams.engine.contact import Contact
 from streams.engine.control import Control
 from streams.engine.database import Resources
 from streams.engine.options import EngineOptions
@@ -29,6 +30,7 @@ class Runtime:
         topic_id: Callable[[str], bytes],
         tombstone_ms: int,
         stopping: Callable[[], bool],
+        contact: Contact,
     ) -> None:
         """Connect to Kafka.
 
@@ -38,6 +40,7 @@ class Runtime:
             topic_id: returns the 16 bytes that identify a topic; called from any thread.
             tombstone_ms: how old a database may be that is continued from.
             stopping: whether the worker is stopping; called from any thread.
+            contact: whether Kafka answers.
         """
         client = options.client
         self.resources = Resources(options.cache_bytes, options.write_buffer_bytes)
@@ -46,7 +49,13 @@ class Runtime:
         self.pacer = SendPacer(loop, self.outputs, backlog)
         self.publisher = Publisher(client)
         self.source = SourceReader(
-            client, options.app_id, loop, deliver, options.chunk_records, options.chunk_bytes
+            client,
+            options.app_id,
+            loop,
+            deliver,
+            options.chunk_records,
+            options.chunk_bytes,
+            pause=contact.pause,
         )
         self.standby = StandbyFollower(
             client, options.app_id, self.resources, topic_id, tombstone_ms

@@ -21,6 +21,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from streams.fold import Record
 from streams.kafka.clients import open_reader
+from streams.repeats import REPEATING
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class SourceReader:
     records of one delivery, `chunk_bytes` the values of one chunk.  A partition with more than
     `backlog_records` (records plus KiB) delivered but not `done` is paused until it has caught
     up, so that a partition that stands still neither fills the memory nor stops the others.
+    `pause` lengthens the wait for records; commands wait for as long.
     """
 
     POLL_SECONDS = 0.05
@@ -85,12 +87,14 @@ class SourceReader:
         chunk_bytes: int,
         fetch_kbytes: int = 16_384,
         backlog_records: int = 10_000,
+        pause: Callable[[float], float] = lambda seconds: seconds,
     ) -> None:
         self._loop = loop
         self._deliver = deliver
         self._chunk_records = chunk_records
         self._chunk_bytes = chunk_bytes
         self._backlog_records = backlog_records
+        self._pause = pause
         self._commands: deque[Callable[[], None]] = deque()
         self._expected: dict[Source, int] = {}
         self._epochs: dict[Source, int] = {}
@@ -187,7 +191,7 @@ class SourceReader:
             self._consumer.close()
 
     def _read(self) -> bool:
-        first = self._consumer.poll(self.POLL_SECONDS)
+        first = self._consumer.poll(self._pause(self.POLL_SECONDS))
         if first is None:
             return False
         chunks = self._chunks([first, *self._consumer.consume(self._chunk_records, 0)])
@@ -220,7 +224,7 @@ class SourceReader:
                 elif error.fatal():
                     raise KafkaException(error)
                 else:
-                    logger.info("source %s/%d: %s", *source, error.str())
+                    logger.info("source %s/%d: %s", *source, error.str(), extra=REPEATING)
                 continue
             if source != last:
                 records = runs.setdefault(source, [])

@@ -19,19 +19,110 @@ import logging
 import math
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Final, cast
 
 import aiokafka
-from aiokafka.errors import IllegalStateError, KafkaError, RebalanceInProgressError
+from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    IllegalStateError,
+    KafkaError,
+    RebalanceInProgressError,
+)
 from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as KafkaTP
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from mode import Service
 
+from streams.engine.contact import Contact
 from streams.engine.source import Chunk
+from streams.pauses import Pauses
 
 logger = logging.getLogger(__name__)
+
+CONNECT_PAUSES: Final = (0.1, 0.5)
+"""First and longest pause, in seconds, of an aiokafka client that cannot connect to a broker."""
+COORDINATOR_PAUSES: Final = (0.1, 2.0)
+"""The same for looking for the group's coordinator again, when no heartbeat was accepted since."""
+
+
+def slow_down(client: AIOKafkaClient) -> None:
+    """Have a client of aiokafka pause after each broker that it cannot connect to.
+
+    Some of aiokafka's loops try again at once, others ten times a second.  All of them come
+    through here.  The pauses end with a connection to any broker.
+    """
+    pauses = Pauses(*CONNECT_PAUSES)
+    connect = client._get_conn
+
+    async def connect_slowly(*args: Any, **kwargs: Any) -> Any:
+        connection = await connect(*args, **kwargs)
+        if connection is None:
+            await asyncio.sleep(pauses.next())
+        else:
+            pauses.reset()
+        return connection
+
+    client._get_conn = connect_slowly
+
+
+class CoordinatorSearch:
+    """Finds the group's coordinator, in place of `ensure_coordinator_known` of aiokafka.
+
+    aiokafka pauses a tenth of a second, and not at all when a coordinator that it finds fails
+    at once.  Here pauses grow until a heartbeat is accepted.
+    """
+
+    def __init__(self, coordinator: Any, contact: Contact) -> None:
+        self._coordinator = coordinator
+        self._contact = contact
+        self._pauses = Pauses(*COORDINATOR_PAUSES)
+        self._tried = False
+
+    def accepted(self) -> None:
+        """Search without a pause next time: a heartbeat was accepted, or a group was joined."""
+        self._tried = False
+        self._pauses.reset()
+        self._contact.answered()
+
+    async def run(self) -> None:
+        """Return when the coordinator is known, or the consumer closes.
+
+        Raises:
+            KafkaError: the search cannot succeed, because of missing permissions for example.
+        """
+        if self._known():
+            return
+        closing = self._coordinator._closing
+        async with self._coordinator._coordinator_lookup_lock:
+            while not self._known() and not closing.done():
+                if self._tried:
+                    await asyncio.wait([closing], timeout=self._pauses.next())
+                self._tried = True
+                await self._try()
+
+    def _known(self) -> bool:
+        return self._coordinator.coordinator_id is not None
+
+    async def _try(self) -> None:
+        coordinator = self._coordinator
+        client, group = coordinator._client, coordinator.group_id
+        try:
+            node = await client.coordinator_lookup(CoordinationType.GROUP, group)
+        except GroupAuthorizationFailedError as exc:
+            raise GroupAuthorizationFailedError(group) from exc
+        except KafkaError as exc:
+            if not exc.retriable:
+                raise
+            self._contact.failed(f"cannot find the coordinator of group {group}: {exc}")
+            await client.force_metadata_update()
+            return
+        if await client.ready(node, group=ConnectionGroup.COORDINATION):
+            coordinator.coordinator_id = node
+            coordinator._coordinator_dead_fut = asyncio.get_running_loop().create_future()
+        else:
+            self._contact.failed(f"cannot connect to node {node}, the coordinator of group {group}")
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -47,11 +138,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     joining = False
     """Whether this worker is about to join the next generation of the group."""
     _generation = -1
+    _search: CoordinatorSearch | None = None
 
     async def on_start(self) -> None:
         """Start aiokafka's consumer and record its heartbeats."""
         await super().on_start()
         coordinator = self._ensure_consumer()._coordinator
+        contact = cast(Consumer, self.consumer).contact
+        search = self._search = CoordinatorSearch(coordinator, contact)
         beat, commit = coordinator._do_heartbeat, coordinator._do_commit_offsets
 
         async def noted() -> bool:
@@ -59,6 +153,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             accepted = bool(await beat())
             if accepted:
                 self.last_heartbeat = sent
+                search.accepted()
+            else:
+                contact.failed("no heartbeat is accepted")
             return accepted
 
         async def held_back(assignment: Any, offsets: Any) -> None:
@@ -74,6 +171,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         # polled; `streams.engine.watchdog` checks that the engine makes progress.
         coordinator._max_poll_interval = math.inf
         coordinator._do_heartbeat = noted
+        coordinator.ensure_coordinator_known = search.run
         coordinator._do_commit_offsets = held_back
 
     async def on_thread_stop(self) -> None:
@@ -99,6 +197,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self.joining = False
         self.assigned = frozenset(assigned)
         self.last_heartbeat = time.monotonic()
+        if self._search is not None:
+            self._search.accepted()
         consumer = self._ensure_consumer()
         foreign = cast(Consumer, self.consumer).engine_partitions(assigned)
         if foreign:
@@ -130,6 +230,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         # Faust hard-codes 1.5 s, which delays topics that stock agents read.
         consumer._fetch_max_wait_ms = 100
+        slow_down(consumer._client)
         return consumer
 
 
@@ -150,6 +251,11 @@ class Consumer(driver.Consumer):
         app = cast(Any, self.app)
         topics = app.engine.source_topics | app.tables.changelog_topics
         return {tp for tp in tps if tp.topic in topics}
+
+    @property
+    def contact(self) -> Contact:
+        """Whether Kafka answers this worker."""
+        return cast(Contact, cast(Any, self.app).engine.contact)
 
     @property
     def last_heartbeat(self) -> float:
@@ -256,8 +362,18 @@ class Consumer(driver.Consumer):
             super().verify_event_path(now, tp)
 
 
+class Producer(driver.Producer):
+    """Faust's producer, of stock topics; it pauses while it cannot connect."""
+
+    def _new_producer(self, transactional_id: str | None = None) -> aiokafka.AIOKafkaProducer:
+        producer = super()._new_producer(transactional_id)
+        slow_down(producer.client)
+        return producer
+
+
 class Transport(driver.Transport):
     """Faust's transport for the URL scheme ``streams``."""
 
     Consumer: ClassVar[type[Consumer]] = Consumer
+    Producer: ClassVar[type[Producer]] = Producer
     driver_version = f"streams on aiokafka={aiokafka.__version__}"

@@ -86,6 +86,7 @@ class Gateway(Service):
         super().__init__(**kwargs)
         self.app = app
         engine: Engine = app.engine
+        self._pause = engine.pause
         settings: Settings = app.settings
         self._engine = engine
         self._settings = settings
@@ -94,7 +95,7 @@ class Gateway(Service):
         self._lease_results = LeaseResults()
         self._barrier = Barrier()
         self._history = History(settings, self._log_numbers)
-        self._inboxes = InboxSampler(engine.open_partitions, counts)
+        self._inboxes = InboxSampler(engine.open_partitions, counts, engine.pause)
         self.metrics = metrics = Metrics(self._long_polls)
         for collector in (
             EngineCollector(engine),
@@ -225,7 +226,7 @@ class Gateway(Service):
 
     @Service.task
     async def _watch_loop(self) -> None:
-        await watch_loop(self.metrics.loop_lag_seconds.observe)
+        await watch_loop(self.metrics.loop_lag_seconds.observe, self._pause)
 
     async def on_start(self) -> None:
         """Listen.

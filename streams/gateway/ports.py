@@ -162,6 +162,10 @@ class Engine(Protocol):
         """Return why a partition that is not ready here cannot be read, for the client."""
         ...
 
+    def pause(self, seconds: float) -> float:
+        """Return how long something done every `seconds` may rest: longer without Kafka."""
+        ...
+
     def status(self) -> dict[str, Any]:
         """Return the status that `/v1/cluster` shows."""
         ...

@@ -12,6 +12,8 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Producer
 
+from streams.repeats import REPEATING
+
 logger = logging.getLogger("streams.kafka")
 
 RECORD_BYTES = 2 << 20
@@ -37,7 +39,7 @@ def open_reader(
     }
     return Consumer(
         {**common, **client, **(config or {})},
-        error_cb=_log_changes(name),
+        error_cb=lambda error: logger.info("reader %s: %s", name, error.str(), extra=REPEATING),
         logger=logger,
     )
 
@@ -65,19 +67,6 @@ def open_producer(
         error_cb=on_error or (lambda _error: None),
         logger=logger,
     )
-
-
-def _log_changes(name: str) -> Callable[[KafkaError], None]:
-    """Log errors of a client, but repeated errors of one kind only once."""
-    last: int | None = None
-
-    def log(error: KafkaError) -> None:
-        nonlocal last
-        if error.code() != last:
-            last = error.code()
-            logger.info("reader %s: %s", name, error.str())
-
-    return log
 
 
 def _worth_reading(record: logging.LogRecord) -> bool:

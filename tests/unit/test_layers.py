@@ -26,7 +26,9 @@ BASE = {
     "fold",
     "ids",
     "logs",
+    "pauses",
     "ports",
+    "repeats",
     "stall_timer",
     "tls",
 }

@@ -158,8 +158,12 @@ class InboxSampler:
     """Samples all partitions of this worker in turn."""
 
     def __init__(
-        self, partitions: Callable[[], Iterable[Partition]], counts: CountsByPartition
+        self,
+        partitions: Callable[[], Iterable[Partition]],
+        counts: CountsByPartition,
+        pause: Callable[[float], float] = lambda seconds: seconds,
     ) -> None:
+        self._pause = pause
         self._partitions = partitions
         self._counts = counts
         self._walks: dict[int, _Walk] = {}
@@ -168,7 +172,7 @@ class InboxSampler:
     async def run(self) -> None:
         """Sample forever."""
         while True:
-            await asyncio.sleep(PAUSE_SECONDS)
+            await asyncio.sleep(self._pause(PAUSE_SECONDS))
             for stored in self.step():
                 await asyncio.to_thread(stored.compact_deleted)
 

@@ -9,9 +9,10 @@ from collections.abc import Callable
 EVERY_SECONDS = 0.1
 
 
-async def watch_loop(observe: Callable[[float], None]) -> None:
-    """Call `observe` with each delay in seconds, forever."""
+async def watch_loop(observe: Callable[[float], None], pause: Callable[[float], float]) -> None:
+    """Call `observe` with each delay in seconds, forever; `pause` may lengthen the sleep."""
     while True:
-        due = time.monotonic() + EVERY_SECONDS
-        await asyncio.sleep(EVERY_SECONDS)
+        seconds = pause(EVERY_SECONDS)
+        due = time.monotonic() + seconds
+        await asyncio.sleep(seconds)
         observe(max(0.0, time.monotonic() - due))

@@ -30,6 +30,7 @@ from typing import Any
 
 import streams.cli  # noqa: F401 - `faust -A` shall know the commands of Streams
 from streams.engine.application import App
+from streams.repeats import RepeatFilter
 from streams.settings import Settings
 from streams.worker import build
 
@@ -122,6 +123,7 @@ def end_with_parent() -> None:
 def log_more() -> None:
     """Log the course of rebalances, which is below the log level of Faust's worker."""
     handler = logging.StreamHandler()
+    handler.addFilter(RepeatFilter())
     handler.setFormatter(logging.Formatter("[%(asctime)s] [%(levelname)s] %(message)s"))
     for name in ("streams", "aiokafka.consumer.group_coordinator"):
         logger = logging.getLogger(name)

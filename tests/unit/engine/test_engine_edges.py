@@ -19,6 +19,8 @@ SHARED = {
     "streams.data_folder",
     "streams.errors",
     "streams.fold",
+    "streams.pauses",
+    "streams.repeats",
 }
 """Modules outside the engine and Kafka that the engine may import."""
 KAFKA = {f"streams.kafka.{name}" for name in ("clients", "defaults", "errors", "topics")}

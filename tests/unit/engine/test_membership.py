@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka.errors import RebalanceInProgressError
+from aiokafka.errors import NodeNotReadyError, RebalanceInProgressError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from streams.engine.transport import ConsumerThread
+from streams.engine.contact import Contact
+from streams.engine.transport import ConsumerThread, CoordinatorSearch
 
 MINE, MOVED = TP("group-events", 0), TP("group-events", 1)
 
@@ -44,7 +47,9 @@ async def thread(coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch) -> C
     made = object.__new__(ConsumerThread)
     consumer = SimpleNamespace(_coordinator=coordinator, pause=lambda *tps: None)
     monkeypatch.setattr(ConsumerThread, "_ensure_consumer", lambda self: consumer)
-    made.consumer = SimpleNamespace(engine_partitions=lambda tps: set(tps))  # type: ignore[assignment]
+    made.consumer = SimpleNamespace(  # type: ignore[assignment]
+        engine_partitions=lambda tps: set(tps), contact=Contact()
+    )
     await made.on_start()
     return made
 
@@ -101,3 +106,61 @@ async def test_only_accepted_heartbeats_count(
     coordinator.alive = False
     assert not await coordinator._do_heartbeat()
     assert thread.last_heartbeat == last
+
+
+class Closed:
+    """A client whose brokers are all away, and the coordinator that looks for one with it."""
+
+    group_id = "streams"
+    coordinator_id: int | None = None
+
+    def __init__(self) -> None:
+        self._client = self
+        self._coordinator_lookup_lock = asyncio.Lock()
+        self._closing = asyncio.get_running_loop().create_future()
+        self.lookups = 0
+        self.node: int | None = None
+
+    async def coordinator_lookup(self, _kind: Any, _group: str) -> int:
+        self.lookups += 1
+        if self.node is None:
+            raise NodeNotReadyError("no broker")
+        return self.node
+
+    async def force_metadata_update(self) -> None:
+        pass
+
+    async def ready(self, _node: int, group: Any) -> bool:
+        return True
+
+
+async def test_the_search_for_a_coordinator_pauses_ever_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
+
+    async def wait(futures: Any, timeout: float) -> None:
+        pauses.append(timeout)
+        if len(pauses) == 8:
+            found.node = 1
+
+    monkeypatch.setattr("streams.engine.transport.asyncio.wait", wait)
+    found, contact = Closed(), Contact()
+    search = CoordinatorSearch(found, contact)
+
+    await search.run()
+    assert found.coordinator_id == 1
+    assert found.lookups == 9
+    assert [pause > before for before, pause in pairwise(pauses[:4])] == [True] * 3
+    assert max(pauses) <= 2.4
+
+    # A coordinator that fails at once is not looked for at once
+    found.coordinator_id = None
+    await search.run()
+    assert len(pauses) == 9
+
+    # After an accepted heartbeat, the next search begins without a pause
+    search.accepted()
+    found.coordinator_id = None
+    await search.run()
+    assert len(pauses) == 9

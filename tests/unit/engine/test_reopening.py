@@ -112,3 +112,14 @@ async def test_it_can_be_closed_while_it_pauses(world: World, partition: Partiti
     await world.until(lambda: partition.progress.failures > 0)
     await asyncio.wait_for(partition.close(checkpoint=True), PATIENCE)
     assert partition.state is State.CLOSED
+
+
+async def test_pauses_grow_while_it_gets_no_further(
+    world: World, partition: Partition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.engine.partition.FAILURE_PAUSES", (0.05, 10.0))
+
+    partition.start()
+    await world.until(lambda: len(world.attempts) >= 5)
+
+    assert world.attempts[4] - world.attempts[3] >= 0.3  # 8 times the first, less jitter
