@@ -9,7 +9,7 @@ from typing import Protocol
 from streams.engine.source import Chunk, Source
 
 
-class Reader(Protocol):
+class SourceReader(Protocol):
     """What the queue needs of the source reader."""
 
     def assign(self, source: Source, offset: int, epoch: int) -> None:
@@ -28,7 +28,7 @@ class Reader(Protocol):
 class ChunkQueue:
     """Accepts chunks that continue each other, and has the source reread after a gap."""
 
-    def __init__(self, source: Source, reader: Reader, next_epoch: Callable[[], int]) -> None:
+    def __init__(self, source: Source, reader: SourceReader, next_epoch: Callable[[], int]) -> None:
         """Prepare; `next_epoch` returns a number that no earlier assignment has had."""
         self._source = source
         self._reader = reader

@@ -20,7 +20,7 @@ _AFTER_SEPARATOR = b"\x01"
 _ABSENT: bytes = b"absent"  # compared by identity: never a row's value
 
 
-class Reader(Protocol):
+class RowReader(Protocol):
     """What the overlay needs from a database."""
 
     def get(self, key: bytes) -> bytes | None:
@@ -37,7 +37,7 @@ class LayeredRows:
 
     __slots__ = ("_below", "_frozen", "_live")
 
-    def __init__(self, live: Layer, frozen: Layer | None, below: Reader) -> None:
+    def __init__(self, live: Layer, frozen: Layer | None, below: RowReader) -> None:
         self._live = live
         self._frozen = frozen
         self._below = below
@@ -116,7 +116,7 @@ class OverlayRows(LayeredRows):
 
     __slots__ = ("pending", "pending_bytes")
 
-    def __init__(self, below: Reader) -> None:
+    def __init__(self, below: RowReader) -> None:
         super().__init__({}, None, below)
         self.pending = 0
         self.pending_bytes = 0

@@ -101,7 +101,7 @@ class History:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="history")
         if self._waiting >= MAX_WAITING:
-            raise busy("this worker reads enough of the past already; try again")
+            raise busy("this worker has too many history reads in progress; try again")
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(
