@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -193,6 +194,25 @@ async def test_the_client_is_told_and_goes_on_with_other_queues(cluster: Cluster
         with pytest.raises(Refused) as refused:
             await polling
         assert (refused.value.code, refused.value.status) == ("deleted", 410)
+
+
+@pytest.mark.parametrize("worker", [0, 1])
+async def test_a_stream_refuses_a_time_for_a_seq(cluster: Cluster, worker: int) -> None:
+    queue = await cluster.queue_of(0, "seq")
+    async with cluster.session.ws_connect(f"{cluster.urls[worker]}/v1/stream") as socket:
+        after = time.time_ns() // 1_000_000
+        await socket.send_json({"type": "subscribe", "queue": queue, "after": after, "ref": 7})
+        while True:
+            frame = json.loads(await socket.receive_str(timeout=PATIENCE_SECONDS))
+            if frame["type"] == "error":
+                break
+            assert frame["type"] == "subscribed"
+        assert (frame["code"], frame["queue"], frame["ref"]) == ("bad_field", queue, 7)
+        assert "not a time" in frame["message"]
+        # the connection goes on, and may subscribe again
+        await socket.send_json({"type": "subscribe", "queue": queue, "after": 4097})
+        frame = json.loads(await socket.receive_str(timeout=PATIENCE_SECONDS))
+        assert frame["type"] == "subscribed"
 
 
 @pytest.mark.fault

@@ -26,7 +26,7 @@ from streams.gateway.ports import Partition
 from streams.gateway.reads.deliveries import Shown, page
 from streams.gateway.reads.long_polls import LongPolls
 from streams.gateway.reads.readers import Readers
-from streams.gateway.routes.paging import check_seq
+from streams.gateway.reads.seqs import check_after
 
 HEARTBEAT_SECONDS = 10.0
 RETRY_MILLISECONDS = 1000
@@ -56,7 +56,7 @@ class QueueEventRoutes(Routes):
         after = _start(context)
 
         async def read(partition: Partition) -> web.StreamResponse:
-            check_seq("after", after, partition)
+            check_after(after, partition)
             response = web.StreamResponse(headers=_HEADERS)
             if context.request.method != hdrs.METH_HEAD:
                 await self._send_all(context, partition, response, queue, after)

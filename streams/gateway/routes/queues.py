@@ -26,11 +26,11 @@ from streams.gateway.reads.deliveries import Shown, page
 from streams.gateway.reads.long_polls import LongPolls
 from streams.gateway.reads.readers import Reader, Readers
 from streams.gateway.reads.row_counter import RowCounter
+from streams.gateway.reads.seqs import check_after
 from streams.gateway.routes.paging import (
     DEFAULT_PAGE,
     MAX_PAGE,
     MAX_WAIT_SECONDS,
-    check_seq,
     page_of,
 )
 from streams.gateway.writes.event_writer import LIST_BODY_BYTES, EventWriter
@@ -68,7 +68,7 @@ class QueueRoutes(Routes):
         wait = seconds(parameters, "wait", MAX_WAIT_SECONDS)
 
         async def read(partition: Partition) -> web.StreamResponse:
-            check_seq("after", after, partition)
+            check_after(after, partition)
             now = asyncio.get_running_loop().time
             deadline = now() + min(wait, context.principal.seconds_left)
             key = queue.encode()

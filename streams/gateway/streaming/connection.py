@@ -23,6 +23,7 @@ from streams.folds.jobs import EXTEND
 from streams.gateway.http import fields as f
 from streams.gateway.http.errors import HTTPError, bad_request, busy, to_http_error
 from streams.gateway.ports import RecordMetadata, RecordToSend
+from streams.gateway.reads.seqs import check_after
 from streams.gateway.streaming import frames
 from streams.gateway.streaming.ack_writer import AckFields, AckWriter
 from streams.gateway.streaming.frames import Frame, Ref, Terms
@@ -200,6 +201,12 @@ class StreamConnection:
         """Send a frame that answers no frame of the client."""
         self._reply(frames.frame(kind, None, **fields))
 
+    def refused(self, subscription: StreamSubscription, message: str) -> None:
+        """End a subscription that its owner refused for a wrong field, and tell the client."""
+        self._drop(subscription)
+        error = bad_request("bad_field", message)
+        self._reply(frames.error_frame(error, subscription.ref, queue=subscription.queue))
+
     def deleted(self, subscription: StreamSubscription) -> None:
         """End a subscription whose queue was deleted, and tell the client."""
         subscription.taken.clear()
@@ -321,10 +328,14 @@ class StreamConnection:
             raise HTTPError(409, "subscribed", "this connection is subscribed to the queue already")
         if len(self.subscriptions) >= MAX_SUBSCRIPTIONS:
             raise busy(f"a connection may have at most {MAX_SUBSCRIPTIONS} subscriptions")
+        number = self._streaming.number(wish.queue)
+        partition = self._streaming.partition(number)
+        if partition is not None and self._streaming.answers(partition):
+            check_after(wish.after, partition, "bad_field")
         subscription = StreamSubscription(
             self,
             wish.queue,
-            self._streaming.number(wish.queue),
+            number,
             wish.after,
             wish.credit,
             frame.ref,

@@ -47,6 +47,10 @@ class PlacementConnection(Protocol):
         """Send a frame that answers no frame of the client."""
         ...
 
+    def refused(self, subscription: StreamSubscription, message: str) -> None:
+        """Drop a subscription that its owner refused, and tell the client why."""
+        ...
+
     def deleted(self, subscription: StreamSubscription) -> None:
         """Drop a subscription whose queue was deleted, and tell the client."""
         ...
@@ -209,6 +213,7 @@ class Placement:
                 self._served,
                 self._lost_upstream,
                 client.deleted,
+                client.refused,
             )
             self._upstreams[owner] = upstream
         upstream.subscribe(subscription, written)

@@ -51,6 +51,7 @@ class Upstream:
         served: Callable[[StreamSubscription, str], None],
         lost: Callable[[StreamSubscription], None],
         deleted: Callable[[StreamSubscription], None],
+        refused: Callable[[StreamSubscription, str], None],
     ) -> None:
         self.url = url
         self._connect = connect
@@ -58,6 +59,7 @@ class Upstream:
         self._served = served
         self._lost = lost
         self._deleted = deleted
+        self._refused = refused
         self._asked: dict[str, _Asked] = {}
         self._refs = 0
         self._unsent: deque[Callable[[], bytes | None]] = deque()
@@ -200,6 +202,9 @@ class Upstream:
             case "subscribed" if content["ref"] == asked.ref:
                 asked.begun = True
                 self._served(asked.subscription, self.url)
+            case "error" if content.get("ref") == asked.ref and content["code"] == "bad_field":
+                del self._asked[asked.subscription.queue]
+                self._refused(asked.subscription, content["message"])
             case "unavailable" | "error" if content.get("ref") == asked.ref:
                 del self._asked[asked.subscription.queue]
                 self._lost(asked.subscription)

@@ -117,6 +117,11 @@ class World:
     def give_up(self, subscription: StreamSubscription) -> None:
         self.given_up.append(subscription)
 
+    def refused(self, subscription: StreamSubscription, message: str) -> None:
+        subscription.open = False
+        self.placement.remove(subscription)
+        self.say("error", message=message)
+
     def deleted(self, subscription: StreamSubscription) -> None:
         subscription.open = False
         self.placement.remove(subscription)
@@ -413,6 +418,19 @@ async def test_a_deletion_at_another_worker_is_told_and_its_stream_ends(world: W
     assert world.said == [{"type": "deleted", "queue": "q"}]
     assert not subscription.open
     assert world.upstreams == 0
+
+
+async def test_a_wrong_field_is_refused_and_not_asked_for_again(world: World) -> None:
+    world.who = THERE
+    subscription = world.subscription()
+    world.placement.place(subscription)
+    await settled()
+    (socket,) = world.sockets[THERE]
+    socket.say("error", queue="q", ref=1, code="bad_field", message="after is a time")
+    await settled(0.1)
+    assert world.said == [{"type": "error", "message": "after is a time"}]
+    assert not subscription.open
+    assert len(world.sockets[THERE]) == 1
 
 
 async def test_a_deletion_while_a_subscription_moves_here_is_told(world: World) -> None:
