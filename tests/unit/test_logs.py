@@ -82,3 +82,24 @@ def test_debug_shows_everything(file: Path) -> None:
     logging.getLogger("aiokafka.consumer").error("NotLeaderForPartitionError: again")
 
     assert len(file.read_text().splitlines()) == 2
+
+
+def test_a_line_that_repeats_is_logged_once(file: Path) -> None:
+    configure(file, "INFO", "text")
+
+    for node in range(1000):
+        logging.getLogger("aiokafka").error("Unable connect to node with id %s: refused", node % 2)
+        logging.getLogger("streams.engine").info("ours")
+
+    lines = file.read_text().splitlines()
+    assert sum("Unable connect" in line for line in lines) == 2
+    assert sum("ours" in line for line in lines) == 1000
+
+
+def test_debug_repeats_every_line(file: Path) -> None:
+    configure(file, "DEBUG", "text")
+
+    for _ in range(10):
+        logging.getLogger("aiokafka").error("refused")
+
+    assert len(file.read_text().splitlines()) == 10
