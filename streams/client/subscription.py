@@ -30,7 +30,7 @@ MAX_WAITING = 20_000
 """Deliveries of all queues together that may be buffered, whatever their `prefetch`."""
 CLOSE_SECONDS = 5.0
 """How long closing waits for the confirmation of acks."""
-_RETRYABLE = ("unavailable", "busy")
+_RETRYABLE = ("unavailable", "busy", "rate_limited")
 
 
 class _QueueState:

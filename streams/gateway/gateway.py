@@ -30,6 +30,7 @@ from streams.gateway.http.connection import (
     listen,
 )
 from streams.gateway.http.dispatcher import Dispatcher
+from streams.gateway.http.memory import give_back_memory
 from streams.gateway.http.routing import Routes
 from streams.gateway.metrics.collectors import EngineCollector, FoldCollector, InboxCollector
 from streams.gateway.metrics.inbox_sampler import InboxSampler
@@ -65,6 +66,8 @@ from streams.settings import Settings, is_loopback
 logger = logging.getLogger(__name__)
 
 PUBLISH_BUDGET_BYTES = 64 * 1024 * 1024
+CONNECTION_BYTES = 64 * 1024
+"""What a connection costs, roughly."""
 STOP_SECONDS = 5.0
 """How long requests may take to end when the worker stops."""
 
@@ -106,7 +109,7 @@ class Gateway(Service):
         self._authenticator = Authenticator(settings)
         self._authenticator.revocations.on_change = self._revoked
         self._proxy = Proxy(lambda: str(app.conf.canonical_url), metrics, settings)
-        admission = Admission(PUBLISH_BUDGET_BYTES)
+        self._admission = admission = Admission(PUBLISH_BUDGET_BYTES)
         publishing = Publishing(engine, metrics)
         writer = EventWriter(self._authenticator, publishing, admission)
         router = PartitionRouter(engine, publishing, self._proxy, settings)
@@ -154,6 +157,7 @@ class Gateway(Service):
             metrics,
             settings,
         )
+        self._server: Server | None = None
         self._runner: web.ServerRunner | None = None
         self._listener: asyncio.Server | None = None
 
@@ -228,6 +232,18 @@ class Gateway(Service):
     async def _watch_loop(self) -> None:
         await watch_loop(self.metrics.loop_lag_seconds.observe, self._pause)
 
+    @Service.task
+    async def _give_back_memory(self) -> None:
+        await give_back_memory(self._in_use)
+
+    def _in_use(self) -> int:
+        """Return roughly how many bytes connections use."""
+        server = self._server
+        if server is None:
+            return 0
+        connections = len(server.connections) + len(server.unauthenticated)
+        return self._admission.used + connections * CONNECTION_BYTES
+
     async def on_start(self) -> None:
         """Listen.
 
@@ -246,9 +262,11 @@ class Gateway(Service):
         await self._authenticator.open()
         await self._proxy.open()
         self._streaming.open(connection_limit())
-        server = Server(
+        self._server = server = Server(
             self._dispatcher.handle,
             connection_limit(),
+            budget=self._admission,
+            authenticates=self._authenticator.authenticates,
             # Cancel the handler when the client disconnects.
             handler_cancellation=True,
             keepalive_timeout=KEEP_ALIVE_SECONDS,

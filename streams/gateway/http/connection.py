@@ -9,12 +9,24 @@ import asyncio
 import logging
 import resource
 import ssl
+from asyncio.sslproto import SSLProtocol
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
-from aiohttp import web
+from aiohttp import StreamReader, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage, WebSocketReader
 
 from streams.gateway.http.errors import HTTPError
+from streams.gateway.http.receiving import (
+    MAX_HEAD_BYTES,
+    MAX_UNAUTHENTICATED,
+    MAX_UNAUTHENTICATED_BYTES,
+    Abortable,
+    Budget,
+    FrameSizes,
+    Unauthenticated,
+)
 from streams.gateway.http.responses import error_response
 
 logger = logging.getLogger(__name__)
@@ -26,7 +38,18 @@ BACKLOG = 1024
 MAX_HEAD_LINE = 8190
 """Longest request line, and longest header field, in bytes."""
 HANDSHAKE_SECONDS = 10.0
-"""How long a TLS handshake may take; the connection is not counted until it ends."""
+"""How long a TLS handshake may take."""
+UNAUTHENTICATED_READ_BYTES = 16 * 1024
+"""Most bytes read at a time from a client that has shown no token."""
+READ_BYTES = 64 * 1024
+"""Most bytes read at a time from other clients; a body that nobody reads is held back there."""
+FREE_BYTES = 16 * 1024
+"""Bytes of a stream's frames that are not taken from the budget."""
+STEP_BYTES = 64 * 1024
+"""Bytes taken from the budget at a time."""
+HEAD_SECONDS = 0.2
+"""How long a request may take to begin once more than the longest head has arrived."""
+TLS_BUFFER_BYTES = 16 * 1024
 LINGER_SECONDS = 3.0
 """How long to drain the rest of a refused body, so that the client reads the response."""
 REFUSE_SECONDS = 10.0
@@ -50,6 +73,17 @@ _FULL = (
     b'{"error":{"code":"unavailable","message":"too many connections; try again"}}'
 )
 
+_LONG_HEAD = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nServer: streams\r\n"
+    b"X-Content-Type-Options: nosniff\r\n"
+    b"Content-Type: application/json\r\nContent-Length: 78\r\n\r\n"
+    b'{"error":{"code":"too_large","message":"the head of the request is too long"}}'
+)
+MAX_DRAINED_HEAD = 1024 * 1024
+"""Most bytes to drain from a client whose head is refused."""
+_TOO_BIG = 1009
+_TRY_AGAIN_LATER = 1013
+
 
 def connection_limit() -> int:
     """Return the most connections to accept: at most a third of the open-files limit.
@@ -68,13 +102,54 @@ class HTTPConnection(web.RequestHandler):
         self._server = server
         self._drained: asyncio.Future[None] | None = None
         self._discarded: int | None = None
+        self.accepted: Abortable | None = None
+        """The transport that counts as unauthenticated; None if none does."""
+        self.on_too_much: Callable[[int], None] | None = None
+        """Called with a close code when the frames of a stream are refused."""
+        self._trusted = False
+        self._holder = ""
+        self._head = 0  # bytes of a head that is incomplete
+        self._begun = 0  # requests
+        self._serving = False
+        self._body: StreamReader | None = None  # of the last request
+        self._frames: FrameSizes | None = None
+        self._reserved = 0  # bytes of the budget
+        self._held_back = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Refuse the connection with a 503 if there are too many."""
         super().connection_made(transport)
-        if self._server.is_full and isinstance(transport, asyncio.Transport):
+        assert isinstance(transport, asyncio.Transport)
+        full = self._server.is_full
+        if not self._server.authenticates:
+            self.authenticated("")
+        elif self.accepted is None:  # without TLS
+            _limit_reads(transport, UNAUTHENTICATED_READ_BYTES)
+            now = asyncio.get_running_loop().time()
+            if self._server.unauthenticated.admit(transport, now):
+                self.accepted = transport
+            else:
+                full = True
+        if full:
             transport.write(_FULL)
             self.force_close()
+
+    def authenticated(self, holder: str) -> None:
+        """Note that the client has shown a token; `holder` names its principal."""
+        self._holder = holder
+        if self._trusted:
+            return
+        self._trusted = True
+        self._leave_unauthenticated()
+        if self.transport is not None:
+            _limit_reads(self.transport, READ_BYTES)
+        if self._frames is not None:
+            self._frames.release_control()
+
+    def _leave_unauthenticated(self) -> None:
+        accepted, self.accepted = self.accepted, None
+        if accepted is not None:
+            self._server.unauthenticated.remove(accepted)
 
     @property
     def is_full(self) -> bool:
@@ -100,6 +175,9 @@ class HTTPConnection(web.RequestHandler):
         """Wake whatever waits for the send buffer."""
         super().connection_lost(exc)
         self._has_drained()
+        self._leave_unauthenticated()
+        self._give_back()
+        self.on_too_much = None
 
     def _has_drained(self) -> None:
         drained, self._drained = self._drained, None
@@ -108,10 +186,124 @@ class HTTPConnection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Parse what has arrived, or discard it after `refuse`."""
-        if self._discarded is None:
-            super().data_received(data)
-        else:
+        if self._discarded is not None:
             self._discarded += len(data)
+            return
+        super().data_received(data)
+        if self._frames is None and not self._serving:
+            if self._body is not None and not self._body.is_eof():
+                return  # the rest of a body that nobody reads
+            self._head += len(data)
+            if self._head > MAX_HEAD_BYTES and not self._held_back and self.transport is not None:
+                # If the head is complete, the request begins soon, and more is read then.
+                self._held_back = True
+                self.transport.pause_reading()
+                loop = asyncio.get_running_loop()
+                loop.call_later(HEAD_SECONDS, self._check_head, self._begun)
+
+    def _check_head(self, begun: int) -> None:
+        """Refuse a head that is too long, unless a request has begun since."""
+        if self._begun != begun or self._discarded is not None or self.transport is None:
+            return
+        logger.debug("a head is over the limit of %d bytes", MAX_HEAD_BYTES)
+        self._discarded = 0
+        self._closing = asyncio.get_running_loop().create_task(
+            self.refuse(_LONG_HEAD, MAX_DRAINED_HEAD)
+        )
+
+    def begin_request(self, body: StreamReader) -> None:
+        """Note that a head is complete."""
+        self._head = 0
+        self._begun += 1
+        self._serving = True
+        self._body = body
+        if self._held_back:
+            self._held_back = False
+            if self.transport is not None:
+                self.transport.resume_reading()
+
+    def end_request(self) -> None:
+        """Note that a request has been answered."""
+        self._serving = False
+
+    # Frames of a stream -----------------------------------------------------------------
+
+    def set_parser(
+        self, parser: WebSocketReader, data_received_cb: Callable[[], None] | None = None
+    ) -> None:
+        """Pass what arrives to the reader of a WebSocket, and count it."""
+        self._frames = FrameSizes()
+        if self._trusted:
+            self._frames.release_control()
+        super().set_parser(cast(Any, _CountedReader(parser, self)), data_received_cb)
+
+    def frames_received(self, data: bytes) -> bool:
+        """Count frames that have arrived; return False if they must be discarded.
+
+        While messages are complete but not processed, the client is not read from; a message
+        that is incomplete and too large is refused.
+        """
+        frames = self._frames
+        if frames is None or self._discarded is not None:
+            return False
+        frames.feed(data)
+        held = frames.held
+        if not self._trusted:
+            if held <= MAX_UNAUTHENTICATED_BYTES:
+                return True
+            return self._hold_back(frames) or self._refuse_frames(_TOO_BIG)
+        over = held - FREE_BYTES - self._reserved
+        if over <= 0:
+            return True
+        count = -(-over // STEP_BYTES) * STEP_BYTES
+        try:
+            self._server.budget.take(count, self._holder)
+        except HTTPError:
+            return self._hold_back(frames) or self._refuse_frames(_TRY_AGAIN_LATER)
+        self._reserved += count
+        return True
+
+    def frame_processed(self) -> None:
+        """Note that the first unprocessed message of the stream has been processed."""
+        frames = self._frames
+        if frames is None:
+            return
+        frames.processed()
+        if self._reserved and frames.held <= FREE_BYTES:
+            self._give_back()
+        if self._held_back and not (frames.complete and frames.held > self._allowed):
+            self._held_back = False
+            self.resume_reading()
+
+    def resume_reading(self, *options: Any, **named: Any) -> None:
+        """Read from the client again, unless messages have to be processed first."""
+        if self._frames is None or not self._held_back:
+            super().resume_reading(*options, **named)
+
+    @property
+    def _allowed(self) -> int:
+        """Bytes of frames that may be held now."""
+        return FREE_BYTES + self._reserved if self._trusted else MAX_UNAUTHENTICATED_BYTES
+
+    def _hold_back(self, frames: FrameSizes) -> bool:
+        if not frames.complete:
+            return False
+        self._held_back = True
+        self.pause_reading()
+        return True
+
+    def _refuse_frames(self, code: int) -> bool:
+        if self.on_too_much is not None:
+            self._discarded = 0
+            self.on_too_much(code)
+        elif self.transport is not None:
+            self.transport.abort()
+        return False
+
+    def _give_back(self) -> None:
+        reserved, self._reserved = self._reserved, 0
+        if reserved:
+            self._server.budget.give_back(reserved, self._holder)
 
     async def refuse(self, farewell: bytes, most: int) -> None:
         """Send `farewell`, drain what the client still sends, and close.
@@ -155,6 +347,63 @@ class HTTPConnection(web.RequestHandler):
         return response
 
 
+class _CountedReader:
+    """Reads the frames of a WebSocket, and tells its connection how many bytes came."""
+
+    def __init__(self, reader: WebSocketReader, connection: HTTPConnection) -> None:
+        self._reader = reader
+        self._connection = connection
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        """Read what has arrived, unless it is refused."""
+        if self._connection.frames_received(data):
+            return self._reader.feed_data(data)
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """Note that nothing more arrives."""
+        self._reader.feed_eof()
+
+
+class TLSConnection(SSLProtocol):
+    """The TLS layer of one connection.
+
+    asyncio would make one itself, but with a buffer of 256 KiB for each connection, and without
+    a bound on handshakes.
+    """
+
+    max_size = TLS_BUFFER_BYTES
+
+    def __init__(self, server: Server, context: ssl.SSLContext) -> None:
+        self.server = server
+        self.connection = server()
+        super().__init__(
+            asyncio.get_running_loop(),
+            self.connection,
+            context,
+            cast(Any, None),  # nobody waits for the handshake
+            server_side=True,
+            ssl_handshake_timeout=cast(Any, HANDSHAKE_SECONDS),
+        )
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start the handshake, if there are not too many connections without a token."""
+        assert isinstance(transport, asyncio.Transport)
+        now = asyncio.get_running_loop().time()
+        if not self.server.unauthenticated.admit(transport, now):
+            transport.abort()
+            return
+        self.raw = self.connection.accepted = transport
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Make room for another connection."""
+        raw = getattr(self, "raw", None)
+        if raw is not None:
+            self.server.unauthenticated.remove(raw)
+        super().connection_lost(cast(Any, exc))
+
+
 class Server(web.Server):
     """Makes an `HTTPConnection` for each client, up to a limit."""
 
@@ -163,6 +412,8 @@ class Server(web.Server):
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         limit: int,
         *,
+        budget: Budget,
+        authenticates: bool = False,
         handler_cancellation: bool = False,
         **options: Any,
     ) -> None:
@@ -171,12 +422,27 @@ class Server(web.Server):
         Args:
             handler: returns the response to a request.
             limit: most connections at a time.
+            budget: bytes that all connections share for what is half received.
+            authenticates: whether clients are trusted only once they have shown a token.
             handler_cancellation: whether to cancel the handler when the client disconnects.
             options: what `aiohttp.web.RequestHandler` takes.
         """
-        super().__init__(handler, handler_cancellation=handler_cancellation)
+
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            try:
+                return await handler(request)
+            finally:
+                if isinstance(request.protocol, HTTPConnection):
+                    request.protocol.end_request()
+
+        super().__init__(
+            handle, request_factory=_new_request, handler_cancellation=handler_cancellation
+        )
+        self.budget = budget
+        self.authenticates = authenticates
+        self.unauthenticated = Unauthenticated(min(MAX_UNAUTHENTICATED, max(1, limit // 2)))
         self._limit = limit
-        self._options = options
+        self._options = {"read_bufsize": UNAUTHENTICATED_READ_BYTES, **options}
 
     @property
     def is_full(self) -> bool:
@@ -192,11 +458,26 @@ async def listen(
     server: Server, host: str, port: int, tls: ssl.SSLContext | None
 ) -> asyncio.Server:
     """Listen on an address; raises OSError if it cannot be bound."""
-    return await asyncio.get_running_loop().create_server(
-        server,
-        host,
-        port,
-        ssl=tls,
-        ssl_handshake_timeout=HANDSHAKE_SECONDS if tls else None,
-        backlog=BACKLOG,
-    )
+
+    def connection() -> asyncio.BaseProtocol:
+        return server() if tls is None else TLSConnection(server, tls)
+
+    return await asyncio.get_running_loop().create_server(connection, host, port, backlog=BACKLOG)
+
+
+def _new_request(
+    message: RawRequestMessage,
+    payload: StreamReader,
+    protocol: web.RequestHandler,
+    writer: AbstractStreamWriter,
+    task: asyncio.Task[None],
+) -> web.BaseRequest:
+    if isinstance(protocol, HTTPConnection):
+        protocol.begin_request(payload)
+    return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())
+
+
+def _limit_reads(transport: asyncio.Transport, size: int) -> None:
+    """Set how much asyncio reads from a socket at a time; it is 256 KiB otherwise."""
+    if hasattr(transport, "max_size"):
+        cast(Any, transport).max_size = size

@@ -17,7 +17,7 @@ from streams.gateway.auth.access import check_access
 from streams.gateway.auth.authenticator import Authenticator
 from streams.gateway.auth.principal import ANONYMOUS, UNRESTRICTED
 from streams.gateway.cluster.proxy import WRITE_SECONDS
-from streams.gateway.http.connection import COMMON_HEADERS
+from streams.gateway.http.connection import COMMON_HEADERS, HTTPConnection
 from streams.gateway.http.context import RequestContext
 from streams.gateway.http.errors import HTTPError, to_http_error
 from streams.gateway.http.paths import split_target
@@ -82,6 +82,8 @@ class Dispatcher:
                 return template, web.Response(status=204, headers={"Allow": resource.allow})
             method, handler = resource.handler(request.method)
             principal = await self._authenticator.authenticate(request, method, template)
+            if principal is not ANONYMOUS and isinstance(request.protocol, HTTPConnection):
+                request.protocol.authenticated(principal.name)
             parser = EventParser(self._settings, principal.permissions)
             context = RequestContext(request, raw_path, raw_query, segments, parser, principal)
             if principal is not UNRESTRICTED:

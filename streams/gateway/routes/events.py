@@ -38,7 +38,7 @@ class EventRoutes(Routes):
     async def publish(self, context: RequestContext) -> web.StreamResponse:
         """Publish all events of the body, or none if any of them is invalid."""
         context.parameters()
-        with Share(self._admission) as share:
+        with Share(self._admission, context.principal.name or None) as share:
             records = await _parsed(context, share)
             context.principal.check()
             events = sum(record.events for record in records)

@@ -71,7 +71,7 @@ class HistoryRoutes(Routes):
         """
         group, parser = context.destination("group"), context.parser
         context.parameters()
-        with Share(self._admission) as share:
+        with Share(self._admission, context.principal.name or None) as share:
             content = json_object(await read_body(context.request, SMALL_BODY_BYTES, share))
             queue = f.take_id(content, "queue")
             start = _moment("from", content.pop("from", None), "bad_field") or FIRST

@@ -60,7 +60,7 @@ class LeaseRoutes(Routes):
         wait = seconds(context.parameters("wait"), "wait", MAX_WAIT_SECONDS)
 
         async def read(partition: Partition) -> web.StreamResponse:
-            with Share(self._admission) as share:
+            with Share(self._admission, context.principal.name or None) as share:
                 body = await read_body(context.request, SMALL_BODY_BYTES, share)
             content = json_object(body) if body.strip() else {}
             parser.lease(queue, dict(content))  # an invalid request fails now, not after a wait

@@ -20,7 +20,9 @@ from aiohttp import web
 from streams.errors import BadToken, Forbidden, StreamsError
 from streams.events.limits import MAX_NACK_SEQS
 from streams.folds.jobs import EXTEND
+from streams.gateway.auth.principal import ANONYMOUS
 from streams.gateway.http import fields as f
+from streams.gateway.http.connection import HTTPConnection
 from streams.gateway.http.errors import HTTPError, bad_request, busy, to_http_error
 from streams.gateway.ports import RecordMetadata, RecordToSend
 from streams.gateway.reads.seqs import check_after
@@ -49,6 +51,8 @@ CLOSE_SECONDS = 4.0
 """How long a client may take to answer a close frame."""
 _NEVER_REFUSED = ("auth", "unsubscribe", "credit", "ping", "pong")
 """Frames that append nothing; over the rate limit they are slowed down, not refused."""
+FRAMES_WITHOUT_TOKEN = 100
+"""Frames that a client may send without a token, all of which are refused or cost nothing."""
 UNAUTHORIZED = 4401
 """Close code when the token has expired or was revoked, or none came."""
 
@@ -72,6 +76,9 @@ class StreamConnection:
         self._request = context.request
         self._principal = context.principal
         self._forwarded = forwarded
+        self._without_token = 0
+        protocol = context.request.protocol
+        self._http = protocol if isinstance(protocol, HTTPConnection) else None
         self._parser = context.parser
         self._socket = socket
         self._closing: asyncio.Task[None] | None = None
@@ -125,6 +132,9 @@ class StreamConnection:
                 self._drop(subscription)
             self._placement.close()
             self._streaming.discount(self._principal, forwarded=self._forwarded)
+            # The socket may hold most of a frame: cut the circles that would keep it until
+            # the garbage collector comes.
+            del self._commands, self._placement, self._lifetime, self._acks
 
     async def close(self, code: int, reason: str) -> None:
         """Close the WebSocket, which ends `run`; disconnect a client that does not answer."""
@@ -252,6 +262,13 @@ class StreamConnection:
                     await asyncio.sleep(0)
                 await self._do(content)
                 await self._room()
+                if self._principal is ANONYMOUS:
+                    self._without_token += 1
+                    if self._without_token > FRAMES_WITHOUT_TOKEN:
+                        await self.close(UNAUTHORIZED, "no token came")
+                        return
+            if self._http is not None:
+                self._http.frame_processed()
 
     async def _room(self) -> None:
         """Wait until little is held for this client."""
@@ -305,6 +322,8 @@ class StreamConnection:
             self._streaming.authenticator.admit(principal)
             self._streaming.count(principal, forwarded=self._forwarded)
         self._principal = principal
+        if self._http is not None:
+            self._http.authenticated(principal.name)
         self._parser = EventParser(self._streaming.settings, principal.permissions)
         self._lifetime.start(principal)
         self._reply(frames.frame("authenticated", frame.ref))

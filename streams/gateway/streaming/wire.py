@@ -29,6 +29,10 @@ ARRAY_BYTES: Final = 256 * 1024
 FAREWELL_BYTES: Final = 64 * 1024 * 1024
 """Bytes of an oversized frame to drain before disconnecting."""
 
+_REASONS: Final[dict[int, bytes]] = {
+    aiohttp.WSCloseCode.MESSAGE_TOO_BIG: b"the frame is too long",
+    aiohttp.WSCloseCode.TRY_AGAIN_LATER: b"too much is half received; try again",
+}
 _TEXT: Final = 0x81  # final fragment, opcode 1
 _CLOSE: Final = 0x88
 _short = Struct("!BB").pack
@@ -45,11 +49,13 @@ class Socket(web.WebSocketResponse):
 
     _connection: HTTPConnection | None = None
     _refused = False
+    _refusing: asyncio.Task[bool] | None = None
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
         """Upgrade the request's connection."""
         if isinstance(request.protocol, HTTPConnection):
             self._connection = request.protocol
+            self._connection.on_too_much = self._too_much
         return await super().prepare(request)
 
     @property
@@ -61,15 +67,19 @@ class Socket(web.WebSocketResponse):
         self, *, code: int = aiohttp.WSCloseCode.OK, message: bytes = b"", drain: bool = True
     ) -> bool:
         """Send a close frame, wait for the client's, and close the connection."""
-        if code != aiohttp.WSCloseCode.MESSAGE_TOO_BIG or self.closed:
+        if code not in _REASONS or self.closed:
             return not self._refused and await super().close(
                 code=code, message=message, drain=drain
             )
         self._refused = True
         if self._connection is not None:
-            payload = code.to_bytes(2, "big") + b"the frame is too long"
+            payload = code.to_bytes(2, "big") + _REASONS[code]
             await self._connection.refuse(_short(_CLOSE, len(payload)) + payload, FAREWELL_BYTES)
         return True
+
+    def _too_much(self, code: int) -> None:
+        if not self.closed:
+            self._refusing = asyncio.get_running_loop().create_task(self.close(code=code))
 
 
 class Wire:

@@ -1,9 +1,12 @@
-"""Limits the memory of publishes in progress; a publish over the limit is refused, not queued.
+"""Limits the memory of publishes in progress and of whatever is half received.
 
-Without it, a burst of large bodies could use any amount of memory.
+What is over the limit is refused, not queued.  Without it, a burst of large bodies, or clients
+that stop in the middle of one, could use any amount of memory.
 """
 
 from __future__ import annotations
+
+from collections import Counter
 
 from streams.gateway.http.errors import busy
 
@@ -12,31 +15,50 @@ FLAT_BYTES = 4096
 
 
 class Admission:
-    """A budget in bytes, shared by all requests that publish."""
+    """A budget in bytes, shared by requests that publish and by all that is half received."""
 
     def __init__(self, budget_bytes: int) -> None:
+        self._budget = budget_bytes
         self._left = budget_bytes
+        self._held: Counter[str] = Counter()
 
-    def take(self, count: int) -> None:
+    @property
+    def used(self) -> int:
+        """Bytes taken."""
+        return self._budget - self._left
+
+    def take(self, count: int, holder: str | None = None) -> None:
         """Take `count` bytes.
+
+        A `holder` may have no more than it leaves to others: one principal that stops sending
+        holds up half of the budget at most, two a third each.
 
         Raises:
             HTTPError: 429 if fewer are left.
         """
-        if count > self._left:
-            raise busy("too many publishes in progress on this worker; try again")
-        self._left -= count
+        left = self._left - count
+        if left < 0 or (holder is not None and self._held[holder] + count > left):
+            raise busy("too much is in progress on this worker; try again")
+        self._left = left
+        if holder is not None:
+            self._held[holder] += count
 
-    def give_back(self, count: int) -> None:
+    def give_back(self, count: int, holder: str | None = None) -> None:
         """Give `count` bytes back."""
         self._left += count
+        if holder is not None:
+            self._held[holder] -= count
+            if not self._held[holder]:
+                del self._held[holder]
 
 
 class Share:
     """The share of one request in the budget; leaving the block gives it back."""
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, admission: Admission, holder: str | None = None) -> None:
+        """Take from `admission`, fairly among principals if `holder` names one."""
         self._admission = admission
+        self._holder = holder
         self._taken = 0
 
     def __enter__(self) -> Share:
@@ -44,7 +66,7 @@ class Share:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._admission.give_back(self._taken)
+        self._admission.give_back(self._taken, self._holder)
         self._taken = 0
 
     def take(self, count: int) -> None:
@@ -53,5 +75,5 @@ class Share:
         Raises:
             HTTPError: 429 if fewer are left.
         """
-        self._admission.take(count)
+        self._admission.take(count, self._holder)
         self._taken += count

@@ -63,7 +63,7 @@ class EventWriter:
             Unavailable: not confirmed.
             TooLarge: not sent.
         """
-        with Share(self._admission) as share:
+        with Share(self._admission, context.principal.name or None) as share:
             body = await read_body(context.request, limit, share)
             record = parse({} if optional and not body.strip() else json_object(body))
             self._authenticator.charge_rest(context.principal, record.events)

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
+import ssl
+import time
 from collections.abc import AsyncIterator
 
 import pytest
+import trustme
 from aiohttp import web
 
 from streams.gateway.http import bodies
 from streams.gateway.http.bodies import read_body
 from streams.gateway.http.connection import MAX_HEAD_LINE, HTTPConnection, Server, listen
 from streams.gateway.http.errors import HTTPError
+from streams.gateway.http.receiving import MAX_HEAD_BYTES
 from streams.gateway.http.responses import error_response
 from streams.gateway.streaming.wire import Socket
 from streams.gateway.writes.admission import Admission, Share
@@ -37,6 +41,7 @@ async def port() -> AsyncIterator[int]:
     server = Server(
         _answer,
         3,
+        budget=Admission(10_000_000),
         keepalive_timeout=IDLE_SECONDS,
         max_line_size=MAX_HEAD_LINE,
         max_field_size=MAX_HEAD_LINE,
@@ -134,6 +139,81 @@ async def test_oversized_and_ambiguous_requests_are_refused(
     writer.write(head + b"Host: x\r\n\r\n" + body)
     assert (await head_of(reader)).split(b" ")[1] == status
     writer.close()
+
+
+@pytest.mark.parametrize("before", [b"", REQUEST])
+async def test_a_head_over_its_limit_is_refused_while_it_arrives(port: int, before: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    if before:
+        writer.write(before)
+        await head_of(reader)
+        await reader.readexactly(7)
+
+    # Headers that are each within their limit, without an end
+    writer.write(b"GET / HTTP/1.1\r\n")
+    for number in range(MAX_HEAD_BYTES // 4000 + 2):
+        writer.write(b"X-%d: %b\r\n" % (number, b"x" * 4000))
+
+    head = await head_of(reader)
+    assert head.startswith(b"HTTP/1.1 431 ")
+    async with asyncio.timeout(20):
+        body = await reader.read()
+    assert f"Content-Length: {len(body)}\r\n".encode() in head
+    writer.close()
+
+
+async def test_a_long_body_is_no_head(port: int) -> None:
+    # Given requests of which the second begins in the same packet as the end of a body
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    post = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n" + b"x" * 900
+    for _ in range(5):
+        writer.write(post * 60)
+        for _ in range(60):
+            assert (await head_of(reader)).startswith(b"HTTP/1.1 200 ")
+            await reader.readexactly(9)
+    writer.close()
+
+
+async def _until_waiting(server: Server, count: int) -> None:
+    """Wait until so many connections have shown no token."""
+    deadline = time.monotonic() + 20
+    while len(server.unauthenticated) != count:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+async def test_handshakes_of_tls_are_bounded() -> None:
+    # Given a server with room for four connections, half of them without a token
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    server = Server(_answer, 4, budget=Admission(1000), authenticates=True)
+    listener = await listen(server, "127.0.0.1", 0, context)
+    port = listener.sockets[0].getsockname()[1]
+
+    # When that many stop in the middle of a handshake
+    half = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+    for _, writer in half:
+        writer.write(b"\x16\x03\x01\x02\x00")
+    await _until_waiting(server, 2)
+
+    # Then another one is refused
+    with pytest.raises(ConnectionError):
+        await asyncio.open_connection("127.0.0.1", port, ssl=trusting)
+    # until there is room, in which it is served
+    half[0][1].close()
+    await _until_waiting(server, 1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting)
+    writer.write(REQUEST)
+    assert (await head_of(reader)).startswith(b"HTTP/1.1 200 ")
+    assert len(server.unauthenticated) == 2
+    writer.close()
+    half[1][1].close()
+    await _until_waiting(server, 0)
+    listener.close()
+    await server.shutdown(1.0)
 
 
 def private_names(kind: type) -> set[str]:

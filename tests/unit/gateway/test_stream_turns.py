@@ -29,6 +29,7 @@ from streams.gateway.streaming.pages import PAGE_BYTES, Pages
 from streams.gateway.streaming.subscription import StreamSubscription
 from streams.gateway.streaming.wire import Socket, Wire
 from streams.gateway.streaming.writer import StreamWriter
+from streams.gateway.writes.admission import Admission
 
 MESSAGES = 3000
 BODY = b"x" * 500
@@ -67,7 +68,7 @@ async def rows() -> AsyncIterator[CountedRows]:
 async def _serve(
     handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
 ) -> tuple[str, Callable[[], Awaitable[None]]]:
-    server = Server(handler, limit=10)
+    server = Server(handler, limit=10, budget=Admission(1_000_000))
     listener = await listen(server, "127.0.0.1", 0, None)
 
     async def close() -> None:

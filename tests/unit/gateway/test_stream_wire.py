@@ -12,6 +12,7 @@ from aiohttp import web
 
 from streams.gateway.http.connection import Server, listen
 from streams.gateway.streaming.wire import ARRAY_BYTES, Socket, Wire, arrays, framed
+from streams.gateway.writes.admission import Admission
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ async def _send_all(request: web.BaseRequest) -> web.StreamResponse:
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
     """Port of a server that runs `_send_all`."""
-    server = Server(_send_all, 10)
+    server = Server(_send_all, 10, budget=Admission(1_000_000))
     listener = await listen(server, "127.0.0.1", 0, None)
     yield listener.sockets[0].getsockname()[1]
     listener.close()

@@ -1,0 +1,47 @@
+"""Gives memory that connections no longer use back to the operating system.
+
+The C library keeps freed memory for later: after a burst of large bodies or of connections, a
+worker would stay as large as it was at the peak.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS: Final = 1.0
+FREED_BYTES: Final = 4 * 1024 * 1024
+"""How much less must be in use than at the last peak."""
+COLLECT_SECONDS: Final = 15.0
+"""Time between two garbage collections, each of which holds up the worker for a moment."""
+
+
+async def give_back_memory(used: Callable[[], int]) -> None:
+    """Watch how many bytes are in use; trim the heap when far fewer are than were.
+
+    Runs until it is cancelled; returns at once where the C library cannot do it.
+    """
+    trim: Any = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is None:
+        return
+    loop = asyncio.get_running_loop()
+    peak, collect_again = 0, 0.0
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        now = used()
+        peak = max(peak, now)
+        # Not while much is in use: it would soon be needed again.
+        if peak - now >= FREED_BYTES and now <= peak // 2:
+            if loop.time() >= collect_again:
+                # Connections of aiohttp end in circles that would live for a long time yet.
+                collect_again = loop.time() + COLLECT_SECONDS
+                gc.collect()
+            peak = now
+            await asyncio.to_thread(trim, 0)
+            logger.debug("gave unused memory back; connections use %d bytes", now)
