@@ -279,7 +279,7 @@ class _Empty:
         return defaultdict(int, partitions=[])
 
     def metrics(self) -> Any:
-        return defaultdict(int, partitions=[])
+        return defaultdict(int, partitions=[], transactions=[])
 
     def read(self) -> list[Any]:
         return []

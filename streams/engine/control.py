@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
 
+from streams.engine.holds import Ends
 from streams.errors import Unavailable
 from streams.kafka.clients import open_reader
 from streams.pauses import Pauses
@@ -20,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 RETRY_PAUSES = (0.2, 2.0)
 """First and longest pause, in seconds, between questions that Kafka did not answer."""
+
+ASK_SECONDS: Final = 5.0
+"""How long Kafka may take to answer a question that is asked once."""
 
 
 class Control:
@@ -32,21 +37,25 @@ class Control:
         self._consumer = open_reader(
             client, f"{app_id}-control", {"isolation.level": "read_committed"}
         )
+        self._reader = open_reader(
+            client, f"{app_id}-control", {"isolation.level": "read_uncommitted"}
+        )
         self._admin = AdminClient(dict(client))
         self._stopping = stopping
         self._lock = threading.Lock()
 
-    def log_end(self, partition: tuple[str, int]) -> int:
-        """Return the end of the committed part of a partition; waits until Kafka answers.
+    def log_end(self, partition: tuple[str, int], committed: bool) -> int:
+        """Return the end of a partition, or of its committed part; waits until Kafka answers.
 
         Raises:
             Unavailable: the worker is stopping.
         """
         pauses = Pauses(*RETRY_PAUSES)
+        consumer = self._consumer if committed else self._reader
         while True:
             try:
                 with self._lock:
-                    _, high = self._consumer.get_watermark_offsets(
+                    _, high = consumer.get_watermark_offsets(
                         TopicPartition(*partition), timeout=5.0
                     )
                 return int(high)
@@ -65,6 +74,42 @@ class Control:
                 )
                 time.sleep(pauses.next())
 
+    def ends(self, partitions: Collection[tuple[str, int]]) -> dict[tuple[str, int], Ends]:
+        """Return the ends of partitions; asks once.
+
+        Raises:
+            KafkaException: Kafka does not answer for all of them.
+        """
+        if not partitions:
+            return {}
+
+        latest: Any = OffsetSpec.latest
+
+        def asked(isolation: IsolationLevel) -> dict[tuple[str, int], int]:
+            answers = self._admin.list_offsets(
+                {TopicPartition(*partition): latest() for partition in partitions},
+                isolation_level=isolation,
+                request_timeout=ASK_SECONDS,
+            )
+            return {(tp.topic, tp.partition): f.result().offset for tp, f in answers.items()}
+
+        # In this order: a partition that moves on meanwhile must not look as if it stood.
+        high = asked(IsolationLevel.READ_UNCOMMITTED)
+        stable = asked(IsolationLevel.READ_COMMITTED)
+        return {partition: Ends(high[partition], stable[partition]) for partition in high}
+
+    def written_at(self, partition: tuple[str, int], offset: int) -> float | None:
+        """Return when a record was appended, in seconds since the epoch; None if unknown."""
+        with self._lock:
+            self._reader.assign([TopicPartition(*partition, offset)])
+            try:
+                record = self._reader.poll(ASK_SECONDS)
+                if record is None or record.error() or record.offset() != offset:
+                    return None
+                return float(record.timestamp()[1]) / 1000
+            finally:
+                self._reader.unassign()
+
     def writable(self, topics: set[str], replication: int) -> bool:
         """Return whether every partition of these topics, and of Kafka's own, accepts writes."""
         enough = max(1, replication - 1)
@@ -82,3 +127,4 @@ class Control:
     def close(self) -> None:
         """Disconnect."""
         self._consumer.close()
+        self._reader.close()

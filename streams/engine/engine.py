@@ -19,16 +19,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from confluent_kafka import KafkaException
 from faust.types import TP
 from mode import Service
 
 from streams.engine.checkpoint import Checkpoint
 from streams.engine.contact import Contact
 from streams.engine.dead_letters import dead_letter
+from streams.engine.holds import Hold, HoldWatch
 from streams.engine.internals import internals
 from streams.engine.output import DeliveryTracker, Publisher
 from streams.engine.partition import Partition
-from streams.engine.progress import PartitionSpec
+from streams.engine.progress import PartitionSpec, State
 from streams.engine.readiness import Condition, trouble
 from streams.engine.runtime import Runtime
 from streams.engine.source import Chunk
@@ -53,6 +55,9 @@ STUCK_SECONDS = 75.0
 
 OVERLAY_BYTES = 256 << 20
 """Keys and values of changed rows that all partitions together may hold in memory."""
+
+HOLD_LOOK_SECONDS = 2.0
+"""How often Kafka is asked for the ends of partitions."""
 
 COMMIT_SECONDS = 0.5
 TOPICS_PAUSES = (1.0, 5.0)
@@ -101,6 +106,7 @@ class Engine(Service):
         self._topic_ids: dict[str, bytes] = {}
         self._positions: dict[tuple[str, int], int] = {}
         self._closed = False
+        self._hold_watch = HoldWatch()
         self._waiting: str | None = None
         """Why the topics are not ready yet, until they are."""
         self._watches: dict[Partition, PartitionWatch] = {}
@@ -419,7 +425,7 @@ class Engine(Service):
 
     def backlog(self) -> int:
         """Return how many records are known to wait to be folded here."""
-        return sum(p.source_end - p.position for p in self.partitions.values())
+        return sum(p.readable_end - p.position for p in self.partitions.values())
 
     def outputs_queued(self) -> int:
         """Return how many outputs and records with deferred work are not finished."""
@@ -445,9 +451,67 @@ class Engine(Service):
         """
         return self._topic_ids[topic]
 
-    def log_end(self, partition: tuple[str, int]) -> int:
-        """Return the end of the committed part of a partition; blocks, for any thread."""
-        return self.runtime.control.log_end(partition)
+    def log_end(self, partition: tuple[str, int], committed: bool = True) -> int:
+        """Return the end of a partition, or of its committed part; blocks, for any thread."""
+        return self.runtime.control.log_end(partition, committed)
+
+    def high_watermark(self, partition: tuple[str, int]) -> int:
+        """Return the end of a watched partition's log, as last seen; 0 if unknown."""
+        return self._hold_watch.high.get(partition, 0)
+
+    def hold(self, partition: tuple[str, int]) -> Hold | None:
+        """Return the open transaction that holds a partition, if one does."""
+        return self._hold_watch.holds.get(partition)
+
+    @property
+    def holds(self) -> Mapping[tuple[str, int], Hold]:
+        """The open transactions that hold watched partitions, by topic and partition."""
+        return self._hold_watch.holds
+
+    @property
+    def watched(self) -> set[tuple[str, int]]:
+        """The partitions that are watched for open transactions, as topics and partitions.
+
+        Those that this worker reads: sources, changelogs that it restores, and those of its
+        standbys.  The changelog of a ready partition is only written here.
+        """
+        partitions = self.partitions.values()
+        return {
+            *(partition.spec.source for partition in partitions),
+            *(
+                partition.spec.changelog
+                for partition in partitions
+                if partition.state in (State.OPENING, State.RESTORING)
+            ),
+            *(self._followed(key) for key in self.standbys),
+        }
+
+    @Service.task
+    async def _watch_transactions(self) -> None:
+        """Notice partitions that an open transaction holds, and the ends of their logs."""
+        watch = self._hold_watch
+        while not self.should_stop:
+            await self.sleep(HOLD_LOOK_SECONDS)
+            if self._runtime is None or self._closed:
+                continue
+            control, before = self._runtime.control, watch.holds
+            try:
+                ends = await self.blocking(control.ends, self.watched)
+                standbys = {self._followed(key) for key in self.standbys}
+                for source, offset in watch.look(time.monotonic(), ends, standbys).items():
+                    since = await self.blocking(control.written_at, source, offset)
+                    watch.held(source, offset, since)
+                    logger.warning(
+                        "%s/%d: an open transaction of a producer holds the records from offset "
+                        "%d on; if its producer is gone, abort it with kafka-transactions.sh",
+                        *source,
+                        offset,
+                    )
+            except (KafkaException, RuntimeError) as exc:
+                logger.debug("cannot ask for the ends of partitions: %s", exc)
+                continue
+            for source in before.keys() - watch.holds.keys():
+                logger.info("%s/%d: no transaction holds it any more", *source)
 
     def next_epoch(self) -> int:
         """Return a number that no earlier assignment of a source has had."""

@@ -137,7 +137,7 @@ class Opening:
             context.runtime.resources,
             context.topic_id(spec.changelog_topic),
             context.tombstone_ms,
-            lambda: context.log_end(spec.changelog),
+            lambda: context.log_end(spec.changelog, committed=False),
             self._notice_damage,
         )
         if self.closing():  # the caller may have stopped waiting for it
@@ -153,8 +153,9 @@ class Opening:
         context, spec, progress = self.context, self.spec, self.progress
         topic_id = context.topic_id(spec.changelog_topic)
         progress.restored_to = database.next_offset
-        # All former writers are fenced: nothing comes after this.
-        end = progress.restore_end = context.log_end(spec.changelog)
+        # All former writers are fenced: nothing comes after this. A transaction of somebody
+        # else may hold the partition: what comes after it is waited for.
+        end = progress.restore_end = context.log_end(spec.changelog, committed=False)
         # One more is the commit of the last transaction; another takes at least two.
         if database.next_offset + 1 < end:
             reader = ChangelogReader(

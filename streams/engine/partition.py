@@ -24,6 +24,7 @@ from typing import Any
 from streams.engine.changelog import ChangelogBroken, Fenced, Stopped
 from streams.engine.chunk_queue import ChunkQueue
 from streams.engine.database import Damaged, Database
+from streams.engine.holds import Hold
 from streams.engine.opening import Incarnation, Opening
 from streams.engine.overlay import OverlayRows
 from streams.engine.ports import Context
@@ -120,8 +121,23 @@ class Partition:
     @property
     def source_end(self) -> int:
         """The next offset of the source partition, as far as it is known."""
-        end = self._context.runtime.source.end(self.spec.source)
-        return max(self.progress.position, self.progress.catch_up_to, end or 0)
+        source, progress = self.spec.source, self.progress
+        known = self._context.runtime.source.end(source) or 0
+        high = self._context.high_watermark(source)
+        return max(progress.position, progress.catch_up_to, known, high)
+
+    @property
+    def hold(self) -> Hold | None:
+        """The open transaction that keeps this partition from going on, if one does."""
+        spec = self.spec
+        restoring = self.progress.state in (State.OPENING, State.RESTORING)
+        return self._context.hold(spec.changelog if restoring else spec.source)
+
+    @property
+    def readable_end(self) -> int:
+        """The source offset up to which records can be read now."""
+        hold = self._context.hold(self.spec.source)
+        return self.source_end if hold is None else max(self.progress.position, hold.offset)
 
     @property
     def lag_seconds(self) -> float:
@@ -212,7 +228,7 @@ class Partition:
             return True  # opening, or its own checkpoint, finds out
         checkpoints = incarnation.checkpoints
         before = checkpoints.latest
-        end = await self._context.blocking(self._context.log_end, self.spec.changelog)
+        end = await self._context.blocking(self._context.log_end, self.spec.changelog, False)
         if self._incarnation is not incarnation or checkpoints.latest is not before:
             return True
         # One more is the commit of the last checkpoint; a checkpoint takes at least two.

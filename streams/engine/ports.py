@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from streams.engine.checkpoint import Checkpoint
+    from streams.engine.holds import Hold
     from streams.engine.partition import Partition
     from streams.engine.runtime import Runtime
 
@@ -62,8 +63,16 @@ class Context(Protocol):
         """Return 16 bytes that identify this incarnation of a topic."""
         ...
 
-    def log_end(self, partition: tuple[str, int]) -> int:
-        """Return the end of the committed part of a partition, as the broker knows it. Blocks."""
+    def log_end(self, partition: tuple[str, int], committed: bool = True) -> int:
+        """Return the end of a partition, or of its committed part, as Kafka knows it. Blocks."""
+        ...
+
+    def high_watermark(self, partition: tuple[str, int]) -> int:
+        """Return the end of a watched partition's log, as last seen; 0 if unknown."""
+        ...
+
+    def hold(self, partition: tuple[str, int]) -> Hold | None:
+        """Return the open transaction that holds a partition, if one does."""
         ...
 
     def next_epoch(self) -> int:

@@ -78,6 +78,13 @@ def not_ready(
         table, number = waiting[0]
         return (
             f"{len(waiting)} of {len(rows)} partitions are not ready; "
-            f"partition {number} of {table} is {rows[waiting[0]]['state']}"
+            f"partition {number} of {table} is {_doing(rows[waiting[0]])}"
         )
     return None
+
+
+def _doing(row: Mapping[str, Any]) -> str:
+    held = row.get("held")
+    if held is None:
+        return str(row["state"])
+    return f"{row['state']}: an open transaction holds it at offset {held['offset']}"

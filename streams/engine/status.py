@@ -40,13 +40,17 @@ def status(engine: Engine) -> dict[str, Any]:
         "failure": engine.failure,
         "standbys": sorted(f"{table}/{number}" for table, number in engine.standbys),
         "outputs_queued": engine.outputs_queued(),
+        "holds": [
+            {"topic": topic, "partition": number, **hold.report()}
+            for (topic, number), hold in sorted(engine.holds.items())
+        ],
         "partitions": rows,
     }
 
 
 def _state(partition: Partition) -> dict[str, Any]:
     progress, end = partition.progress, partition.source_end
-    last = progress.last_checkpoint
+    last, hold = progress.last_checkpoint, partition.hold
     return {
         "state": str(progress.state),
         "ready": partition.ready,
@@ -54,6 +58,7 @@ def _state(partition: Partition) -> dict[str, Any]:
         "end": end,
         "lag": max(0, end - progress.position),
         "lag_seconds": round(partition.lag_seconds, 3),
+        "held": None if hold is None else hold.report(),
         "restored": round(progress.restored, 4),
         "checkpointed": progress.checkpointed,
         "restored_rows": progress.restored_rows,
@@ -80,6 +85,16 @@ def metrics(engine: Engine) -> dict[str, Any]:
                 **partition.sizes(),
             }
             for partition in engine.open_partitions()
+        ],
+        "transactions": [
+            {
+                "topic": topic,
+                "partition": number,
+                "held_seconds": engine.holds[topic, number].report()["seconds"]
+                if (topic, number) in engine.holds
+                else 0.0,
+            }
+            for topic, number in sorted(engine.watched)
         ],
         "publisher_queued": runtime.publisher.queued() if runtime else 0,
         "outputs_queued": engine.outputs_queued(),

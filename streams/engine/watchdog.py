@@ -115,11 +115,15 @@ class PartitionWatch:
         if progress.queued:
             inside = restored
         ready = progress.state is State.READY
-        lag, unsaved = partition.source_end - progress.position, folded[0] - self._saved
+        # What an open transaction of somebody's producer holds cannot be restored or folded.
+        held = progress.state is State.RESTORING and partition.hold is not None
+        lag, unsaved = partition.readable_end - progress.position, folded[0] - self._saved
         how = f"state {progress.state}, {progress.failures} failures"
         return {
             f"folding of {name}": Duty(
-                not ready or lag > 0, (folded, inside), f"{how}, {lag} records behind"
+                not held and (not ready or lag > 0),
+                (folded, inside),
+                f"{how}, {lag} records behind",
             ),
             f"checkpoint of {name}": Duty(
                 unsaved > 0 and (not ready or partition.saving),

@@ -195,3 +195,26 @@ def test_the_log_is_short_and_every_line_is_an_object(running: Workers) -> None:
         assert record["worker"] == running.urls[0]
     assert {record["level"] for record in records} <= {"INFO", "WARNING"}
     assert all(record["logger"].startswith("streams") for record in records)
+
+
+async def test_gauges_of_inboxes_are_exact_after_churn(worker: Worker) -> None:
+    # Given 30,000 queues with a message each
+    before = await worker.metrics()
+    queues = [f"churn-{number:05d}" for number in range(30_000)]
+    await worker.events(
+        *({"type": "bind", "group": f"churn-{n % 30}", "queue": q} for n, q in enumerate(queues))
+    )
+    await worker.events(
+        *(
+            {"type": "message", "group": f"churn-{n}", "sender": "me", "body": "x"}
+            for n in range(30)
+        )
+    )
+    await worker.until("streams_inboxes", before["streams_inboxes"] + len(queues))
+
+    # When all of them but fifty are deleted, and then nothing happens
+    await worker.events(*({"type": "delete", "queue": q} for n, q in enumerate(queues) if n % 600))
+
+    # Then the gauges become exact
+    await worker.until("streams_inboxes", before["streams_inboxes"] + 50)
+    await worker.until("streams_inbox_messages", before["streams_inbox_messages"] + 50)

@@ -26,6 +26,7 @@ _OF_WORKER = (
     "rebalancing",
     "ready",
     "not_ready",
+    "holds",
     "failure",
     "standbys",
     "outputs_queued",

@@ -24,7 +24,10 @@ _STATUS_GAUGES: _Names = {
     "ready": ("partition_ready", "1 when the partition answers reads."),
     "position": ("partition_position", "Next offset of the source topic to be folded."),
     "end": ("partition_end", "End of the source topic's partition."),
-    "lag": ("partition_lag_records", "Records of the source topic not folded yet."),
+    "lag": (
+        "partition_lag_records",
+        "Records of the source topic not folded yet, held by a transaction or not.",
+    ),
     "lag_seconds": (
         "partition_lag_seconds",
         "How long the oldest of these has waited.",
@@ -60,6 +63,12 @@ _SIZE_COUNTERS: _Names = {
     "checkpoints": ("checkpoints", "Checkpoints written."),
     "failed_checkpoints": ("checkpoints_failed", "Checkpoints that failed."),
     "chunks": ("partition_chunks", "Chunks folded."),
+}
+_HOLD_GAUGES: _Names = {
+    "held_seconds": (
+        "transaction_held_seconds",
+        "How long an open transaction has held a partition that this worker reads; 0 if none does.",
+    ),
 }
 _WORKER_GAUGES: _Names = {
     "publisher_queued": (
@@ -121,6 +130,9 @@ class EngineCollector(_Scraped):
         yield from _families(CounterMetricFamily, _STATUS_COUNTERS, own)
         yield from _families(GaugeMetricFamily, _SIZE_GAUGES, metrics["partitions"])
         yield from _families(CounterMetricFamily, _SIZE_COUNTERS, metrics["partitions"])
+        yield from _families(
+            GaugeMetricFamily, _HOLD_GAUGES, metrics["transactions"], ("topic", "partition")
+        )
         for kind, names in (
             (GaugeMetricFamily, _WORKER_GAUGES),
             (CounterMetricFamily, _WORKER_COUNTERS),

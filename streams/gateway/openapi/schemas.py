@@ -80,6 +80,12 @@ BASE64: Schema = {
 }
 HEADERS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
 MILLISECONDS: Schema = {**LONG, "description": "Milliseconds since the epoch."}
+HOLD = {
+    "offset": COUNT,
+    "since": MILLISECONDS,
+    "seconds": {"type": "number", "minimum": 0},
+}
+"""An open transaction: the first offset that it holds, since when, and for how long."""
 BODY = {"body": TEXT, "body_base64": BASE64}
 
 
@@ -292,6 +298,11 @@ SCHEMAS: dict[str, Schema] = {
             "not_ready": or_null(TEXT)
             | {"description": "Why the worker cannot answer all of its reads; null if it can."},
             "failure": or_null(TEXT),
+            "holds": an_array(obj({"topic": TEXT, "partition": COUNT, **HOLD}))
+            | {
+                "description": "Partitions of topics that an open transaction of a producer holds: "
+                "sources and changelogs that this worker reads."
+            },
             "debug": {"type": "object"},
             "partitions": an_array(
                 {
@@ -305,6 +316,8 @@ SCHEMAS: dict[str, Schema] = {
                         "position": COUNT,
                         "end": COUNT,
                         "lag": COUNT,
+                        "held": or_null(obj(HOLD))
+                        | {"description": "The open transaction that holds the partition."},
                     },
                     "required": ["table", "partition", "owner"],
                 }

@@ -118,10 +118,16 @@ class World:
             context, PartitionSpec("words", 0, "in", "changelog", factory, path)
         )
 
+    def high_watermark(self, partition: tuple[str, int]) -> int:
+        return 0
+
+    def hold(self, partition: tuple[str, int]) -> None:
+        return None
+
     def lease_valid(self, source: tuple[str, int]) -> bool:
         return True
 
-    def log_end(self, partition: tuple[str, int]) -> int:
+    def log_end(self, partition: tuple[str, int], committed: bool = True) -> int:
         return 3 if partition == ("in", 0) else 0
 
     def topic_id(self, topic: str) -> bytes:

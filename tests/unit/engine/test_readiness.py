@@ -36,6 +36,14 @@ def test_it_is_not_ready_while_a_partition_is_not() -> None:
     )
 
 
+def test_the_reason_names_a_transaction_that_holds_the_partition() -> None:
+    held = {"state": "restoring", "ready": False, "held": {"offset": 7}}
+    assert not_ready(WELL, {FIRST}, {FIRST: held}) == (
+        "1 of 1 partitions are not ready; partition 0 of members is restoring: an open "
+        "transaction holds it at offset 7"
+    )
+
+
 def test_it_is_not_ready_before_an_assigned_partition_is_opened() -> None:
     assert not_ready(WELL, {FIRST, SECOND}, {FIRST: READY}) == (
         "1 of 2 partitions are not opened yet; one is partition 1 of queues"

@@ -35,6 +35,12 @@ class World:
         self.attempts: list[float] = []
         self.lost: list[State] = []
 
+    def high_watermark(self, partition: tuple[str, int]) -> int:
+        return 0
+
+    def hold(self, partition: tuple[str, int]) -> None:
+        return None
+
     def lease_valid(self, source: tuple[str, int]) -> bool:
         return self.member
 

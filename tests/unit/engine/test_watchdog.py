@@ -73,7 +73,8 @@ class FakePartition:
     position: int = 10
     checkpointed: int = 10
     restored_to: int = 4
-    source_end: int = 10
+    readable_end: int = 10
+    hold: object = None
     failures: int = 0
     unfinished: tuple[int, int] = (0, 0)
     saving: bool = False
@@ -100,7 +101,9 @@ def test_a_partition_owes_until_it_is_ready_and_everything_is_saved() -> None:
 
     assert owes(FakePartition()) == (False, False)
     assert owes(FakePartition(state=State.OPENING)) == (True, False)
-    assert owes(FakePartition(source_end=11)) == (True, False)
+    assert owes(FakePartition(readable_end=11)) == (True, False)
+    assert owes(FakePartition(state=State.RESTORING)) == (True, False)
+    assert owes(FakePartition(state=State.RESTORING, hold="a transaction")) == (False, False)
     assert owes(FakePartition(checkpointed=9)) == (False, False)  # not due yet
     assert owes(FakePartition(checkpointed=9, saving=True)) == (False, True)
 
@@ -116,8 +119,8 @@ def test_folding_on_is_no_excuse_for_a_checkpoint_that_hangs() -> None:
 
 def test_a_long_chunk_is_progress() -> None:
     watch = PartitionWatch()
-    first, _ = duties(watch, FakePartition(source_end=11, unfinished=(1, 0)))
-    second, _ = duties(watch, FakePartition(source_end=11, unfinished=(2, 0)))
+    first, _ = duties(watch, FakePartition(readable_end=11, unfinished=(1, 0)))
+    second, _ = duties(watch, FakePartition(readable_end=11, unfinished=(2, 0)))
     assert first.mark != second.mark
 
 
@@ -133,8 +136,8 @@ def test_waiting_for_its_turn_it_goes_forward_as_the_others_do(queued: bool) -> 
 def test_failing_at_the_same_place_again_and_again_is_no_progress() -> None:
     # Given a partition that has come to a place where it fails
     watch = PartitionWatch()
-    duties(watch, FakePartition(source_end=20))
-    first = duties(watch, FakePartition(source_end=20, failures=1, unfinished=(3, 1)))
+    duties(watch, FakePartition(readable_end=20))
+    first = duties(watch, FakePartition(readable_end=20, failures=1, unfinished=(3, 1)))
 
     # When it is opened afresh, restored, and gets to that place again
     for failures in range(1, 5):
@@ -147,7 +150,7 @@ def test_failing_at_the_same_place_again_and_again_is_no_progress() -> None:
             partition = FakePartition(
                 state=state,
                 position=position,
-                source_end=20,
+                readable_end=20,
                 failures=failures,
                 unfinished=(sent, 0),
             )

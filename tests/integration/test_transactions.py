@@ -1,0 +1,193 @@
+"""Open transactions of other producers: they hold a partition, and the worker says so."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from confluent_kafka import Producer
+from two_workers import run_workers, wait_until_ready
+
+from streams.kafka.embedded.cluster import EmbeddedKafka
+from streams.kafka.embedded.tools import kafka_tool
+
+SOON = 90.0
+VARIABLES = {"STREAMS_PARTITIONS": "1", "STREAMS_SESSION_TIMEOUT_SECONDS": "6"}
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + SOON
+    while not await condition():
+        assert time.monotonic() < deadline, condition
+        await asyncio.sleep(0.2)
+
+
+def open_transaction(kafka: EmbeddedKafka, topic: str, name: str) -> Producer:
+    """Append a record in a transaction that stays open, as a producer does that hangs."""
+    producer = Producer(
+        {
+            "bootstrap.servers": kafka.brokers,
+            "transactional.id": name,
+            "transaction.timeout.ms": 600_000,
+            "log_level": 0,
+        }
+    )
+    producer.init_transactions(60)
+    producer.begin_transaction()
+    producer.produce(topic, b"not an event", b"somebody", partition=0)
+    assert producer.flush(60) == 0
+    return producer
+
+
+def tool(*arguments: str) -> str:
+    """Run one of Kafka's tools; return its output."""
+    done = subprocess.run(kafka_tool(*arguments), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+async def test_a_transaction_that_holds_a_source_is_shown_and_can_be_aborted(
+    kafka: EmbeddedKafka, namespace: str, tmp_path: Path
+) -> None:
+    topic = f"{namespace}.group-events"
+    with run_workers(1, kafka, tmp_path, namespace, 24600, VARIABLES) as running:
+        await asyncio.to_thread(wait_until_ready, running)
+        (url,) = running.urls
+        async with aiohttp.ClientSession(base_url=url) as session:
+
+            async def members_row() -> dict[str, Any]:
+                async with session.get("/v1/cluster") as answer:
+                    rows = (await answer.json())["partitions"]
+                return next(row for row in rows if row["table"] == "members")
+
+            async def held_seconds() -> float:
+                async with session.get("/metrics") as answer:
+                    text = await answer.text()
+                name = f'streams_transaction_held_seconds{{partition="0",topic="{topic}"}} '
+                return float(next(x for x in text.splitlines() if x.startswith(name)).split()[-1])
+
+            async def depth() -> int:
+                async with session.get("/v1/queues/ada") as answer:
+                    return int((await answer.json())["depth"]) if answer.status == 200 else 0
+
+            # Given a queue in a group, and nothing that holds a partition
+            async with session.put("/v1/groups/tavern/queues/ada") as answer:
+                assert answer.status < 300, await answer.text()
+
+            async def caught_up() -> bool:
+                row = await members_row()
+                return bool(row["lag"] == 0 and row["position"] > 0)
+
+            await until(caught_up)
+            assert (await members_row())["held"] is None
+            assert await held_seconds() == 0
+
+            # When somebody's transaction stays open, and messages of others come after it
+            producer = open_transaction(kafka, topic, f"{namespace}-somebody")
+            for number in range(3):
+                async with session.post(
+                    "/v1/groups/tavern/messages", json={"sender": "bob", "body": str(number)}
+                ) as answer:
+                    assert answer.status == 201, await answer.text()
+
+            # Then the worker shows what holds the partition, and the lag that it causes
+            async def held() -> bool:
+                row = await members_row()
+                return bool(row["held"] is not None and row["lag"] >= 4)
+
+            await until(held)
+            row = await members_row()
+            assert row["held"]["offset"] == row["position"]
+            assert 0 <= row["held"]["seconds"] < 600
+            assert row["lag_seconds"] > 0
+            assert await held_seconds() > 0
+            assert await depth() == 0
+            async with session.get("/v1/cluster") as answer:
+                (hold,) = (await answer.json())["holds"]
+            assert (hold["topic"], hold["partition"]) == (topic, 0)
+
+            # And Kafka's tool finds it, and aborts it
+            server = ("transactions", "--bootstrap-server", kafka.brokers)
+            place = ("--topic", topic, "--partition", "0")
+            found = await asyncio.to_thread(tool, *server, "describe-producers", *place)
+            assert str(hold["offset"]) in found
+            start = ("--start-offset", str(hold["offset"]))
+            await asyncio.to_thread(tool, *server, "abort", *place, *start)
+
+            async def delivered() -> bool:
+                return await depth() == 3
+
+            await until(delivered)
+
+            async def free() -> bool:
+                row = await members_row()
+                return not row["held"] and row["lag"] == 0 and await held_seconds() == 0
+
+            await until(free)
+            del producer
+
+
+async def test_a_restore_waits_for_a_transaction_in_the_changelog(
+    kafka: EmbeddedKafka, namespace: str, tmp_path: Path
+) -> None:
+    topic = f"{namespace}.streams-members-changelog"
+    variables = {**VARIABLES, "STREAMS_CHECKPOINT_SECONDS": "0.2"}
+    with run_workers(1, kafka, tmp_path / "one", namespace, 24700, variables) as running:
+        await asyncio.to_thread(wait_until_ready, running)
+        (url,) = running.urls
+        async with aiohttp.ClientSession(base_url=url) as session:
+            # Given a changelog with an open transaction of somebody, and checkpoints after it
+            producer = open_transaction(kafka, topic, f"{namespace}-somebody")
+            async with session.put("/v1/groups/tavern/queues/ada") as answer:
+                assert answer.status < 300, await answer.text()
+
+            async def saved() -> bool:
+                async with session.get("/v1/cluster") as answer:
+                    rows = (await answer.json())["partitions"]
+                row = next(row for row in rows if row["table"] == "members")
+                return bool(row["lag"] == 0 and row["checkpointed"] == row["position"] > 0)
+
+            await until(saved)
+
+    # When a worker restores it from nothing
+    with run_workers(1, kafka, tmp_path / "two", namespace, 24700, variables) as running:
+        (url,) = running.urls
+        async with aiohttp.ClientSession(base_url=url) as session:
+
+            async def row() -> dict[str, Any]:
+                try:
+                    async with session.get("/v1/cluster") as answer:
+                        rows = (await answer.json())["partitions"]
+                except aiohttp.ClientError:
+                    return {}
+                return next(row for row in rows if row["table"] == "members")
+
+            # Then it does not end early, and says what it waits for
+            async def held() -> bool:
+                return (await row()).get("held") is not None
+
+            await until(held)
+            found = await row()
+            assert (found["state"], found["ready"]) == ("restoring", False)
+            async with session.get("/readyz") as answer:
+                assert answer.status == 503
+                assert "an open transaction holds" in await answer.text()
+
+            # And goes on when the transaction ends
+            producer.abort_transaction(60)
+
+            async def ready() -> bool:
+                return bool((await row())["ready"])
+
+            await until(ready)
+            found = await row()
+            assert found["held"] is None
+            assert found["restored_rows"] > 0
+            async with session.get("/v1/groups/tavern/queues") as answer:
+                assert (await answer.json())["queues"] == ["ada"]
