@@ -21,7 +21,9 @@ async def cluster(client: Client, show: Printer) -> None:
     for row in found["partitions"]:
         lag, position = row.get("lag", "-"), row.get("position", "-")
         place = f"{row['table']:8} {row['partition']:>9} {row['state']:12}"
-        show(row, f"{place} {lag:>8} {position:>12} {row['owner'] or '-'}")
+        held = row.get("held")
+        note = f" held by an open transaction for {held['seconds']:.0f} s" if held else ""
+        show(row, f"{place} {lag:>8} {position:>12} {row['owner'] or '-'}{note}")
     for worker in found["workers"]:
         if not worker["answers"]:
             show(worker, f"{worker['url']} does not answer: {worker['error']}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -111,6 +112,11 @@ async def test_a_transaction_that_holds_a_source_is_shown_and_can_be_aborted(
             async with session.get("/v1/cluster") as answer:
                 (hold,) = (await answer.json())["holds"]
             assert (hold["topic"], hold["partition"]) == (topic, 0)
+            shown = [str(Path(sys.executable).with_name("streams")), "cluster", "--url", url]
+            lines = (
+                await asyncio.to_thread(subprocess.check_output, shown, text=True)
+            ).splitlines()
+            assert [x for x in lines if x.startswith("members") and "open transaction" in x]
 
             # And Kafka's tool finds it, and aborts it
             server = ("transactions", "--bootstrap-server", kafka.brokers)
