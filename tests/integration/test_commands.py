@@ -58,7 +58,7 @@ def test_topics_are_created_once_and_then_checked(settings: Settings) -> None:
     # Given no topics, the check fails and says what to do
     code, _, errors = streams(settings, "topics", "--check")
     assert code == 1
-    assert "run 'streams topics'" in errors
+    assert "`streams topics` creates missing topics" in errors
     # When they are created
     code, output, _ = streams(settings, "topics")
     # Then all exist, and the check succeeds
