@@ -10,6 +10,7 @@ import asyncio
 import ctypes
 import gc
 import logging
+import math
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -18,6 +19,8 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS: Final = 1.0
 FREED_BYTES: Final = 4 * 1024 * 1024
 """How much less must be in use than at the last peak."""
+SETTLE_SECONDS: Final = 2.0
+"""How long after a drop the memory is given back: connections end slowly."""
 COLLECT_SECONDS: Final = 15.0
 """Time between two garbage collections, each of which holds up the worker for a moment."""
 
@@ -30,18 +33,19 @@ async def give_back_memory(used: Callable[[], int]) -> None:
     trim: Any = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is None:
         return
-    loop = asyncio.get_running_loop()
-    peak, collect_again = 0, 0.0
+    clock = asyncio.get_running_loop().time
+    peak, collected, due = 0, -COLLECT_SECONDS, math.inf
     while True:
         await asyncio.sleep(LOOK_SECONDS)
         now = used()
         peak = max(peak, now)
         # Not while much is in use: it would soon be needed again.
         if peak - now >= FREED_BYTES and now <= peak // 2:
-            if loop.time() >= collect_again:
-                # Connections of aiohttp end in circles that would live for a long time yet.
-                collect_again = loop.time() + COLLECT_SECONDS
-                gc.collect()
             peak = now
+            due = max(clock() + SETTLE_SECONDS, collected + COLLECT_SECONDS)
+        if clock() >= due:
+            # Connections of aiohttp end in circles that would live for a long time yet.
+            gc.collect()
             await asyncio.to_thread(trim, 0)
+            collected, due = clock(), math.inf
             logger.debug("gave unused memory back; connections use %d bytes", now)
