@@ -251,9 +251,6 @@ async def test_half_frames_with_a_token_share_one_budget(tried: Tried) -> None:
     finally:
         clients.close()
 
-    # Then what they had goes back to the system
-    await shrunk(workers, before + 16 * 1024)
-
 
 async def test_a_token_may_come_with_other_frames(tried: Tried) -> None:
     # Given a client that sends its token and much more, without waiting for an answer
