@@ -180,7 +180,7 @@ class Client:
 
 @pytest.fixture
 async def client(guarded: Guarded) -> AsyncIterator[Client]:
-    connector = aiohttp.TCPConnector(ssl=guarded.tls)
+    connector = aiohttp.TCPConnector(limit=0, ssl=guarded.tls)
     async with aiohttp.ClientSession(connector=connector) as session:
         client = Client(guarded, session)
         await client.owners()

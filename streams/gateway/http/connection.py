@@ -189,10 +189,10 @@ class HTTPConnection(web.RequestHandler):
         if self._discarded is not None:
             self._discarded += len(data)
             return
+        in_body = self._body is not None and not self._body.is_eof()
         super().data_received(data)
-        if self._frames is None and not self._serving:
-            if self._body is not None and not self._body.is_eof():
-                return  # the rest of a body that nobody reads
+        # After its response, a request may still be sending a body that nobody reads.
+        if self._frames is None and not self._serving and not in_body:
             self._head += len(data)
             if self._head > MAX_HEAD_BYTES and not self._held_back and self.transport is not None:
                 # If the head is complete, the request begins soon, and more is read then.

@@ -15,7 +15,13 @@ from aiohttp import web
 
 from streams.gateway.http import bodies
 from streams.gateway.http.bodies import read_body
-from streams.gateway.http.connection import MAX_HEAD_LINE, HTTPConnection, Server, listen
+from streams.gateway.http.connection import (
+    HEAD_SECONDS,
+    MAX_HEAD_LINE,
+    HTTPConnection,
+    Server,
+    listen,
+)
 from streams.gateway.http.errors import HTTPError
 from streams.gateway.http.receiving import MAX_HEAD_BYTES
 from streams.gateway.http.responses import error_response
@@ -45,7 +51,7 @@ async def port() -> AsyncIterator[int]:
         keepalive_timeout=IDLE_SECONDS,
         max_line_size=MAX_HEAD_LINE,
         max_field_size=MAX_HEAD_LINE,
-        lingering_time=0.1,
+        lingering_time=5.0,
     )
     listener = await listen(server, "127.0.0.1", 0, None)
     yield listener.sockets[0].getsockname()[1]
@@ -171,6 +177,25 @@ async def test_a_long_body_is_no_head(port: int) -> None:
         for _ in range(60):
             assert (await head_of(reader)).startswith(b"HTTP/1.1 200 ")
             await reader.readexactly(9)
+    writer.close()
+
+
+async def test_the_rest_of_a_refused_body_is_no_head(port: int) -> None:
+    # Given a request that is refused before its body has arrived
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    size = 2 * MAX_HEAD_BYTES
+    writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size)
+    head = await head_of(reader)
+    assert head.startswith(b"HTTP/1.1 413 ")
+    await reader.readexactly(int(re.findall(rb"Content-Length: (\d+)", head)[0]))
+
+    # When the body comes, and a while later another request
+    writer.write(b"x" * size)
+    await asyncio.sleep(1.5 * HEAD_SECONDS)
+    writer.write(REQUEST)
+
+    # Then that is answered
+    assert (await head_of(reader)).startswith(b"HTTP/1.1 200 ")
     writer.close()
 
 
