@@ -620,7 +620,7 @@ async def test_a_session_counts_each_of_its_groups(client: Client) -> None:
     assert (await client.ask(0, "POST", "/v1/events", token, line))[0] == 429
     async with await client.stream(0) as stream:
         await stream.send_json({"type": "auth", "token": token})
-        assert (await stream.receive_json(timeout=20))["code"] == "rate_limited"
+        assert (await stream.receive_json(timeout=240))["code"] == "rate_limited"
 
 
 async def test_streams_share_the_debt_of_their_token(client: Client) -> None:
@@ -632,11 +632,11 @@ async def test_streams_share_the_debt_of_their_token(client: Client) -> None:
     for stream in streams:
         await stream.send_json({"type": "auth", "token": token})
     for stream in streams:
-        assert (await stream.receive_json(timeout=20))["type"] == "authenticated"
+        assert (await stream.receive_json(timeout=240))["type"] == "authenticated"
 
     # whose bearer is 50,000 events in debt
     groups = {"groups": [f"{n:05x}" for n in range(50_000)]}
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(240):
         status, session = 429, "/v1/queues/debt/sessions/x"
         while status == 429:
             await asyncio.sleep(0.2)
@@ -652,7 +652,7 @@ async def test_streams_share_the_debt_of_their_token(client: Client) -> None:
 
     # Then they are refused, with the time to come again, and nothing was sent
     for stream in streams:
-        refused = await stream.receive_json(timeout=60)
+        refused = await stream.receive_json(timeout=240)
         assert (refused["type"], refused["code"], refused["ref"]) == ("error", "rate_limited", 0)
         assert refused["retry_after"] > 40_000
     await asyncio.gather(*(stream.close() for stream in streams))
@@ -683,7 +683,7 @@ async def test_the_gateway_requires_tls_1_2(client: Client) -> None:
 async def test_a_client_that_never_starts_tls_is_disconnected(client: Client) -> None:
     url = URL(client.guarded.workers.urls[0])
     reader, writer = await asyncio.open_connection(url.host, url.port)
-    async with asyncio.timeout(HANDSHAKE_SECONDS + 5):
+    async with asyncio.timeout(HANDSHAKE_SECONDS + 120):
         assert await reader.read() == b""
     writer.close()
 
@@ -795,7 +795,7 @@ def test_a_worker_without_authentication_does_not_listen_publicly(tmp_path: Path
         environment[how] = "0.0.0.0"
 
     ended = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False, timeout=60
+        command, env=environment, capture_output=True, text=True, check=False, timeout=180
     )
 
     assert ended.returncode == 1, ended.stderr

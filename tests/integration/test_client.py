@@ -264,7 +264,7 @@ async def test_a_subscription_survives_the_death_of_a_worker(
         publishing = asyncio.create_task(publish(publisher))
 
         async def read(until: int) -> None:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(240):
                 while sum(map(len, got.values())) < until:
                     one = await anext(deliveries)
                     got[one.queue].append(one)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import urllib.request
 from pathlib import Path
@@ -27,9 +28,15 @@ def test_a_worker_stays_in_its_group_without_a_poll(kafka: EmbeddedKafka, tmp_pa
     ports = free_ports("127.0.0.1", 17966, 1)
     with workers(1, tmp_path, "127.0.0.1", ports, environment) as running:
         wait_until_ready(running)
+        generation = _generation(running.urls[0])
         # When several heartbeats have passed since
-        end = time.monotonic() + HEARTBEATS_SECONDS
-        while time.monotonic() < end:
-            # Then it is ready throughout
-            urllib.request.urlopen(f"{running.urls[0]}/readyz", timeout=120).close()
-            time.sleep(0.1)
+        time.sleep(HEARTBEATS_SECONDS)
+        # Then it is ready, and has not left the group in between
+        wait_until_ready(running)
+        assert _generation(running.urls[0]) == generation
+
+
+def _generation(url: str) -> int:
+    with urllib.request.urlopen(f"{url}/v1/cluster", timeout=120) as answer:
+        worker = next(one for one in json.load(answer)["workers"] if one["url"] == url)
+    return int(worker["generation"])

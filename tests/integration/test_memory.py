@@ -30,7 +30,7 @@ LIMIT_KIB = 96
 """Most KiB of resident memory for one connection that has shown no token."""
 MORE_KIB = {"frames without a token": 512}
 """Limits of states in which the worker is busy with the client's frames."""
-SECONDS = 60
+SECONDS = 240
 """How long anything may take."""
 FRAME_BYTES = 1_600_000
 

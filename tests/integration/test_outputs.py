@@ -20,7 +20,7 @@ from streams.settings import Settings
 from streams.topics import product_topics
 
 MANY = 4 * BURST
-PATIENCE = 60.0
+PATIENCE = 240.0
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from streams.kafka.embedded.cluster import EmbeddedKafka
 from streams.operate.processes import Workers
 
 TTL_SECONDS = 2
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 240.0
 
 
 @pytest.fixture(scope="module")

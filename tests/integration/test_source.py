@@ -14,7 +14,7 @@ from streams.settings import Settings
 from streams.topics import product_topics
 
 RECORDS = 500
-PATIENCE = 60.0
+PATIENCE = 240.0
 
 
 async def _until(condition: Callable[[], bool], what: str) -> None:
