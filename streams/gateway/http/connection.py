@@ -48,7 +48,7 @@ FREE_BYTES = 16 * 1024
 STEP_BYTES = 64 * 1024
 """Bytes taken from the budget at a time."""
 HEAD_SECONDS = 0.2
-"""How long a request may take to begin once more than the longest head has arrived."""
+"""How long a pipelined request may take to begin while what follows it looks like a head."""
 TLS_BUFFER_BYTES = 16 * 1024
 LINGER_SECONDS = 3.0
 """How long to drain the rest of a refused body, so that the client reads the response."""
@@ -73,6 +73,7 @@ _FULL = (
     b'{"error":{"code":"unavailable","message":"too many connections; try again"}}'
 )
 
+_HEAD_END = b"\r\n\r\n"
 _LONG_HEAD = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nServer: streams\r\n"
     b"X-Content-Type-Options: nosniff\r\n"
@@ -109,6 +110,8 @@ class HTTPConnection(web.RequestHandler):
         self._trusted = False
         self._holder = ""
         self._head = 0  # bytes of a head that is incomplete
+        self._head_tail = b""  # its last bytes
+        self._head_ended = False  # whether its end has arrived, and its request has not begun
         self._begun = 0  # requests
         self._serving = False
         self._body: StreamReader | None = None  # of the last request
@@ -192,10 +195,15 @@ class HTTPConnection(web.RequestHandler):
         in_body = self._body is not None and not self._body.is_eof()
         super().data_received(data)
         # After its response, a request may still be sending a body that nobody reads.
-        if self._frames is None and not self._serving and not in_body:
+        if self._frames is None and not (self._serving or in_body or self._head_ended):
+            received = self._head_tail + data
+            if _HEAD_END in received:
+                self._head_ended = True  # what follows is a body: aiohttp bounds what it keeps
+                return
             self._head += len(data)
+            self._head_tail = received[1 - len(_HEAD_END) :]
             if self._head > MAX_HEAD_BYTES and not self._held_back and self.transport is not None:
-                # If the head is complete, the request begins soon, and more is read then.
+                # A pipelined request may have begun to arrive: it begins soon, and more is read.
                 self._held_back = True
                 self.transport.pause_reading()
                 loop = asyncio.get_running_loop()
@@ -213,7 +221,7 @@ class HTTPConnection(web.RequestHandler):
 
     def begin_request(self, body: StreamReader) -> None:
         """Note that a head is complete."""
-        self._head = 0
+        self._head, self._head_tail, self._head_ended = 0, b"", False
         self._begun += 1
         self._serving = True
         self._body = body
