@@ -153,9 +153,11 @@ def test_the_filter_logs_summaries(
     thread.join(60)
 
     assert not thread.is_alive()
-    assert [record.getMessage() for record in caplog.records] == [
+    # The filter of another test may still have something to sum up.
+    texts = [record.getMessage() for record in caplog.records]
+    assert [text for text in texts if text.endswith("refused")] == [
         "refused",
         "no longer repeated, after 0 s and 4 lines that were not logged: refused",
     ]
     logger.error("refused")
-    assert len(caplog.records) == 3
+    assert [record.getMessage() for record in caplog.records].count("refused") == 2
