@@ -32,7 +32,7 @@ def namespace(kafka: EmbeddedKafka) -> Iterator[str]:
     topics = [t for t in admin.list_topics(timeout=120).topics if t.startswith(f"{name}.")]
     if topics:
         for deleted in admin.delete_topics(topics).values():
-            deleted.result(30)
+            deleted.result(120)
 
 
 @pytest.fixture

@@ -628,11 +628,12 @@ async def test_streams_share_the_debt_of_their_token(client: Client) -> None:
     guarded = client.guarded
     scopes = {"publish": ["@debt"], "bind": ["*"], "read": ["@debt"], "rate": 1}
     token = guarded.token(scopes, sub="debtor")
-    streams = [await client.stream(0) for _ in range(BURST)]
-    for stream in streams:
+    streams = []
+    for _ in range(BURST):
+        stream = await client.stream(0)
         await stream.send_json({"type": "auth", "token": token})
-    for stream in streams:
         assert (await stream.receive_json(timeout=240))["type"] == "authenticated"
+        streams.append(stream)
 
     # whose bearer is 50,000 events in debt
     groups = {"groups": [f"{n:05x}" for n in range(50_000)]}

@@ -23,7 +23,7 @@ from streams.kafka.embedded.jars import BrokerError
 def _create(kafka: EmbeddedKafka, topic: str, replicas: int) -> None:
     admin = AdminClient({"bootstrap.servers": kafka.brokers})
     new = NewTopic(topic, num_partitions=1, replication_factor=replicas)
-    admin.create_topics([new])[topic].result(30)
+    admin.create_topics([new])[topic].result(120)
 
 
 def _produce(kafka: EmbeddedKafka, topic: str, value: bytes) -> None:

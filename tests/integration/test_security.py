@@ -61,7 +61,7 @@ def secure(tmp_path_factory: pytest.TempPathFactory, authority: trustme.CA) -> I
             "resident", ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096), b"hunter2"
         )
         admin = AdminClient({"bootstrap.servers": kafka.brokers})
-        admin.alter_user_scram_credentials([user])["resident"].result(30)
+        admin.alter_user_scram_credentials([user])["resident"].result(120)
         yield f"127.0.0.1:{port}"
 
 

@@ -68,7 +68,7 @@ def test_another_configuration_is_refused(settings: Settings) -> None:
     made = admin.create_topics(
         [NewTopic(settings.group_events, num_partitions=4, replication_factor=1)]
     )
-    made[settings.group_events].result(30)
+    made[settings.group_events].result(120)
 
     # When, then
     with pytest.raises(TopicsError, match=r"message\.timestamp\.type=CreateTime, not LogAppend"):
@@ -98,7 +98,7 @@ def test_topic_ids_are_those_that_kafka_reports(settings: Settings) -> None:
     admin = AdminClient(settings.librdkafka())
     described = admin.describe_topics(TopicCollection(names))
     assert {name: b64encode(ident).rstrip(b"=").decode() for name, ident in found.items()} == {
-        name: str(future.result(30).topic_id) for name, future in described.items()
+        name: str(future.result(120).topic_id) for name, future in described.items()
     }
 
 

@@ -60,7 +60,7 @@ async def port() -> AsyncIterator[int]:
 
 
 async def head_of(reader: asyncio.StreamReader) -> bytes:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(120):
         return await reader.readuntil(b"\r\n\r\n")
 
 
