@@ -134,6 +134,7 @@ class Gateway(Service):
             ),
             OptionRoutes(router, writer),
             LeaseRoutes(
+                self._authenticator,
                 router,
                 writer,
                 publishing,

@@ -150,33 +150,41 @@ class Authenticator:
                 self._cached.popitem(last=False)
         return principal
 
-    def admit(self, principal: Principal) -> None:
-        """Charge one event: a request, or the opening of a stream.
+    def admit(self, principal: Principal, events: int = 1) -> None:
+        """Charge one event, as a request or the opening of a stream is, or a few.
 
         Raises:
             HTTPError: 429 over the rate limit.
         """
-        wait = self._charge(principal)
+        wait = self._charge(principal, events=events)
         if wait:
             raise rate_limited(OVER_RATE_LIMIT, wait)
 
-    def charge_rest(self, principal: Principal, events: int) -> None:
-        """Charge all events of a request but the first, before they are done.
+    def pause(self, principal: Principal) -> float:
+        """Charge one event that a request causes later on, such as another Lease.
 
-        `admit` or `pace` has charged the first one.
+        Returns:
+            0, or the seconds until it is admitted; nothing was charged then.
+        """
+        return self._charge(principal)
+
+    def charge_rest(self, principal: Principal, events: int, charged: int = 1) -> None:
+        """Charge the events of a request that `admit` or `pace` has not charged.
+
+        Call it before they are done.
 
         Raises:
             HTTPError: 429 if the principal is in debt for earlier requests.
         """
-        if not principal.name or events < 2:
+        if not principal.name or events <= charged:
             return
         wait = self._limits.charge_rest(
-            principal.name, time.monotonic(), events - 1, principal.permissions.rate
+            principal.name, time.monotonic(), events - charged, principal.permissions.rate
         )
         if wait:
             raise rate_limited(OVER_RATE_LIMIT, wait)
 
-    async def pace(self, principal: Principal, *, refusable: bool) -> None:
+    async def pace(self, principal: Principal, *, refusable: bool, events: int = 1) -> None:
         """Charge one frame of a stream before it is done, and wait until the rate allows it.
 
         A frame that would have to wait longer than `LONGEST_PAUSE_SECONDS` is refused after
@@ -186,19 +194,19 @@ class Authenticator:
         Raises:
             HTTPError: 429 if the principal is too far over its limit.
         """
-        wait = self._charge(principal, LONGEST_PAUSE_SECONDS)
+        wait = self._charge(principal, LONGEST_PAUSE_SECONDS, events)
         if not wait:
             return
         await asyncio.sleep(min(wait, LONGEST_PAUSE_SECONDS))
         if wait > LONGEST_PAUSE_SECONDS and refusable:
-            self.admit(principal)
+            self.admit(principal, events)
 
-    def _charge(self, principal: Principal, longest: float = 0.0) -> float:
-        """Charge one event; see `Limits.charge`."""
+    def _charge(self, principal: Principal, longest: float = 0.0, events: int = 1) -> float:
+        """Charge events; see `Limits.charge`."""
         if not principal.name:
             return 0.0
         return self._limits.charge(
-            principal.name, time.monotonic(), 1.0, principal.permissions.rate, longest
+            principal.name, time.monotonic(), events, principal.permissions.rate, longest
         )
 
     # The log --------------------------------------------------------------------------

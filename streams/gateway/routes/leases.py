@@ -9,6 +9,7 @@ from aiohttp import web
 
 from streams.folds import views
 from streams.folds.tables import QUEUES
+from streams.gateway.auth.authenticator import Authenticator
 from streams.gateway.cluster.partition_router import PartitionRouter
 from streams.gateway.http.bodies import json_object, read_body
 from streams.gateway.http.context import RequestContext
@@ -35,6 +36,7 @@ class LeaseRoutes(Routes):
 
     def __init__(
         self,
+        authenticator: Authenticator,
         router: PartitionRouter,
         writer: EventWriter,
         publishing: Publishing,
@@ -43,6 +45,7 @@ class LeaseRoutes(Routes):
         readers: Readers,
         results: LeaseResults,
     ) -> None:
+        self._authenticator = authenticator
         self._router = router
         self._writer = writer
         self._publishing = publishing
@@ -67,20 +70,28 @@ class LeaseRoutes(Routes):
             now = asyncio.get_running_loop().time
             deadline = now() + min(wait, context.principal.seconds_left)
             key = queue.encode()
+            charged = True  # the request itself pays for the first Lease
             with self._readers.reading(key) if wait else nullcontext(Reader()) as reader:
                 while True:
                     self._router.check(partition)
-                    left = deadline - now()
+                    left, pause = deadline - now(), 0.0
                     messages: list[Shown] = []
                     if views.may_lease(partition.rows, queue):
-                        record = parser.lease(queue, dict(content))
-                        messages = await self._take(partition, queue, record)
+                        if not charged:
+                            pause = self._authenticator.pause(context.principal)
+                        if not pause:
+                            charged = False
+                            record = parser.lease(queue, dict(content))
+                            messages = await self._take(partition, queue, record)
                     if messages or left <= 0:
                         return messages_response(messages)
                     self._router.check(partition)
                     if reader.deleted:
                         raise deleted(queue)
-                    if not views.may_lease(partition.rows, queue):
+                    if pause:
+                        await asyncio.sleep(min(pause, left))
+                        context.principal.check()
+                    elif not views.may_lease(partition.rows, queue):
                         await self._long_polls.wait(key, partition, left)
                         context.principal.check()
 

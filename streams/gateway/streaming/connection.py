@@ -36,7 +36,12 @@ from streams.gateway.streaming.placement import Placement
 from streams.gateway.streaming.subscription import StreamSubscription
 from streams.gateway.streaming.wire import Wire
 from streams.gateway.streaming.writer import StreamWriter
-from streams.gateway.writes.event_parser import EVENT_TYPES, EventParser, new_message_id
+from streams.gateway.writes.event_parser import (
+    BIND_EVENTS,
+    EVENT_TYPES,
+    EventParser,
+    new_message_id,
+)
 
 if TYPE_CHECKING:
     from streams.gateway.http.context import RequestContext
@@ -175,6 +180,10 @@ class StreamConnection:
             self._streaming.sent_relayed.inc()
             await self._wire.send([text.encode()])
 
+    def lease_pause(self) -> float:
+        """Charge a Lease; return 0, or how long to wait before the rate allows one."""
+        return self._streaming.authenticator.pause(self._principal)
+
     def lease(self, subscription: StreamSubscription, limit: int) -> RecordToSend:
         """Make the Lease that gets messages for a competing consumer."""
         terms = subscription.terms
@@ -288,7 +297,7 @@ class StreamConnection:
             return
         queue = frame.fields.get("queue")
         try:
-            await self._pace(refusable=frame.type not in _NEVER_REFUSED)
+            await self._pace(_events(frame), refusable=frame.type not in _NEVER_REFUSED)
             if frame.type == "auth":
                 await self._authenticate(frame)
             else:
@@ -298,9 +307,11 @@ class StreamConnection:
             named = {"queue": queue} if isinstance(queue, str) else {}
             self._reply(frames.error_frame(error, frame.ref, **named))
 
-    async def _pace(self, *, refusable: bool = False) -> None:
+    async def _pace(self, events: int = 1, *, refusable: bool = False) -> None:
         if self._principal.name:
-            await self._streaming.authenticator.pace(self._principal, refusable=refusable)
+            await self._streaming.authenticator.pace(
+                self._principal, refusable=refusable, events=events
+            )
 
     def _log_refusal(self, error: StreamsError) -> None:
         if isinstance(error, (BadToken, Forbidden)):
@@ -430,7 +441,7 @@ class StreamConnection:
             names = [name for name in known if name not in ("message", "pong")]
             raise bad_request("bad_type", f"type must be one of {', '.join(names)}")
         record = self._parser.line({"type": kind, **frame.fields})
-        self._streaming.authenticator.charge_rest(self._principal, record.events)
+        self._streaming.authenticator.charge_rest(self._principal, record.events, _events(frame))
         if kind == "nack" and frame.fields.get("outcome") != EXTEND:
             subscription = self.subscriptions.get(frame.fields["queue"])
             if subscription is not None:
@@ -479,6 +490,11 @@ class StreamConnection:
             )
         if self._request.transport is not None:
             self._request.transport.abort()
+
+
+def _events(frame: Frame) -> int:
+    """Return how many events a frame is charged as before it is parsed."""
+    return BIND_EVENTS if frame.type == "bind" else 1
 
 
 def _named(terms: Terms | None) -> Terms | None:

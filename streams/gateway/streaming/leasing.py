@@ -31,10 +31,16 @@ FOLD_SECONDS: Final = 10.0
 """How long the fold may take to reach a Lease that Kafka has confirmed."""
 PAUSE_SECONDS: Final = 1.0
 """Pause before a failed Lease is repeated."""
+LONGEST_PAUSE_SECONDS: Final = 5.0
+"""How long a consumer whose client is over its rate limit leaves the line at a time."""
 
 
 class LeaseConnection(Protocol):
     """The part of a stream connection that leasing uses."""
+
+    def lease_pause(self) -> float:
+        """Charge a Lease to the client; return 0, or the seconds until its rate allows one."""
+        ...
 
     def lease(self, subscription: StreamSubscription, limit: int) -> RecordToSend:
         """Make the Lease of a subscription; raises as `EventParser.lease`."""
@@ -122,6 +128,12 @@ class Leasing:
             if not subscription.open or partition is None or not credit:
                 subscription.leasing = False
                 continue
+            pause = subscription.connection.lease_pause()
+            if pause:  # others in the line may have a client of their own
+                asyncio.get_running_loop().call_later(
+                    min(pause, LONGEST_PAUSE_SECONDS), self._return, subscription
+                )
+                continue
             line.pending += 1
             line.woken = False
             limit = min(credit, MOST_AT_ONCE)
@@ -178,6 +190,11 @@ class Leasing:
             self._wait(subscription)
         else:
             self._schedule(subscription.queue, line)
+
+    def _return(self, subscription: StreamSubscription) -> None:
+        """Let a consumer into its line again; it has counted as waiting until now."""
+        subscription.leasing = False
+        self._try_again(subscription)
 
     def _try_again(self, subscription: StreamSubscription) -> None:
         if subscription.open and subscription.local is not None:

@@ -36,6 +36,8 @@ _BATCH: Final = {
 }
 EVENT_TYPES: Final = tuple(_BATCH)
 """The values of `type` in a line of `/v1/events` and on a stream."""
+BIND_EVENTS: Final = 2
+"""What a binding counts: the Bind, and the Unbind at its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,10 +206,13 @@ class EventParser:
 def _caused(name: str, values: dict[str, Any]) -> int:
     """Return how many events one event causes, itself included.
 
-    A binding counts when it is made, not when it ends; a delivery does not count.
+    The end of a binding counts when the binding is made, whoever or whatever ends it later: an
+    Unbind, a Close, a Delete, another session or a TTL.  A delivery does not count.
     """
+    if name == "Bind":
+        return BIND_EVENTS
     if name == "Open":
-        return 1 + len(values.get("groups", ()))  # a Bind for each
+        return 1 + BIND_EVENTS * len(values.get("groups", ()))  # a Bind and an Unbind for each
     if name == "Nack" and values.get("outcome") == REJECT:
         return max(1, len(values["seqs"]))  # a dead letter for each
     return 1

@@ -227,6 +227,13 @@ async def test_a_frame_over_the_rate_waits_or_is_refused(
         await authenticator.pace(ann, refusable=True)
     assert time.monotonic() - began >= 0.19
 
+    # and one that counts as several events waits for all of them
+    carl = await authenticator.verify(token(sub="carl"))
+    began = time.monotonic()
+    for _ in range(2):
+        await authenticator.pace(carl, refusable=True, events=3)
+    assert time.monotonic() - began >= 0.09
+
     # In debt, a frame that appends something is refused after the longest pause
     authenticator.charge_rest(bob, 10_000)
     for _ in range(2):
@@ -242,6 +249,8 @@ async def test_a_frame_over_the_rate_waits_or_is_refused(
         authenticator.admit(bob)
     with pytest.raises(HTTPError):
         authenticator.charge_rest(bob, 2)
+    assert authenticator.pause(bob) > 400
+    authenticator.charge_rest(bob, 2, charged=2)  # nothing is left to charge
     await authenticator.close()
 
 

@@ -381,7 +381,10 @@ def test_dead_letters_go_only_where_messages_may() -> None:
 @pytest.mark.parametrize(
     ("line", "events"),
     [
-        ({"type": "bind", "group": "g", "queue": "q"}, 1),
+        ({"type": "bind", "group": "g", "queue": "q"}, 2),
+        ({"type": "unbind", "group": "g", "queue": "q"}, 1),
+        ({"type": "close", "queue": "q", "session": "s"}, 1),
+        ({"type": "open", "queue": "q", "session": "s", "groups": ["a", "b", "c"]}, 7),
         ({"type": "message", "group": "g", "body": "x"}, 1),
         ({"type": "ack", "queue": "q", "seqs": [1, 2, 3]}, 1),
         ({"type": "nack", "queue": "q", "seqs": [1, 2, 3]}, 1),
@@ -393,6 +396,6 @@ def test_an_event_counts_as_what_it_causes(line: dict[str, Any], events: int) ->
 
 
 @pytest.mark.parametrize("count", [0, 1, 110_000])
-def test_a_session_counts_each_of_its_groups(count: int) -> None:
+def test_a_session_counts_the_beginning_and_the_end_of_each_binding(count: int) -> None:
     groups = [f"{number:x}" for number in range(count)]
-    assert PARSER.open("q", "s", {"groups": groups}).events == 1 + count
+    assert PARSER.open("q", "s", {"groups": groups}).events == 1 + 2 * count

@@ -37,6 +37,7 @@ class World:
         self.limits: list[int] = []
         self.given_back: list[int] = []
         self.fails = 0
+        self.pauses: list[float] = []
         self.book = LeaseResults()
         self.leasing = Leasing(self.book, self.publish, lambda place: bool(place.ready))
 
@@ -50,6 +51,9 @@ class World:
         got, self.jobs = self.jobs[:record], self.jobs[record:]
         self.book.note(0, {offset: got})
         return 0, offset
+
+    def lease_pause(self) -> float:
+        return self.pauses.pop() if self.pauses else 0.0
 
     def lease(self, subscription: StreamSubscription, limit: int) -> Any:
         return limit
@@ -191,3 +195,37 @@ async def test_a_lease_that_failed_is_tried_again(monkeypatch: pytest.MonkeyPatc
             return
         await asyncio.sleep(0.01)
     pytest.fail("it was not")
+
+
+async def test_who_is_over_its_rate_leaves_the_line_to_the_others_for_a_while() -> None:
+    # Given two consumers, the first of whose client is over its rate limit
+    world = World()
+    first, second = world.consumer(), world.consumer()
+    world.jobs, world.pauses = [1], [0.05]
+    # When both want a message
+    world.leasing.look(first)
+    world.leasing.look(second)
+    await world.settle()
+    # Then the second gets it, and the first has made no Lease
+    assert (list(first.held), list(second.held)) == ([], [1])
+    # And the first gets the next one, once its rate allows it
+    world.jobs = [2]
+    async with asyncio.timeout(120):
+        while not first.held:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert list(first.held) == [2]
+
+
+async def test_a_consumer_over_its_rate_makes_no_lease_however_often_it_is_woken() -> None:
+    world = World()
+    one = world.consumer()
+    world.jobs, world.pauses = [1], [60.0] * 10
+    for _ in range(20):
+        world.leasing.look(one)
+        world.leasing.again(one)
+        await world.settle()
+    assert (world.limits, len(world.pauses)) == ([], 9)
+    one.open = False
+    world.leasing.left(one)
+    await world.settle()
+    assert not world.leasing._lines
