@@ -32,6 +32,7 @@ def start(
     *,
     output: IO[bytes] | int,
     env: Mapping[str, str] | None = None,
+    folder: Path | None = None,
     pass_fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Start a program that ends with this process, in a session of its own.
@@ -43,12 +44,14 @@ def start(
         command: the program, as an absolute path or to be found in PATH, and its arguments.
         output: where its output and its errors go.
         env: its environment; by default that of this process.
+        folder: its working directory; by default that of this process.
         pass_fds: descriptors that the program inherits. The watcher does not keep them.
     """
     tie = _parents_tie()
     return subprocess.Popen(
         [sys.executable, "-I", "-S", str(_WATCH), str(tie), str(KILL_SECONDS), *command],
         env=None if env is None else dict(env),
+        cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,

@@ -90,6 +90,11 @@ def private_ports(count: int, host: str = "127.0.0.1") -> list[int]:
     return _find(host, random.sample(PRIVATE, len(PRIVATE)), count)
 
 
+def taken(port: int, host: str) -> str:
+    """Return the error for a worker's port that another process uses."""
+    return f"port {port} of {host} is taken: stop what listens there, or set STREAMS_HTTP_PORT"
+
+
 def _find(host: str, candidates: Iterable[int], count: int) -> list[int]:
     found: list[int] = []
     for port in candidates:
@@ -106,8 +111,14 @@ def _find(host: str, candidates: Iterable[int], count: int) -> list[int]:
 def _lock(port: int) -> int | None:
     """Return the descriptor of the port's lock file, or None if another process has the lock."""
     folder = Path(tempfile.gettempdir()) / f"streams-ports-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    lock = os.open(folder / str(port), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        lock = os.open(folder / str(port), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StreamsError(
+            f"cannot use folder {folder}, which keeps two commands from one port: "
+            f"{error.strerror}; delete it, or set TMPDIR"
+        ) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

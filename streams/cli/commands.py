@@ -20,6 +20,7 @@ from streams.cli import (  # noqa: F401 - each module registers its commands
     messages,
     queues,
     replay,
+    reset,
     sessions,
     tail,
     token,

@@ -31,6 +31,7 @@ from rocksdict import (
     WriteBufferManager,
 )
 
+from streams.data_folder import utf8
 from streams.errors import Unavailable
 
 logger = logging.getLogger(__name__)
@@ -120,7 +121,7 @@ class Database:
         manifest = self._manifest()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = Rdict(str(path), resources.options())
+            self._db = Rdict(utf8(path), resources.options())
         except Exception as exc:
             raise _explained(path, exc) from exc
         self.next_offset = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import socket
 from collections.abc import Mapping
@@ -129,8 +130,8 @@ class EngineOptions:
         """`instance_id`, or its default."""
         if self.instance_id:
             return self.instance_id
-        name = f"{socket.gethostname()} {self.data.absolute()}"
-        return f"{self.app_id}-{hashlib.sha256(name.encode()).hexdigest()[:20]}"
+        name = socket.gethostname().encode() + b" " + os.fsencode(self.data.absolute())
+        return f"{self.app_id}-{hashlib.sha256(name).hexdigest()[:20]}"
 
     def changelog(self, table: str) -> str:
         """Name of a table's changelog topic, by Faust's rule."""

@@ -6,6 +6,7 @@ The only place where the parts of the gateway are put together.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -61,6 +62,7 @@ from streams.gateway.streaming.service import Streaming
 from streams.gateway.writes.admission import Admission
 from streams.gateway.writes.event_writer import EventWriter
 from streams.gateway.writes.publishing import Publishing
+from streams.ports import taken
 from streams.settings import Settings, is_loopback
 
 logger = logging.getLogger(__name__)
@@ -282,6 +284,8 @@ class Gateway(Service):
         try:
             self._listener = await listen(server, conf.web_bind, conf.web_port, tls)
         except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise SettingsError(taken(conf.web_port, conf.web_bind)) from error
             raise SettingsError(
                 f"cannot listen on {conf.web_bind}:{conf.web_port}: {error.strerror or error}; "
                 "choose another STREAMS_HTTP_HOST or STREAMS_HTTP_PORT"

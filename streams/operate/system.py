@@ -20,7 +20,7 @@ from streams.kafka.embedded.cluster import EmbeddedKafka
 from streams.kafka.topics import ensure_topics
 from streams.operate.processes import Workers, workers
 from streams.operate.progress import progress, say
-from streams.ports import hold, private_ports, release
+from streams.ports import hold, private_ports, release, taken
 from streams.settings import Settings
 from streams.stall_timer import StallTimer
 from streams.topics import product_topics
@@ -56,7 +56,13 @@ class System:
 
 @contextmanager
 def system(
-    settings: Settings, data: Path, count: int, kafka_port: int = 0, *, private: bool = False
+    settings: Settings,
+    data: Path,
+    count: int,
+    kafka_port: int = 0,
+    *,
+    private: bool = False,
+    fresh: bool = False,
 ) -> Iterator[System]:
     """Run a system of `count` workers with everything it keeps below `data`.
 
@@ -67,6 +73,7 @@ def system(
         kafka_port: port of the embedded Kafka, 0 for a free one.
         private: whether the workers get free ports, instead of STREAMS_HTTP_PORT and those
             after it.
+        fresh: whether to empty the folder first, once nothing uses it any more.
 
     Raises:
         StreamsError: a folder or a port is taken, or something could not be started; all that
@@ -75,11 +82,18 @@ def system(
     with ExitStack() as stack:
         folder = stack.enter_context(DataFolder(data))
         _wait_for_leftovers(data)
+        if fresh:
+            folder.empty()
         host = settings.http_host
         ports = (
             private_ports(count, host) if private else _hold_ports(host, settings.http_port, count)
         )
         stack.callback(release, ports)
+        if kafka_port in ports and not settings.brokers_given:
+            raise StreamsError(
+                f"port {kafka_port} is meant for Kafka and for a worker: choose another "
+                "--kafka-port or STREAMS_HTTP_PORT"
+            )
         broker = None
         if not settings.brokers_given:
             broker = stack.enter_context(embedded_broker(folder.folder / BROKER_FOLDER, kafka_port))
@@ -121,9 +135,7 @@ def _hold_ports(host: str, first: int, count: int) -> list[int]:
     for port in ports:
         if not hold(port, host):
             release(ports)
-            raise StreamsError(
-                f"port {port} of {host} is taken: stop what listens there, or set STREAMS_HTTP_PORT"
-            )
+            raise StreamsError(taken(port, host))
     return ports
 
 

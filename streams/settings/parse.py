@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import os
 import re
 from collections.abc import Callable
 from datetime import datetime
@@ -125,6 +126,10 @@ def folder(text: str) -> Path:
     path = Path(text).expanduser().absolute()
     if path.exists() and not path.is_dir():
         raise ValueError("the path of a folder, not of a file")
+    try:
+        os.fsencode(path).decode()
+    except UnicodeDecodeError:
+        raise ValueError("the path of a folder whose name is UTF-8") from None
     return path
 
 

@@ -105,8 +105,9 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it finds processes in /proc")
 def test_up_takes_its_processes_with_it_and_keeps_others_out(tmp_path: Path) -> None:
-    # Given a system in a folder whose name is not ASCII, under the locale C
-    folder = tmp_path / "Wörld"
+    # Given a system under the locale C, in a folder whose name is not ASCII; it has a comma too,
+    # which separates folders in Kafka's properties
+    folder = tmp_path / "Wörld, a 'b'"
     ports = private_ports(3)
     release(ports)
     kafka, http, other = ports
@@ -128,6 +129,10 @@ def test_up_takes_its_processes_with_it_and_keeps_others_out(tmp_path: Path) -> 
         # And a port that is taken is an error
         said = refused(tmp_path / "b", *arguments, STREAMS_HTTP_PORT=str(other))
         assert f"port {kafka} is taken" in said
+        said = refused(
+            tmp_path / "b", "up", "--kafka-port", str(other), STREAMS_HTTP_PORT=str(other)
+        )
+        assert f"port {other} is meant for Kafka and for a worker" in said
         said = refused(tmp_path / "b", "up", "--kafka-port", str(other), **variables)
         assert f"port {http} of 127.0.0.1 is taken" in said
 
@@ -135,7 +140,7 @@ def test_up_takes_its_processes_with_it_and_keeps_others_out(tmp_path: Path) -> 
         assert len(first.children()) >= 3
         first.end(signal.SIGKILL)
 
-        # And the next one, started at once, waits for them and gets the folder
+        # And the next one, started at once, waits for them and gets the folder with its data
         with up(folder, *arguments, **variables) as second:
             second.until("worker-1 is ready")
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -47,3 +49,12 @@ def test_an_address_of_another_machine_is_no_taken_port() -> None:
 def test_too_few_ports_are_an_error() -> None:
     with pytest.raises(StreamsError, match="fewer than 3 ports are free"):
         ports.free_ports("127.0.0.1", 65_534, 3)
+
+
+def test_a_folder_of_ports_that_cannot_be_used_is_an_error_of_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / f"streams-ports-{os.getuid()}").write_text("")
+    with pytest.raises(StreamsError, match=r"cannot use folder .*; delete it, or set TMPDIR"):
+        ports.hold(21_000)

@@ -15,7 +15,7 @@ from typing import Final, Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from streams.data_folder import DataFolder
+from streams.data_folder import DataFolder, utf8
 from streams.kafka.embedded.jars import BrokerError, Progress, jars
 from streams.kafka.embedded.node import STOP_SECONDS, Node, NodeAddress
 from streams.ports import is_free, private_ports
@@ -58,15 +58,18 @@ class EmbeddedKafka:
         """Start the nodes that do not run, and return once all of them answer.
 
         Raises:
-            BrokerError: Java or Kafka is missing, the folder or a port is taken, a node
-                exited, or not all answered in time.  Every node is stopped then.
+            BrokerError: Java or Kafka is missing, a port is taken, a node exited, or not all
+                answered in time.  Every node is stopped then.
+            StreamsError: the folder is taken or cannot be used.
         """
+        utf8(self.data)
         jars(progress)
         self._folder.take()
         try:
             cluster_id = self._cluster_id()
             for node in self.nodes:
                 node.start(cluster_id, self._folder.descriptor, self.properties)
+            self._folder.shared_with(node.pid for node in self.nodes)
             self.wait()
         except BaseException:
             self.stop()

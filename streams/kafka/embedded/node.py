@@ -19,6 +19,10 @@ from streams.kafka.embedded.jars import BrokerError, jars, java
 from streams.ports import is_free
 
 HOST: Final = "127.0.0.1"
+_PROPERTIES: Final = "server.properties"
+_LOG: Final = "log"
+"""These two are relative to the node's folder, where Kafka runs: a comma in the folder's name
+would make two folders of one, since `log.dirs` is a list."""
 STOP_SECONDS: Final = 20.0
 """How long a node may take to stop before it is killed."""
 
@@ -102,16 +106,12 @@ class Node:
                     f"port {port} is taken: if a Kafka runs there, stop it or set "
                     "STREAMS_BROKERS to it"
                 )
-        path = self._write_properties(properties)
+        self._write_properties(properties)
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
-        if not (self.folder / "log" / "meta.properties").exists():
-            self._format(path, cluster_id)
+        if not (self.folder / _LOG / "meta.properties").exists():
+            self._format(cluster_id, lock)
         options = ("-XX:+UseSerialGC", "-Xms128m", f"-Xmx{self._heap_mib}m")
-        command = java_command("kafka.Kafka", str(path), options=options)
-        with self.log.open("ab") as log:
-            self._process = child_process.start(
-                command, output=log, env=_environment(), pass_fds=[lock]
-            )
+        self._process = self._run(java_command("kafka.Kafka", _PROPERTIES, options=options), lock)
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """Stop the process, by force if it takes longer than `seconds`."""
@@ -152,23 +152,27 @@ class Node:
             raise BrokerError(f"port {self.port} or {self.controller_port} is taken")
         raise BrokerError(f"Kafka node {self.id} has exited: see {self.log}")
 
-    def _format(self, properties: Path, cluster_id: str) -> None:
-        command = java_command(
-            "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties)
-        )
+    def _run(self, command: Sequence[str], lock: int) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
-            ended = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=_environment(),
-                check=False,
+            return child_process.start(
+                command, output=log, env=_environment(), folder=self.folder, pass_fds=[lock]
             )
-        if ended.returncode:
+
+    def _format(self, cluster_id: str, lock: int) -> None:
+        command = java_command(
+            "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", _PROPERTIES
+        )
+        tool = self._run(command, lock)
+        try:
+            code = tool.wait()
+        except BaseException:
+            tool.kill()
+            tool.wait()
+            raise
+        if code:
             raise BrokerError(f"{self.folder} could not be formatted: see {self.log}")
 
-    def _write_properties(self, more: Mapping[str, str]) -> Path:
+    def _write_properties(self, more: Mapping[str, str]) -> None:
         """Write the node's properties; the voters are static, so that ports may change."""
         me, replicas = self._me, min(3, len(self._members))
         voters = (f"{m.id}@{HOST}:{m.controller_port}" for m in self._members)
@@ -180,7 +184,7 @@ class Node:
             "listeners": f"PLAINTEXT://{HOST}:{me.port},CONTROLLER://{HOST}:{me.controller_port}",
             "advertised.listeners": f"PLAINTEXT://{HOST}:{me.port}",
             "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-            "log.dirs": self.folder / "log",
+            "log.dirs": _LOG,
             "auto.create.topics.enable": "false",
             "default.replication.factor": replicas,
             "min.insync.replicas": max(1, replicas - 1),
@@ -198,10 +202,8 @@ class Node:
             **more,
         }
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / "server.properties"
         lines = (f"{name}={_escaped(str(value))}\n" for name, value in properties.items())
-        path.write_text("".join(lines), encoding="ascii")
-        return path
+        (self.folder / _PROPERTIES).write_text("".join(lines), encoding="ascii")
 
 
 def _environment() -> dict[str, str]:

@@ -7,7 +7,6 @@ from typing import Any
 
 from streams.cli.base import StreamsCommand
 from streams.cli.up import WORKERS_OPTION
-from streams.data_folder import DataFolder
 from streams.lab.cli.demo import PLAN_OPTIONS
 from streams.settings import Settings
 
@@ -32,9 +31,7 @@ class run(StreamsCommand):
 
         settings = Settings.from_env()
         data = settings.data / FOLDER
-        with DataFolder(data) as folder:
-            folder.empty()
-        with system(settings, data, workers, private=True) as running:
+        with system(settings, data, workers, private=True, fresh=True) as running:
             outcome = asyncio.run(
                 play(
                     running.settings,
