@@ -102,9 +102,8 @@ def topic_ids(client: Mapping[str, Any], names: Iterable[str]) -> dict[str, byte
     Raises:
         Unavailable: Kafka cannot be reached, or the broker asked does not know a topic (yet).
     """
-    described = _Admin(client).describe_topics(
-        TopicCollection(list(names)), request_timeout=_CHANGE_SECONDS
-    )
+    admin = _Admin(client)
+    described = admin.describe_topics(TopicCollection(list(names)), request_timeout=_CHANGE_SECONDS)
     return {
         name: _id_bytes(_result(f"the description of {name}", future).topic_id)
         for name, future in described.items()
@@ -112,11 +111,22 @@ def topic_ids(client: Mapping[str, Any], names: Iterable[str]) -> dict[str, byte
 
 
 class _Admin(AdminClient):
-    """An admin client that remembers why Kafka cannot be reached, and prints nothing."""
+    """An admin client that remembers why Kafka cannot be reached, and prints nothing.
+
+    Keep a reference until all futures are done.  A client has a thread that makes the results,
+    and librdkafka aborts the process if the client is destroyed in that thread.
+    """
 
     def __init__(self, client: Mapping[str, Any]) -> None:
-        self._reason = ""
-        config: dict[str, Any] = {**client, "log_level": 0, "error_cb": self._note}
+        reason = [""]
+
+        def note(error: KafkaError) -> None:
+            # No method: that would make a cycle, and the collector runs in any thread.
+            if error.code() != KafkaError._ALL_BROKERS_DOWN:
+                reason[0] = error.str()
+
+        self._reason = reason
+        config: dict[str, Any] = {**client, "log_level": 0, "error_cb": note}
         super().__init__(config)
 
     def metadata(self) -> dict[str, Any]:
@@ -128,12 +138,8 @@ class _Admin(AdminClient):
         try:
             return self.list_topics(timeout=_ANSWER_SECONDS).topics
         except KafkaException as error:
-            self.poll(0)  # calls _note
-            raise unavailable("the list of topics", error, self._reason) from error
-
-    def _note(self, error: KafkaError) -> None:
-        if error.code() != KafkaError._ALL_BROKERS_DOWN:
-            self._reason = error.str()
+            self.poll(0)  # calls `note`
+            raise unavailable("the list of topics", error, self._reason[0]) from error
 
 
 def _create(admin: _Admin, topics: Sequence[Topic]) -> list[str]:
