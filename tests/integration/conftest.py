@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -14,6 +15,33 @@ from two_workers import Cluster
 from streams.kafka.embedded.cluster import EmbeddedKafka
 from streams.operate.processes import Workers
 from streams.settings import Settings
+
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+"""For every Kafka of the tests: they end before Java's optimising compiler would pay."""
+
+LONG = [
+    "test_faults_of_workers",
+    "test_faults_of_data",
+    "test_faults_of_brokers",
+    "test_up",
+    "test_access",
+    "test_commands",
+    "test_engine_alone",
+    "test_embedded_kafka",
+    "test_memory",
+    "test_attacks",
+    "test_streaming",
+    "test_kafka_away",
+    "test_examples",
+    "test_client",
+    "test_queue_readers",
+]
+"""Modules that take longest, in this order: begun last, they would keep the others waiting."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 @pytest.fixture(scope="session")

@@ -394,7 +394,7 @@ async def test_what_is_granted_works_through_any_worker(client: Client) -> None:
             assert status == 201
 
             # Then it arrives under his name
-            path = f"/v1/queues/{queue}/messages?wait=20"
+            path = f"/v1/queues/{queue}/messages?wait=60"
             status, content = await client.ask(worker, "GET", path, guarded.bob)
             assert status == 200, content
             (message,) = content["messages"]
@@ -513,16 +513,16 @@ async def test_a_browser_sends_its_token_as_a_subprotocol(client: Client) -> Non
 
 
 async def test_a_stream_ends_with_its_token(client: Client) -> None:
-    # Given a token that is valid for two more seconds, thanks to the leeway of ten
+    # Given a token that is valid for six more seconds, thanks to the leeway of ten
     guarded = client.guarded
-    short = guarded.token(BOB, sub="bob", exp=time.time() - 8)
     queue = await client.name_at(1, "bob-short")
+    short = guarded.token(BOB, sub="bob", exp=time.time() - 4)
     async with await client.stream(0, short) as stream:
         await stream.send_json({"type": "subscribe", "queue": queue})
-        assert (await stream.receive_json())["type"] == "subscribed"
 
         # Then the server closes the stream and says why
-        message = await stream.receive(timeout=120)
+        while (message := await stream.receive(timeout=120)).type is aiohttp.WSMsgType.TEXT:
+            assert json.loads(message.data)["type"] == "subscribed"
         assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 4401)
         assert "expired" in str(message.extra)
     assert (await client.ask(0, "GET", f"/v1/queues/{queue}", short))[0] == 401
@@ -558,9 +558,9 @@ async def test_open_requests_end_when_their_token_is_revoked(client: Client) -> 
         message = await stream.receive(timeout=120)
         assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 4401)
         assert "revoked" in str(message.extra)
-        for status, content in await asyncio.wait_for(asyncio.gather(*waits), 15):
+        for status, content in await asyncio.wait_for(asyncio.gather(*waits), 120):
             assert (status, content["error"]["code"]) == (401, "unauthorized")
-        await asyncio.wait_for(events.content.read(), 15)
+        await asyncio.wait_for(events.content.read(), 120)
         status, content = await client.ask(0, "GET", f"/v1/queues/{queue}", old)
         assert (status, "revoked" in content["error"]["message"]) == (401, True)
 
@@ -583,7 +583,7 @@ async def test_open_requests_end_when_their_token_is_revoked(client: Client) -> 
 
 
 async def test_a_principal_over_its_rate_is_told_when_to_retry(client: Client) -> None:
-    slow = client.guarded.token({"read": ["@slow"], "rate": 0.5}, sub="slow")
+    slow = client.guarded.token({"read": ["@slow"], "rate": 0.01}, sub="slow")
     statuses = [
         (await client.ask(0, "GET", "/v1/queues/slow/groups", slow))[0] for _ in range(BURST + 10)
     ]
@@ -594,7 +594,7 @@ async def test_a_principal_over_its_rate_is_told_when_to_retry(client: Client) -
         assert answer.status == 429
         assert int(answer.headers["Retry-After"]) >= 1
     # A request with many events counts each of them
-    many = client.guarded.token({"publish": ["chat.*"], "rate": 10}, sub="many")
+    many = client.guarded.token({"publish": ["chat.*"], "rate": 0.1}, sub="many")
     line = json.dumps({"type": "message", "group": "chat.a", "body": "x"})
     lines = "\n".join([line] * (BURST + 50)).encode()
     assert (await client.ask(0, "POST", "/v1/events", many, lines))[0] == 200
@@ -712,12 +712,12 @@ async def test_commands_send_a_token(client: Client) -> None:
 
 
 async def test_the_python_client_renews_its_token_in_time(client: Client) -> None:
-    # Given tokens of which the first is valid for two more seconds, thanks to the leeway of ten
+    # Given tokens of which the first is valid for six more seconds, thanks to the leeway of ten
     guarded = client.guarded
     given: list[str] = []
 
     async def fresh() -> str:
-        left = -8 if not given else 600
+        left = -4 if not given else 600
         given.append(guarded.token(BOB | {"rate": 0}, sub="bob-fresh", exp=time.time() + left))
         return given[-1]
 
@@ -728,13 +728,13 @@ async def test_the_python_client_renews_its_token_in_time(client: Client) -> Non
         bob.subscribe(queue) as deliveries,
     ):
         await client.ask(0, "POST", sent, guarded.admin, {"body": "one"})
-        assert (await asyncio.wait_for(anext(deliveries), 20)).text == "one"
+        assert (await asyncio.wait_for(anext(deliveries), 120)).text == "one"
         (connection,) = deliveries._connections
 
         # When the first has expired, then the stream continues with the second
-        await asyncio.sleep(4)
+        await asyncio.sleep(8)
         await client.ask(0, "POST", sent, guarded.admin, {"body": "two"})
-        assert (await asyncio.wait_for(anext(deliveries), 20)).text == "two"
+        assert (await asyncio.wait_for(anext(deliveries), 120)).text == "two"
         assert deliveries._connections == {connection}
         assert len(given) == 2
 

@@ -39,7 +39,7 @@ class Shell:
 
     def __init__(self, urls: list[str]) -> None:
         self.urls = urls
-        self.where = ["--url", urls[next(self.turns) % len(urls)], "--timeout", "20"]
+        self.where = ["--url", urls[next(self.turns) % len(urls)], "--timeout", "120"]
 
     def __call__(self, *arguments: str, code: int = 0, input: str | bytes | None = None) -> str:
         """Run a command that must exit with this code; return its output."""
@@ -112,7 +112,7 @@ def test_bind_publish_read_ack_unbind(shell: Shell, tag: str, tmp_path: Path) ->
 
     # Then each is there once
     deadline = time.monotonic() + 120
-    while len(found := shell.json("read", f"bob-{tag}", "--wait", "10")) < 3:
+    while len(found := shell.json("read", f"bob-{tag}", "--wait", "60")) < 3:
         assert time.monotonic() < deadline, found
     by_kind = {one.get("body", "raw"): one for one in found}
     assert set(by_kind) == {"hello", "from stdin", "raw"}
@@ -145,7 +145,7 @@ def test_events_are_sent_together(shell: Shell, tag: str) -> None:
     ]
     text = "\n".join(json.dumps(line) for line in lines)
     assert shell("events", input=text) == "2 events\n"
-    (found,) = shell.json("read", f"q-{tag}", "--wait", "10")
+    (found,) = shell.json("read", f"q-{tag}", "--wait", "60")
     assert found["body"] == "x"
     wrong = json.dumps({"type": "bind", "group": "@g", "queue": "q"})
     assert "line 1: group begins with @" in shell("events", code=1, input=wrong)
@@ -176,17 +176,17 @@ def test_jobs_are_leased_returned_and_acknowledged(shell: Shell, tag: str) -> No
     shell("publish", f"@{pool}", "later")
     shell("publish", f"@{pool}", "urgent", "--priority", "9")
     shell.until_queue(pool, depth=2)
-    (job,) = shell.json("lease", pool, "--wait", "10", "--consumer", "me", "--visibility", "1m")
+    (job,) = shell.json("lease", pool, "--wait", "60", "--consumer", "me", "--visibility", "1m")
     assert (job["body"], job["consumer"], job["tries"]) == ("urgent", "me", 1)
     shell("nack", pool, str(job["seq"]), "--consumer", "me", "--extend", "2m")
     shell("nack", pool, str(job["seq"]), "--consumer", "me")
-    jobs = shell.json("lease", pool, "--limit", "1", "--wait", "10")
+    jobs = shell.json("lease", pool, "--limit", "1", "--wait", "60")
     while len(jobs) < 2:
-        jobs += shell.json("lease", pool, "--limit", "5", "--wait", "10")
+        jobs += shell.json("lease", pool, "--limit", "5", "--wait", "60")
     assert [(one["body"], one["tries"]) for one in jobs] == [("urgent", 2), ("later", 1)]
     shell("ack", pool, str(jobs[0]["seq"]))
     shell("nack", pool, str(jobs[1]["seq"]), "--reject")
-    (letter,) = shell.json("read", dead, "--wait", "10")
+    (letter,) = shell.json("read", dead, "--wait", "60")
     assert letter["headers"]["dead-letter-queue"] == pool
     assert shell("lease", pool) == ""
 
@@ -206,7 +206,7 @@ def test_a_queue_is_configured_purged_and_deleted(shell: Shell, tag: str) -> Non
     assert "must differ from queue" in shell("queue", "set", name, "--dead-letter", name, code=1)
 
     shell("publish", f"@{name}", "x")
-    shell("read", name, "--wait", "10")
+    shell("read", name, "--wait", "60")
     shell.until_queue(name, depth=1, groups=0, session=None)
     shell("queue", "purge", name)
     shell.until("", "read", name)
@@ -228,7 +228,7 @@ def test_sessions_are_opened_held_and_closed(shell: Shell, tag: str) -> None:
     shell.until("", "queue", "groups", name)
 
     # Held by one command, and taken over by another
-    holding = shell.start("session", "hold", name, "--session", "s3", "--ttl", "1.5")
+    holding = shell.start("session", "hold", name, "--session", "s3", "--ttl", "6")
     try:
         assert holding.stdout is not None
         assert holding.stdout.readline() == "s3 is open\n"
@@ -252,7 +252,7 @@ def test_sessions_are_opened_held_and_closed(shell: Shell, tag: str) -> None:
     finally:
         holding.kill()
     shell.until_queue(name, session=None)
-    told = shell.json("read", watcher, "--wait", "10")
+    told = shell.json("read", watcher, "--wait", "60")
     assert [json.loads(one["body"])["state"] for one in told][:2] == ["online", "offline"]
 
 
@@ -273,7 +273,7 @@ def test_history_is_shown_by_offset_and_time_and_replayed(shell: Shell, tag: str
     assert f"{group} -: one\n" in shell("history", group)
     assert shell("replay", group, late) == "2 replayed\n"
     deadline = time.monotonic() + 120
-    while len(found := shell.json("read", late, "--wait", "5")) < 2:
+    while len(found := shell.json("read", late, "--wait", "60")) < 2:
         assert time.monotonic() < deadline
     assert [one["body"] for one in found] == ["one", "two"]
     assert found[0]["headers"]["replay-group"] == group
@@ -301,7 +301,7 @@ def test_a_closed_pipe_ends_a_command_quietly(shell: Shell, tag: str) -> None:
         for _ in range(300)
     )
     shell("events", input=lines)
-    reading = shell.start("read", f"many-{tag}", "--limit", "300", "--wait", "10")
+    reading = shell.start("read", f"many-{tag}", "--limit", "300", "--wait", "60")
     assert reading.stdout is not None
     assert reading.stdout.readline()
     reading.stdout.close()

@@ -84,7 +84,7 @@ async def exchanged(cluster: Cluster, sent: bytes) -> bytes:
     received = bytearray()
     try:
         writer.write(sent)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while piece := await reader.read(1 << 16):
                 received += piece
     except (TimeoutError, ConnectionError):

@@ -257,8 +257,8 @@ async def test_a_subscription_survives_the_death_of_a_worker(
             await asyncio.sleep(0.05)
 
     async with (
-        Client(*first, follow_owners=follow, retry_seconds=60) as client,
-        Client(*cluster.urls, retry_seconds=60) as publisher,
+        Client(*first, follow_owners=follow, retry_seconds=240) as client,
+        Client(*cluster.urls, retry_seconds=240) as publisher,
         client.subscribe(*queues, prefetch=50) as deliveries,
     ):
         publishing = asyncio.create_task(publish(publisher))

@@ -166,7 +166,7 @@ async def test_python_that_is_shown_works(name: str, code: str, running: Workers
         await client.purge("tiles")
         await client.send("tiles", "a job")
         if name != "jobs":
-            await asyncio.wait_for(shown(client), 60)
+            await asyncio.wait_for(shown(client), 180)
             return
         task = asyncio.create_task(shown(client))  # goes on for ever
         limit = time.monotonic() + 120

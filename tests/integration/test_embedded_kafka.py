@@ -16,8 +16,10 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from streams.data_folder import FolderInUse
+from streams.kafka.embedded.class_archive import archive
 from streams.kafka.embedded.cluster import EmbeddedKafka
 from streams.kafka.embedded.jars import BrokerError
+from streams.kafka.embedded.node import java_command
 
 
 def _create(kafka: EmbeddedKafka, topic: str, replicas: int) -> None:
@@ -29,13 +31,13 @@ def _create(kafka: EmbeddedKafka, topic: str, replicas: int) -> None:
 def _produce(kafka: EmbeddedKafka, topic: str, value: bytes) -> None:
     producer = Producer({"bootstrap.servers": kafka.brokers, "log_level": 0})
     producer.produce(topic, value)
-    assert producer.flush(30) == 0
+    assert producer.flush(120) == 0
 
 
 def _read(kafka: EmbeddedKafka, topic: str, count: int) -> list[bytes | None]:
     consumer = Consumer({"bootstrap.servers": kafka.brokers, "group.id": "test", "log_level": 0})
     consumer.assign([TopicPartition(topic, 0, 0)])
-    values = [message.value() for message in consumer.consume(count, 30)]
+    values = [message.value() for message in consumer.consume(count, 120)]
     consumer.close()
     return values
 
@@ -48,7 +50,7 @@ def _runs(pid: int) -> bool:
     return True
 
 
-def _wait_until(true: Callable[[], bool], seconds: float = 30) -> None:
+def _wait_until(true: Callable[[], bool], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline
@@ -77,6 +79,23 @@ def test_a_kafka_keeps_its_data_across_restarts(tmp_path: Path) -> None:
         second.check()
 
 
+def test_later_starts_use_the_classes_of_the_first(kafka: EmbeddedKafka) -> None:
+    # Given the archive of classes, which is made after the first start of this Java and Kafka
+    deadline = time.monotonic() + 300
+    while not archive().exists():
+        assert not archive().with_suffix(".failed").exists()
+        assert time.monotonic() < deadline
+        kafka.nodes[0].keep_classes()  # if another process was to do it, and has ended
+        time.sleep(0.5)
+
+    # When Java may not start without it, then it does start
+    options = ["-XX:+UseSerialGC", "-Xshare:on"]
+    command = java_command("kafka.tools.StorageTool", "random-uuid", options=options)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(done.stdout.split()) == 1
+
+
 def test_a_taken_port_is_reported(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -103,7 +122,7 @@ def test_it_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     program = (
         "import sys, time, pathlib; from streams.kafka.embedded.cluster import EmbeddedKafka\n"
         f"kafka = EmbeddedKafka(pathlib.Path({str(tmp_path)!r})); kafka.start()\n"
-        "print(kafka.nodes[0].pid, flush=True); time.sleep(60)"
+        "print(kafka.nodes[0].pid, flush=True); time.sleep(600)"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert parent.stdout

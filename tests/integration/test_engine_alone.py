@@ -112,10 +112,10 @@ class Load:
             next(w for w in candidates(b"last") if partition_of(w, PARTITIONS) == n)
             for n in range(PARTITIONS)
         ]
-        assert self._producer.flush(60) == 0
+        assert self._producer.flush(120) == 0
         for word in last:
             self._send(word)
-        assert self._producer.flush(60) == 0
+        assert self._producer.flush(120) == 0
         return last
 
 

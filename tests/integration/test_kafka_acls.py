@@ -24,7 +24,7 @@ from streams.kafka.embedded.cluster import EmbeddedKafka
 from streams.kafka.embedded.node import java_command
 from streams.kafka.partitioner import partition_of
 
-SECONDS = 60.0
+SECONDS = 180.0
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "publish-to-kafka.md"
 
 

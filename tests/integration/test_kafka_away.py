@@ -24,7 +24,7 @@ What a worker logs meanwhile does not depend on the time: each cause once.
 CORE = 0.5
 """Most of a core that a worker may take meanwhile: far more than the 0.02 of a quiet machine,
 and less than what any loop without a pause takes."""
-PATIENCE = 120.0
+PATIENCE = 180.0
 PORT = 25_900
 
 
@@ -47,7 +47,7 @@ def running(own_kafka: EmbeddedKafka, tmp_path: Path) -> Iterator[Callable[[], W
 
 def ready(worker: WorkerProcess) -> bool:
     try:
-        with urllib.request.urlopen(f"{worker.url}/readyz", timeout=10) as response:
+        with urllib.request.urlopen(f"{worker.url}/readyz", timeout=60) as response:
             return bool(response.status == 200)
     except OSError:
         return False

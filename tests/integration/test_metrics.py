@@ -150,10 +150,13 @@ async def test_a_checkpoint_is_measured(worker: Worker) -> None:
 
 
 async def test_the_lag_of_the_event_loop_is_measured_continuously(worker: Worker) -> None:
-    before = (await worker.metrics())["streams_event_loop_lag_seconds_count"]
-    await asyncio.sleep(1)
-    after = (await worker.metrics())["streams_event_loop_lag_seconds_count"]
-    assert 2 < after - before < 15
+    name, began = "streams_event_loop_lag_seconds_count", time.monotonic()
+    before = after = (await worker.metrics())[name]
+    while after - before < 3:
+        assert time.monotonic() < began + 120
+        await asyncio.sleep(0.2)
+        after = (await worker.metrics())[name]
+    assert after - before < 15 * (time.monotonic() - began)
 
 
 @pytest.mark.parametrize("accept", ["application/openmetrics-text; version=x", "*/*;q=?", ","])
@@ -179,10 +182,11 @@ async def test_names_follow_the_conventions(worker: Worker) -> None:
 
 
 async def test_a_scrape_is_cheap(worker: Worker) -> None:
-    began = time.monotonic()
-    for _ in range(5):
-        await worker.metrics()
-    assert time.monotonic() - began < 2.5
+    before = await worker.metrics()
+    for _ in range(20):
+        after = await worker.metrics()
+    # The worker has other work, too, but here there is nothing to do.
+    assert after["process_cpu_seconds_total"] - before["process_cpu_seconds_total"] < 5
 
 
 def test_the_log_is_short_and_every_line_is_an_object(running: Workers) -> None:

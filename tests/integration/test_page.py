@@ -380,7 +380,7 @@ async def test_a_hanging_worker_does_not_delay_the_answer(cluster: Cluster) -> N
     try:
         began = time.monotonic()
         whole = await cluster.get("/v1/cluster?all=1")
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 30  # that of a request to a worker ends after 90
     finally:
         os.kill(process.pid, signal.SIGCONT)
 

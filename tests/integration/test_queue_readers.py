@@ -16,7 +16,8 @@ from streams.client import Client, QueueDeleted, Refused
 from streams.kafka.embedded.cluster import EmbeddedKafka
 from streams.operate.processes import Workers
 
-TTL_SECONDS = 2
+TTL_SECONDS = 4
+"""Many times what a busy worker lags behind, and less than a takeover takes."""
 PATIENCE_SECONDS = 240.0
 
 

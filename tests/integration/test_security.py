@@ -124,7 +124,7 @@ async def test_both_clients_connect(settings: Settings) -> None:
 def test_a_wrong_password_or_an_untrusted_broker_is_an_error(
     settings: Settings, wrong: dict[str, Any], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streams.kafka.topics._ANSWER_SECONDS", 2)
+    monkeypatch.setattr("streams.kafka.topics._ANSWER_SECONDS", 8)
 
     with pytest.raises(Unavailable, match=f"^Kafka does not answer: .*{says}"):
         check_topics(replace(settings, **wrong).librdkafka(), product_topics(settings))

@@ -180,7 +180,7 @@ async def test_consumers_continue_after_the_loss_of_the_owner(cluster: Cluster) 
     # Given consumers at the first worker, of a queue that the second owns
     queue = await cluster.queue_of(1, "moving")
     done = asyncio.Event()
-    terms = {"credit": 3, "visibility_seconds": 3}
+    terms = {"credit": 3, "visibility_seconds": 10}
     consumers = [await consumer(cluster, 0, queue, **terms) for _ in range(3)]
     tasks = [asyncio.create_task(one.work(done)) for one in consumers]
     await send(cluster, queue, *map(str, range(20)))

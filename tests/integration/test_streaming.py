@@ -367,7 +367,7 @@ async def test_server_sent_events_resume_after_the_last_id(cluster: Cluster) -> 
                 assert answer.headers["Cache-Control"] == "no-cache, no-transform"
                 last = ""
                 while len(found) < count:
-                    line = (await asyncio.wait_for(answer.content.readline(), 20)).decode()
+                    line = (await asyncio.wait_for(answer.content.readline(), 120)).decode()
                     if line.startswith("id: "):
                         last = line[4:].strip()
                     if line.startswith("data: "):
@@ -473,7 +473,7 @@ async def test_a_stopping_worker_closes_its_streams_and_waits_for_none(
     # Then the first gets a close frame, and the worker ends soon
     message = await streams[1].socket.receive(timeout=120)
     assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1001)
-    await asyncio.to_thread(process.wait, 20)
+    await asyncio.to_thread(process.wait, 120)
     writer.close()
     cluster.restart(1)
     await cluster.owners()

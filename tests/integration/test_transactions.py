@@ -17,7 +17,7 @@ from two_workers import run_workers, wait_until_ready
 from streams.kafka.embedded.cluster import EmbeddedKafka
 from streams.kafka.embedded.tools import kafka_tool
 
-SOON = 90.0
+SOON = 180.0
 VARIABLES = {"STREAMS_PARTITIONS": "1", "STREAMS_SESSION_TIMEOUT_SECONDS": "6"}
 
 

@@ -15,7 +15,7 @@ from streams.kafka.embedded.cluster import EmbeddedKafka
 from streams.operate.processes import workers
 from streams.ports import free_ports
 
-SOON = 90.0
+SOON = 180.0
 PARTITIONS = 2
 
 

@@ -101,7 +101,7 @@ def wait_until_ready(running: Workers) -> None:
     for url in running.urls:
         while True:
             try:
-                with urllib.request.urlopen(f"{url}/readyz", timeout=5):
+                with urllib.request.urlopen(f"{url}/readyz", timeout=60):
                     break
             except OSError:
                 assert time.monotonic() < deadline, f"{url} did not become ready"

@@ -15,19 +15,23 @@ from pathlib import Path
 from typing import Final
 
 from streams import child_process
+from streams.kafka.embedded import class_archive
 from streams.kafka.embedded.jars import BrokerError, jars, java
 from streams.ports import is_free
 
 HOST: Final = "127.0.0.1"
 _PROPERTIES: Final = "server.properties"
 _LOG: Final = "log"
-"""These two are relative to the node's folder, where Kafka runs: a comma in the folder's name
+_CLASSES: Final = "classes"
+"""These are relative to the node's folder, where Kafka runs: a comma in the folder's name
 would make two folders of one, since `log.dirs` is a list."""
 STOP_SECONDS: Final = 20.0
 """How long a node may take to stop before it is killed."""
 
 _QUICK: Final = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx256m")
 """For tools that run a second or two: optimised compilation would take longer."""
+
+_MAIN: Final = "kafka.Kafka"
 
 _COMMON: Final = (
     "-XX:-UsePerfData",
@@ -37,6 +41,9 @@ _COMMON: Final = (
     "-Dlog4j2.statusLoggerLevel=OFF",
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSS",
+    # Java's own warnings are no part of a tool's output.
+    "-Xlog:disable",
+    "-Xlog:all=warning:stderr",
 )
 
 
@@ -57,6 +64,12 @@ def java_command(
     Raises:
         BrokerError: Java or the jars are missing.
     """
+    return _java_command(main_class, arguments, [*options, *class_archive.options()], level)
+
+
+def _java_command(
+    main_class: str, arguments: Sequence[str], options: Sequence[str], level: str = "warn"
+) -> list[str]:
     classpath = os.pathsep.join(str(jar) for jar in jars())
     logging = f"-Dorg.slf4j.simpleLogger.defaultLogLevel={level}"
     return [str(java()), *options, *_COMMON, logging, "-cp", classpath, main_class, *arguments]
@@ -110,8 +123,8 @@ class Node:
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
         if not (self.folder / _LOG / "meta.properties").exists():
             self._format(cluster_id, lock)
-        options = ("-XX:+UseSerialGC", "-Xms128m", f"-Xmx{self._heap_mib}m")
-        self._process = self._run(java_command("kafka.Kafka", _PROPERTIES, options=options), lock)
+        options = [*self._options(), *class_archive.listing(Path(_CLASSES))]
+        self._process = self._run(java_command(_MAIN, _PROPERTIES, options=options), lock)
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """Stop the process, by force if it takes longer than `seconds`."""
@@ -137,6 +150,10 @@ class Node:
         if self._process and self._process.poll() is None:
             self._process.send_signal(number)
 
+    def keep_classes(self) -> None:
+        """Have the classes kept that this node has loaded, for later starts; does not wait."""
+        class_archive.make(self.folder / _CLASSES, _java_command(_MAIN, (), self._options()))
+
     def check(self) -> None:
         """Raise an error if the process has exited.
 
@@ -151,6 +168,9 @@ class Node:
         if "Address already in use" in text:
             raise BrokerError(f"port {self.port} or {self.controller_port} is taken")
         raise BrokerError(f"Kafka node {self.id} has exited: see {self.log}")
+
+    def _options(self) -> list[str]:
+        return ["-XX:+UseSerialGC", "-Xms128m", f"-Xmx{self._heap_mib}m"]
 
     def _run(self, command: Sequence[str], lock: int) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:

@@ -23,7 +23,7 @@ def streams_token(
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=180,
     )
 
 

@@ -86,7 +86,7 @@ async def client(gateway: ScriptedGateway) -> AsyncIterator[Client]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)

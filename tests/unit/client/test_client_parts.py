@@ -118,7 +118,7 @@ async def test_a_subscription_needs_a_prefetch_and_ends_with_its_client() -> Non
         await asyncio.sleep(0.05)
         with pytest.raises(Unavailable):
             await client.queue("q")
-    assert await asyncio.wait_for(waiting, 1) is None
+    assert await asyncio.wait_for(waiting, 120) is None
 
 
 @pytest.mark.parametrize("wrong", [1_900_000_000, 1_900_000_000_000_000, -1])

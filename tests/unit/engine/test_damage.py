@@ -110,7 +110,7 @@ def test_a_manifest_cut_short_under_a_newer_log_is_no_older_state(
 ) -> None:
     # Given rows in a table file, a later row in the write-ahead log, and a process killed
     path = tmp_path / "members-0.db"
-    subprocess.run([sys.executable, "-c", KILLED, str(path)], timeout=60, check=False)
+    subprocess.run([sys.executable, "-c", KILLED, str(path)], timeout=180, check=False)
 
     # When the end of the manifest is lost, which names the table file
     (manifest,) = path.glob("MANIFEST-*")
@@ -123,7 +123,7 @@ def test_a_manifest_cut_short_under_a_newer_log_is_no_older_state(
 
 def test_a_killed_process_leaves_no_damage(tmp_path: Path, resources: Resources) -> None:
     path = tmp_path / "members-0.db"
-    subprocess.run([sys.executable, "-c", KILLED, str(path)], timeout=60, check=False)
+    subprocess.run([sys.executable, "-c", KILLED, str(path)], timeout=180, check=False)
     database = Database(path, resources)
     assert database.next_offset == 9
     assert len(list(database.scan(b"mg", b"mh"))) == 1001

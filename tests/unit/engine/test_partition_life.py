@@ -20,7 +20,7 @@ from streams.engine.progress import PartitionSpec, State
 from streams.engine.source import Chunk
 from streams.fold import Record, Rows
 
-LIMIT = 60.0
+LIMIT = 120.0
 
 
 class Counter:

@@ -14,14 +14,14 @@ def test_threads_at_the_same_place_are_shown_together() -> None:
     started = threading.Barrier(3)
 
     def wait_here() -> None:
-        started.wait(60)
-        release.wait(60)
+        started.wait(180)
+        release.wait(180)
 
     threads = [threading.Thread(target=wait_here, name=f"twin {n}") for n in (1, 2)]
     for thread in threads:
         thread.start()
     try:
-        started.wait(60)
+        started.wait(180)
         # When both have come there, Then one row shows both, the innermost call first
         while not (
             rows := [row for row in thread_stacks() if row["threads"] == ["twin 1", "twin 2"]]

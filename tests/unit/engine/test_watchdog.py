@@ -165,7 +165,7 @@ from streams.engine.watchdog import LoopGuard
 
 async def main():
     LoopGuard.TICK_SECONDS = 0.1
-    guard = LoopGuard(asyncio.get_running_loop(), 0.5)
+    guard = LoopGuard(asyncio.get_running_loop(), 3.0)
     guard.start()
     await asyncio.sleep(1)
     print("alive", flush=True)
@@ -180,7 +180,7 @@ def run(then: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-c", GUARDED.format(then=then)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
 import aiohttp
@@ -164,9 +165,12 @@ async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     assert all(socket.is_closed for sockets in world.sockets.values() for socket in sockets)
 
 
-async def settled(seconds: float = 0.0) -> None:
-    if seconds:
-        await asyncio.sleep(seconds)
+async def settled(until: Callable[[], object] = lambda: True) -> None:
+    """Let everything that can go on do so, until a condition holds."""
+    deadline = time.monotonic() + 120
+    while not until():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
     for _ in range(10):
         await asyncio.sleep(0)
 
@@ -282,13 +286,12 @@ async def test_it_goes_on_after_the_last_seq_when_the_owner_is_lost(world: World
     await settled()
     world.away.add(THERE)
     first.frames.put_nowait(None)
-    await settled(0.05)
-    assert first.is_closed
+    await settled(until=lambda: first.is_closed)
     assert world.said == []
 
     # When it is back, at the same worker
     world.away.clear()
-    await settled(0.1)
+    await settled(until=lambda: world.sockets[THERE][1:] and world.sockets[THERE][-1].sent)
     second = world.sockets[THERE][-1]
     assert (second.sent[0]["after"], second.sent[0]["credit"]) == (4, 4)
     second.say("subscribed", queue="q", ref=1)
@@ -299,7 +302,7 @@ async def test_it_goes_on_after_the_last_seq_when_the_owner_is_lost(world: World
     world.place = Place()
     world.who = HERE
     world.placement.reassigned()
-    await settled(0.1)
+    await settled(until=lambda: world.said)
     assert world.said == [{"type": "moved", "queue": "q", "owner": HERE}]
     assert subscription in world.marked
     assert second.is_closed
@@ -327,7 +330,7 @@ async def test_an_owner_that_serves_no_more_and_ends_is_asked_on_a_new_stream(
     world.who = THERE
 
     # Then it is asked again on another one
-    await settled(0.1)
+    await settled(until=lambda: world.sockets[THERE][1:] and world.sockets[THERE][-1].sent)
     _, second = world.sockets[THERE]
     assert second.sent[0]["type"] == "subscribe"
     world.placement.remove(subscription)
@@ -339,12 +342,12 @@ async def test_a_client_is_told_when_nobody_serves_a_queue(
     monkeypatch.setattr(placement_module, "TELL_SECONDS", 0.05)
     subscription = world.subscription()
     world.placement.place(subscription)
-    await settled(0.3)
+    await settled(until=lambda: world.said)
     (said,) = world.said
     assert (said["type"], said["queue"]) == ("unavailable", "q")
     assert said["retry_after"] > 0
     world.place = Place()
-    await settled(0.3)
+    await settled(until=lambda: world.said[1:])
     assert world.said[1:] == [{"type": "moved", "queue": "q", "owner": HERE}]
     world.placement.remove(subscription)
 
@@ -355,11 +358,10 @@ async def test_a_lost_partition_is_left_until_it_answers_again(world: World) -> 
     world.placement.place(subscription)
     place.ready = False
     world.watching.lost(cast(Any, place))
-    await settled(0.05)
-    assert subscription.local is None
+    await settled(until=lambda: subscription.local is None)
     assert not world.watching
     place.ready = True
-    await settled(0.1)
+    await settled(until=lambda: subscription.local is not None)
     assert subscription.local is cast(Any, place)
     assert world.marked == [subscription, subscription]
     world.placement.remove(subscription)
@@ -427,7 +429,8 @@ async def test_a_wrong_field_is_refused_and_not_asked_for_again(world: World) ->
     await settled()
     (socket,) = world.sockets[THERE]
     socket.say("error", queue="q", ref=1, code="bad_field", message="after is a time")
-    await settled(0.1)
+    await settled(until=lambda: world.said)
+    await asyncio.sleep(0.1)  # in which it would be asked again
     assert world.said == [{"type": "error", "message": "after is a time"}]
     assert not subscription.open
     assert len(world.sockets[THERE]) == 1
@@ -447,7 +450,7 @@ async def test_a_deletion_while_a_subscription_moves_here_is_told(world: World) 
     # When this worker takes over, and has folded the deletion before it serves the subscription
     world.watching.deleted({b"q": 3})
     world.place = Place(position=20)
-    await settled(0.1)
+    await settled(until=lambda: world.said)
     # Then the client is told; one that subscribes now is not
     assert [frame["type"] for frame in world.said] == ["deleted"]
     later = world.subscription()

@@ -50,8 +50,8 @@ def test_no_pattern_is_slow() -> None:
     # Given a pattern for which a regular expression would take exponential time
     patterns = Patterns(["*a" * 1000 + "*b"])
 
-    began = time.perf_counter()
+    began = time.process_time()
     for _ in range(100):
         assert not patterns.match("a" * 255)
 
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0

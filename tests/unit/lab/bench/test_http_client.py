@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -119,6 +120,10 @@ async def test_a_pool_replaces_a_connection_that_the_other_side_closed() -> None
     async with server(serve) as url:
         pool = ConnectionPool(url)
         assert await pool.ask("GET", "/1") == b"hello"
-        await asyncio.sleep(0.05)
+        (connection,) = pool._idle
+        deadline = time.monotonic() + 120
+        while connection.is_open:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
         assert await pool.ask("GET", "/2") == b"hello"
         pool.close()

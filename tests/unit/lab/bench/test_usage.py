@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,20 +16,24 @@ from streams.lab.bench.usage import BROKER, PRODUCER, WORKER, Meter, PeakMemory,
 def test_cpu_time_is_that_of_the_span_by_kind() -> None:
     # Given a process that is busy, and one that is not
     busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-    idle = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    idle = subprocess.Popen(
+        [sys.executable, "-c", "import time; print(flush=True); time.sleep(600)"],
+        stdout=subprocess.PIPE,
+    )
     try:
         meter = Meter({WORKER: [busy.pid], BROKER: [idle.pid]})
-        time.sleep(0.3)
+        assert idle.stdout is not None
+        idle.stdout.readline()  # it has started
         # When it is metered until the busy one has had a turn
         meter.start()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while (usage := meter.read()).cpu[WORKER] <= 0.05:
             assert time.monotonic() < deadline, usage
             time.sleep(0.05)
     finally:
         for process in (busy, idle):
             process.kill()
-            process.wait()
+            process.communicate()
     # Then the busy one has used more, up to all of the span
     assert usage.cpu[WORKER] <= usage.seconds + 0.05
     assert usage.cpu[BROKER] < usage.cpu[WORKER]
@@ -58,9 +63,17 @@ def test_memory_is_the_highest_of_the_span(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("streams.lab.bench.usage.PEAK_SECONDS", 0.005)
     meter = Meter({})
     sizes = iter([100, 300])
-    monkeypatch.setattr(meter, "resident_bytes", lambda kind: next(sizes, 200))
+    enough = threading.Event()
+
+    def resident(kind: str) -> int:
+        size = next(sizes, None)
+        if size is None:
+            enough.set()
+        return size or 200
+
+    monkeypatch.setattr(meter, "resident_bytes", resident)
     with PeakMemory(meter, WORKER) as peak:
-        time.sleep(0.1)
+        assert enough.wait(120)
     assert peak.bytes == 300
 
 

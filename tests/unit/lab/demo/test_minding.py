@@ -12,7 +12,7 @@ from streams.lab.demo import playing
 from streams.lab.demo.playing import DemoPlan, _DemoRun
 from streams.settings import Settings
 
-LIMIT = 60.0
+LIMIT = 120.0
 
 
 @pytest.fixture(autouse=True)

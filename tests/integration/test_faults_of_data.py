@@ -1,0 +1,15 @@
+"""Faults of data: nothing is lost, and nothing comes twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from short_faults import OF_DATA, failures
+
+pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(600)]
+
+
+@pytest.mark.parametrize("fault", OF_DATA)
+def test_every_invariant_holds_after_a_fault(fault: str, tmp_path: Path) -> None:
+    assert failures(fault, tmp_path / "faults") == []
