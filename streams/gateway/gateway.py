@@ -45,6 +45,7 @@ from streams.gateway.reads.lease_results import LeaseResults
 from streams.gateway.reads.long_polls import LongPolls
 from streams.gateway.reads.readers import Readers
 from streams.gateway.reads.row_counter import RowCounter
+from streams.gateway.reads.seqs import LogEnds, Seqs
 from streams.gateway.routes.cluster import ClusterRoutes
 from streams.gateway.routes.events import EventRoutes
 from streams.gateway.routes.groups import GroupRoutes
@@ -113,7 +114,9 @@ class Gateway(Service):
         self._proxy = Proxy(lambda: str(app.conf.canonical_url), metrics, settings)
         self._admission = admission = Admission(PUBLISH_BUDGET_BYTES)
         publishing = Publishing(engine, metrics)
-        writer = EventWriter(self._authenticator, publishing, admission)
+        self._log_ends = LogEnds(settings, engine, publishing)
+        seqs = Seqs(settings.partitions, self._log_ends.known, self._log_ends.end)
+        writer = EventWriter(self._authenticator, publishing, admission, seqs)
         router = PartitionRouter(engine, publishing, self._proxy, settings)
         self._streaming = Streaming(
             engine,
@@ -126,13 +129,20 @@ class Gateway(Service):
             metrics,
             self._lease_results,
             readers,
+            seqs,
         )
         overview = Overview(engine, self._proxy, Activity(counts, self._inboxes, metrics))
         handlers: tuple[Routes, ...] = (
             GroupRoutes(router, writer),
             HistoryRoutes(self._history, self._authenticator, publishing, admission),
             QueueRoutes(
-                router, writer, self._long_polls, readers, RowCounter(), settings.retention_hours
+                router,
+                writer,
+                self._long_polls,
+                readers,
+                RowCounter(),
+                seqs,
+                settings.retention_hours,
             ),
             OptionRoutes(router, writer),
             LeaseRoutes(
@@ -145,10 +155,10 @@ class Gateway(Service):
                 readers,
                 self._lease_results,
             ),
-            QueueEventRoutes(router, self._long_polls, readers),
+            QueueEventRoutes(router, self._long_polls, readers, seqs),
             StreamRoutes(self._streaming),
             SessionRoutes(router, writer),
-            EventRoutes(self._authenticator, publishing, admission),
+            EventRoutes(self._authenticator, publishing, admission, seqs),
             TableRoutes(router, self._barrier, settings.partitions),
             ClusterRoutes(engine, overview, metrics.registry),
             OpenAPIRoutes(),
@@ -303,6 +313,7 @@ class Gateway(Service):
         self._long_polls.close()
         await self._streaming.close()
         await self._history.close()
+        await self._log_ends.close()
         # Before the server: requests that wait for another worker would delay its end.
         await self._proxy.close()
         if self._listener is not None:

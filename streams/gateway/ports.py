@@ -23,6 +23,8 @@ class RecordToSend(NamedTuple):
     """Of a Message: its id, which may have been generated."""
     events: int = 1
     """How many events it causes, itself included: what a rate limit counts."""
+    seq: int = 0
+    """The highest seq of a delivery that it names; 0 if it names none."""
 
 
 RecordMetadata: TypeAlias = tuple[int, int]

@@ -210,6 +210,10 @@ async def test_a_stream_refuses_a_time_for_a_seq(cluster: Cluster, worker: int) 
             assert frame["type"] == "subscribed"
         assert (frame["code"], frame["queue"], frame["ref"]) == ("bad_field", queue, 7)
         assert "not a time" in frame["message"]
+        for fields in ({"upto": after}, {"seqs": [4097, after // 1000]}):
+            await socket.send_json({"type": "ack", "queue": queue, "ref": 8, **fields})
+            frame = json.loads(await socket.receive_str(timeout=PATIENCE_SECONDS))
+            assert (frame["type"], frame["code"], frame["ref"]) == ("error", "bad_field", 8)
         # the connection goes on, and may subscribe again
         await socket.send_json({"type": "subscribe", "queue": queue, "after": 4097})
         frame = json.loads(await socket.receive_str(timeout=PATIENCE_SECONDS))

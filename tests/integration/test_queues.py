@@ -142,11 +142,25 @@ async def test_a_position_in_milliseconds_is_refused(client: Client) -> None:
 async def test_a_time_is_no_seq(client: Client) -> None:
     now = time.time_ns() // 1_000_000
     await client.do("GET", "/v1/queues/quintus/messages?after=4097")
-    for wrong in (now, now * 1000):
+    await client.send("quintus", "x")
+    await client.bodies("quintus", ["x"])
+    for wrong in (now // 1000, now, now * 1000):
         for path in ("messages", "events"):
             status, content = await client.ask("GET", f"/v1/queues/quintus/{path}?after={wrong}")
             assert (status, content["error"]["code"]) == (400, "bad_parameter"), path
             assert "not a time" in content["error"]["message"]
+        line = {"type": "ack", "queue": "quintus", "upto": wrong}
+        for path, body in (
+            ("queues/quintus/acks", {"upto": wrong}),
+            ("queues/quintus/acks", {"seqs": [1, wrong]}),
+            ("queues/quintus/nacks", {"seqs": [wrong]}),
+            ("events", line),
+        ):
+            status, content = await client.ask("POST", f"/v1/{path}", body)
+            assert (status, content["error"]["code"]) == (400, "bad_field"), path
+            assert "not a time" in content["error"]["message"]
+    # and nothing was acknowledged
+    await client.bodies("quintus", ["x"])
 
 
 async def test_parameters_without_a_value_are_absent(client: Client) -> None:

@@ -14,6 +14,7 @@ from streams.gateway.http.errors import HTTPError, to_http_error, unavailable
 from streams.gateway.http.responses import json_response
 from streams.gateway.http.routing import HTTPRoute, Routes
 from streams.gateway.ports import RecordToSend
+from streams.gateway.reads.seqs import Seqs
 from streams.gateway.writes.admission import FLAT_BYTES, Admission, Share
 from streams.gateway.writes.publishing import Publishing
 
@@ -29,8 +30,13 @@ class EventRoutes(Routes):
     """The handler for batches of events."""
 
     def __init__(
-        self, authenticator: Authenticator, publishing: Publishing, admission: Admission
+        self,
+        authenticator: Authenticator,
+        publishing: Publishing,
+        admission: Admission,
+        seqs: Seqs,
     ) -> None:
+        self._seqs = seqs
         self._authenticator = authenticator
         self._publishing = publishing
         self._admission = admission
@@ -39,7 +45,7 @@ class EventRoutes(Routes):
         """Publish all events of the body, or none if any of them is invalid."""
         context.parameters()
         with Share(self._admission, context.principal.name or None) as share:
-            records = await _parsed(context, share)
+            records = await _parsed(context, share, self._seqs)
             context.principal.check()
             events = sum(record.events for record in records)
             self._authenticator.charge_rest(context.principal, events)
@@ -61,7 +67,7 @@ class EventRoutes(Routes):
     ROUTES = (HTTPRoute("POST", "/v1/events", publish),)
 
 
-async def _parsed(context: RequestContext, share: Share) -> list[RecordToSend]:
+async def _parsed(context: RequestContext, share: Share, seqs: Seqs) -> list[RecordToSend]:
     parser = context.parser
     records: list[RecordToSend] = []
     lines = lines_of(context.request, MAX_BYTES, parser.request_limit, share)
@@ -69,7 +75,10 @@ async def _parsed(context: RequestContext, share: Share) -> list[RecordToSend]:
         if len(records) == MAX_EVENTS:
             raise HTTPError(413, "too_large", f"more than {MAX_EVENTS} events in one request")
         try:
-            records.append(parser.line(json_object(line)))
+            record = parser.line(json_object(line))
+            if record.seq:
+                await seqs.check_record(record)
+            records.append(record)
         except StreamsError as error:
             reason = to_http_error(error)
             raise HTTPError(

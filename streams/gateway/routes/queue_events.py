@@ -26,7 +26,7 @@ from streams.gateway.ports import Partition
 from streams.gateway.reads.deliveries import Shown, page
 from streams.gateway.reads.long_polls import LongPolls
 from streams.gateway.reads.readers import Readers
-from streams.gateway.reads.seqs import check_after
+from streams.gateway.reads.seqs import Seqs
 
 HEARTBEAT_SECONDS = 10.0
 RETRY_MILLISECONDS = 1000
@@ -45,7 +45,10 @@ _HEADERS = {
 class QueueEventRoutes(Routes):
     """The handler for a queue's server-sent events."""
 
-    def __init__(self, router: PartitionRouter, long_polls: LongPolls, readers: Readers) -> None:
+    def __init__(
+        self, router: PartitionRouter, long_polls: LongPolls, readers: Readers, seqs: Seqs
+    ) -> None:
+        self._seqs = seqs
         self._router = router
         self._long_polls = long_polls
         self._readers = readers
@@ -56,7 +59,8 @@ class QueueEventRoutes(Routes):
         after = _start(context)
 
         async def read(partition: Partition) -> web.StreamResponse:
-            check_after(after, partition)
+            await self._seqs.check(partition.number, after, "after")
+            self._router.check(partition)
             response = web.StreamResponse(headers=_HEADERS)
             if context.request.method != hdrs.METH_HEAD:
                 await self._send_all(context, partition, response, queue, after)

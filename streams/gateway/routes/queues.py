@@ -26,7 +26,7 @@ from streams.gateway.reads.deliveries import Shown, page
 from streams.gateway.reads.long_polls import LongPolls
 from streams.gateway.reads.readers import Reader, Readers
 from streams.gateway.reads.row_counter import RowCounter
-from streams.gateway.reads.seqs import check_after
+from streams.gateway.reads.seqs import Seqs
 from streams.gateway.routes.paging import (
     DEFAULT_PAGE,
     MAX_PAGE,
@@ -50,6 +50,7 @@ class QueueRoutes(Routes):
         long_polls: LongPolls,
         readers: Readers,
         row_counter: RowCounter,
+        seqs: Seqs,
         retention_hours: int,
     ) -> None:
         self._router = router
@@ -57,6 +58,7 @@ class QueueRoutes(Routes):
         self._long_polls = long_polls
         self._readers = readers
         self._row_counter = row_counter
+        self._seqs = seqs
         self._retention_hours = retention_hours
 
     async def inbox(self, context: RequestContext) -> web.StreamResponse:
@@ -68,7 +70,7 @@ class QueueRoutes(Routes):
         wait = seconds(parameters, "wait", MAX_WAIT_SECONDS)
 
         async def read(partition: Partition) -> web.StreamResponse:
-            check_after(after, partition)
+            await self._seqs.check(partition.number, after, "after")
             now = asyncio.get_running_loop().time
             deadline = now() + min(wait, context.principal.seconds_left)
             key = queue.encode()

@@ -25,7 +25,6 @@ from streams.gateway.http import fields as f
 from streams.gateway.http.connection import HTTPConnection
 from streams.gateway.http.errors import HTTPError, bad_request, busy, to_http_error
 from streams.gateway.ports import RecordMetadata, RecordToSend
-from streams.gateway.reads.seqs import check_after
 from streams.gateway.streaming import frames
 from streams.gateway.streaming.ack_writer import AckFields, AckWriter
 from streams.gateway.streaming.frames import Frame, Ref, Terms
@@ -56,6 +55,7 @@ CLOSE_SECONDS = 4.0
 """How long a client may take to answer a close frame."""
 _NEVER_REFUSED = ("auth", "unsubscribe", "credit", "ping", "pong")
 """Frames that append nothing; over the rate limit they are slowed down, not refused."""
+_WITH_SEQS = ("subscribe", "ack", "nack")
 FRAMES_WITHOUT_TOKEN = 100
 """Frames that a client may send without a token, all of which are refused or cost nothing."""
 UNAUTHORIZED = 4401
@@ -301,11 +301,35 @@ class StreamConnection:
             if frame.type == "auth":
                 await self._authenticate(frame)
             else:
+                if frame.type in _WITH_SEQS:
+                    await self._check_seqs(frame.fields)
                 (self._commands.get(frame.type) or self._event)(frame)
         except StreamsError as error:
             self._log_refusal(error)
             named = {"queue": queue} if isinstance(queue, str) else {}
             self._reply(frames.error_frame(error, frame.ref, **named))
+
+    async def _check_seqs(self, fields: f.Fields) -> None:
+        """Refuse seqs that no delivery can have had; fields of a wrong type are refused later.
+
+        Raises:
+            HTTPError: 400.
+            Unavailable: Kafka does not tell where the log ends.
+        """
+        queue = fields.get("queue")
+        if not isinstance(queue, str):
+            return
+        subscription = self.subscriptions.get(queue)
+        sent = 0 if subscription is None else subscription.last
+        for name in ("after", "upto", "seqs"):
+            value = fields.get(name)
+            highest = max(
+                map(_as_integer, value if isinstance(value, list) else (value,)), default=0
+            )
+            if highest > sent:
+                self._principal.permissions.check_queue(queue)
+                number = self._streaming.number(queue)
+                await self._streaming.seqs.check(number, highest, name, "bad_field")
 
     async def _pace(self, events: int = 1, *, refusable: bool = False) -> None:
         if self._principal.name:
@@ -359,9 +383,6 @@ class StreamConnection:
         if len(self.subscriptions) >= MAX_SUBSCRIPTIONS:
             raise busy(f"a connection may have at most {MAX_SUBSCRIPTIONS} subscriptions")
         number = self._streaming.number(wish.queue)
-        partition = self._streaming.partition(number)
-        if partition is not None and self._streaming.answers(partition):
-            check_after(wish.after, partition, "bad_field")
         subscription = StreamSubscription(
             self,
             wish.queue,
@@ -490,6 +511,10 @@ class StreamConnection:
             )
         if self._request.transport is not None:
             self._request.transport.abort()
+
+
+def _as_integer(value: Any) -> int:
+    return value if type(value) is int else 0
 
 
 def _events(frame: Frame) -> int:

@@ -27,6 +27,7 @@ from streams.gateway.metrics.registry import Metrics
 from streams.gateway.ports import Engine, Partition
 from streams.gateway.reads.lease_results import LeaseResults
 from streams.gateway.reads.readers import Readers
+from streams.gateway.reads.seqs import Seqs
 from streams.gateway.streaming.connection import StreamConnection
 from streams.gateway.streaming.leasing import Leasing
 from streams.gateway.streaming.watching import Watching
@@ -66,7 +67,9 @@ class Streaming:
         metrics: Metrics,
         leases: LeaseResults,
         readers: Readers,
+        seqs: Seqs,
     ) -> None:
+        self.seqs = seqs
         self.watching = Watching(readers)
         self.leasing = Leasing(leases, publishing.publish, router.is_readable)
         self.upstreams = 0

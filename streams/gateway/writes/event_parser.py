@@ -185,9 +185,11 @@ class EventParser:
             if name in ("Open", "Configure", "Nack"):
                 self._check_fields(name, values)
         values["at"] = _now()
-        return _encoded(
+        record = _encoded(
             topic, key, name, encode_values(name, values), message_id, _caused(name, values)
         )
+        seq = _highest_seq(values) if name in ("Ack", "Nack") else 0
+        return record._replace(seq=seq) if seq else record
 
     def _check_fields(self, name: str, values: dict[str, Any]) -> None:
         refuse_equal(name, values)
@@ -216,6 +218,10 @@ def _caused(name: str, values: dict[str, Any]) -> int:
     if name == "Nack" and values.get("outcome") == REJECT:
         return max(1, len(values["seqs"]))  # a dead letter for each
     return 1
+
+
+def _highest_seq(values: dict[str, Any]) -> int:
+    return max(values.get("upto") or 0, max(values.get("seqs", ()), default=0))
 
 
 def _encoded(

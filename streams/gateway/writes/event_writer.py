@@ -12,6 +12,7 @@ from streams.gateway.http.bodies import json_object, read_body
 from streams.gateway.http.context import RequestContext
 from streams.gateway.http.fields import Fields
 from streams.gateway.ports import RecordMetadata, RecordToSend
+from streams.gateway.reads.seqs import Seqs
 from streams.gateway.writes.admission import Admission, Share
 from streams.gateway.writes.publishing import Publishing
 
@@ -25,9 +26,14 @@ class EventWriter:
     """Publishes events one at a time."""
 
     def __init__(
-        self, authenticator: Authenticator, publishing: Publishing, admission: Admission
+        self,
+        authenticator: Authenticator,
+        publishing: Publishing,
+        admission: Admission,
+        seqs: Seqs,
     ) -> None:
         self._authenticator = authenticator
+        self._seqs = seqs
         self._publishing = publishing
         self._admission = admission
 
@@ -66,5 +72,7 @@ class EventWriter:
         with Share(self._admission, context.principal.name or None) as share:
             body = await read_body(context.request, limit, share)
             record = parse({} if optional and not body.strip() else json_object(body))
+            if record.seq:
+                await self._seqs.check_record(record)
             self._authenticator.charge_rest(context.principal, record.events)
             return record, await self._publishing.publish(record)

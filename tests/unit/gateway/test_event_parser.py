@@ -40,7 +40,7 @@ PARSER = EventParser(SETTINGS, ALL)
 
 
 def message(**fields: Any) -> Message:
-    topic, key, value, kind, message_id, _ = PARSER.message("g", fields)
+    topic, key, value, kind, message_id = PARSER.message("g", fields)[:5]
     assert (topic, key, kind) == (SETTINGS.group_events, b"g", "Message")
     decoded = decode(value)
     assert isinstance(decoded, Message)
@@ -399,3 +399,16 @@ def test_an_event_counts_as_what_it_causes(line: dict[str, Any], events: int) ->
 def test_a_session_counts_the_beginning_and_the_end_of_each_binding(count: int) -> None:
     groups = [f"{number:x}" for number in range(count)]
     assert PARSER.open("q", "s", {"groups": groups}).events == 1 + 2 * count
+
+
+@pytest.mark.parametrize(
+    ("line", "seq"),
+    [
+        ({"type": "ack", "queue": "q", "upto": 8193}, 8193),
+        ({"type": "ack", "queue": "q", "seqs": [3, 9, 4]}, 9),
+        ({"type": "nack", "queue": "q", "seqs": [7, 1]}, 7),
+        ({"type": "purge", "queue": "q"}, 0),
+    ],
+)
+def test_an_event_says_which_seq_it_names(line: dict[str, Any], seq: int) -> None:
+    assert PARSER.line(line).seq == seq

@@ -10,6 +10,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import aiohttp
 import pytest
@@ -24,6 +25,7 @@ from streams.gateway.http.connection import Server, listen
 from streams.gateway.http.context import RequestContext
 from streams.gateway.reads.long_polls import LongPolls
 from streams.gateway.reads.readers import Readers
+from streams.gateway.reads.seqs import Seqs
 from streams.gateway.routes.queue_events import PAGE_MESSAGES, QueueEventRoutes
 from streams.gateway.streaming.pages import PAGE_BYTES, Pages
 from streams.gateway.streaming.subscription import StreamSubscription
@@ -80,13 +82,14 @@ async def _serve(
 
 async def test_server_sent_events_of_a_backlog_yield_after_each_page(rows: CountedRows) -> None:
     # Given a server of one queue's events
-    partition = SimpleNamespace(rows=rows, position=MESSAGES)
+    partition = SimpleNamespace(rows=rows, number=0, position=MESSAGES)
 
     async def read(request: Any, table: str, key: str, answer: Any) -> web.StreamResponse:
         return cast(web.StreamResponse, await answer(partition))
 
     router: Any = SimpleNamespace(read=read, check=lambda partition: None)
-    routes = QueueEventRoutes(router, LongPolls(), Readers())
+    known = Seqs(1, lambda number: MESSAGES, AsyncMock())
+    routes = QueueEventRoutes(router, LongPolls(), Readers(), known)
 
     async def handler(request: web.BaseRequest) -> web.StreamResponse:
         parser: Any = None
