@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         with outputs():
             cli(
-                args=None if arguments is None else list(arguments),
+                args=[_as_utf8(one) for one in (sys.argv[1:] if arguments is None else arguments)],
                 prog_name="streams",
                 # As if -A streams.app were given, but only commands that need the app import it.
                 default_map={"app": "streams.app"},
@@ -40,3 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(0)
     except OutputError as error:
         sys.exit(f"streams: {error}")
+
+
+def _as_utf8(argument: str) -> str:
+    """Return an argument as the UTF-8 text that it is, whatever the locale takes it for."""
+    raw = argument.encode("utf-8", "surrogateescape")
+    return raw.decode("utf-8", "surrogateescape")

@@ -112,7 +112,7 @@ def _range(
 def _with_key(
     messages: Iterator[Message] | Iterator[Message | None], key: str | None
 ) -> Iterator[Message]:
-    wanted = None if key is None else key.encode()
+    wanted = None if key is None else key.encode("utf-8", "surrogateescape")
     for message in messages:
         if message is not None and (wanted is None or as_bytes(message.key()) == wanted):
             yield message

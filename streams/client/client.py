@@ -6,7 +6,6 @@ which is safe because messages have ids.
 
 from __future__ import annotations
 
-import json
 import ssl as ssl_module
 import uuid
 from collections import deque
@@ -24,7 +23,7 @@ from streams.client.messages import (
     QueueSummary,
     delivery,
 )
-from streams.client.requests import Requests, path
+from streams.client.requests import Requests, as_json, path
 from streams.client.session import Session
 from streams.client.subscription import Subscription
 
@@ -151,7 +150,7 @@ class Client:
         for event in events:
             if event.get("type") == "message" and event.get("id") is None:
                 event = {**event, "id": str(uuid.uuid4())}
-            line = json.dumps(event).encode()
+            line = as_json(event)
             if lines and (
                 len(lines) == EVENTS_PER_REQUEST or size + len(line) > EVENT_BYTES_PER_REQUEST
             ):

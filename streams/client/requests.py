@@ -122,7 +122,7 @@ class Requests:
             Unavailable: no worker answered in time; the request may have been carried out.
             ClientClosed: the client is not open.
         """
-        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        data = body if body is None or isinstance(body, bytes) else as_json(body)
         given = {name: value for name, value in (query or {}).items() if value is not None}
         target = f"{path}?{urlencode(given)}" if given else path
         loop = asyncio.get_running_loop()
@@ -194,6 +194,18 @@ def path(*segments: str) -> str:
         return "".join("/" + quote(segment, safe="") for segment in segments)
     except UnicodeEncodeError:
         raise Refused("bad_id", "an id is not valid UTF-8", 400) from None
+
+
+def as_json(content: Mapping[str, Any]) -> bytes:
+    """Return the JSON text of an object.
+
+    Raises:
+        Refused: a text in it cannot be encoded as UTF-8.
+    """
+    try:
+        return json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise Refused("bad_text", "an id or another text is not valid UTF-8", 400) from None
 
 
 def refused(status: int, content: bytes) -> Refused:

@@ -78,3 +78,16 @@ def test_errors_that_nobody_can_read_leave_the_exit_code(closed: str) -> None:
     command = f"exec {sys.executable} -c '{MAIN}' bind a b --nonsense {closed}"
     done = subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE, check=False)
     assert (done.returncode, done.stdout) == (2, b"")
+
+
+def test_an_argument_in_utf8_is_one_in_any_locale() -> None:
+    # Given a locale whose characters are those of ASCII, and an id outside of it
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-c", MAIN, "read", "grün", "--url", "grün"]
+    # When a command names it
+    done = subprocess.run(
+        command, env={**os.environ, **ascii_only}, capture_output=True, check=False
+    )
+    # Then it is understood
+    assert done.returncode == 2
+    assert "'grün' is not the URL of a worker".encode() in done.stderr

@@ -12,7 +12,7 @@ import pytest
 from streams.client import Client, Draft, Refused, Unavailable
 from streams.client.messages import delivery
 from streams.client.pending_acks import PendingAcks
-from streams.client.requests import LONGEST_PAUSE_SECONDS, Backoff, path, refused
+from streams.client.requests import LONGEST_PAUSE_SECONDS, Backoff, as_json, path, refused
 
 
 class Nobody:
@@ -162,3 +162,12 @@ async def test_a_message_gets_an_id_before_it_is_sent(monkeypatch: pytest.Monkey
 def test_an_id_that_is_not_utf8_is_refused() -> None:
     with pytest.raises(Refused, match="not valid UTF-8"):
         path("v1", "queues", "\udcff")
+
+
+def test_a_text_that_is_not_utf8_is_refused() -> None:
+    assert (
+        as_json({"body": "Grüße \N{GRINNING FACE}"})
+        == '{"body": "Grüße \N{GRINNING FACE}"}'.encode()
+    )
+    with pytest.raises(Refused, match="is not valid UTF-8"):
+        as_json({"headers": {"a": "b\udcff"}})
