@@ -72,7 +72,7 @@ class Seqs:
             if self.near(number, seq):
                 return
             self._ends[number] = end = await self._end(number)
-        if seq // SEQS_PER_RECORD >= end:
+        if seq > end * SEQS_PER_RECORD:
             raise bad_request(
                 code,
                 f"{name} is {seq}, but no message of this queue can have a seq beyond "

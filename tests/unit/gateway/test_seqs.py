@@ -56,6 +56,14 @@ async def test_a_worker_that_is_far_behind_asks_once() -> None:
     assert log.asked == 2
 
 
+async def test_the_last_seq_of_the_last_record_is_one() -> None:
+    log = Log(known=0, end=3_000_000)
+    await log.check(3_000_000 * SEQS_PER_RECORD)
+    log = Log(known=0, end=3_000_000)
+    with pytest.raises(HTTPError):
+        await log.check(3_000_000 * SEQS_PER_RECORD + 1)
+
+
 async def test_nothing_is_refused_because_kafka_does_not_answer() -> None:
     log = Log(known=0, end=3_000_000)
     log.away = True
