@@ -8,6 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+CORE := $(VENV)/.core
 
 # bash keeps a variable SECONDS of its own, and a shell that exports it hands it to make:
 # these count only when they stand on the command line (make run SECONDS=30).
@@ -17,12 +18,12 @@ run_options = \
 	$(if $(call given,SCALE,),--scale $(call given,SCALE,)) \
 	$(if $(call given,WORKERS,),--workers $(call given,WORKERS,))
 
-.PHONY: help install run test unit integration fresh coverage lint format docs reference faults bench console dist clean
+.PHONY: help install run test unit integration fresh coverage lint format docs reference faults bench console sanitize dist clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
-install: $(INSTALLED) ## build .venv with everything, as constraints.txt says
+install: $(INSTALLED) $(CORE) ## build .venv with everything, as constraints.txt says
 
 # Debian's python3 has a venv without pip until python3-venv is installed.
 make_venv = { \
@@ -37,6 +38,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(BIN)/pip || $(make_venv)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--constraint constraints.txt --editable '.[worker,embedded,dev]'
+	@touch $@
+
+# The native core. Where it cannot be built, Streams runs without it.
+$(CORE): $(wildcard native/src/*) native/compile.py native/install.py native/pyproject.toml | $(INSTALLED)
+	$(BIN)/python native/install.py
 	@touch $@
 
 run: install ## play the workload on a Kafka of its own (SECONDS=30 SCALE=1 WORKERS=1)
@@ -91,12 +97,16 @@ bench: install ## measure the published figures (NAME=all WORKERS=1), into .stre
 console: install ## read a topic by Kafka's own console consumer (TOPIC=group-events)
 	@$(BIN)/python -m streams.operate.console $(call given,TOPIC,group-events)
 
+sanitize: install ## compare the core with Python, each access to memory checked (SECONDS=60)
+	$(BIN)/python native/fuzz.py --sanitize --seconds $(call given,SECONDS,60)
+
 dist: install ## build wheels and sdists into dist/, and check them in empty venvs
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist .
 	$(BIN)/python -m build --outdir dist packaging/lab
+	$(BIN)/python native/dist.py dist
 	$(BIN)/python packaging/check.py dist
 
 clean: ## remove .venv, caches and the data of make run
-	rm -rf $(VENV) .streams site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage dist build
+	rm -rf $(VENV) native/streams_core/*.so .streams site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

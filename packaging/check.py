@@ -81,14 +81,15 @@ def check_worker(environment: Environment, lab: bool) -> None:
             sys.exit(f"`streams faults` without the lab must say what to install:\n{said}")
 
 
-def check_start(environment: Environment) -> None:
+def check_start(environment: Environment, native: str) -> None:
     """Start an embedded Kafka and a worker; they must get ready, and stop when asked."""
     log = environment.folder / "up.log"
     with log.open("wb") as output:
         running = subprocess.Popen(
             [str(environment.bin / "streams"), "up"],
             cwd=environment.folder,
-            env=os.environ | {"STREAMS_DATA": str(environment.folder / "data")},
+            env=os.environ
+            | {"STREAMS_DATA": str(environment.folder / "data"), "STREAMS_NATIVE": native},
             stdout=output,
             stderr=subprocess.STDOUT,
         )
@@ -117,8 +118,14 @@ def main(dist: Path) -> None:
         print(f"{wheel.name}: the client works alone")
         worker = Environment(Path(folder, "worker"), dist, f"{wheel}[worker,embedded]")
         check_worker(worker, lab=False)
-        check_start(worker)
+        check_start(worker, "off")
         print(f"{wheel.name}: the command line works, and a worker starts")
+        worker.run(
+            *("python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
+            *("--no-index", "--find-links", str(dist), "group-streams-core"),
+        )
+        check_start(worker, "on")
+        print("group-streams-core: a worker starts with it")
         worker.run(
             *("python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
             *("--no-index", "--find-links", str(dist), str(lab_wheel)),

@@ -9,8 +9,8 @@ This module imports neither side.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 
 class Record(NamedTuple):
@@ -117,6 +117,31 @@ class Fold(Protocol):
 
     def flush(self) -> None:
         """Move outputs that are still being packed to `ready`: the chunk has ended."""
+        ...
+
+
+class FoldRun(Protocol):
+    """A run of a fold over one chunk, many records at a time."""
+
+    def step(self, first: int) -> tuple[int, int]:
+        """Fold records from index `first` on, for about a millisecond.
+
+        Returns:
+            the index of the first record that is not folded, and how many records from there
+            on must be given to `Fold.apply`; 0 if `step` can go on.
+        """
+        ...
+
+
+@runtime_checkable
+class RunningFold(Fold, Protocol):
+    """A fold that can fold many records at a time."""
+
+    def begin_run(self, records: Sequence[Record]) -> FoldRun | None:
+        """Begin a run over a chunk; None if `apply` must fold all of it.
+
+        Rows and outputs are those of `apply` for each record, and so is their order.
+        """
         ...
 
 

@@ -89,6 +89,7 @@ def engine_options(settings: Settings) -> EngineOptions:
         chunk_bytes=settings.chunk_bytes,
         cache_bytes=settings.cache_bytes,
         write_buffer_bytes=settings.write_buffer_bytes,
+        native=settings.native,
     )
 
 

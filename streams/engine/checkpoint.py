@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from streams.engine.changelog import MARKER, ChangelogWriter, pack_marker
 from streams.engine.database import Database
 from streams.engine.output import DeliveryTracker
-from streams.engine.overlay import Layer, raw_rows
+from streams.engine.overlay import FrozenRows
 from streams.engine.ports import Context
 
 
@@ -32,7 +32,7 @@ class Checkpoint:
     name: str
     source: tuple[str, int]
     position: int
-    layer: Layer
+    layer: FrozenRows
     tracker: DeliveryTracker
     writer: ChangelogWriter
     database: Database
@@ -68,9 +68,7 @@ class Checkpoint:
 
     def dispose(self) -> None:
         """Free the rows, in a worker thread: many take long, and nothing waits for it."""
-        layer, self.layer = self.layer, {}
-        while layer:
-            layer.popitem()
+        self.layer.dispose()
 
     def _begin_step(self, step: str) -> None:
         self.doing = step
@@ -79,7 +77,7 @@ class Checkpoint:
     def _write(self) -> int:
         compute_lock = self.context.compute_lock
         with compute_lock:
-            rows = raw_rows(self.layer)
+            rows = self.layer.rows()
         self.rows = len(rows)
         rows.append((MARKER, pack_marker(self.position)))
         next_offset = self.writer.append(rows)

@@ -12,7 +12,7 @@ from streams.engine.changelog import ChangelogWriter
 from streams.engine.checkpoint import Checkpoint
 from streams.engine.database import Database
 from streams.engine.folding import Folder
-from streams.engine.overlay import OverlayRows
+from streams.engine.overlay import ChangedRows
 from streams.engine.ports import Context
 from streams.engine.progress import PartitionSpec, Progress
 
@@ -25,7 +25,7 @@ class Checkpointer:
         context: Context,
         spec: PartitionSpec,
         progress: Progress,
-        rows: OverlayRows,
+        rows: ChangedRows,
         database: Database,
         writer: ChangelogWriter,
         folder: Folder,

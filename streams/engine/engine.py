@@ -40,6 +40,7 @@ from streams.engine.watchdog import Duty, PartitionWatch, Watchdog
 from streams.errors import StreamsError, Unavailable
 from streams.fold import Fold, FoldFactory, Record
 from streams.kafka.topics import Topic, check_topics, ensure_topics, topic_ids
+from streams.native import Library, load
 from streams.pauses import Pauses
 
 if TYPE_CHECKING:
@@ -112,6 +113,8 @@ class Engine(Service):
         self._watches: dict[Partition, PartitionWatch] = {}
         self.standbys: set[tuple[str, int]] = set()
         """The table partitions whose standbys are kept here."""
+        self.core: Library | None = None
+        """The native core, if it is in use; set at the start."""
         self._runtime: Runtime | None = None
         self._watchdog: Watchdog | None = None
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="engine")
@@ -154,6 +157,7 @@ class Engine(Service):
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 20)
+        self.core = load(self.options.native)
         await self.blocking(self._learn_topics)
         self._runtime = Runtime(
             self.options,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Final
 
 from streams.engine.output import DeliveryTracker
@@ -12,7 +15,7 @@ from streams.engine.progress import PartitionSpec, Progress
 from streams.engine.schedule import WORK_SLICE_SECONDS, TimeSlice, WorkSchedule
 from streams.engine.source import Chunk
 from streams.errors import Unavailable
-from streams.fold import BadRecord, Fold, Record
+from streams.fold import BadRecord, Fold, FoldRun, Record, RunningFold
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +39,9 @@ class Folder:
         """Counts the outputs since the last checkpoint began."""
         self.slice = TimeSlice()
         self.schedule = WorkSchedule()
+        self._begin_run: Callable[[Sequence[Record]], FoldRun | None] = (
+            fold.begin_run if isinstance(fold, RunningFold) else lambda _records: None
+        )
         self._context = context
         self._spec = spec
         self._progress = progress
@@ -53,52 +59,61 @@ class Folder:
         """
         self.folding = True
         fold, progress, share = self.fold, self._progress, self.slice.share
-        apply, ready = fold.apply, fold.ready
-        position = progress.position
+        position, records = progress.position, chunk.records
         self._check_gap(chunk)
-        count = 0
-        for record in chunk.records:
-            if record.offset < position:
-                continue
-            try:
-                steps = apply(record)
-                if steps is not None:
-                    for _ in steps:
-                        if ready:
-                            await self._send()
-                        await share()
-            except BadRecord as exc:
-                await self._dead_letter(record, str(exc))
-            except Unavailable:  # rows cannot be read, or outputs cannot be sent
-                raise
-            except Exception as exc:  # a defect of the fold must not stop the partition
-                topic, number = self._spec.source
-                logger.exception(
-                    "the fold failed at %s/%d offset %d; the record becomes a dead letter",
-                    topic,
-                    number,
-                    record.offset,
-                )
-                await self._dead_letter(record, f"internal error: {type(exc).__name__}: {exc}")
-            if ready:
-                await self._send()
-            if len(fold.work) > MOST_WORK:  # each may hold a copy of rows
-                fold.flush()  # outputs packed earlier go first
-                await self._send()
-                while len(fold.work) > MOST_WORK:
-                    await self.do_work()
-                    await share()
-            count += 1
-            if not count % RECORDS_PER_LOOK:
-                await share()
+        first = bisect_left(records, position, key=attrgetter("offset"))
+        count = len(records) - first
+        run = self._begin_run(records) if count else None
+        while first < len(records):
+            end = min(first + RECORDS_PER_LOOK, len(records))
+            if run is not None:
+                first, others = run.step(first)
+                if fold.ready:
+                    await self._send()
+                end = min(first + others, end)
+            for record in records[first:end]:
+                await self._fold(record)
+            first = end
+            await share()
         fold.flush()
         await self._send()
         progress.position = chunk.end
         progress.folded += count
         progress.chunks += 1
-        if chunk.records:
-            progress.folded_to_ms = chunk.records[-1].timestamp
+        if records:
+            progress.folded_to_ms = records[-1].timestamp
         self.folding = False
+
+    async def _fold(self, record: Record) -> None:
+        fold, share = self.fold, self.slice.share
+        try:
+            steps = fold.apply(record)
+            if steps is not None:
+                for _ in steps:
+                    if fold.ready:
+                        await self._send()
+                    await share()
+        except BadRecord as exc:
+            await self._dead_letter(record, str(exc))
+        except Unavailable:  # rows cannot be read, or outputs cannot be sent
+            raise
+        except Exception as exc:  # a defect of the fold must not stop the partition
+            topic, number = self._spec.source
+            logger.exception(
+                "the fold failed at %s/%d offset %d; the record becomes a dead letter",
+                topic,
+                number,
+                record.offset,
+            )
+            await self._dead_letter(record, f"internal error: {type(exc).__name__}: {exc}")
+        if fold.ready:
+            await self._send()
+        if len(fold.work) > MOST_WORK:  # each may hold a copy of rows
+            fold.flush()  # outputs packed earlier go first
+            await self._send()
+            while len(fold.work) > MOST_WORK:
+                await self.do_work()
+                await share()
 
     def work_is_due(self) -> bool:
         """Whether deferred work may run now."""

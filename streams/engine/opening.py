@@ -19,7 +19,8 @@ from streams.engine.changelog import (
 from streams.engine.checkpointing import Checkpointer
 from streams.engine.database import Database, open_or_rebuild
 from streams.engine.folding import MOST_WORK, Folder
-from streams.engine.overlay import OverlayRows
+from streams.engine.native_rows import open_rows
+from streams.engine.overlay import ChangedRows
 from streams.engine.ports import Context
 from streams.engine.progress import PartitionSpec, Progress, State
 from streams.fold import Fold
@@ -39,7 +40,7 @@ class Incarnation:
     """
 
     database: Database
-    rows: OverlayRows
+    rows: ChangedRows
     folder: Folder
     checkpoints: Checkpointer
 
@@ -110,7 +111,7 @@ class Opening:
         await self.in_turn(lambda: self._restore(database))
         marker = await context.blocking(database.get, MARKER)
         progress.position = progress.checkpointed = unpack_marker(marker) or 0
-        rows = OverlayRows(database)
+        rows = open_rows(database, context.core)
         folder = Folder(context, spec, spec.factory(rows, spec.number), progress)
         progress.catch_up_to = await context.blocking(context.log_end, spec.source)
         checkpoints = Checkpointer(

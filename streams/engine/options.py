@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from streams.errors import SettingsError
 from streams.kafka.defaults import ClientConfig, client_config
 from streams.kafka.topics import Topic
+from streams.native import MODES
 
 if TYPE_CHECKING:
     from faust.types.auth import CredentialsT
@@ -97,8 +98,13 @@ class EngineOptions:
     write_buffer_bytes: int = 128 * MIB
     """Write buffers of all tables of the worker together."""
 
+    native: str = "auto"
+    """Whether the native core holds the rows: ``auto`` (if it is installed), ``on`` or ``off``."""
+
     def __post_init__(self) -> None:
         """Check the values."""
+        if self.native not in MODES:
+            raise SettingsError(f"native is {self.native!r}: use {', '.join(MODES)}")
         if not _APP_ID.fullmatch(self.app_id):
             raise SettingsError(
                 f"app_id is {self.app_id!r}: use 1 to 200 letters, digits, dots, underscores "

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from heapq import merge
 from typing import Protocol
 
-from streams.fold import BUCKET_SEPARATOR
+from streams.fold import BUCKET_SEPARATOR, Rows
 
 Layer = dict[bytes, dict[bytes, bytes | None]]
 """bucket -> suffix -> value; None hides a row of the layers below."""
@@ -29,6 +29,49 @@ class RowReader(Protocol):
 
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield rows with start <= key < end in ascending order, as of this call."""
+        ...
+
+
+class FrozenRows(Protocol):
+    """The changed rows of one checkpoint; its methods are for a worker thread."""
+
+    def __len__(self) -> int: ...
+
+    def rows(self) -> list[tuple[bytes, bytes | None]]:
+        """Return (raw key, value or None) of all rows, in no particular order."""
+        ...
+
+    def dispose(self) -> None:
+        """Free the rows: many take long."""
+        ...
+
+
+class ChangedRows(Rows, Protocol):
+    """The rows that a fold writes, over those of the database; used from one thread.
+
+    `OverlayRows` is one in Python, `streams.engine.native_rows.NativeRows` one in the native core.
+    """
+
+    @property
+    def pending(self) -> int:
+        """Rows of the live layer."""
+        ...
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes of their keys and values."""
+        ...
+
+    def items(self, after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Yield (raw key, value) of every row of the partition in ascending order."""
+        ...
+
+    def freeze(self) -> FrozenRows:
+        """Set the live layer aside for a checkpoint and start a new one."""
+        ...
+
+    def thaw(self) -> None:
+        """Drop the frozen layer, whose rows are now in the database."""
         ...
 
 
@@ -66,17 +109,7 @@ class LayeredRows:
         """Yield (suffix, value) of a bucket in ascending order; see `streams.fold.Rows`."""
         over = dict(self._frozen.get(bucket, ())) if self._frozen is not None else {}
         over.update(self._live.get(bucket, ()))
-        if after is not None:
-            over = {suffix: value for suffix, value in over.items() if suffix > after}
-        prefix = bucket + BUCKET_SEPARATOR
-        start = prefix if after is None else _next_key(prefix + after)
-        cut = len(prefix)
-        below = (
-            (key[cut:], value) for key, value in self._below.scan(start, bucket + _AFTER_SEPARATOR)
-        )
-        if not over:
-            return below
-        return _overlaid(sorted(over.items()), over, below)
+        return scan_below(self._below, over, bucket, after)
 
     def items(self, after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         """Yield (raw key, value) of every row of the partition in ascending order.
@@ -89,11 +122,33 @@ class LayeredRows:
                 prefix = bucket + BUCKET_SEPARATOR
                 for suffix, value in rows.items():
                     over[prefix + suffix] = value
-        if after is not None:
-            over = {key: value for key, value in over.items() if key > after}
-        # Keys that begin with NUL belong to the engine; they are not rows of the table.
-        start = _AFTER_SEPARATOR if after is None else _next_key(after)
-        return _overlaid(sorted(over.items()), over, self._below.scan(start, b"\xff" * 8))
+        return all_items(self._below, over, after)
+
+
+def scan_below(
+    below: RowReader, over: dict[bytes, bytes | None], bucket: bytes, after: bytes | None
+) -> Iterator[tuple[bytes, bytes]]:
+    """Yield (suffix, value) of a bucket, with the rows `over` those of the database."""
+    if after is not None:
+        over = {suffix: value for suffix, value in over.items() if suffix > after}
+    prefix = bucket + BUCKET_SEPARATOR
+    start = prefix if after is None else _next_key(prefix + after)
+    cut = len(prefix)
+    stored = ((key[cut:], value) for key, value in below.scan(start, bucket + _AFTER_SEPARATOR))
+    if not over:
+        return stored
+    return _overlaid(sorted(over.items()), over, stored)
+
+
+def all_items(
+    below: RowReader, over: dict[bytes, bytes | None], after: bytes | None
+) -> Iterator[tuple[bytes, bytes]]:
+    """Yield (raw key, value) of all rows, with the rows `over` those of the database."""
+    if after is not None:
+        over = {key: value for key, value in over.items() if key > after}
+    # Keys that begin with NUL belong to the engine; they are not rows of the table.
+    start = _AFTER_SEPARATOR if after is None else _next_key(after)
+    return _overlaid(sorted(over.items()), over, below.scan(start, b"\xff" * 8))
 
 
 def _overlaid(
@@ -175,7 +230,7 @@ class OverlayRows(LayeredRows):
             return
         rows[suffix] = None
 
-    def freeze(self) -> Layer:
+    def freeze(self) -> FrozenLayer:
         """Set the live layer aside for a checkpoint and start a new one.
 
         Returns:
@@ -188,7 +243,7 @@ class OverlayRows(LayeredRows):
             raise RuntimeError("the previous checkpoint of this partition has not ended")
         self._frozen, self._live = self._live, {}
         self.pending = self.pending_bytes = 0
-        return self._frozen
+        return FrozenLayer(self._frozen)
 
     def thaw(self) -> None:
         """Drop the frozen layer, whose rows are now in the database."""
@@ -199,11 +254,26 @@ def _next_key(key: bytes) -> bytes:
     return key + b"\0"
 
 
-def raw_rows(layer: Layer) -> list[tuple[bytes, bytes | None]]:
-    """Return (raw key, value or None) of a layer's rows, in no particular order."""
-    separator = BUCKET_SEPARATOR
-    return [
-        (bucket + separator + suffix, value)
-        for bucket, rows in layer.items()
-        for suffix, value in rows.items()
-    ]
+class FrozenLayer:
+    """A layer that a checkpoint saves; it must not be changed."""
+
+    def __init__(self, layer: Layer) -> None:
+        self._layer = layer
+
+    def __len__(self) -> int:
+        return sum(map(len, self._layer.values()))
+
+    def rows(self) -> list[tuple[bytes, bytes | None]]:
+        """Return (raw key, value or None) of all rows, in no particular order."""
+        separator = BUCKET_SEPARATOR
+        return [
+            (bucket + separator + suffix, value)
+            for bucket, rows in self._layer.items()
+            for suffix, value in rows.items()
+        ]
+
+    def dispose(self) -> None:
+        """Free the rows, some at a time: the interpreter is not held for long."""
+        layer, self._layer = self._layer, {}
+        while layer:
+            layer.popitem()

@@ -26,7 +26,7 @@ from streams.engine.chunk_queue import ChunkQueue
 from streams.engine.database import Damaged, Database
 from streams.engine.holds import Hold
 from streams.engine.opening import Incarnation, Opening
-from streams.engine.overlay import OverlayRows
+from streams.engine.overlay import ChangedRows
 from streams.engine.ports import Context
 from streams.engine.progress import PartitionSpec, PositionWaiters, Progress, State
 from streams.engine.source import Chunk
@@ -91,7 +91,7 @@ class Partition:
         )
 
     @property
-    def rows(self) -> OverlayRows:
+    def rows(self) -> ChangedRows:
         """The rows; read them only when `ready`, and hold no iterator across an await.
 
         Raises:

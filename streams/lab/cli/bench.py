@@ -12,6 +12,7 @@ from faust.cli.base import argument, option
 from streams.cli.base import StreamsCommand, one_line
 from streams.cli.up import WORKERS_OPTION
 from streams.errors import StreamsError
+from streams.native import described as described_core
 from streams.settings import Settings
 
 EXTRA = "`streams bench` needs the extra `bench`: pip install 'group-streams[lab,embedded,bench]'"
@@ -110,6 +111,7 @@ class bench(StreamsCommand):
             queues=queues or (20_000 if quick else 10_000_000),
             bindings=bindings,
         )
+        click.echo(f"native core: {described_core(settings.native)}")
         outcomes = []
         failed = 0
         for one in suite.ALL if name == "all" else (name,):

@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from streams.engine.database import Database, Resources, wipe
-from streams.engine.overlay import Layer, OverlayRows, raw_rows
+from streams.engine.native_rows import open_rows
+from streams.engine.overlay import FrozenRows
+from streams.native import Library, is_available, load
 
 BUCKETS = st.sampled_from([b"a", b"aa", b"b"])
 SUFFIXES = st.sampled_from([b"", b"\0", b"1", b"12", b"2", b"\xff"])
+needs_core = pytest.mark.skipif(not is_available(), reason="the native core is not built")
 VALUES = st.sampled_from([b"", b"v", b"w"])
 
 
@@ -41,13 +44,15 @@ class Below:
 class OverlayMachine(RuleBasedStateMachine):
     """Writes, checkpoints that overlap them, and reads of every kind."""
 
+    library: Library | None = None
+
     @initialize()
     def begin(self) -> None:
         self.below = Below()
-        self.rows = OverlayRows(self.below)
+        self.rows = open_rows(self.below, self.library)
         self.model: dict[tuple[bytes, bytes], bytes] = {}
         self.frozen = False
-        self.layer: Layer = {}
+        self.layer: FrozenRows
 
     @rule(bucket=BUCKETS, suffix=SUFFIXES, value=VALUES)
     def put(self, bucket: bytes, suffix: bytes, value: bytes) -> None:
@@ -62,7 +67,7 @@ class OverlayMachine(RuleBasedStateMachine):
     @rule()
     def freeze_or_thaw(self) -> None:
         if self.frozen:
-            self.below.write(list(raw_rows(self.layer)))
+            self.below.write(self.layer.rows())
             self.rows.thaw()
         else:
             self.layer = self.rows.freeze()
@@ -104,13 +109,30 @@ class OverlayMachine(RuleBasedStateMachine):
         assert self.rows.pending >= 0
 
 
+class NativeMachine(OverlayMachine):
+    """The same in the native core."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.library = load("on")
+        super().begin()
+
+
+OF_MACHINES = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestOverlay = OverlayMachine.TestCase
-TestOverlay.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestOverlay.settings = OF_MACHINES
+TestNativeOverlay = needs_core(NativeMachine.TestCase)
+TestNativeOverlay.settings = OF_MACHINES
 
 
-def test_a_row_that_lives_between_two_checkpoints_leaves_no_trace() -> None:
+@pytest.fixture(params=[None, pytest.param("on", marks=needs_core)])
+def library(request: pytest.FixtureRequest) -> Library | None:
+    return None if request.param is None else load(request.param)
+
+
+def test_a_row_that_lives_between_two_checkpoints_leaves_no_trace(library: Library | None) -> None:
     # Given a row that was never in the database
-    rows = OverlayRows(Below())
+    rows = open_rows(Below(), library)
     rows.put(b"i", b"1", b"message")
 
     # When it is deleted before the next checkpoint
@@ -118,22 +140,22 @@ def test_a_row_that_lives_between_two_checkpoints_leaves_no_trace() -> None:
 
     # Then the checkpoint has nothing to write
     assert rows.pending == 0
-    assert list(raw_rows(rows.freeze())) == []
+    assert rows.freeze().rows() == []
 
 
-def test_a_row_of_an_earlier_checkpoint_leaves_a_tombstone() -> None:
-    rows = OverlayRows(Below())
+def test_a_row_of_an_earlier_checkpoint_leaves_a_tombstone(library: Library | None) -> None:
+    rows = open_rows(Below(), library)
     rows.put(b"i", b"1", b"message")
     rows.freeze()
 
     rows.delete(b"i", b"1")
 
     rows.thaw()
-    assert list(raw_rows(rows.freeze())) == [(b"i\x001", None)]
+    assert rows.freeze().rows() == [(b"i\x001", None)]
 
 
-def test_two_checkpoints_at_once_are_refused() -> None:
-    rows = OverlayRows(Below())
+def test_two_checkpoints_at_once_are_refused(library: Library | None) -> None:
+    rows = open_rows(Below(), library)
     rows.freeze()
     with pytest.raises(RuntimeError):
         rows.freeze()
@@ -175,7 +197,7 @@ def test_scans_of_rocksdb_keep_to_their_bounds(rows: dict[bytes, bytes]) -> None
     with tempfile.TemporaryDirectory() as folder:
         database = Database(Path(folder) / "x.db", resources)
         database.write([(b"k" + key, value) for key, value in rows.items()], 1, 1, bytes(16))
-        overlay = OverlayRows(database)
+        overlay = open_rows(database, load("auto"))
 
         # When many scans are under way at once
         scans = [overlay.scan(b"k") for _ in range(20)]

@@ -101,6 +101,7 @@ class World:
     def __init__(self, path: Path) -> None:
         self.loop = asyncio.get_running_loop()
         self.client: dict[str, Any] = {}
+        self.core = None
         self.compute_lock = threading.Lock()
         self.next_epoch = count(1).__next__
         self.fails = self.opened = self.closed = 0

@@ -27,6 +27,7 @@ class World:
         self.loop = asyncio.get_running_loop()
         self.app_id = "test"
         self.client = {"bootstrap.servers": "127.0.0.1:1"}  # nobody listens there
+        self.core = None
         self.compute_lock = threading.Lock()
         self.next_epoch = count(1).__next__
         source = SimpleNamespace(unassign=lambda source: None, end=lambda source: None)

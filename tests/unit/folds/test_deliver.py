@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from core_rows import is_core, rows_in  # noqa: F401 - all tests run twice
 from feeding import Feed, deliver
 
 from streams.events.codec import encode
@@ -268,7 +269,8 @@ class TestTurns:
         feed(Open("q", "s"))
         groups = [f"g{number:04}" for number in range(4000)]
         feed(Routed(0, tuple(range(4000)), b"\1" * 4000, *_columns(groups)))
-        assert feed.turns == 3  # of 4: the first is within apply
+        # Of 4 turns, the first is within apply; the core needs no more than one.
+        assert feed.turns == (0 if is_core(feed.rows) else 3)
         for number in range(4000):
             feed(sent(4000 + number, "q"))
         # When all is acked, and the session changes, Then the event loop gets turns
@@ -288,7 +290,7 @@ class TestTurns:
         messages = (encode(Message("m", "g", "me")),) * 5
         parts = tuple(tuple(queues[at : at + 1000]) for at in range(0, 4096, 1000))
         feed(Routed(0, (), b"", (), (), (), (0,) * 5, (0, 1, 2, 3, 4), messages, parts))
-        assert feed.turns == 3
+        assert feed.turns == (0 if is_core(feed.rows) else 3)
         assert seqs(feed, "q4095") == [4096]
 
 

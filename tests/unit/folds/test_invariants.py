@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import semantics
+from core_rows import rows_in  # noqa: F401 - all tests run twice
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from two_logs import LOGS, TABLES, WINDOW_MS, TwoLogs

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from core_rows import rows_in  # noqa: F401 - all tests run twice
 from feeding import Feed, deliver
 from test_deliver import asked, bound, inbox, seqs
 from test_time import delivered, due_rows, told

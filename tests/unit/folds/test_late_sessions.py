@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from core_rows import rows_in  # noqa: F401 - all tests run twice
 from two_logs import TwoLogs
 
 from streams.events.records import Bind, Open, Unbind

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from core_rows import rows_in  # noqa: F401 - all tests run twice
 from feeding import deliver, key_of, route
 from hypothesis import given
 from hypothesis import strategies as st

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import pytest
 import semantics
+from core_rows import rows_in  # noqa: F401 - all tests run twice
 from feeding import tick_key
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from core_rows import rows_in  # noqa: F401 - all tests run twice
 from feeding import Feed, key_of, route
 
 from streams.engine.testing import MemoryRows

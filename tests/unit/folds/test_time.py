@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
+from core_rows import rows_in  # noqa: F401 - all tests run twice
 from feeding import Feed, deliver
 from test_deliver import asked, bound, inbox, seqs
 

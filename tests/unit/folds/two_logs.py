@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from feeding import key_of, tick_key
+from feeding import apply, key_of, tick_key
 
 from streams.engine.testing import MemoryRows
 from streams.events.codec import encode
@@ -188,7 +188,7 @@ class TwoLogs:
         for record in log[worker.position : worker.position + count]:
             before = list(worker.rows.items())
             try:
-                for _ in worker.fold.apply(record) or ():
+                for _ in apply(worker.fold, record):
                     pass
             except BadRecord:
                 self.refused += 1

@@ -1,0 +1,235 @@
+// The C interface of the core, which `streams/native` calls by ctypes.
+//
+// Functions that return a Python object, and those that are short, are called with the interpreter
+// held. The core knows Python only by three functions that it is given (`core_begin`), so one build
+// serves every version. An overlay and its folds belong to one thread; a frozen layer may be read
+// by a second one.
+#include <random>
+
+#include "deliver.h"
+#include "route.h"
+
+using namespace streams;
+
+namespace {
+
+using Object = void*;
+Object (*make_bytes)(const char*, intptr_t);
+void (*keep)(Object);  // one more reference
+Object none, unknown;
+
+Object bytes_of(Slice bytes) { return make_bytes(bytes.data, static_cast<intptr_t>(bytes.size)); }
+Object kept(Object object) {
+    keep(object);
+    return object;
+}
+Object taken(std::string& text) {
+    Object bytes = bytes_of(slice(text));
+    text.clear();
+    return bytes;
+}
+Slice given(const char* data, int64_t size) { return {data, static_cast<size_t>(size)}; }
+std::string text(const char* data, int64_t size) { return {data, static_cast<size_t>(size)}; }
+Name name(const char* bucket, int64_t size) {
+    return size ? Name{bucket[0], {bucket + 1, static_cast<size_t>(size) - 1}} : Name{'\0', {}};
+}
+
+void append_row(std::string& target, Slice key, const Value* value) {
+    append_number(target, key.size, 4);
+    append_number(target, value ? value->size : UINT32_MAX, 4);
+    append(target, key);
+    if (value) append(target, value->bytes());
+}
+
+uint64_t secret() {
+    std::random_device source;
+    return static_cast<uint64_t>(source()) << 32 | source();
+}
+
+// An overlay with what is made for it; `route` or `deliver` is set by the fold of its rows.
+struct Partition {
+    uint64_t seed = secret();
+    Overlay rows{seed};
+    Route* route = nullptr;
+    Deliver* deliver = nullptr;
+    ~Partition() {
+        delete route;
+        delete deliver;
+    }
+};
+
+}  // namespace
+
+#define API extern "C" __attribute__((visibility("default")))
+
+API int32_t core_version() { return 1; }
+
+API void core_begin(Object (*bytes)(const char*, intptr_t), void (*keep_object)(Object), Object none_object,
+                    Object unknown_object) {
+    make_bytes = bytes;
+    keep = keep_object;
+    none = none_object;
+    unknown = unknown_object;
+}
+
+// Rows ---------------------------------------------------------------------------------------------
+
+API Partition* rows_new() { return new Partition; }
+API void rows_free(Partition* of) { delete of; }
+
+// Rows of the live layer, and their bytes: two numbers to read from memory.
+API const int64_t* rows_pending(Partition* of) { return &of->rows.pending; }
+
+// Returns bytes, None, or the object that stands for "not known".
+API Object rows_get(Partition* of, const char* bucket, int64_t bucket_size, const char* suffix, int64_t suffix_size) {
+    Found found = of->rows.read(name(bucket, bucket_size), given(suffix, suffix_size));
+    if (found.state == Below::present) return bytes_of(found.value->bytes());
+    return kept(found.state == Below::absent ? none : unknown);
+}
+
+API void rows_put(Partition* of, const char* bucket, int64_t bucket_size, const char* suffix, int64_t suffix_size,
+                  const char* value, int64_t value_size) {
+    of->rows.put(name(bucket, bucket_size), given(suffix, suffix_size), Value::make(given(value, value_size)));
+}
+
+// `below`: 0 not known, 1 absent, 2 present. Returns 0 if it must be known; then nothing was changed.
+API int32_t rows_delete(Partition* of, const char* bucket, int64_t bucket_size, const char* suffix,
+                        int64_t suffix_size, int32_t below) {
+    return of->rows.remove(name(bucket, bucket_size), given(suffix, suffix_size), static_cast<Below>(below));
+}
+
+// The rows of a bucket in the layers, live ones over frozen ones, in no order.
+API Object rows_scan(Partition* of, const char* bucket, int64_t bucket_size) {
+    Name in = name(bucket, bucket_size);
+    std::string found;
+    if (const Layer* frozen = of->rows.frozen())
+        for (Row* row = frozen->first_of(in); row; row = row->next)
+            if (!of->rows.live()->find(in, row->suffix())) append_row(found, row->suffix(), row->value);
+    for (Row* row = of->rows.live()->first_of(in); row; row = row->next) append_row(found, row->suffix(), row->value);
+    return bytes_of(slice(found));
+}
+
+API const Layer* rows_live(Partition* of) { return of->rows.live(); }
+API const Layer* rows_frozen(Partition* of) { return of->rows.frozen(); }
+API Layer* rows_freeze(Partition* of) { return of->rows.freeze(); }
+API void rows_thaw(Partition* of) { of->rows.thaw(); }
+
+API Object rows_wanted(Partition* of) {
+    std::string keys;
+    of->rows.wanted_keys(keys);
+    return bytes_of(slice(keys));
+}
+API void rows_supply(Partition* of, const int32_t* sizes, const char* joined, int64_t size) {
+    of->rows.supply(sizes, given(joined, size));
+}
+
+API int64_t layer_count(const Layer* layer) { return static_cast<int64_t>(layer->rows().count()); }
+API void layer_release(Layer* layer) { Overlay::release(layer); }
+
+// Some rows of a layer, with raw keys; `cursor` begins at 0 and is -1 after the last row.
+API Object layer_read(const Layer* layer, int64_t* cursor, int64_t most) {
+    const auto& heads = layer->rows().heads();
+    std::string found, key;
+    auto place = static_cast<size_t>(*cursor);
+    for (int64_t count = 0; place < heads.size() && count < most; place++)
+        for (Row* row = heads[place]; row; row = row->chain, count++) {
+            key.clear();
+            Overlay::append_key(key, *row);
+            append_row(found, slice(key), row->value);
+        }
+    *cursor = place < heads.size() ? static_cast<int64_t>(place) : -1;
+    return bytes_of(slice(found));
+}
+
+// Folds --------------------------------------------------------------------------------------------
+
+// Constants are joined strings with the place where each ends, and numbers.
+API void route_begin(Partition* of, const char* joined, const int64_t* ends, const int64_t* numbers) {
+    auto part = [&](int i) { return text(joined + (i ? ends[i - 1] : 0), ends[i] - (i ? ends[i - 1] : 0)); };
+    auto partition = static_cast<uint32_t>(numbers[0]);
+    RouteConstants constants{part(0), part(1), part(2), part(3), part(4), partition, static_cast<uint32_t>(numbers[1])};
+    std::string routed = part(5);
+    Packer packer(slice(routed), partition, numbers[2], numbers[3], numbers[4], numbers[5]);
+    delete of->route;
+    of->route = new Route(of->rows, std::move(constants), std::move(packer), of->seed);
+}
+
+API void deliver_begin(Partition* of, const char* joined, const int64_t* ends, const int64_t* numbers) {
+    auto part = [&](int i) { return text(joined + (i ? ends[i - 1] : 0), ends[i] - (i ? ends[i - 1] : 0)); };
+    delete of->deliver;
+    of->deliver = new Deliver(of->rows, DeliverConstants{part(0), part(1), part(2), part(3), numbers[2],
+                                                         static_cast<uint32_t>(numbers[0]),
+                                                         static_cast<uint32_t>(numbers[1]), numbers[3], numbers[4]});
+}
+
+// Both set `next` to the first record that is not folded, and `others` to the number of records from
+// there on that only Python can fold. Called without the interpreter if the chunk is long.
+API int32_t route_run(Partition* of, const Chunk* chunk, int64_t* next, int64_t* others, int64_t most,
+                      int32_t uncovered) {
+    Ended ended = of->route->run(*chunk, *next, most, uncovered);
+    if (ended != Ended::missing) of->rows.forget();
+    *others = ended == Ended::other;
+    while (*others && *next + *others < chunk->count && !of->route->maybe_plain(chunk->value(*next + *others)))
+        ++*others;
+    return static_cast<int32_t>(ended);
+}
+
+API int32_t deliver_run(Partition* of, const Chunk* chunk, int64_t* next, int64_t* others, int64_t most,
+                        int32_t options, int32_t collect) {
+    Ended ended = of->deliver->run(*chunk, *next, most, options, collect);
+    if (ended != Ended::missing) of->rows.forget();
+    *others = ended == Ended::other;
+    while (*others && *next + *others < chunk->count && !of->deliver->maybe_plain(chunk->value(*next + *others)))
+        ++*others;
+    return static_cast<int32_t>(ended);
+}
+
+// What the last runs have to tell Python.
+API Object route_noted(Partition* of) { return taken(of->route->noted); }
+API int64_t deliver_delivered(Partition* of) {
+    int64_t count = of->deliver->delivered;
+    of->deliver->delivered = 0;
+    return count;
+}
+API Object deliver_receivers(Partition* of) { return taken(of->deliver->receivers); }
+
+API void route_watch(Partition* of, const char* group, int64_t size) { of->route->watch(given(group, size)); }
+API void route_unwatch(Partition* of, const char* group, int64_t size) { of->route->unwatch(given(group, size)); }
+
+// The packer: these return how many records are finished.
+API int64_t packer_change(Partition* of, int64_t target, int64_t offset, int32_t bound, const char* group,
+                          int64_t group_size, const char* queue, int64_t queue_size, const char* session,
+                          int64_t session_size) {
+    of->route->packer.change(static_cast<uint32_t>(target), offset, bound, given(group, group_size),
+                             given(queue, queue_size), given(session, session_size));
+    return static_cast<int64_t>(of->route->packer.finished.size());
+}
+API int64_t packer_delivery(Partition* of, int64_t target, int64_t offset, int64_t part, const char* message,
+                            int64_t message_size, const char* column, int64_t column_size, int64_t count) {
+    of->route->packer.delivery(static_cast<uint32_t>(target), offset, part, given(message, message_size),
+                               given(column, column_size), count);
+    return static_cast<int64_t>(of->route->packer.finished.size());
+}
+API int64_t packer_finished(Partition* of) { return static_cast<int64_t>(of->route->packer.finished.size()); }
+API int64_t packer_flush(Partition* of) {
+    of->route->packer.flush();
+    return static_cast<int64_t>(of->route->packer.finished.size());
+}
+// Three counters, then (target, size of the key, size of the value, key, value) of each finished record.
+API Object packer_take(Partition* of) {
+    Packer& packer = of->route->packer;
+    std::string found;
+    append_number(found, static_cast<uint64_t>(packer.binds), 8);
+    append_number(found, static_cast<uint64_t>(packer.unbinds), 8);
+    append_number(found, static_cast<uint64_t>(packer.deliveries), 8);
+    packer.binds = packer.unbinds = packer.deliveries = 0;
+    for (const PackedRecord& record : packer.finished) {
+        append_number(found, record.target, 4);
+        append_number(found, record.key.size(), 4);
+        append_number(found, record.value.size(), 4);
+        found += record.key;
+        found += record.value;
+    }
+    packer.finished.clear();
+    return bytes_of(slice(found));
+}

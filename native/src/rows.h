@@ -1,0 +1,333 @@
+// The rows of one table partition: two layers in memory over a database that Python reads.
+//
+// It does what `streams/engine/overlay.py` does, which is the definition. The core cannot read the
+// database: a row that no layer holds is unknown until Python has looked it up (`want`, `supply`).
+#pragma once
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+#include "bytes.h"
+
+namespace streams {
+
+// The value of one or several rows. All of them are in one layer, so the count needs no lock.
+struct Value {
+    uint32_t users;
+    uint32_t size;
+    char data[1];
+
+    static Value* make(Slice bytes) {
+        auto* value = static_cast<Value*>(std::malloc(sizeof(Value) + bytes.size));
+        if (!value) std::abort();
+        value->users = 1;
+        value->size = static_cast<uint32_t>(bytes.size);
+        if (bytes.size) std::memcpy(value->data, bytes.data, bytes.size);
+        return value;
+    }
+    static void release(Value* value) {
+        if (value && --value->users == 0) std::free(value);
+    }
+    Slice bytes() const { return {data, size}; }
+};
+
+// A hash table of objects that have the fields `chain` and `hash`.
+template <typename T>
+class Table {
+public:
+    template <typename Same>
+    T* find(uint64_t hash, Same same) const {
+        if (heads_.empty()) return nullptr;
+        T* one = heads_[hash & (heads_.size() - 1)];
+        while (one && !(one->hash == hash && same(*one))) one = one->chain;
+        return one;
+    }
+    void insert(T* one) {
+        if (count_ >= heads_.size()) grow();
+        T*& head = heads_[one->hash & (heads_.size() - 1)];
+        one->chain = head;
+        head = one;
+        count_++;
+    }
+    void remove(T* one) {
+        T** link = &heads_[one->hash & (heads_.size() - 1)];
+        while (*link != one) link = &(*link)->chain;
+        *link = one->chain;
+        count_--;
+    }
+    size_t count() const { return count_; }
+    const std::vector<T*>& heads() const { return heads_; }
+
+private:
+    void grow() {
+        std::vector<T*> old = std::move(heads_);
+        heads_.assign(old.empty() ? 16 : old.size() * 2, nullptr);
+        for (T* one : old)
+            while (one) {
+                T* next = one->chain;
+                T*& head = heads_[one->hash & (heads_.size() - 1)];
+                one->chain = head;
+                head = one;
+                one = next;
+            }
+    }
+    std::vector<T*> heads_;
+    size_t count_ = 0;
+};
+
+// What is known of a row in the layers below.
+enum class Below : uint8_t { unknown, absent, present };
+
+struct Row;
+
+struct Bucket {
+    Bucket* chain;
+    uint64_t hash;
+    Row* first;
+    std::string name;
+};
+
+struct Row {
+    Row* chain;
+    uint64_t hash;
+    Row* next;  // in the bucket
+    Row* previous;
+    Bucket* bucket;
+    Value* value;  // none: the row is deleted
+    Below below;
+    uint32_t suffix_size;
+    char suffix_data[1];
+
+    Slice suffix() const { return {suffix_data, suffix_size}; }
+};
+
+// Rows by bucket and suffix. Shared by the overlay and by the checkpoint that saves them.
+class Layer {
+public:
+    std::atomic<int> users{1};
+
+    explicit Layer(uint64_t seed) : seed_(seed) {}
+    Layer(const Layer&) = delete;
+    ~Layer() { clear(); }
+
+    void clear() {
+        if (!rows_.count()) return;
+        for (Row* one : rows_.heads())
+            while (one) {
+                Row* next = one->chain;
+                Value::release(one->value);
+                std::free(one);
+                one = next;
+            }
+        for (Bucket* one : buckets_.heads())
+            while (one) {
+                Bucket* next = one->chain;
+                delete one;
+                one = next;
+            }
+        rows_ = {};
+        buckets_ = {};
+    }
+    Row* find(Name bucket, Slice suffix) const {
+        return rows_.count() ? find(bucket, suffix, hash(bucket, suffix)) : nullptr;
+    }
+    Row* add(Name name, Slice suffix, Value* value, Below below) {
+        auto* row = static_cast<Row*>(std::malloc(sizeof(Row) + suffix.size));
+        if (!row) std::abort();
+        row->hash = hash(name, suffix);
+        row->value = value;
+        row->below = below;
+        row->suffix_size = static_cast<uint32_t>(suffix.size);
+        if (suffix.size) std::memcpy(row->suffix_data, suffix.data, suffix.size);
+        Bucket* bucket = find_bucket(name);
+        if (!bucket) {
+            bucket = new Bucket{nullptr, bucket_hash(name), nullptr, std::string(1, name.kind)};
+            append(bucket->name, name.owner);
+            buckets_.insert(bucket);
+        }
+        row->bucket = bucket;
+        row->previous = nullptr;
+        row->next = bucket->first;
+        if (row->next) row->next->previous = row;
+        bucket->first = row;
+        rows_.insert(row);
+        return row;
+    }
+    void remove(Row* row) {
+        (row->previous ? row->previous->next : row->bucket->first) = row->next;
+        if (row->next) row->next->previous = row->previous;
+        if (!row->bucket->first) {
+            buckets_.remove(row->bucket);
+            delete row->bucket;
+        }
+        rows_.remove(row);
+        Value::release(row->value);
+        std::free(row);
+    }
+    Row* first_of(Name name) const {
+        Bucket* bucket = find_bucket(name);
+        return bucket ? bucket->first : nullptr;
+    }
+    const Table<Row>& rows() const { return rows_; }
+
+private:
+    uint64_t bucket_hash(Name name) const {
+        return hash_bytes(name.owner, seed_ + static_cast<uint8_t>(name.kind));
+    }
+    uint64_t hash(Name name, Slice suffix) const { return hash_bytes(suffix, bucket_hash(name)); }
+    static bool is(const Bucket& bucket, Name name) {
+        return bucket.name.size() == name.size() && bucket.name[0] == name.kind &&
+               Slice{bucket.name.data() + 1, name.owner.size} == name.owner;
+    }
+    Row* find(Name name, Slice suffix, uint64_t hash) const {
+        return rows_.find(hash, [&](const Row& row) { return row.suffix() == suffix && is(*row.bucket, name); });
+    }
+    Bucket* find_bucket(Name name) const {
+        return buckets_.find(bucket_hash(name), [&](const Bucket& bucket) { return is(bucket, name); });
+    }
+    uint64_t seed_;
+    Table<Row> rows_;
+    Table<Bucket> buckets_;
+};
+
+// What reading a row found; `value` only if it is present.
+struct Found {
+    Below state;
+    Value* value;
+    bool is(Slice bytes) const { return state == Below::present && value->bytes() == bytes; }
+};
+
+class Overlay {
+public:
+    int64_t pending = 0;        // rows of the live layer
+    int64_t pending_bytes = 0;  // bytes of their keys and values
+
+    explicit Overlay(uint64_t seed) : seed_(seed), live_(new Layer(seed)), fetched_(seed) {}
+    Overlay(const Overlay&) = delete;
+    ~Overlay() {
+        release(live_);
+        thaw();
+    }
+    static void release(Layer* layer) {
+        if (layer && layer->users.fetch_sub(1) == 1) delete layer;
+    }
+
+    Found read(Name bucket, Slice suffix) const {
+        if (Row* row = live_->find(bucket, suffix)) return found(row);
+        return read_below(bucket, suffix);
+    }
+    // Looks at what the live layer covers.
+    Found read_below(Name bucket, Slice suffix) const {
+        if (frozen_)
+            if (Row* row = frozen_->find(bucket, suffix)) return found(row);
+        Row* row = fetched_.find(bucket, suffix);
+        return row && row->below != Below::unknown ? found(row) : Found{Below::unknown, nullptr};
+    }
+    // Takes over one use of the value. `below` is what the caller knows.
+    void put(Name bucket, Slice suffix, Value* value, Below below = Below::unknown) {
+        if (Row* row = live_->find(bucket, suffix)) {
+            Value::release(row->value);
+            row->value = value;
+            return;
+        }
+        live_->add(bucket, suffix, value, below);
+        pending++;
+        pending_bytes += bucket.size() + suffix.size + value->size;
+    }
+    // Returns false, with nothing changed, if it must be known whether the row exists below.
+    bool remove(Name bucket, Slice suffix, Below below = Below::unknown) {
+        Row* row = live_->find(bucket, suffix);
+        if (!row) {
+            live_->add(bucket, suffix, nullptr, below);
+            pending++;
+            pending_bytes += bucket.size() + suffix.size;
+            return true;
+        }
+        if (!row->value) return true;
+        if (row->below == Below::unknown) row->below = read_below(bucket, suffix).state;
+        if (row->below == Below::unknown) row->below = below;
+        if (row->below == Below::unknown) return false;
+        if (row->below == Below::absent) {  // it leaves no trace
+            pending--;
+            pending_bytes -= bucket.size() + suffix.size + row->value->size;
+            live_->remove(row);
+        } else {
+            Value::release(row->value);
+            row->value = nullptr;
+        }
+        return true;
+    }
+    // Whether `remove` would return false.
+    bool remove_needs(Name bucket, Slice suffix) const {
+        Row* row = live_->find(bucket, suffix);
+        return row && row->value && row->below == Below::unknown &&
+               read_below(bucket, suffix).state == Below::unknown;
+    }
+
+    // Asks Python for a row of the database.
+    void want(Name bucket, Slice suffix) {
+        if (!fetched_.find(bucket, suffix))
+            wanted_.push_back(fetched_.add(bucket, suffix, nullptr, Below::unknown));
+    }
+    size_t wanted() const { return wanted_.size(); }
+    // The raw keys of the rows that are wanted, each after its size in 4 bytes.
+    void wanted_keys(std::string& target) const {
+        for (Row* row : wanted_) {
+            append_number(target, row->bucket->name.size() + 1 + row->suffix_size, 4);
+            append_key(target, *row);
+        }
+    }
+    // Takes the values of the rows that are wanted, in order; a size of -1 stands for no row.
+    void supply(const int32_t* sizes, Slice joined) {
+        size_t place = 0;
+        for (Row* row : wanted_) {
+            int32_t size = *sizes++;
+            row->below = size < 0 ? Below::absent : Below::present;
+            if (size < 0) continue;
+            if (static_cast<size_t>(size) > joined.size - place) break;  // never: Python counts them
+            row->value = Value::make({joined.data + place, static_cast<size_t>(size)});
+            place += static_cast<size_t>(size);
+        }
+        wanted_.clear();
+    }
+    // Forgets what was supplied: with the next checkpoint it may no longer be true.
+    void forget() {
+        wanted_.clear();
+        fetched_.clear();
+    }
+
+    bool is_frozen() const { return frozen_ != nullptr; }
+    Layer* freeze() {
+        frozen_ = live_;
+        frozen_->users++;
+        live_ = new Layer(seed_);
+        pending = pending_bytes = 0;
+        return frozen_;
+    }
+    void thaw() {
+        release(frozen_);
+        frozen_ = nullptr;
+        forget();
+    }
+    const Layer* live() const { return live_; }
+    const Layer* frozen() const { return frozen_; }
+
+    static void append_key(std::string& target, const Row& row) {
+        target += row.bucket->name;
+        target.push_back('\0');
+        append(target, row.suffix());
+    }
+
+private:
+    static Found found(const Row* row) {
+        return {row->value ? Below::present : Below::absent, row->value};
+    }
+    uint64_t seed_;
+    Layer* live_;
+    Layer* frozen_ = nullptr;
+    Layer fetched_;
+    std::vector<Row*> wanted_;
+};
+
+}  // namespace streams

@@ -1,0 +1,22 @@
+"""The native core: rows in memory and the plain records of both folds, in C++ (see `native/`).
+
+It does what `streams.engine.overlay`, `streams.folds.route` and `streams.folds.deliver` do in
+Python, byte for byte, and many times faster.  They are the definition.  Where the core is not
+built, or `STREAMS_NATIVE` is `off`, they do all the work.
+"""
+
+from streams.native.library import MODES, Library, described, is_available, load
+from streams.native.runs import CoreRun, DeliverCore, NativeTable, RouteCore, rows_of
+
+__all__ = [
+    "MODES",
+    "CoreRun",
+    "DeliverCore",
+    "Library",
+    "NativeTable",
+    "RouteCore",
+    "described",
+    "is_available",
+    "load",
+    "rows_of",
+]

@@ -1,0 +1,288 @@
+"""Runs of the core over the plain records of a chunk, and its packer of Routed records.
+
+The folds (`streams.folds.route`, `streams.folds.deliver`) make these objects if their rows are the
+core's.  What a plain record is, the core decides; all others are folded in Python.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+from typing import Any, Final, Protocol, runtime_checkable
+
+from streams.fold import Output, Record
+from streams.native.library import ChunkPointers, Library
+
+RECORDS_PER_STEP: Final = 500
+"""Binds and Unbinds folded in one step: about half a millisecond."""
+ENTRIES_PER_STEP: Final = 2_000
+"""Entries of Routed records folded in one step, and the rest of the last record."""
+_RELEASED_FROM: Final = 64
+"""Records of a chunk from which on the interpreter is released: it takes time to get it back."""
+_PAUSED: Final = 0
+_MISSING: Final = 2
+_NOTE = struct.Struct("<BIII")
+_PACKED = struct.Struct("<III")
+_COUNTS = struct.Struct("<qqq")
+_UINT = struct.Struct("<I")
+_SIZES = struct.Struct("<II")
+_DELETED: Final = 0xFFFFFFFF
+
+
+@runtime_checkable
+class NativeTable(Protocol):
+    """Rows that the core holds."""
+
+    library: Library
+    handle: int
+    """The core's object; valid as long as the rows live."""
+
+    def read_stored(self, key: bytes) -> bytes | None:
+        """Return the value of a raw key in the database."""
+        ...
+
+
+class CountsOfPacker(Protocol):
+    """The counters that packed records advance; see `streams.folds.counts`."""
+
+    binds: int
+    unbinds: int
+    deliveries: int
+
+
+class CoreRun:
+    """A run over one chunk (`streams.fold.FoldRun`)."""
+
+    def __init__(
+        self,
+        table: NativeTable,
+        records: Sequence[Record],
+        name: str,
+        most: int,
+        options: Callable[[], tuple[int, ...]],
+        told: Callable[[], None],
+    ) -> None:
+        """Prepare.
+
+        Args:
+            name: the core's function.
+            most: records or entries in a step.
+            options: its last arguments.
+            told: called after each step, to take what the core has to tell.
+        """
+        self._table = table
+        self._options = options
+        self._told = told
+        self._most = most
+        library = table.library
+        self._run = getattr(library.held if len(records) < _RELEASED_FROM else library.free, name)
+        # The core reads these: they must live as long as the pointers.
+        _, offsets, _, keys, values = zip(*records, strict=True)
+        self._joined, self._ends = [], []
+        for column in (keys, values):
+            if None in column:
+                column = tuple([part or b"" for part in column])
+            self._joined.append(b"".join(column))
+            self._ends.append(array("q", accumulate(map(len, column))))
+        self._offsets = array("q", offsets)
+        self._chunk = ChunkPointers(
+            self._joined[0],
+            self._ends[0].buffer_info()[0],
+            self._joined[1],
+            self._ends[1].buffer_info()[0],
+            self._offsets.buffer_info()[0],
+            len(records),
+        )
+
+    def step(self, first: int) -> tuple[int, int]:
+        """Fold plain records from `first` on; see `streams.fold.FoldRun.step`."""
+        following, others = ctypes.c_int64(first), ctypes.c_int64()
+        handle, chunk = self._table.handle, ctypes.byref(self._chunk)
+        options = self._options()
+        places = ctypes.byref(following), ctypes.byref(others)
+        for _ in range(2):  # many lookups take long: the rest is for the next step
+            if self._run(handle, chunk, *places, self._most, *options) != _MISSING:
+                break
+            self._supply()
+        self._told()
+        return following.value, others.value
+
+    def _supply(self) -> None:
+        """Look up the rows that the core wants."""
+        table, library = self._table, self._table.library.held
+        values = list(map(table.read_stored, _split(library.rows_wanted(table.handle))))
+        sizes = array("i", [-1 if value is None else len(value) for value in values])
+        joined = b"".join([value for value in values if value is not None])
+        library.rows_supply(table.handle, sizes.buffer_info()[0], joined, len(joined))
+
+
+def _split(sized: bytes) -> list[bytes]:
+    """Return parts that each follow their size."""
+    parts, place, end = [], 0, len(sized)
+    size_at = _UINT.unpack_from
+    while place < end:
+        (size,) = size_at(sized, place)
+        place += 4 + size
+        parts.append(sized[place - size : place])
+    return parts
+
+
+def rows_of(packed: bytes) -> Iterator[tuple[bytes, bytes | None]]:
+    """Yield the (key, value) that the core packed; None stands for a deleted row."""
+    place, end = 0, len(packed)
+    sizes_at = _SIZES.unpack_from
+    while place < end:
+        key_size, value_size = sizes_at(packed, place)
+        begin = place + 8
+        place = begin + key_size
+        if value_size == _DELETED:
+            yield packed[begin:place], None
+        else:
+            yield packed[begin:place], packed[place : place + value_size]
+            place += value_size
+
+
+class RouteCore:
+    """The core's part of a route fold: plain records, and the packer of lane 0.
+
+    As a packer it is what `streams.folds.packing.Packer` is.
+    """
+
+    def __init__(
+        self,
+        table: NativeTable,
+        constants: Sequence[bytes],
+        numbers: Sequence[int],
+        topic: str,
+        ready: list[Output],
+        counts: CountsOfPacker,
+    ) -> None:
+        """Begin; constants and numbers are those that `route_begin` in `core.cpp` lists."""
+        self._table = table
+        self._core: Any = table.library.held
+        self._topic = topic
+        self._ready = ready
+        self._counts = counts
+        _begin(self._core.route_begin, table.handle, constants, numbers)
+
+    def run(
+        self,
+        records: Sequence[Record],
+        uncovered: Callable[[], bool],
+        note: Callable[[bool, bytes, int, bytes], None],
+    ) -> CoreRun:
+        """Return a run over a chunk.
+
+        Args:
+            uncovered: tells whether no binding of the partition is covered.
+            note: called with (joined, group, partition, queue) for members of watched groups.
+        """
+
+        def told() -> None:
+            if self._core.packer_finished(self._table.handle):
+                self._take()
+            notes = self._core.route_noted(self._table.handle)
+            place = 0
+            while place < len(notes):
+                joined, target, size, more = _NOTE.unpack_from(notes, place)
+                begin = place + _NOTE.size
+                place = begin + size + more
+                note(bool(joined), notes[begin : begin + size], target, notes[begin + size : place])
+
+        return CoreRun(
+            self._table, records, "route_run", RECORDS_PER_STEP, lambda: (uncovered(),), told
+        )
+
+    def watch(self, group: bytes) -> None:
+        """Note changes of the group's members from now on."""
+        self._core.route_watch(self._table.handle, group, len(group))
+
+    def unwatch(self, group: bytes) -> None:
+        """Note changes of the group's members no longer."""
+        self._core.route_unwatch(self._table.handle, group, len(group))
+
+    def change(
+        self, target: int, offset: int, kind: int, group: bytes, queue: bytes, session: bytes
+    ) -> None:
+        """Add a binding that the record at `offset` made or dropped."""
+        sized = group, len(group), queue, len(queue), session, len(session)
+        if self._core.packer_change(self._table.handle, target, offset, kind, *sized):
+            self._take()
+
+    def delivery(
+        self, target: int, offset: int, part: int, message: bytes, column: bytes, count: int
+    ) -> None:
+        """Add a message for `count` queues; `column` is their ids, each followed by a NUL."""
+        sized = message, len(message), column, len(column), count
+        if self._core.packer_delivery(self._table.handle, target, offset, part, *sized):
+            self._take()
+
+    def flush(self) -> None:
+        """Close all open records, in order of their partitions."""
+        if self._core.packer_flush(self._table.handle):
+            self._take()
+
+    def _take(self) -> None:
+        packed = self._core.packer_take(self._table.handle)
+        binds, unbinds, deliveries = _COUNTS.unpack_from(packed)
+        counts = self._counts
+        counts.binds += binds
+        counts.unbinds += unbinds
+        counts.deliveries += deliveries
+        place, end = _COUNTS.size, len(packed)
+        while place < end:
+            target, size, more = _PACKED.unpack_from(packed, place)
+            begin = place + _PACKED.size
+            place = begin + size + more
+            key, value = packed[begin : begin + size], packed[begin + size : place]
+            self._ready.append(Output(self._topic, target, key, value, "Routed"))
+
+
+class DeliverCore:
+    """The core's part of a deliver fold: plain Routed records."""
+
+    def __init__(
+        self, table: NativeTable, constants: Sequence[bytes], numbers: Sequence[int]
+    ) -> None:
+        """Begin; constants and numbers are those that `deliver_begin` in `core.cpp` lists."""
+        self._table = table
+        _begin(table.library.held.deliver_begin, table.handle, constants, numbers)
+
+    def run(
+        self,
+        records: Sequence[Record],
+        options: Callable[[], bool],
+        collect: Callable[[], bool],
+        delivered: Callable[[int, list[bytes]], None],
+    ) -> CoreRun:
+        """Return a run over a chunk.
+
+        Args:
+            options: tells whether a queue of the partition has options.
+            collect: tells whether the receivers are to be named.
+            delivered: called with the number of deliveries, and their queues if they are collected.
+        """
+        core, handle = self._table.library.held, self._table.handle
+
+        def told() -> None:
+            count = core.deliver_delivered(handle)
+            if count:
+                delivered(count, core.deliver_receivers(handle)[:-1].split(b"\0"))
+
+        return CoreRun(
+            self._table,
+            records,
+            "deliver_run",
+            ENTRIES_PER_STEP,
+            lambda: (options(), collect()),
+            told,
+        )
+
+
+def _begin(begin: Any, handle: int, constants: Sequence[bytes], numbers: Sequence[int]) -> None:
+    ends = array("q", accumulate(map(len, constants)))
+    values = array("q", numbers)
+    begin(handle, b"".join(constants), ends.buffer_info()[0], values.buffer_info()[0])

@@ -1,0 +1,137 @@
+"""Two partitions that fold the same log, one in Python and one with the native core.
+
+Whatever happens to both must leave the same rows, outputs and counters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from streams.engine.native_rows import open_rows
+from streams.engine.overlay import ChangedRows, FrozenRows
+from streams.engine.testing import fold_chunk
+from streams.fold import Fold, Output, Record, Rows
+from streams.native import Library, is_available, load
+
+needs_core = pytest.mark.skipif(not is_available(), reason="the native core is not built")
+
+
+def core() -> Library:
+    library = load("on")
+    assert library is not None
+    return library
+
+
+class Below:
+    """A database of a dictionary."""
+
+    def __init__(self, rows: dict[bytes, bytes] | None = None) -> None:
+        self.rows = {} if rows is None else dict(rows)
+        self.reads = 0
+
+    def get(self, key: bytes) -> bytes | None:
+        self.reads += 1
+        return self.rows.get(key)
+
+    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        return iter([row for row in sorted(self.rows.items()) if start <= row[0] < end])
+
+    def write(self, rows: Sequence[tuple[bytes, bytes | None]]) -> None:
+        for key, value in rows:
+            if value is None:
+                self.rows.pop(key, None)
+            else:
+                self.rows[key] = value
+
+
+@dataclass
+class Twin:
+    """One of the two partitions."""
+
+    make: Callable[[Rows], Fold]
+    library: Library | None
+    below: Below = field(default_factory=Below)
+    position: int = 0
+    saved: int = 0
+    saving: tuple[FrozenRows, int] | None = None
+    """The frozen rows of a checkpoint that has begun, and its position."""
+
+    def __post_init__(self) -> None:
+        self.rows: ChangedRows = open_rows(self.below, self.library)
+        self.fold = self.make(self.rows)
+
+    def feed(self, records: Sequence[Record]) -> tuple[list[Output], list[tuple[int, str]]]:
+        """Fold a chunk; return outputs, and offset and reason of bad records."""
+        result = fold_chunk(self.fold, records)
+        self.position += len(records)
+        return result
+
+    def freeze(self) -> list[tuple[bytes, bytes | None]]:
+        """Begin a checkpoint; return its rows."""
+        if self.saving is not None:
+            self.thaw()
+        frozen = self.rows.freeze()
+        self.saving = frozen, self.position
+        return sorted(frozen.rows())
+
+    def thaw(self) -> None:
+        """End the checkpoint that has begun, if one has."""
+        if self.saving is not None:
+            frozen, self.saved = self.saving
+            self.saving = None
+            self.below.write(frozen.rows())
+            self.rows.thaw()
+            frozen.dispose()
+
+    def crash(self) -> None:
+        """Begin again from the last checkpoint."""
+        self.saving = None
+        self.position = self.saved
+        self.rows = open_rows(self.below, self.library)
+        self.fold = self.make(self.rows)
+
+    @property
+    def state(self) -> tuple[list[tuple[bytes, bytes]], int, int]:
+        return list(self.rows.items()), self.rows.pending, self.rows.pending_bytes
+
+
+class Twins:
+    """Both, and the log that they fold."""
+
+    def __init__(self, make: Callable[[Rows], Fold]) -> None:
+        self.python = Twin(make, None)
+        self.native = Twin(make, core())
+        self.log: list[Record] = []
+
+    def feed(self, records: Sequence[tuple[bytes | None, bytes | None]], at: int = 1_000) -> None:
+        """Fold a chunk of (key, value), after what both have not folded since a crash."""
+        for key, value in records:
+            offset = len(self.log)
+            self.log.append(Record(0, offset, at + offset, key, value))
+        chunk = self.log[self.python.position :]
+        expected, found = self.python.feed(chunk), self.native.feed(chunk)
+        assert found == expected
+        self.check()
+
+    def checkpoint(self) -> None:
+        """Begin a checkpoint; end the one before."""
+        expected, found = self.python.freeze(), self.native.freeze()
+        assert found == expected
+        self.check()
+
+    def end_checkpoint(self) -> None:
+        for twin in (self.python, self.native):
+            twin.thaw()
+        self.check()
+
+    def crash(self) -> None:
+        for twin in (self.python, self.native):
+            twin.crash()
+        self.check()
+
+    def check(self) -> None:
+        assert self.native.state == self.python.state
+        assert self.native.position == self.python.position
