@@ -79,7 +79,7 @@ def settings(kafka: EmbeddedKafka, namespace: str, tmp_path: Path) -> Settings:
 @pytest.fixture
 async def cluster(running: Workers) -> AsyncIterator[Cluster]:
     """The workers that the module has `running`, with new connections for each test."""
-    timeout = aiohttp.ClientTimeout(total=90)
+    timeout = aiohttp.ClientTimeout(total=240)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         cluster = Cluster(running, session)
         await cluster.owners()

@@ -54,7 +54,7 @@ async def cluster(running: Workers) -> AsyncIterator[Cluster]:
     """The worker, which is the same process before and after each test, and has no traceback."""
     process = running.processes[0].process
     assert process is not None
-    timeout = aiohttp.ClientTimeout(total=90)
+    timeout = aiohttp.ClientTimeout(total=240)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         cluster = Cluster(running, session)
         yield cluster

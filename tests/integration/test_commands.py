@@ -18,8 +18,6 @@ from streams.operate.system import System, wait_until_ready
 from streams.ports import free_ports
 from streams.settings import Settings
 
-pytestmark = pytest.mark.timeout(240)
-
 MAIN = "from streams.cli import main; main()"
 
 

@@ -9,7 +9,7 @@ from short_faults import OF_BROKERS, OF_DATA, OF_WORKERS, failures
 
 from streams.lab.faults.choosing import choose
 
-pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.fault]
 
 
 @pytest.mark.parametrize("fault", OF_BROKERS)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from short_faults import OF_DATA, failures
 
-pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.fault]
 
 
 @pytest.mark.parametrize("fault", OF_DATA)

@@ -83,7 +83,7 @@ def running(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> I
 
 @pytest.fixture
 async def client(running: Workers) -> AsyncIterator[Client]:
-    timeout = aiohttp.ClientTimeout(total=90)
+    timeout = aiohttp.ClientTimeout(total=240)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         yield Client(running.urls[0], session)
 

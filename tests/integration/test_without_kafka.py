@@ -37,7 +37,7 @@ async def test_a_worker_without_kafka_says_so(tmp_path: Path) -> None:
         "STREAMS_SESSION_TIMEOUT_SECONDS": "6",
     }
 
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=240)) as session:
 
         async def get(path: str) -> tuple[int, Any]:
             try:
