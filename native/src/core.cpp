@@ -62,7 +62,7 @@ struct Partition {
 
 #define API extern "C" __attribute__((visibility("default")))
 
-API int32_t core_version() { return 1; }
+API int32_t core_version() { return 2; }
 
 API void core_begin(Object (*bytes)(const char*, intptr_t), void (*keep_object)(Object), Object none_object,
                     Object unknown_object) {
@@ -126,7 +126,23 @@ API void rows_supply(Partition* of, const int32_t* sizes, const char* joined, in
 API int64_t layer_count(const Layer* layer) { return static_cast<int64_t>(layer->rows().count()); }
 API void layer_release(Layer* layer) { Overlay::release(layer); }
 
-// Some rows of a layer, with raw keys; `cursor` begins at 0 and is -1 after the last row.
+API void layer_sort(Layer* layer) { layer->sort(); }
+
+// Some rows of a layer that was sorted, in order; `cursor` begins at 0 and is -1 after the last row.
+API Object layer_read_sorted(const Layer* layer, int64_t* cursor, int64_t most) {
+    const auto& rows = layer->sorted();
+    std::string found, key;
+    auto place = static_cast<size_t>(*cursor);
+    for (int64_t count = 0; place < rows.size() && count < most; place++, count++) {
+        key.clear();
+        Overlay::append_key(key, *rows[place]);
+        append_row(found, slice(key), rows[place]->value);
+    }
+    *cursor = place < rows.size() ? static_cast<int64_t>(place) : -1;
+    return bytes_of(slice(found));
+}
+
+// Some rows of a layer in no order, the same way.
 API Object layer_read(const Layer* layer, int64_t* cursor, int64_t most) {
     const auto& heads = layer->rows().heads();
     std::string found, key;

@@ -4,8 +4,6 @@
 // have anything unusual, deliveries while any queue has options, and records that are broken.
 #pragma once
 
-#include <algorithm>
-
 #include "folds.h"
 
 namespace streams {

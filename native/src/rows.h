@@ -4,6 +4,7 @@
 // database: a row that no layer holds is unknown until Python has looked it up (`want`, `supply`).
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <new>
@@ -102,6 +103,18 @@ struct Row {
     Slice suffix() const { return {suffix_data, suffix_size}; }
 };
 
+inline int compare(Slice one, Slice other) {
+    size_t common = one.size < other.size ? one.size : other.size;
+    int order = common ? std::memcmp(one.data, other.data, common) : 0;
+    return order ? order : (one.size > other.size) - (one.size < other.size);
+}
+
+// The order of raw keys. A bucket has no NUL, so it can be compared on its own.
+inline bool is_before(const Row* one, const Row* other) {
+    int order = one->bucket == other->bucket ? 0 : compare(slice(one->bucket->name), slice(other->bucket->name));
+    return (order ? order : compare(one->suffix(), other->suffix())) < 0;
+}
+
 // Rows by bucket and suffix. Shared by the overlay and by the checkpoint that saves them.
 class Layer {
 public:
@@ -128,6 +141,7 @@ public:
             }
         rows_ = {};
         buckets_ = {};
+        sorted_.clear();
     }
     Row* find(Name bucket, Slice suffix) const {
         return rows_.count() ? find(bucket, suffix, hash(bucket, suffix)) : nullptr;
@@ -170,6 +184,14 @@ public:
         return bucket ? bucket->first : nullptr;
     }
     const Table<Row>& rows() const { return rows_; }
+    // All rows in the order of their keys: RocksDB takes them several times faster than in disorder.
+    void sort() {
+        sorted_.clear();
+        for (Row* head : rows_.heads())
+            for (Row* row = head; row; row = row->chain) sorted_.push_back(row);
+        std::sort(sorted_.begin(), sorted_.end(), is_before);
+    }
+    const std::vector<Row*>& sorted() const { return sorted_; }
 
 private:
     uint64_t bucket_hash(Name name) const {
@@ -189,6 +211,7 @@ private:
     uint64_t seed_;
     Table<Row> rows_;
     Table<Bucket> buckets_;
+    std::vector<Row*> sorted_;
 };
 
 // What reading a row found; `value` only if it is present.
@@ -272,7 +295,8 @@ public:
     }
     size_t wanted() const { return wanted_.size(); }
     // The raw keys of the rows that are wanted, each after its size in 4 bytes.
-    void wanted_keys(std::string& target) const {
+    void wanted_keys(std::string& target) {
+        std::sort(wanted_.begin(), wanted_.end(), is_before);  // neighbours are found faster
         for (Row* row : wanted_) {
             append_number(target, row->bucket->name.size() + 1 + row->suffix_size, 4);
             append_key(target, *row);

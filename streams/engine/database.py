@@ -78,6 +78,10 @@ class Resources:
         options.set_block_based_table_factory(table)
         options.set_write_buffer_manager(self.write_buffers)
         options.set_write_buffer_size(min(32 << 20, self.write_buffer_bytes // 2))
+        # Most lookups are of rows that do not exist. A filter answers them without a search of the
+        # memtable (0.5 us instead of 2.5 to 6); 2 % of its size are about 9 bits a row.
+        options.set_memtable_whole_key_filtering(True)
+        options.set_memtable_prefix_bloom_ratio(0.02)
         options.set_compression_type(DBCompressionType.lz4())
         options.set_level_compaction_dynamic_level_bytes(True)
         # Many rows are deleted soon after they are written.  Compact files that consist mostly

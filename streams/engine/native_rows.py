@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable, Iterator
 from ctypes import byref, c_int64
+from typing import Any
 
 from streams.engine.overlay import (
     ChangedRows,
@@ -39,18 +40,19 @@ class NativeLayer:
         return int(self._library.held.layer_count(self._handle))
 
     def rows(self) -> list[tuple[bytes, bytes | None]]:
-        """Return (raw key, value or None) of all rows, in no particular order."""
-        return list(_layer_rows(self._library, self._handle))
+        """Return (raw key, value or None) of all rows, in order: RocksDB takes them faster so."""
+        self._library.free.layer_sort(self._handle)
+        return list(_layer_rows(self._library.held.layer_read_sorted, self._handle))
 
     def dispose(self) -> None:
         """Free the rows, with the interpreter released."""
         self._release()
 
 
-def _layer_rows(library: Library, handle: int) -> Iterator[tuple[bytes, bytes | None]]:
+def _layer_rows(read: Any, handle: int) -> Iterator[tuple[bytes, bytes | None]]:
     cursor = c_int64()
     while cursor.value >= 0:
-        yield from rows_of(library.held.layer_read(handle, byref(cursor), _ROWS_PER_READ))
+        yield from rows_of(read(handle, byref(cursor), _ROWS_PER_READ))
 
 
 class NativeRows:
@@ -115,7 +117,7 @@ class NativeRows:
         core = self.library.held
         for layer in (core.rows_frozen(self.handle), core.rows_live(self.handle)):
             if layer is not None:
-                over.update(_layer_rows(self.library, layer))
+                over.update(_layer_rows(core.layer_read, layer))
         return all_items(self._below, over, after)
 
     def freeze(self) -> NativeLayer:

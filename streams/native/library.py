@@ -18,7 +18,7 @@ from streams.errors import SettingsError
 
 logger = logging.getLogger(__name__)
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Version of the interface, as the library must report it."""
 MODES: Final = ("auto", "on", "off")
 UNKNOWN: Final = object()
@@ -58,6 +58,8 @@ _FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "rows_supply": (None, (_P, _P, *_BYTES)),
     "layer_count": (_N, (_P,)),
     "layer_release": (None, (_P,)),
+    "layer_sort": (None, (_P,)),
+    "layer_read_sorted": (py_object, (_P, POINTER(c_int64), _N)),
     "layer_read": (py_object, (_P, POINTER(c_int64), _N)),
     "route_begin": (None, _BEGIN),
     "route_run": (c_int32, (*_RUN, c_int32)),
