@@ -32,6 +32,13 @@ struct Name {
     size_t size() const { return 1 + owner.size; }
 };
 
+// What names a row, with the hashes of the bucket and of both.
+struct Key {
+    Name bucket;
+    Slice suffix;
+    uint64_t bucket_hash, hash;
+};
+
 inline void append(std::string& target, Slice bytes) { target.append(bytes.data, bytes.size); }
 
 inline void append_number(std::string& target, uint64_t number, int bytes) {  // little-endian
@@ -116,7 +123,13 @@ inline bool is_utf8(Slice text) {
 // Whether the bytes are an id: 1 to 255 bytes of UTF-8 without control characters (`streams/ids.py`).
 inline bool is_id(Slice text) {
     if (text.size == 0 || text.size > 255) return false;
-    for (size_t place = 0, size; place < text.size; place += size) {
+    const uint64_t ones = 0x0101010101010101, high = 0x80 * ones;
+    size_t place = 0;
+    for (uint64_t word; place + 8 <= text.size; place += 8) {  // eight printable ASCII characters at a time
+        std::memcpy(&word, text.data + place, 8);
+        if ((word | (word - 0x20 * ones) | (word + ones)) & high) break;
+    }
+    for (size_t size; place < text.size; place += size) {
         uint8_t first = text.at(place);
         if (first < 0x20 || first == 0x7F) return false;
         size = character(text, place);

@@ -82,20 +82,22 @@ API const int64_t* rows_pending(Partition* of) { return &of->rows.pending; }
 
 // Returns bytes, None, or the object that stands for "not known".
 API Object rows_get(Partition* of, const char* bucket, int64_t bucket_size, const char* suffix, int64_t suffix_size) {
-    Found found = of->rows.read(name(bucket, bucket_size), given(suffix, suffix_size));
+    Found found = of->rows.read(of->rows.key(name(bucket, bucket_size), given(suffix, suffix_size)));
     if (found.state == Below::present) return bytes_of(found.value->bytes());
     return kept(found.state == Below::absent ? none : unknown);
 }
 
 API void rows_put(Partition* of, const char* bucket, int64_t bucket_size, const char* suffix, int64_t suffix_size,
                   const char* value, int64_t value_size) {
-    of->rows.put(name(bucket, bucket_size), given(suffix, suffix_size), Value::make(given(value, value_size)));
+    of->rows.put(of->rows.key(name(bucket, bucket_size), given(suffix, suffix_size)),
+                 Value::make(given(value, value_size)));
 }
 
 // `below`: 0 not known, 1 absent, 2 present. Returns 0 if it must be known; then nothing was changed.
 API int32_t rows_delete(Partition* of, const char* bucket, int64_t bucket_size, const char* suffix,
                         int64_t suffix_size, int32_t below) {
-    return of->rows.remove(name(bucket, bucket_size), given(suffix, suffix_size), static_cast<Below>(below));
+    return of->rows.remove(of->rows.key(name(bucket, bucket_size), given(suffix, suffix_size)),
+                           static_cast<Below>(below));
 }
 
 // The rows of a bucket in the layers, live ones over frozen ones, in no order.
@@ -104,7 +106,7 @@ API Object rows_scan(Partition* of, const char* bucket, int64_t bucket_size) {
     std::string found;
     if (const Layer* frozen = of->rows.frozen())
         for (Row* row = frozen->first_of(in); row; row = row->next)
-            if (!of->rows.live()->find(in, row->suffix())) append_row(found, row->suffix(), row->value);
+            if (!of->rows.live()->find(of->rows.key(in, row->suffix()))) append_row(found, row->suffix(), row->value);
     for (Row* row = of->rows.live()->first_of(in); row; row = row->next) append_row(found, row->suffix(), row->value);
     return bytes_of(slice(found));
 }

@@ -111,12 +111,12 @@ private:
     }
     // Finds what is above the watermark, and checks what may not be plain; changes nothing.
     Step prepare() {
-        mark_ = rows_.read({kWatermarks, {}}, {source_, source_size_}).state;
+        mark_ = rows_.read(watermark()).state;
         Place last{-1, 0};
         if (mark_ == Below::unknown) {
-            rows_.want({kWatermarks, {}}, {source_, source_size_});
+            rows_.want(watermark());
         } else if (mark_ == Below::present) {
-            Value* row = rows_.read({kWatermarks, {}}, {source_, source_size_}).value;
+            Value* row = rows_.read(watermark()).value;
             if (row->size != 12) return Step::other;
             last = {static_cast<int64_t>(load_big(row->data, 8)), static_cast<int64_t>(load_big(row->data + 8, 4))};
         }
@@ -132,8 +132,9 @@ private:
             for (size_t i = change_; i < changes && rows_.wanted() < kMostWanted; i++) {
                 Slice session = sessions_.ids[i];
                 if (!kinds_.at(i) || !session.size) continue;
-                Found open = rows_.read({'s', queues_.ids[i]}, {});
-                if (open.state == Below::unknown) rows_.want({'s', queues_.ids[i]}, {});
+                Key session_row = rows_.key({'s', queues_.ids[i]}, {});
+                Found open = rows_.read(session_row);
+                if (open.state == Below::unknown) rows_.want(session_row);
                 else if (!open.is(session)) return Step::other;  // wants of earlier entries are forgotten
             }
         return rows_.wanted() ? Step::missing : Step::done;
@@ -145,18 +146,15 @@ private:
             char row[12];
             store_big(row, static_cast<uint64_t>(newest_.first), 8);
             store_big(row + 8, static_cast<uint64_t>(newest_.second), 4);
-            rows_.put({kWatermarks, {}}, {source_, source_size_}, Value::make({row, 12}), mark_);
+            rows_.put(watermark(), Value::make({row, 12}), mark_);
             marked_ = true;
         }
         for (; change_ < changed_at_.size(); change_++) {
-            Name bindings{'b', queues_.ids[change_]};
-            Slice group = groups_.ids[change_];
             if (kinds_.at(change_)) {
-                rows_.put(bindings, group, Value::make(sessions_.ids[change_]));
-            } else if (!rows_.remove(bindings, group)) {
+                rows_.put(binding(change_), Value::make(sessions_.ids[change_]));
+            } else if (!rows_.remove(binding(change_))) {
                 for (size_t i = change_; i < changed_at_.size() && rows_.wanted() < kMostWanted; i++)
-                    if (!kinds_.at(i) && rows_.remove_needs({'b', queues_.ids[i]}, groups_.ids[i]))
-                        rows_.want({'b', queues_.ids[i]}, groups_.ids[i]);
+                    if (!kinds_.at(i) && rows_.remove_needs(binding(i))) rows_.want(binding(i));
                 return false;
             }
         }
@@ -172,7 +170,7 @@ private:
             for (Slice queue : column_.ids) {
                 char suffix[8];
                 store_big(suffix, static_cast<uint64_t>(seq++), 8);
-                rows_.put({'i', queue}, {suffix, 8}, message);
+                rows_.put(rows_.key({'i', queue}, {suffix, 8}), message);
             }
             delivered += static_cast<int64_t>(column_.ids.size());
             if (collect) append(receivers, columns_[i]);
@@ -180,6 +178,8 @@ private:
         return true;
     }
 
+    Key watermark() const { return rows_.key({kWatermarks, {}}, {source_, source_size_}); }
+    Key binding(size_t i) const { return rows_.key({'b', queues_.ids[i]}, groups_.ids[i]); }
     Place place(size_t i) const { return {origins_[i], parts_[i]}; }
     static void numbers(Reader& reader, std::vector<int64_t>& target) {
         target.clear();

@@ -4,6 +4,8 @@
 // out of place, origins of another log, `replaces`, and bindings that cover others or are covered.
 #pragma once
 
+#include <deque>
+
 #include "folds.h"
 
 namespace streams {
@@ -24,42 +26,57 @@ public:
         : packer(std::move(packer)), rows_(rows), is_(std::move(constants)), watched_(seed) {}
 
     void watch(Slice group) {
-        if (!watched_.find({'g', group}, {})) watched_.add({'g', group}, {}, nullptr, Below::unknown);
+        Key key = watched_.key({'g', group}, {});
+        if (!watched_.find(key)) watched_.add(key, nullptr, Below::unknown);
     }
     void unwatch(Slice group) {
-        if (Row* row = watched_.find({'g', group}, {})) watched_.remove(row);
+        if (Row* row = watched_.find(watched_.key({'g', group}, {}))) watched_.remove(row);
     }
     bool maybe_plain(Slice value) const { return value.starts_with(is_.bind) || value.starts_with(is_.unbind); }
 
     // Folds from `next` on, which it advances. `uncovered`: no binding of the partition is covered.
     Ended run(const Chunk& chunk, int64_t& next, int64_t most, bool uncovered) {
-        int64_t end = chunk.count - next < most ? chunk.count : next + most;
-        for (; next < end; next++) {
-            Change change;
-            if (!parse(chunk, next, change)) return Ended::other;
-            Step step = fold(change, chunk.offsets[next], uncovered);
-            if (step == Step::other) return Ended::other;
-            if (step == Step::missing) {
-                for (int64_t i = next; i < end && rows_.wanted() < kMostWanted; i++)
-                    if (parse(chunk, i, change)) want(change);
-                return Ended::missing;
-            }
-        }
-        return Ended::paused;
+        Ended ended = go_on(chunk, next, chunk.count - next < most ? chunk.count : next + most, uncovered);
+        if (ended != Ended::missing) ahead_.clear();
+        return ended;
     }
 
 private:
     enum class Step { done, other, missing };
 
     struct Change {
-        bool bound;
+        bool plain, bound;
         Slice group, queue, session;
         bool has_origin;
         int64_t partition, offset, part;
         char source[2], place[12];  // the key and the value of the watermark
-        Name members() const { return {'m', group}; }
+        Key row, watermark;
     };
 
+    Ended go_on(const Chunk& chunk, int64_t& next, int64_t end, bool uncovered) {
+        for (; next < end; next++) {
+            const Change& change = parsed(chunk, next);
+            Step step = change.plain ? fold(change, chunk.offsets[next], uncovered) : Step::other;
+            if (step == Step::other) return Ended::other;
+            if (step == Step::missing) {
+                for (int64_t i = next; i < end && rows_.wanted() < kMostWanted; i++) {
+                    const Change& later = parsed(chunk, i);
+                    if (later.plain) want(later);
+                }
+                return Ended::missing;
+            }
+        }
+        return Ended::paused;
+    }
+    // The record at `i`, or what is remembered of it from the last look ahead.
+    const Change& parsed(const Chunk& chunk, int64_t i) {
+        if (ahead_.empty()) ahead_from_ = i;
+        for (auto known = static_cast<int64_t>(ahead_.size()); ahead_from_ + known <= i; known++) {
+            ahead_.emplace_back();
+            ahead_.back().plain = parse(chunk, ahead_from_ + known, ahead_.back());
+        }
+        return ahead_[static_cast<size_t>(i - ahead_from_)];
+    }
     static Slice short_id(Reader& reader) {
         uint8_t size = reader.byte();  // twice the length, by Avro's zigzag
         if (size & 0x81) reader.ok = false;
@@ -94,25 +111,28 @@ private:
             store_big(change.source, static_cast<uint64_t>(change.partition), 2);
             store_big(change.place, static_cast<uint64_t>(change.offset), 8);
             store_big(change.place + 8, static_cast<uint64_t>(change.part), 4);
+            change.watermark = rows_.key({kWatermarks, {}}, {change.source, 2});
         } else if (has_origin) {
             return false;
         }
         if (change.bound && reader.byte() != 0) return false;  // replaces
         reader.skip(change.bound ? is_.bind_end : is_.unbind_end);
-        return reader.at_end();
+        if (!reader.at_end()) return false;
+        change.row = rows_.key({'m', change.group}, change.queue);
+        return true;
     }
     Step fold(const Change& change, int64_t offset, bool uncovered) {
-        Slice source{change.source, 2}, place{change.place, 12};
+        Slice place{change.place, 12};
         Found mark{Below::absent, nullptr};
         if (change.has_origin) {
-            mark = rows_.read({kWatermarks, {}}, source);
+            mark = rows_.read(change.watermark);
             if (mark.state == Below::unknown) return Step::missing;
             if (mark.state == Below::present) {
                 if (mark.value->size != place.size) return Step::other;
                 if (std::memcmp(place.data, mark.value->data, place.size) <= 0) return Step::done;  // a replay
             }
         }
-        Found row = rows_.read(change.members(), change.queue);
+        Found row = rows_.read(change.row);
         if (row.state == Below::unknown) return Step::missing;
         bool changes = row.state == Below::absent ? change.bound : !change.bound;
         if (row.state == Below::present) {
@@ -126,10 +146,10 @@ private:
                     if (!uncovered) return Step::other;
                     changes = false;
                 }
-                if (changes && rows_.remove_needs(change.members(), change.queue)) return Step::missing;
+                if (changes && rows_.remove_needs(change.row)) return Step::missing;
             }
         }
-        if (change.has_origin) rows_.put({kWatermarks, {}}, source, Value::make(place), mark.state);
+        if (change.has_origin) rows_.put(change.watermark, Value::make(place), mark.state);
         if (changes) (change.bound ? bind(change, offset) : unbind(change, offset, row.value));
         return Step::done;
     }
@@ -140,26 +160,25 @@ private:
         std::string row(2, '\0');
         store_big(row.data(), target, 2);
         append(row, change.session);
-        rows_.put(change.members(), change.queue, Value::make(slice(row)), Below::absent);
+        rows_.put(change.row, Value::make(slice(row)), Below::absent);
         packer.change(target, offset, true, change.group, change.queue, change.session);
         note(1, target, change);
     }
     void unbind(const Change& change, int64_t offset, const Value* row) {
         auto target = static_cast<uint32_t>(load_big(row->data, 2));
         packer.change(target, offset, false, change.group, change.queue, held_by(row));
-        rows_.remove(change.members(), change.queue, Below::present);
+        rows_.remove(change.row, Below::present);
         note(0, target, change);
     }
     void want(const Change& change) {
-        Slice source{change.source, 2};
-        if (change.has_origin && rows_.read({kWatermarks, {}}, source).state == Below::unknown)
-            rows_.want({kWatermarks, {}}, source);
-        if (rows_.read(change.members(), change.queue).state == Below::unknown ||
-            rows_.remove_needs(change.members(), change.queue))
-            rows_.want(change.members(), change.queue);
+        if (change.has_origin && rows_.read(change.watermark).state == Below::unknown)
+            rows_.want(change.watermark);
+        if (rows_.read(change.row).state == Below::unknown ||
+            rows_.remove_needs(change.row))
+            rows_.want(change.row);
     }
     void note(char joined, uint32_t target, const Change& change) {
-        if (!watched_.find({'g', change.group}, {})) return;
+        if (!watched_.rows().count() || !watched_.find(watched_.key({'g', change.group}, {}))) return;
         noted.push_back(joined);
         append_number(noted, target, 4);
         append_number(noted, change.group.size, 4);
@@ -169,6 +188,8 @@ private:
     }
     Overlay& rows_;
     RouteConstants is_;
+    std::deque<Change> ahead_;  // parsed records of the run, from the index `ahead_from_` on
+    int64_t ahead_from_ = 0;
     Layer watched_;  // groups of which Python caches the members; only the buckets matter
 };
 

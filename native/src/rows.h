@@ -143,21 +143,27 @@ public:
         buckets_ = {};
         sorted_.clear();
     }
-    Row* find(Name bucket, Slice suffix) const {
-        return rows_.count() ? find(bucket, suffix, hash(bucket, suffix)) : nullptr;
+    Key key(Name bucket, Slice suffix) const {
+        uint64_t hash = bucket_hash(bucket);
+        return {bucket, suffix, hash, hash_bytes(suffix, hash)};
     }
-    Row* add(Name name, Slice suffix, Value* value, Below below) {
+    Row* find(const Key& key) const {
+        return rows_.find(
+            key.hash, [&](const Row& row) { return row.suffix() == key.suffix && is(*row.bucket, key.bucket); });
+    }
+    Row* add(const Key& key, Value* value, Below below) {
+        Slice suffix = key.suffix;
         auto* row = static_cast<Row*>(std::malloc(sizeof(Row) + suffix.size));
         if (!row) std::abort();
-        row->hash = hash(name, suffix);
+        row->hash = key.hash;
         row->value = value;
         row->below = below;
         row->suffix_size = static_cast<uint32_t>(suffix.size);
         if (suffix.size) std::memcpy(row->suffix_data, suffix.data, suffix.size);
-        Bucket* bucket = find_bucket(name);
+        Bucket* bucket = find_bucket(key.bucket, key.bucket_hash);
         if (!bucket) {
-            bucket = new Bucket{nullptr, bucket_hash(name), nullptr, std::string(1, name.kind)};
-            append(bucket->name, name.owner);
+            bucket = new Bucket{nullptr, key.bucket_hash, nullptr, std::string(1, key.bucket.kind)};
+            append(bucket->name, key.bucket.owner);
             buckets_.insert(bucket);
         }
         row->bucket = bucket;
@@ -180,7 +186,7 @@ public:
         std::free(row);
     }
     Row* first_of(Name name) const {
-        Bucket* bucket = find_bucket(name);
+        Bucket* bucket = find_bucket(name, bucket_hash(name));
         return bucket ? bucket->first : nullptr;
     }
     const Table<Row>& rows() const { return rows_; }
@@ -197,16 +203,12 @@ private:
     uint64_t bucket_hash(Name name) const {
         return hash_bytes(name.owner, seed_ + static_cast<uint8_t>(name.kind));
     }
-    uint64_t hash(Name name, Slice suffix) const { return hash_bytes(suffix, bucket_hash(name)); }
     static bool is(const Bucket& bucket, Name name) {
         return bucket.name.size() == name.size() && bucket.name[0] == name.kind &&
                Slice{bucket.name.data() + 1, name.owner.size} == name.owner;
     }
-    Row* find(Name name, Slice suffix, uint64_t hash) const {
-        return rows_.find(hash, [&](const Row& row) { return row.suffix() == suffix && is(*row.bucket, name); });
-    }
-    Bucket* find_bucket(Name name) const {
-        return buckets_.find(bucket_hash(name), [&](const Bucket& bucket) { return is(bucket, name); });
+    Bucket* find_bucket(Name name, uint64_t hash) const {
+        return buckets_.find(hash, [&](const Bucket& bucket) { return is(bucket, name); });
     }
     uint64_t seed_;
     Table<Row> rows_;
@@ -236,44 +238,47 @@ public:
         if (layer && layer->users.fetch_sub(1) == 1) delete layer;
     }
 
-    Found read(Name bucket, Slice suffix) const {
-        if (Row* row = live_->find(bucket, suffix)) return found(row);
-        return read_below(bucket, suffix);
+    // The key of a row; all layers have the same hashes.
+    Key key(Name bucket, Slice suffix) const { return live_->key(bucket, suffix); }
+
+    Found read(const Key& key) const {
+        if (Row* row = live_->find(key)) return found(row);
+        return read_below(key);
     }
     // Looks at what the live layer covers.
-    Found read_below(Name bucket, Slice suffix) const {
+    Found read_below(const Key& key) const {
         if (frozen_)
-            if (Row* row = frozen_->find(bucket, suffix)) return found(row);
-        Row* row = fetched_.find(bucket, suffix);
+            if (Row* row = frozen_->find(key)) return found(row);
+        Row* row = fetched_.find(key);
         return row && row->below != Below::unknown ? found(row) : Found{Below::unknown, nullptr};
     }
     // Takes over one use of the value. `below` is what the caller knows.
-    void put(Name bucket, Slice suffix, Value* value, Below below = Below::unknown) {
-        if (Row* row = live_->find(bucket, suffix)) {
+    void put(const Key& key, Value* value, Below below = Below::unknown) {
+        if (Row* row = live_->find(key)) {
             Value::release(row->value);
             row->value = value;
             return;
         }
-        live_->add(bucket, suffix, value, below);
+        live_->add(key, value, below);
         pending++;
-        pending_bytes += bucket.size() + suffix.size + value->size;
+        pending_bytes += key.bucket.size() + key.suffix.size + value->size;
     }
     // Returns false, with nothing changed, if it must be known whether the row exists below.
-    bool remove(Name bucket, Slice suffix, Below below = Below::unknown) {
-        Row* row = live_->find(bucket, suffix);
+    bool remove(const Key& key, Below below = Below::unknown) {
+        Row* row = live_->find(key);
         if (!row) {
-            live_->add(bucket, suffix, nullptr, below);
+            live_->add(key, nullptr, below);
             pending++;
-            pending_bytes += bucket.size() + suffix.size;
+            pending_bytes += key.bucket.size() + key.suffix.size;
             return true;
         }
         if (!row->value) return true;
-        if (row->below == Below::unknown) row->below = read_below(bucket, suffix).state;
+        if (row->below == Below::unknown) row->below = read_below(key).state;
         if (row->below == Below::unknown) row->below = below;
         if (row->below == Below::unknown) return false;
         if (row->below == Below::absent) {  // it leaves no trace
             pending--;
-            pending_bytes -= bucket.size() + suffix.size + row->value->size;
+            pending_bytes -= key.bucket.size() + key.suffix.size + row->value->size;
             live_->remove(row);
         } else {
             Value::release(row->value);
@@ -282,16 +287,16 @@ public:
         return true;
     }
     // Whether `remove` would return false.
-    bool remove_needs(Name bucket, Slice suffix) const {
-        Row* row = live_->find(bucket, suffix);
+    bool remove_needs(const Key& key) const {
+        Row* row = live_->find(key);
         return row && row->value && row->below == Below::unknown &&
-               read_below(bucket, suffix).state == Below::unknown;
+               read_below(key).state == Below::unknown;
     }
 
     // Asks Python for a row of the database.
-    void want(Name bucket, Slice suffix) {
-        if (!fetched_.find(bucket, suffix))
-            wanted_.push_back(fetched_.add(bucket, suffix, nullptr, Below::unknown));
+    void want(const Key& key) {
+        if (!fetched_.find(key))
+            wanted_.push_back(fetched_.add(key, nullptr, Below::unknown));
     }
     size_t wanted() const { return wanted_.size(); }
     // The raw keys of the rows that are wanted, each after its size in 4 bytes.
