@@ -1,7 +1,7 @@
 // The C interface of the core, which `streams/native` calls by ctypes.
 //
 // Functions that return a Python object, and those that are short, are called with the interpreter
-// held. The core knows Python only by three functions that it is given (`core_begin`), so one build
+// held. The core knows Python only by the functions that it is given (`core_begin`), so one build
 // serves every version. An overlay and its folds belong to one thread; a frozen layer may be read
 // by a second one.
 #include <random>
@@ -14,15 +14,51 @@ using namespace streams;
 namespace {
 
 using Object = void*;
-Object (*make_bytes)(const char*, intptr_t);
-void (*keep)(Object);  // one more reference
+
+// The functions of Python that make the objects which the core returns, by Python's names.
+struct Python {
+    Object (*bytes_from)(const char*, intptr_t);  // PyBytes_FromStringAndSize
+    Object (*tuple_new)(intptr_t);
+    int (*tuple_set)(Object, intptr_t, Object);
+    Object (*list_new)(intptr_t);
+    int (*list_append)(Object, Object);
+    void (*inc_ref)(Object);
+    void (*dec_ref)(Object);
+} python;
 Object none, unknown;
 
-Object bytes_of(Slice bytes) { return make_bytes(bytes.data, static_cast<intptr_t>(bytes.size)); }
+Object bytes_of(Slice bytes) { return python.bytes_from(bytes.data, static_cast<intptr_t>(bytes.size)); }
 Object kept(Object object) {
-    keep(object);
+    python.inc_ref(object);
     return object;
 }
+
+// A list in the making. Where memory ends, it is null, and Python raises MemoryError.
+class List {
+public:
+    List() : list_(python.list_new(0)) {}
+    void add(Object item) {
+        bool added = list_ && item && python.list_append(list_, item) == 0;
+        if (item) python.dec_ref(item);
+        if (!added && list_) {
+            python.dec_ref(list_);
+            list_ = nullptr;
+        }
+    }
+    void add_row(Slice key, const Value* value) {
+        Object pair = python.tuple_new(2);
+        if (pair) {
+            python.tuple_set(pair, 0, bytes_of(key));
+            python.tuple_set(pair, 1, value ? bytes_of(value->bytes()) : kept(none));
+        }
+        add(pair);
+    }
+    Object take() { return list_; }
+
+private:
+    Object list_;
+};
+
 Object taken(std::string& text) {
     Object bytes = bytes_of(slice(text));
     text.clear();
@@ -32,13 +68,6 @@ Slice given(const char* data, int64_t size) { return {data, static_cast<size_t>(
 std::string text(const char* data, int64_t size) { return {data, static_cast<size_t>(size)}; }
 Name name(const char* bucket, int64_t size) {
     return size ? Name{bucket[0], {bucket + 1, static_cast<size_t>(size) - 1}} : Name{'\0', {}};
-}
-
-void append_row(std::string& target, Slice key, const Value* value) {
-    append_number(target, key.size, 4);
-    append_number(target, value ? value->size : UINT32_MAX, 4);
-    append(target, key);
-    if (value) append(target, value->bytes());
 }
 
 uint64_t secret() {
@@ -62,12 +91,10 @@ struct Partition {
 
 #define API extern "C" __attribute__((visibility("default")))
 
-API int32_t core_version() { return 2; }
+API int32_t core_version() { return 3; }
 
-API void core_begin(Object (*bytes)(const char*, intptr_t), void (*keep_object)(Object), Object none_object,
-                    Object unknown_object) {
-    make_bytes = bytes;
-    keep = keep_object;
+API void core_begin(const Python* functions, Object none_object, Object unknown_object) {
+    python = *functions;
     none = none_object;
     unknown = unknown_object;
 }
@@ -100,15 +127,15 @@ API int32_t rows_delete(Partition* of, const char* bucket, int64_t bucket_size, 
                            static_cast<Below>(below));
 }
 
-// The rows of a bucket in the layers, live ones over frozen ones, in no order.
+// The (suffix, value or None) of a bucket in the layers, live ones over frozen ones, in no order.
 API Object rows_scan(Partition* of, const char* bucket, int64_t bucket_size) {
     Name in = name(bucket, bucket_size);
-    std::string found;
+    List found;
     if (const Layer* frozen = of->rows.frozen())
         for (Row* row = frozen->first_of(in); row; row = row->next)
-            if (!of->rows.live()->find(of->rows.key(in, row->suffix()))) append_row(found, row->suffix(), row->value);
-    for (Row* row = of->rows.live()->first_of(in); row; row = row->next) append_row(found, row->suffix(), row->value);
-    return bytes_of(slice(found));
+            if (!of->rows.live()->find(of->rows.key(in, row->suffix()))) found.add_row(row->suffix(), row->value);
+    for (Row* row = of->rows.live()->first_of(in); row; row = row->next) found.add_row(row->suffix(), row->value);
+    return found.take();
 }
 
 API const Layer* rows_live(Partition* of) { return of->rows.live(); }
@@ -116,10 +143,16 @@ API const Layer* rows_frozen(Partition* of) { return of->rows.frozen(); }
 API Layer* rows_freeze(Partition* of) { return of->rows.freeze(); }
 API void rows_thaw(Partition* of) { of->rows.thaw(); }
 
+// The raw keys that are wanted.
 API Object rows_wanted(Partition* of) {
-    std::string keys;
-    of->rows.wanted_keys(keys);
-    return bytes_of(slice(keys));
+    List keys;
+    std::string key;
+    for (Row* row : of->rows.wanted_rows()) {
+        key.clear();
+        Overlay::append_key(key, *row);
+        keys.add(bytes_of(slice(key)));
+    }
+    return keys.take();
 }
 API void rows_supply(Partition* of, const int32_t* sizes, const char* joined, int64_t size) {
     of->rows.supply(sizes, given(joined, size));
@@ -130,33 +163,35 @@ API void layer_release(Layer* layer) { Overlay::release(layer); }
 
 API void layer_sort(Layer* layer) { layer->sort(); }
 
-// Some rows of a layer that was sorted, in order; `cursor` begins at 0 and is -1 after the last row.
+// Some (raw key, value or None) of a layer that was sorted, in order; `cursor` begins at 0 and is -1 after the last row.
 API Object layer_read_sorted(const Layer* layer, int64_t* cursor, int64_t most) {
     const auto& rows = layer->sorted();
-    std::string found, key;
+    List found;
+    std::string key;
     auto place = static_cast<size_t>(*cursor);
     for (int64_t count = 0; place < rows.size() && count < most; place++, count++) {
         key.clear();
         Overlay::append_key(key, *rows[place]);
-        append_row(found, slice(key), rows[place]->value);
+        found.add_row(slice(key), rows[place]->value);
     }
     *cursor = place < rows.size() ? static_cast<int64_t>(place) : -1;
-    return bytes_of(slice(found));
+    return found.take();
 }
 
 // Some rows of a layer in no order, the same way.
 API Object layer_read(const Layer* layer, int64_t* cursor, int64_t most) {
     const auto& heads = layer->rows().heads();
-    std::string found, key;
+    List found;
+    std::string key;
     auto place = static_cast<size_t>(*cursor);
     for (int64_t count = 0; place < heads.size() && count < most; place++)
         for (Row* row = heads[place]; row; row = row->chain, count++) {
             key.clear();
             Overlay::append_key(key, *row);
-            append_row(found, slice(key), row->value);
+            found.add_row(slice(key), row->value);
         }
     *cursor = place < heads.size() ? static_cast<int64_t>(place) : -1;
-    return bytes_of(slice(found));
+    return found.take();
 }
 
 // Folds --------------------------------------------------------------------------------------------

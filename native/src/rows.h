@@ -299,13 +299,10 @@ public:
             wanted_.push_back(fetched_.add(key, nullptr, Below::unknown));
     }
     size_t wanted() const { return wanted_.size(); }
-    // The raw keys of the rows that are wanted, each after its size in 4 bytes.
-    void wanted_keys(std::string& target) {
-        std::sort(wanted_.begin(), wanted_.end(), is_before);  // neighbours are found faster
-        for (Row* row : wanted_) {
-            append_number(target, row->bucket->name.size() + 1 + row->suffix_size, 4);
-            append_key(target, *row);
-        }
+    // The rows that are wanted, in order: neighbours are found faster.
+    const std::vector<Row*>& wanted_rows() {
+        std::sort(wanted_.begin(), wanted_.end(), is_before);
+        return wanted_;
     }
     // Takes the values of the rows that are wanted, in order; a size of -1 stands for no row.
     void supply(const int32_t* sizes, Slice joined) {

@@ -15,7 +15,7 @@ from streams.engine.overlay import (
     scan_below,
 )
 from streams.fold import BUCKET_SEPARATOR
-from streams.native import Library, rows_of
+from streams.native import Library
 from streams.native.library import UNKNOWN
 
 _ROWS_PER_READ = 2_000
@@ -52,7 +52,7 @@ class NativeLayer:
 def _layer_rows(read: Any, handle: int) -> Iterator[tuple[bytes, bytes | None]]:
     cursor = c_int64()
     while cursor.value >= 0:
-        yield from rows_of(read(handle, byref(cursor), _ROWS_PER_READ))
+        yield from read(handle, byref(cursor), _ROWS_PER_READ)
 
 
 class NativeRows:
@@ -105,8 +105,8 @@ class NativeRows:
 
     def scan(self, bucket: bytes, after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         """Yield (suffix, value) of a bucket in ascending order; see `streams.fold.Rows`."""
-        packed = self.library.held.rows_scan(self.handle, bucket, len(bucket))
-        return scan_below(self._below, dict(rows_of(packed)), bucket, after)
+        found = self.library.held.rows_scan(self.handle, bucket, len(bucket))
+        return scan_below(self._below, dict(found), bucket, after)
 
     def items(self, after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         """Yield (raw key, value) of every row of the partition in ascending order.

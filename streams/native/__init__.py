@@ -6,7 +6,7 @@ built, or `STREAMS_NATIVE` is `off`, they do all the work.
 """
 
 from streams.native.library import MODES, Library, described, is_available, load
-from streams.native.runs import CoreRun, DeliverCore, NativeTable, RouteCore, rows_of
+from streams.native.runs import CoreRun, DeliverCore, NativeTable, RouteCore
 
 __all__ = [
     "MODES",
@@ -18,5 +18,4 @@ __all__ = [
     "described",
     "is_available",
     "load",
-    "rows_of",
 ]

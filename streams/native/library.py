@@ -18,7 +18,7 @@ from streams.errors import SettingsError
 
 logger = logging.getLogger(__name__)
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Version of the interface, as the library must report it."""
 MODES: Final = ("auto", "on", "off")
 UNKNOWN: Final = object()
@@ -79,6 +79,18 @@ _FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
 """Result and arguments of each function."""
 
 
+_GIVEN: Final = (
+    "PyBytes_FromStringAndSize",
+    "PyTuple_New",
+    "PyTuple_SetItem",
+    "PyList_New",
+    "PyList_Append",
+    "Py_IncRef",
+    "Py_DecRef",
+)
+"""What the core is given of Python's stable interface; `struct Python` in `core.cpp`."""
+
+
 class Library:
     """The loaded library.
 
@@ -103,15 +115,10 @@ class Library:
                 if library is self.held or result is not py_object:
                     function = getattr(library, name)
                     function.restype, function.argtypes = result, arguments
-        python = ctypes.pythonapi
-        self._kept = (None, UNKNOWN)
-        self.held.core_begin.argtypes = (_P, _P, py_object, py_object)
+        self.held.core_begin.argtypes = (_P, py_object, py_object)
         self.held.core_begin.restype = None
-        self.held.core_begin(
-            ctypes.cast(python.PyBytes_FromStringAndSize, _P),
-            ctypes.cast(python.Py_IncRef, _P),
-            *self._kept,
-        )
+        given = [ctypes.cast(getattr(ctypes.pythonapi, name), _P) for name in _GIVEN]
+        self.held.core_begin((_P * len(given))(*given), None, UNKNOWN)
 
 
 @cache

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import struct
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -27,9 +27,6 @@ _MISSING: Final = 2
 _NOTE = struct.Struct("<BIII")
 _PACKED = struct.Struct("<III")
 _COUNTS = struct.Struct("<qqq")
-_UINT = struct.Struct("<I")
-_SIZES = struct.Struct("<II")
-_DELETED: Final = 0xFFFFFFFF
 
 
 @runtime_checkable
@@ -113,36 +110,10 @@ class CoreRun:
     def _supply(self) -> None:
         """Look up the rows that the core wants."""
         table, library = self._table, self._table.library.held
-        values = list(map(table.read_stored, _split(library.rows_wanted(table.handle))))
+        values = list(map(table.read_stored, library.rows_wanted(table.handle)))
         sizes = array("i", [-1 if value is None else len(value) for value in values])
         joined = b"".join([value for value in values if value is not None])
         library.rows_supply(table.handle, sizes.buffer_info()[0], joined, len(joined))
-
-
-def _split(sized: bytes) -> list[bytes]:
-    """Return parts that each follow their size."""
-    parts, place, end = [], 0, len(sized)
-    size_at = _UINT.unpack_from
-    while place < end:
-        (size,) = size_at(sized, place)
-        place += 4 + size
-        parts.append(sized[place - size : place])
-    return parts
-
-
-def rows_of(packed: bytes) -> Iterator[tuple[bytes, bytes | None]]:
-    """Yield the (key, value) that the core packed; None stands for a deleted row."""
-    place, end = 0, len(packed)
-    sizes_at = _SIZES.unpack_from
-    while place < end:
-        key_size, value_size = sizes_at(packed, place)
-        begin = place + 8
-        place = begin + key_size
-        if value_size == _DELETED:
-            yield packed[begin:place], None
-        else:
-            yield packed[begin:place], packed[place : place + value_size]
-            place += value_size
 
 
 class RouteCore:
