@@ -299,11 +299,7 @@ public:
             wanted_.push_back(fetched_.add(key, nullptr, Below::unknown));
     }
     size_t wanted() const { return wanted_.size(); }
-    // The rows that are wanted, in order: neighbours are found faster.
-    const std::vector<Row*>& wanted_rows() {
-        std::sort(wanted_.begin(), wanted_.end(), is_before);
-        return wanted_;
-    }
+    const std::vector<Row*>& wanted_rows() const { return wanted_; }
     // Takes the values of the rows that are wanted, in order; a size of -1 stands for no row.
     void supply(const int32_t* sizes, Slice joined) {
         size_t place = 0;

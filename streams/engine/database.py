@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rocksdict import (
     BlockBasedIndexType,
@@ -159,6 +159,18 @@ class Database:
         except Exception as exc:
             raise self._failed(exc) from exc
         return value
+
+    def get_many(self, keys: list[bytes]) -> list[bytes | None]:
+        """Return the values of raw keys, None for a row that is not there.
+
+        Raises:
+            Damaged
+        """
+        try:
+            values: Any = self._db.get(cast(Any, keys))
+        except Exception as exc:
+            raise self._failed(exc) from exc
+        return list(values)
 
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield rows with start <= key < end in ascending order, as of this call.

@@ -63,7 +63,8 @@ class NativeRows:
         self.library = library
         self.handle: int = core.rows_new()
         weakref.finalize(self, library.free.rows_free, self.handle).atexit = False
-        self.read_stored = below.get
+        self.read_many = below.get_many
+        self._read = below.get
         self._below = below
         self._frozen = False
         self._get, self._put, self._delete = core.rows_get, core.rows_put, core.rows_delete
@@ -83,7 +84,7 @@ class NativeRows:
         """Return the row's value, or None if there is no such row."""
         value: bytes | None = self._get(self.handle, bucket, len(bucket), suffix, len(suffix))
         if value is UNKNOWN:
-            return self.read_stored(bucket + BUCKET_SEPARATOR + suffix)
+            return self._read(bucket + BUCKET_SEPARATOR + suffix)
         return value
 
     def put(self, bucket: bytes, suffix: bytes, value: bytes) -> None:
@@ -100,7 +101,7 @@ class NativeRows:
         """Remove a row if it exists; see `OverlayRows.delete`."""
         row = self.handle, bucket, len(bucket), suffix, len(suffix)
         if not self._delete(*row, 0):
-            stored = self.read_stored(bucket + BUCKET_SEPARATOR + suffix)
+            stored = self._read(bucket + BUCKET_SEPARATOR + suffix)
             self._delete(*row, _ABSENT if stored is None else _PRESENT)
 
     def scan(self, bucket: bytes, after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:

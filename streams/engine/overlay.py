@@ -27,6 +27,10 @@ class RowReader(Protocol):
         """Return the value of a raw key, or None."""
         ...
 
+    def get_many(self, keys: list[bytes]) -> list[bytes | None]:
+        """Return the values of raw keys."""
+        ...
+
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield rows with start <= key < end in ascending order, as of this call."""
         ...

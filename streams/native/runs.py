@@ -37,8 +37,8 @@ class NativeTable(Protocol):
     handle: int
     """The core's object; valid as long as the rows live."""
 
-    def read_stored(self, key: bytes) -> bytes | None:
-        """Return the value of a raw key in the database."""
+    def read_many(self, keys: list[bytes]) -> list[bytes | None]:
+        """Return the values of raw keys in the database; None for a row that is not there."""
         ...
 
 
@@ -110,7 +110,7 @@ class CoreRun:
     def _supply(self) -> None:
         """Look up the rows that the core wants."""
         table, library = self._table, self._table.library.held
-        values = list(map(table.read_stored, library.rows_wanted(table.handle)))
+        values = table.read_many(library.rows_wanted(table.handle))
         sizes = array("i", [-1 if value is None else len(value) for value in values])
         joined = b"".join([value for value in values if value is not None])
         library.rows_supply(table.handle, sizes.buffer_info()[0], joined, len(joined))

@@ -77,6 +77,19 @@ def test_a_get_in_a_damaged_block_says_so(written: Path, resources: Resources) -
     database.close()
 
 
+def test_a_get_of_many_meets_the_damage_too(written: Path, resources: Resources) -> None:
+    database = Database(written, resources)
+    keys = [key for key, _ in ROWS]
+    assert database.get_many([*keys, b"absent"]) == [*(value for _, value in ROWS), None]
+    database.close()
+
+    _flip(_largest(written))
+    database = Database(written, resources)
+    with pytest.raises(Damaged):
+        database.get_many(keys)
+    database.close()
+
+
 @pytest.mark.parametrize("damage", [_truncate, Path.unlink])
 def test_a_file_cut_short_or_missing_is_seen_when_it_is_opened(
     written: Path, resources: Resources, damage: Damage

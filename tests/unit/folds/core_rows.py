@@ -53,6 +53,9 @@ class Stored:
         bucket, _, suffix = key.partition(b"\0")
         return self._rows.get(bucket, suffix)
 
+    def get_many(self, keys: list[bytes]) -> list[bytes | None]:
+        return list(map(self.get, keys))
+
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         return iter([row for row in self._rows.items() if start <= row[0] < end])
 

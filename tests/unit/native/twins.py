@@ -36,6 +36,9 @@ class Below:
         self.reads += 1
         return self.rows.get(key)
 
+    def get_many(self, keys: list[bytes]) -> list[bytes | None]:
+        return list(map(self.get, keys))
+
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         return iter([row for row in sorted(self.rows.items()) if start <= row[0] < end])
 
