@@ -23,6 +23,7 @@ async def cluster(client: Client, show: Printer) -> None:
         place = f"{row['table']:8} {row['partition']:>9} {row['state']:12}"
         held = row.get("held")
         note = f" held by an open transaction for {held['seconds']:.0f} s" if held else ""
+        note += f" {row['lost']}" if row.get("lost") else ""
         show(row, f"{place} {lag:>8} {position:>12} {row['owner'] or '-'}{note}")
     for worker in found["workers"]:
         if not worker["answers"]:

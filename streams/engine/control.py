@@ -74,29 +74,45 @@ class Control:
                 )
                 time.sleep(pauses.next())
 
-    def ends(self, partitions: Collection[tuple[str, int]]) -> dict[tuple[str, int], Ends]:
-        """Return the ends of partitions; asks once.
+    def ends(
+        self, partitions: Collection[tuple[str, int]]
+    ) -> tuple[dict[tuple[str, int], Ends], dict[tuple[str, int], str]]:
+        """Ask once for the ends of partitions.
 
-        Raises:
-            KafkaException: Kafka does not answer for all of them.
+        Returns:
+            the ends that Kafka has told, and for the other partitions why it has not.
         """
+        failures: dict[tuple[str, int], str] = {}
         if not partitions:
-            return {}
+            return {}, failures
 
         latest: Any = OffsetSpec.latest
 
         def asked(isolation: IsolationLevel) -> dict[tuple[str, int], int]:
+            found = {}
             answers = self._admin.list_offsets(
                 {TopicPartition(*partition): latest() for partition in partitions},
                 isolation_level=isolation,
                 request_timeout=ASK_SECONDS,
             )
-            return {(tp.topic, tp.partition): f.result().offset for tp, f in answers.items()}
+            for asked_for, answer in answers.items():
+                partition = (asked_for.topic, asked_for.partition)
+                try:
+                    offset = int(answer.result().offset)
+                except KafkaException as exc:
+                    failures[partition] = exc.args[0].str()
+                    continue
+                if offset >= 0:
+                    found[partition] = offset
+                else:  # librdkafka has no error for a leader that has not answered in time
+                    failures[partition] = "its leader does not answer"
+            return found
 
         # In this order: a partition that moves on meanwhile must not look as if it stood.
         high = asked(IsolationLevel.READ_UNCOMMITTED)
         stable = asked(IsolationLevel.READ_COMMITTED)
-        return {partition: Ends(high[partition], stable[partition]) for partition in high}
+        ends = {p: Ends(high[p], stable[p]) for p in high.keys() & stable.keys()}
+        return ends, failures
 
     def written_at(self, partition: tuple[str, int], offset: int) -> float | None:
         """Return when a record was appended, in seconds since the epoch; None if unknown."""

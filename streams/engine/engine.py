@@ -26,14 +26,15 @@ from mode import Service
 from streams.engine.checkpoint import Checkpoint
 from streams.engine.contact import Contact
 from streams.engine.dead_letters import dead_letter
-from streams.engine.holds import Hold, HoldWatch
+from streams.engine.holds import Ends, Hold, HoldWatch
 from streams.engine.internals import internals
 from streams.engine.output import DeliveryTracker, Publisher
 from streams.engine.partition import Partition
 from streams.engine.progress import PartitionSpec, State
+from streams.engine.reach import Reach
 from streams.engine.readiness import Condition, trouble
 from streams.engine.runtime import Runtime
-from streams.engine.source import Chunk
+from streams.engine.source import Chunk, Source
 from streams.engine.status import metrics, status
 from streams.engine.topics import TOMBSTONE_MS, needed_topics
 from streams.engine.watchdog import Duty, PartitionWatch, Watchdog
@@ -108,6 +109,9 @@ class Engine(Service):
         self._positions: dict[tuple[str, int], int] = {}
         self._closed = False
         self._hold_watch = HoldWatch()
+        self._reach = Reach(options.session_timeout_seconds)
+        self._recreated: set[str] = set()
+        """Source topics that were created again."""
         self._waiting: str | None = None
         """Why the topics are not ready yet, until they are."""
         self._watches: dict[Partition, PartitionWatch] = {}
@@ -491,8 +495,8 @@ class Engine(Service):
         }
 
     @Service.task
-    async def _watch_transactions(self) -> None:
-        """Notice partitions that an open transaction holds, and the ends of their logs."""
+    async def _watch_ends(self) -> None:
+        """Watch the ends of logs: Kafka must tell them, and no transaction must hold them."""
         watch = self._hold_watch
         while not self.should_stop:
             await self.sleep(HOLD_LOOK_SECONDS)
@@ -500,9 +504,15 @@ class Engine(Service):
                 continue
             control, before = self._runtime.control, watch.holds
             try:
-                ends = await self.blocking(control.ends, self.watched)
+                # Before Kafka is asked: what is folded meanwhile is not beyond the end.
+                folded = {p.spec.source: p.position for p in self.partitions.values()}
+                ends, failures = await self.blocking(control.ends, self.watched)
+                failures |= _beyond(folded, ends)
+                self._note_access(failures | await self._replaced(failures))
                 standbys = {self._followed(key) for key in self.standbys}
-                for source, offset in watch.look(time.monotonic(), ends, standbys).items():
+                for source, offset in watch.look(
+                    time.monotonic(), ends, standbys, failures
+                ).items():
                     since = await self.blocking(control.written_at, source, offset)
                     watch.held(source, offset, since)
                     logger.warning(
@@ -516,6 +526,39 @@ class Engine(Service):
                 continue
             for source in before.keys() - watch.holds.keys():
                 logger.info("%s/%d: no transaction holds it any more", *source)
+
+    async def _replaced(self, failures: Mapping[Source, str]) -> dict[Source, str]:
+        """Return the sources whose topic was created again, with the reason to show.
+
+        The new topic has other records at the offsets that were folded, so its records must not
+        be taken for the next ones of the old topic, however long it has become.
+        """
+        topics = self._reach.doubtful(failures) & self.source_topics
+        if topics:
+            try:
+                ids = await self.blocking(topic_ids, self.client, topics)
+            except Unavailable as exc:
+                logger.debug("cannot ask for the ids of topics: %s", exc)
+            else:
+                self._reach.checked(topics)
+                self._recreated |= {topic for topic in ids if ids[topic] != self.topic_id(topic)}
+        return {
+            partition.spec.source: "the topic was deleted and created again"
+            for partition in self.partitions.values()
+            if partition.spec.source[0] in self._recreated
+        }
+
+    def _note_access(self, failures: Mapping[Source, str]) -> None:
+        now = time.monotonic()
+        began, ended = self._reach.look(now, failures)
+        for source in began:
+            logger.error("%s; nothing can be folded from it", self._reach.lost(now, source))
+        for source in ended:
+            logger.info("access to %s/%d again", *source)
+
+    def lost_source(self, partition: Partition) -> str | None:
+        """Return why a partition's source cannot be read at present; None if it can."""
+        return self._reach.lost(time.monotonic(), partition.spec.source)
 
     def next_epoch(self) -> int:
         """Return a number that no earlier assignment of a source has had."""
@@ -652,3 +695,13 @@ class Engine(Service):
         """Call `on_step`, if it is set; for any thread."""
         if self.on_step is not None:
             self.on_step(name, step)
+
+
+def _beyond(folded: Mapping[Source, int], ends: Mapping[Source, Ends]) -> dict[Source, str]:
+    """Return the sources that end before what has been folded, with the reason to show."""
+    return {
+        source: f"it ends at offset {ends[source].high}, but was folded up to {position}: "
+        "the topic was created again, or has lost records"
+        for source, position in folded.items()
+        if source in ends and ends[source].high < position
+    }

@@ -62,19 +62,25 @@ class HoldWatch:
         """Offset and time (monotonic) at which a partition was first seen to stand."""
 
     def look(
-        self, now: float, ends: Mapping[Source, Ends], changelogs: Collection[Source] = ()
+        self,
+        now: float,
+        ends: Mapping[Source, Ends],
+        changelogs: Collection[Source] = (),
+        unknown: Collection[Source] = (),
     ) -> dict[Source, int]:
         """Take the present ends of all partitions that are watched.
 
-        `changelogs` are those that another worker writes in transactions of its own.
+        `changelogs` are those that another worker writes in transactions of its own. Of those
+        that are `unknown`, Kafka has not told the ends: what was known of them stays.
 
         Returns:
             the offset of each partition that has been held for `HOLD_SECONDS` (a changelog for
             `CHECKPOINT_SECONDS`) and is not among `holds` yet; call `held` with them.
         """
-        self.high = {source: both.high for source, both in ends.items()}
+        self.high = {s: high for s, high in self.high.items() if s in unknown}
+        self.high |= {source: both.high for source, both in ends.items()}
         standing = {s: both.stable for s, both in ends.items() if both.stable < both.high}
-        for source in self._since.keys() - standing.keys():
+        for source in self._since.keys() - standing.keys() - set(unknown):
             del self._since[source]
         found: dict[Source, int] = {}
         for source, offset in standing.items():
@@ -83,7 +89,9 @@ class HoldWatch:
                 self._since[source] = (offset, now)
             elif now - before[1] >= (CHECKPOINT_SECONDS if source in changelogs else HOLD_SECONDS):
                 found[source] = offset
-        self.holds = {s: hold for s, hold in self.holds.items() if found.get(s) == hold.offset}
+        self.holds = {
+            s: hold for s, hold in self.holds.items() if s in unknown or found.get(s) == hold.offset
+        }
         return {source: at for source, at in found.items() if source not in self.holds}
 
     def held(self, source: Source, offset: int, since: float | None) -> None:

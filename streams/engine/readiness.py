@@ -80,6 +80,13 @@ def not_ready(
             f"{len(waiting)} of {len(rows)} partitions are not ready; "
             f"partition {number} of {table} is {_doing(rows[waiting[0]])}"
         )
+    lost = [key for key, row in rows.items() if row.get("lost")]
+    if lost:
+        table, number = lost[0]
+        return (
+            f"{len(lost)} of {len(rows)} partitions cannot read their source; "
+            f"partition {number} of {table} has {rows[lost[0]]['lost']}"
+        )
     return None
 
 

@@ -24,7 +24,7 @@ def status(engine: Engine) -> dict[str, Any]:
             }
             partition = engine.partition(table, number)
             if partition is not None:
-                row |= _state(partition)
+                row |= {**_state(partition), "lost": engine.lost_source(partition)}
             rows.append(row)
     mine = {(row["table"], row["partition"]): row for row in rows if "state" in row}
     reason = not_ready(engine.condition, engine.assigned, mine)

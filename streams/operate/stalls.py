@@ -82,6 +82,8 @@ def _partition(row: Mapping[str, Any], inside: Mapping[str, Any]) -> str:
     ]
     if row.get("held"):
         words.append(f"held: {row['held']}")
+    if row.get("lost"):
+        words.append(str(row["lost"]))
     if inside:
         words.append("lease valid" if inside.get("lease") else "no valid lease")
         words += ["waits for a thread to open"] if inside.get("opening_queued") else []

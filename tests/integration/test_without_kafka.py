@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from confluent_kafka.admin import AdminClient
 
 from streams.kafka.embedded.cluster import EmbeddedKafka
 from streams.operate.processes import workers
@@ -72,6 +73,17 @@ async def test_a_worker_without_kafka_says_so(tmp_path: Path) -> None:
                 _, cluster = await get("/v1/cluster")
                 assert (cluster["ready"], cluster["not_ready"]) == (True, None)
                 assert await says("/v1/groups/tavern/queues", 200)
+
+                # When Kafka answers, but the log of one table is gone, then it is not ready
+                admin = AdminClient({"bootstrap.servers": brokers})
+                for deleted in admin.delete_topics(["readiness.queue-events"]).values():
+                    await asyncio.to_thread(deleted.result)
+                lost = "no access to readiness.queue-events/"
+                await until(lambda: says("/readyz", 503, "cannot read their source", lost))
+                _, cluster = await get("/v1/cluster")
+                rows = {row["table"]: row for row in cluster["partitions"]}
+                assert lost in rows["queues"]["lost"]
+                assert rows["members"]["lost"] is None
 
             # And when Kafka goes, then it is not ready, and says why, whatever it is asked
             await until(lambda: says("/readyz", *waits))

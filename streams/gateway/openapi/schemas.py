@@ -320,6 +320,8 @@ SCHEMAS: dict[str, Schema] = {
                         "lag": COUNT,
                         "held": or_null(obj(HOLD))
                         | {"description": "The open transaction that holds the partition."},
+                        "lost": or_null(TEXT)
+                        | {"description": "Why the source topic cannot be read; null if it can."},
                     },
                     "required": ["table", "partition", "owner"],
                 }

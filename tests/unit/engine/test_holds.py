@@ -59,3 +59,21 @@ def test_a_partition_that_is_no_longer_watched_is_forgotten() -> None:
     assert watch.look(1.0, {}) == {}
     assert (watch.holds, watch.high) == ({}, {})
     assert watch.look(60.0, {ONE: Ends(9, 1)}) == {}
+
+
+def test_a_leader_that_does_not_answer_ends_no_hold_and_begins_none() -> None:
+    # Given a transaction that holds a partition, and another partition that stands
+    watch = HoldWatch()
+    watch.look(0.0, {ONE: Ends(12, 7), OTHER: Ends(9, 8)})
+    watch.look(HOLD_SECONDS, {ONE: Ends(12, 7), OTHER: Ends(9, 9)})
+    watch.held(ONE, 7, None)
+
+    # When Kafka does not tell their ends for a while, then what was known stays
+    assert watch.look(60.0, {}, unknown={ONE, OTHER}) == {}
+    assert watch.high == {ONE: 12, OTHER: 9}
+    assert watch.holds.keys() == {ONE}
+
+    # And of a partition that is no longer watched, nothing stays
+    assert watch.look(61.0, {OTHER: Ends(9, 9)}) == {}
+    assert watch.high == {OTHER: 9}
+    assert watch.holds == {}

@@ -44,6 +44,15 @@ def test_the_reason_names_a_transaction_that_holds_the_partition() -> None:
     )
 
 
+def test_it_is_not_ready_while_the_source_of_a_partition_cannot_be_read() -> None:
+    lost = READY | {"lost": "no access to queue-events/1 for 12 s: Broker: Leader not available"}
+    rows = {FIRST: READY | {"lost": None}, SECOND: lost}
+    assert not_ready(WELL, {FIRST, SECOND}, rows) == (
+        "1 of 2 partitions cannot read their source; partition 1 of queues has no access to "
+        "queue-events/1 for 12 s: Broker: Leader not available"
+    )
+
+
 def test_it_is_not_ready_before_an_assigned_partition_is_opened() -> None:
     assert not_ready(WELL, {FIRST, SECOND}, {FIRST: READY}) == (
         "1 of 2 partitions are not opened yet; one is partition 1 of queues"
