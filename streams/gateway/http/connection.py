@@ -39,10 +39,14 @@ MAX_HEAD_LINE = 8190
 """Longest request line, and longest header field, in bytes."""
 HANDSHAKE_SECONDS = 10.0
 """How long a TLS handshake may take."""
-UNAUTHENTICATED_READ_BYTES = 16 * 1024
+UNAUTHENTICATED_READ_BYTES = 8 * 1024
 """Most bytes read at a time from a client that has shown no token."""
 READ_BYTES = 64 * 1024
-"""Most bytes read at a time from other clients; a body that nobody reads is held back there."""
+"""Most bytes read at a time of a body, or of a large frame, of other clients."""
+BODY_BYTES = 16 * 1024
+"""Bytes of a body that nobody reads at which the client is no longer read from."""
+SMALL_READ_BYTES = 16 * 1024
+"""Most bytes read at a time of anything else."""
 FREE_BYTES = 16 * 1024
 """Bytes of a stream's frames that are not taken from the budget."""
 STEP_BYTES = 64 * 1024
@@ -114,6 +118,7 @@ class HTTPConnection(web.RequestHandler):
         self._head_ended = False  # whether its end has arrived, and its request has not begun
         self._begun = 0  # requests
         self._serving = False
+        self._waiting = bytearray()  # what arrived behind the request that is served
         self._body: StreamReader | None = None  # of the last request
         self._frames: FrameSizes | None = None
         self._reserved = 0  # bytes of the budget
@@ -144,10 +149,22 @@ class HTTPConnection(web.RequestHandler):
             return
         self._trusted = True
         self._leave_unauthenticated()
-        if self.transport is not None:
-            _limit_reads(self.transport, READ_BYTES)
+        self._set_read_size()
         if self._frames is not None:
             self._frames.release_control()
+
+    def _set_read_size(self) -> None:
+        """Read much at a time only within a body or a large frame.
+
+        A large read of small messages would cost many times its bytes.
+        """
+        if not self._trusted or self.transport is None:
+            return
+        if self._frames is not None:
+            much = self._frames.left > SMALL_READ_BYTES
+        else:
+            much = self._body is not None and not self._body.is_eof()
+        _limit_reads(self.transport, READ_BYTES if much else SMALL_READ_BYTES)
 
     def _leave_unauthenticated(self) -> None:
         accepted, self.accepted = self.accepted, None
@@ -180,6 +197,7 @@ class HTTPConnection(web.RequestHandler):
         self._has_drained()
         self._leave_unauthenticated()
         self._give_back()
+        self._waiting.clear()
         self.on_too_much = None
 
     def _has_drained(self) -> None:
@@ -193,6 +211,13 @@ class HTTPConnection(web.RequestHandler):
             self._discarded += len(data)
             return
         in_body = self._body is not None and not self._body.is_eof()
+        if data and self._frames is None and self._serving and not in_body:
+            # Pipelined requests wait until this one is answered: aiohttp would parse all of them.
+            self._waiting += data
+            if len(self._waiting) >= MAX_HEAD_BYTES and self.transport is not None:
+                self._held_back = True
+                self.transport.pause_reading()
+            return
         super().data_received(data)
         # After its response, a request may still be sending a body that nobody reads.
         if self._frames is None and not (self._serving or in_body or self._head_ended):
@@ -225,14 +250,26 @@ class HTTPConnection(web.RequestHandler):
         self._begun += 1
         self._serving = True
         self._body = body
+        self._set_read_size()
         if self._held_back:
             self._held_back = False
             if self.transport is not None:
                 self.transport.resume_reading()
 
     def end_request(self) -> None:
-        """Note that a request has been answered."""
+        """Note that a request has been answered; read those behind it."""
         self._serving = False
+        self._read_waiting()
+
+    def _read_waiting(self) -> None:
+        waiting, self._waiting = bytes(self._waiting), bytearray()
+        if not waiting or self._discarded is not None:
+            return
+        if self._held_back:
+            self._held_back = False
+            if self.transport is not None:
+                self.transport.resume_reading()
+        self.data_received(waiting)
 
     # Frames of a stream -----------------------------------------------------------------
 
@@ -243,7 +280,9 @@ class HTTPConnection(web.RequestHandler):
         self._frames = FrameSizes()
         if self._trusted:
             self._frames.release_control()
+        self._set_read_size()
         super().set_parser(cast(Any, _CountedReader(parser, self)), data_received_cb)
+        self._read_waiting()
 
     def frames_received(self, data: bytes) -> bool:
         """Count frames that have arrived; return False if they must be discarded.
@@ -260,14 +299,15 @@ class HTTPConnection(web.RequestHandler):
             if held <= MAX_UNAUTHENTICATED_BYTES:
                 return True
             return self._hold_back(frames) or self._refuse_frames(_TOO_BIG)
+        self._set_read_size()
         over = held - FREE_BYTES - self._reserved
-        if over <= 0:
+        if over <= 0 or self._hold_back(frames):
             return True
         count = -(-over // STEP_BYTES) * STEP_BYTES
         try:
             self._server.budget.take(count, self._holder)
         except HTTPError:
-            return self._hold_back(frames) or self._refuse_frames(_TRY_AGAIN_LATER)
+            return self._refuse_frames(_TRY_AGAIN_LATER)
         self._reserved += count
         return True
 
@@ -450,7 +490,7 @@ class Server(web.Server):
         self.authenticates = authenticates
         self.unauthenticated = Unauthenticated(min(MAX_UNAUTHENTICATED, max(1, limit // 2)))
         self._limit = limit
-        self._options = {"read_bufsize": UNAUTHENTICATED_READ_BYTES, **options}
+        self._options = {"read_bufsize": BODY_BYTES, **options}
 
     @property
     def is_full(self) -> bool:

@@ -23,6 +23,8 @@ SETTLE_SECONDS: Final = 2.0
 """How long after a drop the memory is given back: connections end slowly."""
 COLLECT_SECONDS: Final = 15.0
 """Time between two garbage collections, each of which holds up the worker for a moment."""
+ROUNDS: Final = 3
+"""How often memory is given back after a drop: timers keep some connections for a while."""
 
 
 async def give_back_memory(used: Callable[[], int]) -> None:
@@ -34,18 +36,19 @@ async def give_back_memory(used: Callable[[], int]) -> None:
     if trim is None:
         return
     clock = asyncio.get_running_loop().time
-    peak, collected, due = 0, -COLLECT_SECONDS, math.inf
+    peak, collected, due, rounds = 0, -COLLECT_SECONDS, math.inf, 0
     while True:
         await asyncio.sleep(LOOK_SECONDS)
         now = used()
         peak = max(peak, now)
         # Not while much is in use: it would soon be needed again.
         if peak - now >= FREED_BYTES and now <= peak // 2:
-            peak = now
+            peak, rounds = now, ROUNDS
             due = max(clock() + SETTLE_SECONDS, collected + COLLECT_SECONDS)
         if clock() >= due:
             # Connections of aiohttp end in circles that would live for a long time yet.
             gc.collect()
             await asyncio.to_thread(trim, 0)
-            collected, due = clock(), math.inf
+            collected, rounds = clock(), rounds - 1
+            due = collected + COLLECT_SECONDS if rounds else math.inf
             logger.debug("gave unused memory back; connections use %d bytes", now)

@@ -21,6 +21,8 @@ GRACE_SECONDS: Final = 2.0
 """How long a connection without a token is kept although others want its place."""
 _PIECE_BYTES: Final = 64
 """What a piece of a frame costs in addition to its bytes."""
+_MESSAGE_BYTES: Final = 256
+"""What a message that waits costs in addition to its bytes: objects, places in queues."""
 
 
 class Budget(Protocol):
@@ -85,7 +87,7 @@ class FrameSizes:
         self.held = 0
         """Bytes of messages that are incomplete, or complete but not processed."""
         self.complete: deque[int] = deque()
-        """Sizes of the messages that are complete but not processed."""
+        """Sizes of the messages that are complete but not processed, pings and pongs too."""
         self._message = 0  # bytes of the frames before this one in an incomplete message
         self._frame = 0  # bytes of the incomplete frame
         self._first = 0  # its first byte
@@ -122,25 +124,37 @@ class FrameSizes:
             if not self._left:
                 self._end_frame()
 
+    @property
+    def left(self) -> int:
+        """Bytes of the incomplete frame that are still to come."""
+        return self._left
+
     def processed(self) -> None:
         """Note that the first complete message has been processed."""
         if self.complete:
             self.held -= self.complete.popleft()
 
     def release_control(self) -> None:
-        """Count control frames no longer; until now they were held, so that they are bounded."""
+        """Hold pings and pongs only until they are processed.
+
+        Before this call, all of them are held, so that their number is bounded.
+        """
         self.held -= self._control or 0
         self._control = None
 
     def _end_frame(self) -> None:
         size, self._frame = self._frame, 0
         if self._first & 0x08:
+            self.held += _MESSAGE_BYTES
+            size += _MESSAGE_BYTES
             if self._control is None:
-                self.held -= size
+                self.complete.append(size)
             else:
                 self._control += size
+                self.complete.append(0)
         elif self._first & 0x80:
-            self.complete.append(self._message + size)
+            self.held += _MESSAGE_BYTES
+            self.complete.append(self._message + size + _MESSAGE_BYTES)
             self._message = 0
         else:
             self._message += size

@@ -46,8 +46,11 @@ class StreamRoutes(Routes):
         forwarded = context.proxied.is_forwarded
         self._streaming.check_count(context.principal, forwarded=forwarded)
         socket.headers.update(COMMON_HEADERS)
-        await socket.prepare(request)
-        await self._streaming.serve(context, socket, batch=batch, forwarded=forwarded)
+        try:
+            await socket.prepare(request)
+            await self._streaming.serve(context, socket, batch=batch, forwarded=forwarded)
+        finally:
+            await socket.release()
         return socket
 
     ROUTES = (HTTPRoute("GET", PATH, stream),)

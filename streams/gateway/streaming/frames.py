@@ -187,7 +187,8 @@ def frame(kind: str, ref: Ref = None, /, **fields: Any) -> bytes:
     content = {"type": kind, **fields}
     if ref is not None:
         content["ref"] = ref
-    return orjson.dumps(content)
+    # A copy: what orjson returns keeps a buffer of some KiB, and frames wait for slow clients.
+    return bytes(memoryview(orjson.dumps(content)))
 
 
 def message_prefix(queue: str) -> bytes:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from struct import Struct
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 from aiohttp import web
@@ -51,6 +51,21 @@ class Socket(web.WebSocketResponse):
     _refused = False
     _refusing: asyncio.Task[bool] | None = None
 
+    def __init__(self, **options: Any) -> None:
+        """Take the options of aiohttp's WebSocket, except `autoping`."""
+        super().__init__(autoping=False, **options)
+
+    async def receive(self, timeout: float | None = None) -> aiohttp.WSMessage:
+        """Return the next message; answer pings, and tell the connection that they are done."""
+        while True:
+            message = await super().receive(timeout)
+            if message.type is aiohttp.WSMsgType.PING:
+                await self.pong(message.data)
+            elif message.type is not aiohttp.WSMsgType.PONG:
+                return message
+            if self._connection is not None:
+                self._connection.frame_processed()
+
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
         """Upgrade the request's connection."""
         if isinstance(request.protocol, HTTPConnection):
@@ -76,6 +91,15 @@ class Socket(web.WebSocketResponse):
             payload = code.to_bytes(2, "big") + _REASONS[code]
             await self._connection.refuse(_short(_CLOSE, len(payload)) + payload, FAREWELL_BYTES)
         return True
+
+    async def release(self) -> None:
+        """Let go of what has been received, if the client is gone.
+
+        aiohttp's timer for pings would keep the socket and all that it holds for 20 s.  Closing
+        ends it; nothing can be sent any more, so this does not wait.
+        """
+        if self._connection is not None and not self._connection.connected:
+            await super().close(drain=False)
 
     def _too_much(self, code: int) -> None:
         if not self.closed:

@@ -10,6 +10,8 @@ from streams.gateway.streaming.wire import Wire
 
 MAX_REPLIES: Final = 1000
 """Unsent replies at which the client is no longer read from."""
+MAX_REPLY_BYTES: Final = 64 * 1024
+"""The same for their bytes."""
 
 
 class StreamWriter:
@@ -20,23 +22,29 @@ class StreamWriter:
         self._pages = pages
         self._to_write = to_write
         self._replies: list[bytes] = []
+        self._reply_bytes = 0
         self._room = asyncio.Event()
         self._room.set()
 
     def reply(self, frame: bytes) -> None:
         """Send a frame, after those before it."""
         self._replies.append(frame)
+        self._reply_bytes += len(frame)
         self._to_write.set()
-        if len(self._replies) >= MAX_REPLIES:
+        if self._is_full:
             self._room.clear()
 
     @property
+    def _is_full(self) -> bool:
+        return len(self._replies) >= MAX_REPLIES or self._reply_bytes >= MAX_REPLY_BYTES
+
+    @property
     def has_room(self) -> bool:
-        """Whether fewer replies than the limit are unsent."""
+        """Whether fewer replies than the limits allow are unsent."""
         return self._room.is_set()
 
     async def room(self) -> None:
-        """Wait until fewer replies than the limit are unsent."""
+        """Wait until fewer replies than the limits allow are unsent."""
         await self._room.wait()
 
     async def run(self) -> None:
@@ -52,11 +60,11 @@ class StreamWriter:
             while self._replies or self._pages:
                 if self._wire.closed:
                     return
-                frames, self._replies = self._replies, []
+                frames, self._replies, self._reply_bytes = self._replies, [], 0
                 self._pages.fill(frames)
                 if frames:
                     await self._wire.send(frames)
-                if len(self._replies) < MAX_REPLIES:
+                if not self._is_full:
                     self._room.set()
                 # Sending to a client that reads fast never waits: let other tasks run.
                 await asyncio.sleep(0)

@@ -18,6 +18,7 @@ from streams.gateway.http.bodies import read_body
 from streams.gateway.http.connection import (
     HEAD_SECONDS,
     MAX_HEAD_LINE,
+    READ_BYTES,
     HTTPConnection,
     Server,
     listen,
@@ -267,3 +268,49 @@ def test_no_private_name_of_aiohttp_is_used_or_hidden(ours: type) -> None:
 
     own = {name for name in vars(ours) if name.startswith("_") and name != "_abc_impl"}
     assert not (own | private_names(ours)) & theirs
+
+
+async def test_requests_behind_one_that_is_served_wait_and_are_answered_in_order() -> None:
+    # Given a request that takes long
+    go, begun, protocols = asyncio.Event(), asyncio.Event(), list[HTTPConnection]()
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        if request.path == "/slow":
+            assert isinstance(request.protocol, HTTPConnection)
+            protocols.append(request.protocol)
+            begun.set()
+            await go.wait()
+        body = await request.read()
+        return web.Response(text=f"{request.path} {len(body)}")
+
+    server = Server(answer, 3, budget=Admission(10_000_000), max_field_size=MAX_HEAD_LINE)
+    listener = await listen(server, "127.0.0.1", 0, None)
+    try:
+        async with asyncio.timeout(120):
+            port = listener.sockets[0].getsockname()[1]
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+            await begun.wait()
+
+            # When many others and their bodies come behind it
+            many = 400
+            for number in range(many):
+                head = f"POST /{number} HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n"
+                writer.write(head.encode() + b"x" * 5000)
+
+            # Then some wait in the worker, the rest in the socket
+            transport = protocols[0].transport
+            assert transport is not None
+            while transport.is_reading():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            assert len(protocols[0]._waiting) < 2 * MAX_HEAD_BYTES + READ_BYTES
+
+            # and all are answered
+            go.set()
+            for path in ["/slow 0", *(f"/{number} 5000" for number in range(many))]:
+                assert (await head_of(reader)).startswith(b"HTTP/1.1 200 ")
+                assert await reader.readexactly(len(path)) == path.encode()
+            writer.close()
+    finally:
+        listener.close()
+        await server.shutdown(1.0)

@@ -48,12 +48,15 @@ def test_messages_are_counted_whatever_the_cut(sent: list[list[bytes]], cuts: li
         frames.feed(data[:cut])
         data, turn = data[cut:], turn + 1
 
-    # Every message is complete, and has the size of its frames, pieces aside
-    assert len(frames.complete) == len(sent)
-    for size, message in zip(frames.complete, sent, strict=True):
-        least = sum(len(one) for one in message if not one[0] & 0x08)
-        assert least <= size <= least + 64 * turn
-    for _ in sent:
+    # Every message and ping is complete, and has the size of its frames, pieces aside
+    sizes = []
+    for message in sent:
+        sizes += [len(one) for one in message if one[0] & 0x08]
+        sizes.append(sum(len(one) for one in message if not one[0] & 0x08))
+    assert len(frames.complete) == len(sizes)
+    for size, least in zip(frames.complete, sizes, strict=True):
+        assert least + 256 <= size <= least + 256 + 64 * turn
+    for _ in sizes:
         frames.processed()
     assert (frames.held, len(frames.complete)) == (0, 0)
 
@@ -86,10 +89,23 @@ def test_what_is_incomplete_is_held() -> None:
     frames = FrameSizes()
     frames.feed(frame(9, True, 100, True) * 10)
     assert frames.held >= 1000
+    for _ in range(10):
+        frames.processed()
+    assert frames.held >= 1000
     frames.release_control()
     assert frames.held == 0
+    # and afterwards until they are processed
     frames.feed(frame(10, True, 100, True) * 10)
+    assert frames.held >= 1000
+    for _ in range(10):
+        frames.processed()
     assert frames.held == 0
+
+
+def test_small_messages_cost_what_their_objects_do() -> None:
+    frames = FrameSizes()
+    frames.feed(frame(1, True, 0, True) * 100)
+    assert frames.held >= 100 * 250
 
 
 class Transport:

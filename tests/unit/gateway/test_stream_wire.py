@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import weakref
 from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
 from aiohttp import web
 
-from streams.gateway.http.connection import Server, listen
+from streams.gateway.http.connection import HTTPConnection, Server, listen
 from streams.gateway.streaming.wire import ARRAY_BYTES, Socket, Wire, arrays, framed
 from streams.gateway.writes.admission import Admission
 
@@ -110,3 +112,78 @@ async def test_a_compressed_socket_is_refused(port: int) -> None:
     async with aiohttp.ClientSession() as session, session.ws_connect(url, compress=15) as socket:
         assert socket.compress == 15
         assert "compressed" in await socket.receive_str()
+
+
+async def test_a_socket_lets_go_of_half_a_frame_once_its_client_is_gone() -> None:
+    # Given a socket with pings that are due much later, and a client in the middle of a frame
+    sockets, ended = list[weakref.ref[Socket]](), asyncio.Event()
+
+    async def serve(request: web.BaseRequest) -> web.StreamResponse:
+        socket = Socket(compress=False, heartbeat=10_000.0)
+        sockets.append(weakref.ref(socket))
+        try:
+            await socket.prepare(request)
+            await socket.receive()
+        finally:
+            await socket.release()
+            ended.set()
+        return socket
+
+    server = Server(serve, 10, budget=Admission(1_000_000), handler_cancellation=True)
+    listener = await listen(server, "127.0.0.1", 0, None)
+    try:
+        async with asyncio.timeout(120):
+            port = listener.sockets[0].getsockname()[1]
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(HANDSHAKE + b"\x81\xfe\xff\xff\0\0\0\0" + b"x" * 30_000)
+            await reader.readuntil(b"\r\n\r\n")
+            # When the client disappears
+            writer.transport.abort()
+            await ended.wait()
+
+            # Then nothing keeps the socket
+            while sockets[0]() is not None:
+                await asyncio.sleep(0.05)
+                gc.collect()
+    finally:
+        listener.close()
+        await server.shutdown(1.0)
+
+
+@pytest.mark.parametrize("opcode", [0x89, 0x8A])
+async def test_pings_and_pongs_are_done_once_they_are_read(opcode: int) -> None:
+    # Given a client that sends pings or pongs, and a message after them
+    protocols, read = list[HTTPConnection](), asyncio.Event()
+
+    async def serve(request: web.BaseRequest) -> web.StreamResponse:
+        socket = Socket(compress=False)
+        await socket.prepare(request)
+        assert isinstance(request.protocol, HTTPConnection)
+        protocols.append(request.protocol)
+        assert (await socket.receive()).data == "hello"
+        request.protocol.frame_processed()
+        read.set()
+        return socket
+
+    budget = Admission(10_000_000)
+    server = Server(serve, 10, budget=budget)
+    listener = await listen(server, "127.0.0.1", 0, None)
+    try:
+        async with asyncio.timeout(120):
+            port = listener.sockets[0].getsockname()[1]
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(HANDSHAKE + bytes([opcode, 0x80, 0, 0, 0, 0]) * 1000)
+            writer.write(b"\x81\x85\0\0\0\0hello")
+            await reader.readuntil(b"\r\n\r\n")
+            if opcode == 0x89:
+                assert await reader.readexactly(2) == b"\x8a\x00"
+            await read.wait()
+
+            # Then they are no longer held, nor taken from the budget
+            frames = protocols[0]._frames
+            assert frames is not None
+            assert (frames.held, len(frames.complete), budget.used) == (0, 0, 0)
+            writer.close()
+    finally:
+        listener.close()
+        await server.shutdown(1.0)
