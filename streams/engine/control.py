@@ -9,12 +9,11 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from streams.engine.holds import Ends
 from streams.errors import Unavailable
-from streams.kafka.clients import open_reader
+from streams.kafka.clients import open_admin, open_reader
 from streams.pauses import Pauses
 from streams.repeats import REPEATING
 
@@ -40,7 +39,7 @@ class Control:
         self._reader = open_reader(
             client, f"{app_id}-control", {"isolation.level": "read_uncommitted"}
         )
-        self._admin = AdminClient(dict(client))
+        self._admin = open_admin(client)
         self._stopping = stopping
         self._lock = threading.Lock()
 

@@ -61,10 +61,13 @@ OVERLAY_BYTES = 256 << 20
 HOLD_LOOK_SECONDS = 2.0
 """How often Kafka is asked for the ends of partitions."""
 
+ASK_AGAIN_SECONDS = 20.0
+"""Pause before Kafka, which is away, is asked again whether partitions accept writes."""
+
 COMMIT_SECONDS = 0.5
+"""How often source offsets are committed to the consumer group, for lag tools."""
 TOPICS_PAUSES = (1.0, 5.0)
 """First and longest pause, in seconds, between attempts to create or check the topics."""
-"""How often source offsets are committed to the consumer group, for lag tools."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,8 @@ class Engine(Service):
         self._reach = Reach(options.session_timeout_seconds)
         self._recreated: set[str] = set()
         """Source topics that were created again."""
+        self._ask_at = 0.0
+        """When Kafka may be asked again whether it is available (monotonic)."""
         self._waiting: str | None = None
         """Why the topics are not ready yet, until they are."""
         self._watches: dict[Partition, PartitionWatch] = {}
@@ -500,7 +505,7 @@ class Engine(Service):
         watch = self._hold_watch
         while not self.should_stop:
             await self.sleep(HOLD_LOOK_SECONDS)
-            if self._runtime is None or self._closed:
+            if self._runtime is None or self._closed or self.contact.away:
                 continue
             control, before = self._runtime.control, watch.holds
             try:
@@ -642,8 +647,12 @@ class Engine(Service):
 
     def _kafka_available(self) -> bool:
         """Return whether every partition that this worker needs accepts writes. Blocks."""
+        if self.contact.away and time.monotonic() < self._ask_at:
+            return False  # as it was a few seconds ago: asking takes processor time, too
         needed = self.source_topics | self._table_of.keys()
-        return self.runtime.control.writable(needed, self.options.replication)
+        available = self.runtime.control.writable(needed, self.options.replication)
+        self._ask_at = 0.0 if available else time.monotonic() + ASK_AGAIN_SECONDS
+        return available
 
     @Service.task
     async def _watch_for_failure(self) -> None:

@@ -124,7 +124,11 @@ class EngineOptions:
     @property
     def client(self) -> ClientConfig:
         """Configuration of every librdkafka client of this worker."""
-        return {**client_config(self.brokers), **self.kafka}
+        # While no broker answers, most of the processor time of a worker would go into bootstraps
+        # of its many clients. If the addresses of all brokers change at once, the watchdog finds
+        # Kafka by a client that does bootstrap again, and ends this worker.
+        bootstrap = {"metadata.recovery.strategy": "none"}
+        return {**client_config(self.brokers), **bootstrap, **self.kafka}
 
     @property
     def dead_letter_topic(self) -> str:

@@ -12,7 +12,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException
 
@@ -24,6 +24,9 @@ from streams.repeats import REPEATING
 logger = logging.getLogger(__name__)
 
 Headers = list[tuple[str, str | bytes | None]]
+
+POLL_SECONDS: Final = 0.5
+"""How long a thread waits for delivery reports; it is woken by each."""
 
 _TOO_LARGE = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE}
 
@@ -42,7 +45,7 @@ class _PolledProducer:
         poll = self.producer.poll
         while self._running:
             try:
-                poll(0.2)
+                poll(POLL_SECONDS)
             except KafkaException as exc:  # a fatal error; delivery reports still follow
                 self._on_error(exc.args[0])
 

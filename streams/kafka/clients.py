@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Producer
+from confluent_kafka.admin import AdminClient
 
 from streams.repeats import REPEATING
 
@@ -67,6 +68,15 @@ def open_producer(
         error_cb=on_error or (lambda _error: None),
         logger=logger,
     )
+
+
+def open_admin(client: Mapping[str, Any]) -> AdminClient:
+    """Return a client that asks about the cluster, and changes topics.
+
+    It bootstraps again while no broker answers: it still finds Kafka when the addresses of all
+    brokers have changed.  Without that, one that asks for the topics meanwhile never sleeps.
+    """
+    return AdminClient({**client, "metadata.recovery.strategy": "rebootstrap"})
 
 
 def _worth_reading(record: logging.LogRecord) -> bool:

@@ -126,7 +126,12 @@ class _Admin(AdminClient):
                 reason[0] = error.str()
 
         self._reason = reason
-        config: dict[str, Any] = {**client, "log_level": 0, "error_cb": note}
+        config: dict[str, Any] = {
+            **client,
+            "log_level": 0,
+            "error_cb": note,
+            "metadata.recovery.strategy": "rebootstrap",  # see `clients.open_admin`
+        }
         super().__init__(config)
 
     def metadata(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 from two_workers import run_workers
 
+from streams.engine.control import Control
+from streams.engine.options import EngineOptions
 from streams.kafka.embedded.cluster import EmbeddedKafka
 from streams.operate.processes import WorkerProcess, Workers
 
@@ -112,6 +115,32 @@ def test_a_worker_that_starts_before_its_broker(
 
     assert said(worker, "Kafka answers again, after")
     assert len(lines(worker)) <= LINES, "\n".join(lines(worker))
+
+
+def test_a_worker_notices_that_kafka_has_other_addresses(tmp_path: Path) -> None:
+    """Its many clients would not find Kafka again; the watchdog has to know that it is there."""
+    first, second = free_port(), free_port()
+    options = EngineOptions(app_id="app", brokers=f"127.0.0.1:{first},127.0.0.1:{second}")
+    with EmbeddedKafka(tmp_path / "kafka", first):
+        control = Control(options.client, "app", stopping=lambda: True)
+        until(lambda: control.writable(set(), 1), "Kafka is not seen")
+    until(lambda: not control.writable(set(), 1), "Kafka is still seen")
+    with EmbeddedKafka(tmp_path / "kafka", second):
+        until(lambda: control.writable(set(), 1), "Kafka is not found at its other address")
+        control.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
 
 
 def said(worker: WorkerProcess, text: str) -> bool:
