@@ -44,6 +44,11 @@ class ChunkQueue:
     def __len__(self) -> int:
         return len(self._chunks)
 
+    @property
+    def end(self) -> int:
+        """The offset after the last chunk that was accepted."""
+        return self._end
+
     def begin(self, offset: int) -> None:
         """Read the source from `offset`."""
         self._end = offset

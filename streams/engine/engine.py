@@ -34,6 +34,7 @@ from streams.engine.progress import PartitionSpec, State
 from streams.engine.reach import Reach
 from streams.engine.readiness import Condition, trouble
 from streams.engine.runtime import Runtime
+from streams.engine.silence import SilenceWatch
 from streams.engine.source import Chunk, Source
 from streams.engine.status import metrics, status
 from streams.engine.topics import TOMBSTONE_MS, needed_topics
@@ -115,6 +116,7 @@ class Engine(Service):
         self._reach = Reach(options.session_timeout_seconds)
         self._recreated: set[str] = set()
         """Source topics that were created again."""
+        self._silence_watch = SilenceWatch(HOLD_LOOK_SECONDS)
         self._ask_at = 0.0
         """When Kafka may be asked again whether it is available (monotonic)."""
         self._waiting: str | None = None
@@ -513,7 +515,9 @@ class Engine(Service):
                 folded = {p.spec.source: p.position for p in self.partitions.values()}
                 ends, failures = await self.blocking(control.ends, self.watched)
                 failures |= _beyond(folded, ends)
-                self._note_access(failures | await self._replaced(failures))
+                lost = failures | await self._replaced(failures)
+                self._note_access(lost)
+                self._read_silent_again({s: both for s, both in ends.items() if s not in lost})
                 standbys = {self._followed(key) for key in self.standbys}
                 for source, offset in watch.look(
                     time.monotonic(), ends, standbys, failures
@@ -564,6 +568,31 @@ class Engine(Service):
     def lost_source(self, partition: Partition) -> str | None:
         """Return why a partition's source cannot be read at present; None if it can."""
         return self._reach.lost(time.monotonic(), partition.spec.source)
+
+    def _read_silent_again(self, ends: Mapping[tuple[str, int], Ends]) -> None:
+        """Read sources again from which nothing has come for long, although they have records."""
+        partitions = {partition.spec.source: partition for partition in self.partitions.values()}
+        waiting = {
+            source: offset
+            for source, partition in partitions.items()
+            if (offset := partition.waits_at) is not None
+        }
+        silences = self._silence_watch.look(time.monotonic(), waiting, ends)
+        if any(silence.times > 1 for silence in silences.values()):
+            self.runtime.source.renew()
+        for source, silence in silences.items():
+            again = "with a new client" if silence.times > 1 else "again"
+            logger.warning(
+                "%s/%d: no record has come from Kafka's client for %.0f s, although Kafka has "
+                "records from offset %d to %d; reading this partition %s from there",
+                *source,
+                silence.seconds,
+                silence.offset,
+                silence.end,
+                again,
+            )
+            partitions[source].progress.silences += 1
+            partitions[source].reread()
 
     def next_epoch(self) -> int:
         """Return a number that no earlier assignment of a source has had."""

@@ -127,6 +127,13 @@ class Partition:
         return max(progress.position, progress.catch_up_to, known, high)
 
     @property
+    def waits_at(self) -> int | None:
+        """The source offset that it waits for; None while it is not open or has something to do."""
+        reading = self.state in (State.CATCHING_UP, State.READY)
+        busy = bool(self._queue) or self.folding or self.work_left > 0
+        return self._queue.end if reading and not busy else None
+
+    @property
     def hold(self) -> Hold | None:
         """The open transaction that keeps this partition from going on, if one does."""
         spec = self.spec

@@ -77,6 +77,8 @@ class Progress:
     chunks: int = 0
     dead_letters: int = 0
     failures: int = 0
+    silences: int = 0
+    """Times that the source was read again because nothing came from it."""
     checkpoints: int = 0
     failed_checkpoints: int = 0
     last_checkpoint: Checkpoint | None = None

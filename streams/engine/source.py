@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -107,7 +108,8 @@ class SourceReader:
         self.failure: BaseException | None = None
         self.turns = 0
         """Increases as long as the thread runs."""
-        self._consumer = open_reader(
+        self._open = partial(
+            open_reader,
             client,
             f"{group}-reader",
             {
@@ -119,6 +121,7 @@ class SourceReader:
                 "fetch.error.backoff.ms": 100,
             },
         )
+        self._consumer = self._open()
         self._thread = threading.Thread(target=self._run, name="source", daemon=True)
         self._thread.start()
 
@@ -131,6 +134,10 @@ class SourceReader:
     def unassign(self, source: Source) -> None:
         """Stop reading a partition."""
         self._commands.append(lambda: self._unassign(source))
+
+    def renew(self) -> None:
+        """Go on with a new client, at the same positions: the present one delivers nothing."""
+        self._commands.append(self._renew)
 
     def done(self, chunk: Chunk) -> None:
         """Count a delivered chunk as folded or dropped."""
@@ -304,12 +311,21 @@ class SourceReader:
         self._drop(source)
         self._ends.pop(source, None)
 
+    def _renew(self) -> None:
+        before, self._consumer = self._consumer, self._open()
+        self._paused.clear()  # what has too much of a backlog is paused with its next chunk
+        # What the old client holds but has not delivered is fetched again.
+        if self._expected:
+            self._consumer.incremental_assign(
+                [TopicPartition(*source, at) for source, at in self._expected.items()]
+            )
+        threading.Thread(target=before.close, name="old source", daemon=True).start()
+
     def _drop(self, source: Source) -> None:
-        if source in self._paused:
-            # librdkafka keeps a pause across unassign and assign: it would never be read again.
-            self._paused.discard(source)
-            self._consumer.resume([TopicPartition(*source)])
+        self._paused.discard(source)
         if self._expected.pop(source, None) is not None:
+            # librdkafka keeps a pause across unassign and assign: it would never be read again.
+            self._consumer.resume([TopicPartition(*source)])
             self._consumer.incremental_unassign([TopicPartition(*source)])
         self._epochs.pop(source, None)
         self._backlog.pop(source, None)

@@ -83,6 +83,7 @@ def metrics(engine: Engine) -> dict[str, Any]:
                 "checkpoints": partition.progress.checkpoints,
                 "failed_checkpoints": partition.progress.failed_checkpoints,
                 "chunks": partition.progress.chunks,
+                "silences": partition.progress.silences,
                 **partition.sizes(),
             }
             for partition in engine.open_partitions()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ from streams.kafka.embedded.cluster import EmbeddedKafka
 from streams.kafka.partitioner import partition_of
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "word_count.py"
+SILENT = Path(__file__).with_name("silent_words.py")
 PARTITIONS = 4
 WORDS = [b"word-%d" % number for number in range(200)]
 PATIENCE_SECONDS = 120.0
@@ -33,13 +35,13 @@ CHANGELOG = "word-count-counts-changelog"
 class Worker:
     """A worker process of the example."""
 
-    def __init__(self, brokers: str, folder: Path) -> None:
+    def __init__(self, brokers: str, folder: Path, program: Path = EXAMPLE) -> None:
         self.log = folder / "log"
         folder.mkdir()
         environment = {**os.environ, "WORDS_BROKERS": brokers, "WORDS_DATA": str(folder / "data")}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, str(EXAMPLE), "worker", "--loglevel", "info"],
+                [sys.executable, str(program), "worker", "--loglevel", "info"],
                 env=environment,
                 stdout=log,
                 stderr=log,
@@ -50,8 +52,8 @@ class Worker:
 
 
 @contextmanager
-def started(brokers: str, folder: Path) -> Iterator[Worker]:
-    worker = Worker(brokers, folder)
+def started(brokers: str, folder: Path, program: Path = EXAMPLE) -> Iterator[Worker]:
+    worker = Worker(brokers, folder, program)
     try:
         yield worker
     finally:
@@ -104,10 +106,13 @@ class Load:
         self._producer.poll(0)
         self.sent[word] += 1
 
-    def end(self) -> list[bytes]:
-        """Stop, and send a last word to every partition; return these words."""
+    def stop(self) -> None:
         self._stopping.set()
         self._thread.join()
+
+    def end(self) -> list[bytes]:
+        """Stop, and send a last word to every partition; return these words."""
+        self.stop()
         last = [
             next(w for w in candidates(b"last") if partition_of(w, PARTITIONS) == n)
             for n in range(PARTITIONS)
@@ -157,6 +162,7 @@ def test_word_counts_are_exact_when_a_worker_is_killed(tmp_path: Path) -> None:
         counts = Counts(brokers)
         stack.callback(counts.close)
         load = Load(brokers)
+        stack.callback(load.stop)
         until(lambda: sum(counts.read().values()) > 5_000, workers)
         two.process.kill()
         two.process.wait()
@@ -168,3 +174,28 @@ def test_word_counts_are_exact_when_a_worker_is_killed(tmp_path: Path) -> None:
         until(lambda: all(counts.read().get(word) for word in last), workers)
         assert len(one.partitions_ready()) == PARTITIONS
         assert counts.of == load.sent
+
+
+@pytest.mark.timeout(600)
+def test_a_source_that_falls_silent_is_read_again(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        # Given a worker that counts words
+        brokers = stack.enter_context(EmbeddedKafka(tmp_path / "kafka")).brokers
+        worker = stack.enter_context(started(brokers, tmp_path / "one", SILENT))
+        until(lambda: len(worker.partitions_ready()) == PARTITIONS, [worker])
+        counts = Counts(brokers)
+        stack.callback(counts.close)
+        load = Load(brokers)
+        stack.callback(load.stop)
+        until(lambda: sum(counts.read().values()) > 1_000, [worker])
+
+        # When its client of Kafka stops fetching, while words go on
+        worker.process.send_signal(signal.SIGRTMIN)
+        until(lambda: "no record has come from Kafka" in worker.log.read_text(), [worker])
+        last = load.end()
+
+        # Then they are read again, and every word has been counted exactly once
+        until(lambda: all(counts.read().get(word) for word in last), [worker])
+        assert counts.of == load.sent
+        assert worker.process.poll() is None
+        assert "stuck" not in worker.log.read_text()

@@ -6,6 +6,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from confluent_kafka import TopicPartition
+
 from streams.engine.output import DeliveryTracker, OutputProducer
 from streams.engine.source import Chunk, SourceReader
 from streams.fold import Output
@@ -66,6 +68,53 @@ async def _read_again(settings: Settings) -> None:
             await asyncio.sleep(0.01)
         assert read == [record.value for record in records]
         assert reader.end((topic, 0)) == RECORDS
+    finally:
+        await asyncio.to_thread(reader.close)
+        await asyncio.to_thread(producer.close, 5.0)
+
+
+def test_a_client_that_delivers_nothing_is_replaced(settings: Settings) -> None:
+    asyncio.run(_replaced(settings))
+
+
+async def _replaced(settings: Settings) -> None:
+    # Given a reader whose client has delivered some records, and then fetches no more
+    ensure_topics(settings.librdkafka(), product_topics(settings))
+    topic = settings.group_events
+    producer = OutputProducer(settings.librdkafka())
+    read: list[bytes | None] = []
+
+    def deliver(chunks: list[Chunk]) -> None:
+        for chunk in chunks:
+            read.extend(record.value for record in chunk.records)
+            reader.done(chunk)
+
+    async def send(numbers: range) -> None:
+        tracker = DeliveryTracker(asyncio.get_running_loop())
+        await producer.send(
+            [Output(topic, 0, b"g", b"%d" % number, "Bind") for number in numbers], tracker
+        )
+        await tracker.settled()
+
+    await send(range(100))
+    reader = SourceReader(
+        settings.librdkafka(),
+        "test",
+        asyncio.get_running_loop(),
+        deliver,
+        chunk_records=50,
+        chunk_bytes=1 << 20,
+    )
+    try:
+        reader.assign((topic, 0), 0, 1)
+        await _until(lambda: len(read) == 100, "the first records did not come")
+        reader._consumer.pause([TopicPartition(topic, 0)])
+        await send(range(100, 200))
+        # When it gets a new client
+        reader.renew()
+        # Then each record comes once
+        await _until(lambda: len(read) >= 200, "the other records did not come")
+        assert read == [b"%d" % number for number in range(200)]
     finally:
         await asyncio.to_thread(reader.close)
         await asyncio.to_thread(producer.close, 5.0)

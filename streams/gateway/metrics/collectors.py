@@ -63,6 +63,10 @@ _SIZE_COUNTERS: _Names = {
     "checkpoints": ("checkpoints", "Checkpoints written."),
     "failed_checkpoints": ("checkpoints_failed", "Checkpoints that failed."),
     "chunks": ("partition_chunks", "Chunks folded."),
+    "silences": (
+        "partition_silences",
+        "Times that the source was read again because nothing came, although Kafka had records.",
+    ),
 }
 _HOLD_GAUGES: _Names = {
     "held_seconds": (
