@@ -96,8 +96,17 @@ async def test_a_transaction_that_holds_a_source_is_shown_and_can_be_aborted(
                     "/v1/groups/tavern/messages", json={"sender": "bob", "body": str(number)}
                 ) as answer:
                     assert answer.status == 201, await answer.text()
+                    confirmed = (await answer.json())["offset"]
 
-            # Then the worker shows what holds the partition, and the lag that it causes
+            # Then the history ends before them, and knows that their offsets are offsets
+            async with session.get(f"/v1/groups/tavern/messages?from={confirmed}") as answer:
+                assert answer.status == 200, await answer.text()
+                page = await answer.json()
+                assert (page["messages"], page["next"]) == ([], confirmed)
+            async with session.get("/v1/groups/tavern/messages?from=1796072270173") as answer:
+                assert answer.status == 400
+
+            # And the worker shows what holds the partition, and the lag that it causes
             async def held() -> bool:
                 row = await members_row()
                 return bool(row["held"] is not None and row["lag"] >= 4)

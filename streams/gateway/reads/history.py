@@ -119,10 +119,12 @@ class History:
             partition = partition_of(key, self._settings.partitions)
             place = TopicPartition(self._settings.group_events, partition)
             low, high = _asked(lambda: consumer.get_watermark_offsets(place, KAFKA_SECONDS))
-            _check_offsets(start, stop, high)
+            # An open transaction may hold records that were confirmed: their offsets are offsets.
+            beyond = not start.is_time and start.value > high
+            _check_offsets(start, stop, self._log_end(place) if beyond else high)
             first = max(low, self._offset(consumer, partition, start, high))
             last = high if stop is None else self._offset(consumer, partition, stop, high)
-            span = Span(partition, min(first, high), end=first >= min(last, high))
+            span = Span(partition, first, end=first >= min(last, high))
             if not span.end:
                 self._go_through(consumer, key, span, min(last, high), limit)
         except NotAnOffset:
@@ -133,6 +135,19 @@ class History:
             raise
         self._idle.append(consumer)
         return span
+
+    def _log_end(self, place: TopicPartition) -> int:
+        """Return the end of a partition, with what an open transaction holds."""
+        reader = open_reader(
+            self._settings.librdkafka(),
+            f"{self._settings.app_id}-history",
+            {"isolation.level": "read_uncommitted"},
+        )
+        try:
+            _, end = _asked(lambda: reader.get_watermark_offsets(place, KAFKA_SECONDS))
+        finally:
+            reader.close()
+        return int(end)
 
     def _offset(self, consumer: Consumer, partition: int, moment: Moment, high: int) -> int:
         if not moment.is_time:
