@@ -65,12 +65,12 @@ class Folder:
         count = len(records) - first
         run = self._begin_run(records) if count else None
         while first < len(records):
-            end = min(first + RECORDS_PER_LOOK, len(records))
+            alone = len(records)
             if run is not None:
-                first, others = run.step(first)
+                first, alone = run.step(first)
                 if fold.ready:
                     await self._send()
-                end = min(first + others, end)
+            end = min(first + min(alone, RECORDS_PER_LOOK), len(records))
             for record in records[first:end]:
                 await self._fold(record)
             first = end

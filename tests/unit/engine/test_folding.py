@@ -17,7 +17,7 @@ from streams.engine.overlay import OverlayRows
 from streams.engine.progress import PartitionSpec, Progress
 from streams.engine.source import Chunk
 from streams.errors import Unavailable
-from streams.fold import BadRecord, Output, Record, Rows
+from streams.fold import BadRecord, FoldRun, Output, Record, Rows
 
 
 class WordFold:
@@ -60,10 +60,36 @@ def output(value: bytes) -> Output:
     return Output("out", 0, b"", value, "Word")
 
 
+class QuickFold(WordFold):
+    """Takes values that begin with `q` many at a time."""
+
+    def begin_run(self, records: Sequence[Record]) -> FoldRun:
+        return Run(self, records)
+
+
+class Run:
+    """Takes up to a hundred values that begin with `q`."""
+
+    def __init__(self, fold: QuickFold, records: Sequence[Record]) -> None:
+        self.fold = fold
+        self.records = records
+
+    def step(self, first: int) -> tuple[int, int]:
+        values = [record.value or b"" for record in self.records]
+        end = first
+        while end < len(values) and end < first + 100 and values[end].startswith(b"q"):
+            self.fold._packed.append(output(values[end]))
+            end += 1
+        others = end
+        while others < len(values) and not values[others].startswith(b"q"):
+            others += 1
+        return end, others - end
+
+
 class World:
     """What surrounds a folder, and what it made of that."""
 
-    def __init__(self) -> None:
+    def __init__(self, fold: type[WordFold] = WordFold) -> None:
         self.sent: list[bytes] = []
         self.letters: list[tuple[int, str]] = []
         self.loop = asyncio.get_running_loop()
@@ -71,8 +97,8 @@ class World:
         self.progress = Progress(position=0)
         context: Any = self
         rows: Any = None
-        spec = PartitionSpec("words", 0, "in", "changelog", WordFold, Path())
-        self.folder = Folder(context, spec, WordFold(OverlayRows(rows), 0), self.progress)
+        spec = PartitionSpec("words", 0, "in", "changelog", fold, Path())
+        self.folder = Folder(context, spec, fold(OverlayRows(rows), 0), self.progress)
 
     async def _send(self, outputs: Sequence[Output], tracker: DeliveryTracker) -> None:
         tracker.sent += len(outputs)
@@ -97,6 +123,23 @@ class World:
 @pytest.fixture
 async def world() -> World:
     return World()
+
+
+@pytest.mark.parametrize("begin", [0, 70, 333])
+async def test_a_fold_that_takes_many_at_a_time_gets_each_record_once(begin: int) -> None:
+    # Given runs of records that it takes, longer and shorter than a step, between others
+    world = World(QuickFold)
+    kinds = b"q" * 250 + b"x" + b"q" * 3 + b"x" * 150 + b"q" * 99 + b"x" + b"q"
+    values = [b"%c%d" % (kind, number) for number, kind in enumerate(kinds)]
+    world.progress.position = begin
+
+    # When all are folded
+    await world.fold(*values)
+
+    # Then each is folded once, in order, from the position on
+    assert world.sent == values[begin:]
+    assert world.progress.folded == len(values) - begin
+    assert world.progress.position == len(values)
 
 
 async def test_a_chunk_moves_the_position_and_sends_its_outputs(world: World) -> None:
