@@ -5,14 +5,20 @@ Whatever happens to both must leave the same rows, outputs and counters.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from streams.engine.folding import Folder
 from streams.engine.native_rows import open_rows
 from streams.engine.overlay import ChangedRows, FrozenRows
-from streams.engine.testing import fold_chunk
+from streams.engine.progress import PartitionSpec, Progress
+from streams.engine.source import Chunk
 from streams.fold import Fold, Output, Record, Rows
 from streams.native import Library, is_available, load
 
@@ -50,6 +56,30 @@ class Below:
                 self.rows[key] = value
 
 
+class Shell:
+    """What surrounds a folder: it keeps outputs and dead letters."""
+
+    def __init__(self) -> None:
+        self.loop = LOOP
+        self.sent: list[Output] = []
+        self.bad: list[tuple[int, str]] = []
+        room = asyncio.Event()
+        room.set()
+        self.runtime = SimpleNamespace(
+            outputs=SimpleNamespace(send=self._send),
+            pacer=SimpleNamespace(room=room, send=lambda outputs, _: self.sent.extend(outputs)),
+        )
+
+    async def _send(self, outputs: Sequence[Output], _tracker: Any) -> None:
+        self.sent.extend(outputs)
+
+    async def dead_letter(self, _topic: str, record: Record, reason: str, _tracker: Any) -> None:
+        self.bad.append((record.offset, reason))
+
+
+LOOP = asyncio.new_event_loop()
+
+
 @dataclass
 class Twin:
     """One of the two partitions."""
@@ -63,14 +93,30 @@ class Twin:
     """The frozen rows of a checkpoint that has begun, and its position."""
 
     def __post_init__(self) -> None:
+        self._open()
+
+    def _open(self) -> None:
         self.rows: ChangedRows = open_rows(self.below, self.library)
         self.fold = self.make(self.rows)
+        self.progress = Progress(position=self.position)
+        self.shell = Shell()
+        spec = PartitionSpec("t", 0, "in", "changelog", lambda rows, _: self.make(rows), Path())
+        context: Any = self.shell
+        self.folder = Folder(context, spec, self.fold, self.progress)
 
     def feed(self, records: Sequence[Record]) -> tuple[list[Output], list[tuple[int, str]]]:
         """Fold a chunk; return outputs, and offset and reason of bad records."""
-        result = fold_chunk(self.fold, records)
-        self.position += len(records)
-        return result
+        end = records[-1].offset + 1
+        chunk = Chunk("in", 0, records[0].offset, end, list(records), end, 1)
+        LOOP.run_until_complete(self._fold(chunk))
+        self.position = self.progress.position
+        sent, bad = self.shell.sent, self.shell.bad
+        self.shell.sent, self.shell.bad = [], []
+        return sent, bad
+
+    async def _fold(self, chunk: Chunk) -> None:
+        await self.folder.fold_chunk(chunk)
+        await self.folder.finish_work()
 
     def freeze(self) -> list[tuple[bytes, bytes | None]]:
         """Begin a checkpoint; return its rows."""
@@ -93,8 +139,7 @@ class Twin:
         """Begin again from the last checkpoint."""
         self.saving = None
         self.position = self.saved
-        self.rows = open_rows(self.below, self.library)
-        self.fold = self.make(self.rows)
+        self._open()
 
     @property
     def state(self) -> tuple[list[tuple[bytes, bytes]], int, int]:
@@ -109,12 +154,13 @@ class Twins:
         self.native = Twin(make, core())
         self.log: list[Record] = []
 
-    def feed(self, records: Sequence[tuple[bytes | None, bytes | None]], at: int = 1_000) -> None:
+    def feed(self, records: Sequence[tuple[bytes | None, bytes | None]], again: int = 0) -> None:
         """Fold a chunk of (key, value), after what both have not folded since a crash."""
         for key, value in records:
             offset = len(self.log)
-            self.log.append(Record(0, offset, at + offset, key, value))
-        chunk = self.log[self.python.position :]
+            self.log.append(Record(0, offset, 1_000 + offset, key, value))
+        # The reader may deliver records again that are folded already.
+        chunk = self.log[max(0, self.python.position - again) :]
         expected, found = self.python.feed(chunk), self.native.feed(chunk)
         assert found == expected
         self.check()
