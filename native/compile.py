@@ -72,7 +72,9 @@ def build(
     options = [*_FLAGS, *_WARNINGS]
     if sanitize:
         options += _SANITIZE
-    elif command != zig() and sys.platform == "linux":  # zig links its own standard library
+    elif (
+        Path(command[0]).name != "zig" and sys.platform == "linux"
+    ):  # zig links its own standard library
         options += ["-static-libstdc++", "-static-libgcc"]
     if target:
         options += ["-target", target]
