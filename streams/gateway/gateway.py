@@ -249,6 +249,11 @@ class Gateway(Service):
     async def _give_back_memory(self) -> None:
         await give_back_memory(self._in_use)
 
+    @Service.task
+    async def _watch_unread(self) -> None:
+        if self._server is not None:
+            await self._server.watch_unread()
+
     def _in_use(self) -> int:
         """Return roughly how many bytes connections use."""
         server = self._server

@@ -18,6 +18,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage, WebSocketReader
 
 from streams.gateway.http.errors import HTTPError
+from streams.gateway.http.gone import LOOK_SECONDS, Gone, probe_silent
 from streams.gateway.http.receiving import (
     MAX_HEAD_BYTES,
     MAX_UNAUTHENTICATED,
@@ -49,8 +50,8 @@ SMALL_READ_BYTES = 16 * 1024
 """Most bytes read at a time of anything else."""
 FREE_BYTES = 16 * 1024
 """Bytes of a stream's frames that are not taken from the budget."""
-STEP_BYTES = 64 * 1024
-"""Bytes taken from the budget at a time."""
+STEP_BYTES = 128 * 1024
+"""Bytes taken from the budget at a time: two large reads."""
 HEAD_SECONDS = 0.2
 """How long a pipelined request may take to begin while what follows it looks like a head."""
 TLS_BUFFER_BYTES = 16 * 1024
@@ -121,6 +122,7 @@ class HTTPConnection(web.RequestHandler):
         self._waiting = bytearray()  # what arrived behind the request that is served
         self._body: StreamReader | None = None  # of the last request
         self._frames: FrameSizes | None = None
+        self._is_there: Callable[[], None] | None = None  # tells aiohttp, which pings otherwise
         self._reserved = 0  # bytes of the budget
         self._held_back = False
 
@@ -128,6 +130,8 @@ class HTTPConnection(web.RequestHandler):
         """Refuse the connection with a 503 if there are too many."""
         super().connection_made(transport)
         assert isinstance(transport, asyncio.Transport)
+        if hasattr(transport, "set_read_buffer_limits"):  # TLS: 256 KiB otherwise
+            transport.set_read_buffer_limits(TLS_BUFFER_BYTES)
         full = self._server.is_full
         if not self._server.authenticates:
             self.authenticated("")
@@ -160,8 +164,12 @@ class HTTPConnection(web.RequestHandler):
         """
         if not self._trusted or self.transport is None:
             return
-        if self._frames is not None:
-            much = self._frames.left > SMALL_READ_BYTES
+        frames = self._frames
+        if frames is not None:
+            # Behind a message that is complete and may wait, only what is counted already.
+            much = frames.left > SMALL_READ_BYTES and not (
+                frames.complete and frames.held + READ_BYTES > self._allowed
+            )
         else:
             much = self._body is not None and not self._body.is_eof()
         _limit_reads(self.transport, READ_BYTES if much else SMALL_READ_BYTES)
@@ -199,6 +207,7 @@ class HTTPConnection(web.RequestHandler):
         self._give_back()
         self._waiting.clear()
         self.on_too_much = None
+        self._is_there = None
 
     def _has_drained(self) -> None:
         drained, self._drained = self._drained, None
@@ -271,6 +280,19 @@ class HTTPConnection(web.RequestHandler):
                 self.transport.resume_reading()
         self.data_received(waiting)
 
+    @property
+    def unread(self) -> int | None:
+        """Descriptor of the socket if it is not read from now, None if it is."""
+        transport = self.transport
+        if transport is None or transport.is_closing() or transport.is_reading():
+            return None
+        return int(transport.get_extra_info("socket").fileno())
+
+    def still_there(self) -> None:
+        """Note that the client is there, although its answers to pings are not read now."""
+        if self._is_there is not None:
+            self._is_there()
+
     # Frames of a stream -----------------------------------------------------------------
 
     def set_parser(
@@ -278,6 +300,7 @@ class HTTPConnection(web.RequestHandler):
     ) -> None:
         """Pass what arrives to the reader of a WebSocket, and count it."""
         self._frames = FrameSizes()
+        self._is_there = data_received_cb
         if self._trusted:
             self._frames.release_control()
         self._set_read_size()
@@ -299,16 +322,15 @@ class HTTPConnection(web.RequestHandler):
             if held <= MAX_UNAUTHENTICATED_BYTES:
                 return True
             return self._hold_back(frames) or self._refuse_frames(_TOO_BIG)
-        self._set_read_size()
         over = held - FREE_BYTES - self._reserved
-        if over <= 0 or self._hold_back(frames):
-            return True
-        count = -(-over // STEP_BYTES) * STEP_BYTES
-        try:
-            self._server.budget.take(count, self._holder)
-        except HTTPError:
-            return self._refuse_frames(_TRY_AGAIN_LATER)
-        self._reserved += count
+        if over > 0 and not self._hold_back(frames):
+            count = -(-over // STEP_BYTES) * STEP_BYTES
+            try:
+                self._server.budget.take(count, self._holder)
+            except HTTPError:
+                return self._refuse_frames(_TRY_AGAIN_LATER)
+            self._reserved += count
+        self._set_read_size()
         return True
 
     def frame_processed(self) -> None:
@@ -497,6 +519,29 @@ class Server(web.Server):
         """Whether there are more connections than the limit."""
         return len(self.connections) > self._limit
 
+    async def watch_unread(self) -> None:
+        """Disconnect clients that are gone while they are not read from; runs until cancelled."""
+        gone, clock = Gone[HTTPConnection](), asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            self.look_at_unread(gone, clock())
+
+    def look_at_unread(self, gone: Gone[HTTPConnection], now: float) -> None:
+        """Disconnect the clients that are gone; note that the others are not."""
+        unread = {
+            connection: descriptor
+            for connection in self.connections
+            if isinstance(connection, HTTPConnection)
+            and (descriptor := connection.unread) is not None
+        }
+        lost = set(gone.look(unread, now))
+        for connection in unread:
+            if connection not in lost:
+                connection.still_there()
+            elif connection.transport is not None:
+                logger.debug("a client is gone that was not read from")
+                connection.transport.abort()
+
     def __call__(self) -> HTTPConnection:
         """Make the protocol of a new connection."""
         return HTTPConnection(self, loop=asyncio.get_running_loop(), **self._options)
@@ -510,7 +555,12 @@ async def listen(
     def connection() -> asyncio.BaseProtocol:
         return server() if tls is None else TLSConnection(server, tls)
 
-    return await asyncio.get_running_loop().create_server(connection, host, port, backlog=BACKLOG)
+    listener = await asyncio.get_running_loop().create_server(
+        connection, host, port, backlog=BACKLOG
+    )
+    for one in listener.sockets:
+        probe_silent(one)
+    return listener
 
 
 def _new_request(

@@ -265,11 +265,14 @@ class StreamConnection:
                 self._reply(frames.error_frame(error))
                 await self._pace()
                 found = []
-            for content in found:
+            # A client may wait for long: keep nothing of what it sent twice, or once it is done.
+            del message
+            found.reverse()
+            while found:
                 count += 1
                 if not count % FRAMES_PER_TURN:
                     await asyncio.sleep(0)
-                await self._do(content)
+                await self._do(found.pop())
                 await self._room()
                 if self._principal is ANONYMOUS:
                     self._without_token += 1
@@ -443,16 +446,15 @@ class StreamConnection:
 
     def _publish(self, frame: Frame) -> None:
         record = self._parser.addressed_message(frame.fields)
-        message_id = record.message_id
+        # Until Kafka has confirmed it, only these are kept, not the whole frame.
+        message_id, ref = record.message_id, frame.ref
 
         def confirmed(place: RecordMetadata) -> None:
             self._reply(
-                frames.frame(
-                    "published", frame.ref, id=message_id, partition=place[0], offset=place[1]
-                )
+                frames.frame("published", ref, id=message_id, partition=place[0], offset=place[1])
             )
 
-        self._in_flight.send(record, confirmed, self._failure(frame.ref, id=message_id))
+        self._in_flight.send(record, confirmed, self._failure(ref, id=message_id))
 
     def _event(self, frame: Frame) -> None:
         """Take any other event that `POST /v1/events` takes."""
@@ -468,10 +470,12 @@ class StreamConnection:
             if subscription is not None:
                 subscription.done(None, frame.fields["seqs"])
 
-        def confirmed(place: RecordMetadata) -> None:
-            self._reply(frames.frame("confirmed", frame.ref, partition=place[0], offset=place[1]))
+        ref = frame.ref
 
-        self._in_flight.send(record, confirmed, self._failure(frame.ref))
+        def confirmed(place: RecordMetadata) -> None:
+            self._reply(frames.frame("confirmed", ref, partition=place[0], offset=place[1]))
+
+        self._in_flight.send(record, confirmed, self._failure(ref))
 
     def _ack(self, frame: Frame) -> None:
         queue, upto, seqs = frames.ack(frame.fields)
