@@ -214,17 +214,21 @@ private:
     size_t place_;
 };
 
+// Entries of a column of a plain Routed; route writes no more (`packing.py`). It bounds the memory
+// that a partition keeps for the next record.
+constexpr size_t kMostEntries = 8192;
+
 // Ids that are each followed by a NUL, as in Routed.
 struct Column {
     std::vector<Slice> ids;
 
-    // Returns false if they are not valid ids.
+    // Returns false if they are not valid ids, or too many.
     bool read(Slice joined, bool or_empty = false) {
         ids.clear();
         size_t begin = 0;
         while (begin < joined.size) {
             const void* end = std::memchr(joined.data + begin, 0, joined.size - begin);
-            if (!end) return false;
+            if (!end || ids.size() == kMostEntries) return false;
             Slice id{joined.data + begin, static_cast<size_t>(static_cast<const char*>(end) - joined.data) - begin};
             if (!(id.size == 0 && or_empty) && !is_id(id)) return false;
             ids.push_back(id);

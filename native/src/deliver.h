@@ -1,12 +1,16 @@
 // The plain Routed records of the deliver fold; `streams/folds/deliver.py` is the definition.
 //
 // Not plain, and left to Python: a binding of a session that is not open, messages that are large or
-// have anything unusual, deliveries while any queue has options, and records that are broken.
+// have anything unusual, deliveries while any queue has options, and records that are broken or
+// larger than any that route writes.
 #pragma once
 
 #include "folds.h"
 
 namespace streams {
+
+// Bytes of a plain Routed. It must not exceed MAX_RECORD in `codec.py`, from which on Python refuses one.
+constexpr size_t kMostBytes = 1 << 20;
 
 struct DeliverConstants {
     std::string routed, message;             // headers
@@ -49,7 +53,8 @@ private:
     // The columns of the record.
     bool parse(const Chunk& chunk, int64_t i) {
         Slice value = chunk.value(i), key = chunk.key(i);
-        if (!maybe_plain(value) || !key.size || partition_of(key, is_.partitions) != is_.partition) return false;
+        if (!maybe_plain(value) || value.size > kMostBytes) return false;
+        if (!key.size || partition_of(key, is_.partitions) != is_.partition) return false;
         Reader reader(value, is_.routed.size());
         int64_t source = reader.number();
         numbers(reader, changed_at_);
@@ -184,12 +189,14 @@ private:
     static void numbers(Reader& reader, std::vector<int64_t>& target) {
         target.clear();
         size_t count = reader.array();
+        if (count > kMostEntries) reader.ok = false;
         for (size_t i = 0; i < count && reader.ok; i++) target.push_back(reader.number());
         reader.array_end(count);
     }
     static void slices(Reader& reader, std::vector<Slice>& target) {
         target.clear();
         size_t count = reader.array();
+        if (count > kMostEntries) reader.ok = false;
         for (size_t i = 0; i < count && reader.ok; i++) target.push_back(reader.bytes());
         reader.array_end(count);
     }

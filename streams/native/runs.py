@@ -95,7 +95,11 @@ class CoreRun:
         )
 
     def step(self, first: int) -> tuple[int, int]:
-        """Fold plain records from `first` on; see `streams.fold.FoldRun.step`."""
+        """Fold plain records from `first` on; see `streams.fold.FoldRun.step`.
+
+        If it raises, or the run is given up half way, the rows must be dropped: the core still
+        points to the records of this run.
+        """
         following, others = ctypes.c_int64(first), ctypes.c_int64()
         handle, chunk = self._table.handle, ctypes.byref(self._chunk)
         options = self._options()
