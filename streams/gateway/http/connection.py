@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import resource
 import ssl
 from asyncio.sslproto import SSLProtocol
@@ -18,7 +19,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage, WebSocketReader
 
 from streams.gateway.http.errors import HTTPError
-from streams.gateway.http.gone import LOOK_SECONDS, Gone, probe_silent
+from streams.gateway.http.gone import ASK_SECONDS, LOOK_SECONDS, Gone, has_taken_all, probe_silent
 from streams.gateway.http.receiving import (
     MAX_HEAD_BYTES,
     MAX_UNAUTHENTICATED,
@@ -112,6 +113,8 @@ class HTTPConnection(web.RequestHandler):
         """The transport that counts as unauthenticated; None if none does."""
         self.on_too_much: Callable[[int], None] | None = None
         """Called with a close code when the frames of a stream are refused."""
+        self.on_unread: Callable[[], None] | None = None
+        """Called to send a ping to a stream that is not read from."""
         self._trusted = False
         self._holder = ""
         self._head = 0  # bytes of a head that is incomplete
@@ -123,6 +126,7 @@ class HTTPConnection(web.RequestHandler):
         self._body: StreamReader | None = None  # of the last request
         self._frames: FrameSizes | None = None
         self._is_there: Callable[[], None] | None = None  # tells aiohttp, which pings otherwise
+        self._asked = -math.inf  # when a ping was sent although nothing is read
         self._reserved = 0  # bytes of the budget
         self._held_back = False
 
@@ -206,8 +210,7 @@ class HTTPConnection(web.RequestHandler):
         self._leave_unauthenticated()
         self._give_back()
         self._waiting.clear()
-        self.on_too_much = None
-        self._is_there = None
+        self.on_too_much = self.on_unread = self._is_there = None
 
     def _has_drained(self) -> None:
         drained, self._drained = self._drained, None
@@ -288,10 +291,18 @@ class HTTPConnection(web.RequestHandler):
             return None
         return int(transport.get_extra_info("socket").fileno())
 
-    def still_there(self) -> None:
-        """Note that the client is there, although its answers to pings are not read now."""
-        if self._is_there is not None:
-            self._is_there()
+    def note_unread(self, now: float) -> None:
+        """Send a stream that is not read from a ping; if the last one arrived, it is alive.
+
+        Its pong cannot be read, which aiohttp would take for the end.
+        """
+        unread = self.unread
+        if unread is None or self._is_there is None or not has_taken_all(unread):
+            return
+        self._is_there()
+        if now - self._asked >= ASK_SECONDS and self.on_unread is not None:
+            self._asked = now
+            self.on_unread()
 
     # Frames of a stream -----------------------------------------------------------------
 
@@ -527,7 +538,7 @@ class Server(web.Server):
             self.look_at_unread(gone, clock())
 
     def look_at_unread(self, gone: Gone[HTTPConnection], now: float) -> None:
-        """Disconnect the clients that are gone; note that the others are not."""
+        """Disconnect the clients that are gone; ask the others."""
         unread = {
             connection: descriptor
             for connection in self.connections
@@ -537,7 +548,7 @@ class Server(web.Server):
         lost = set(gone.look(unread, now))
         for connection in unread:
             if connection not in lost:
-                connection.still_there()
+                connection.note_unread(now)
             elif connection.transport is not None:
                 logger.debug("a client is gone that was not read from")
                 connection.transport.abort()

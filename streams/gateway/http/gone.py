@@ -7,8 +7,11 @@ Knows sockets and time, nothing of requests.
 
 from __future__ import annotations
 
+import fcntl
 import select
 import socket
+import sys
+import termios
 from collections.abc import Hashable, Mapping
 from typing import Final, Generic, TypeVar
 
@@ -20,6 +23,11 @@ FINISH_SECONDS: Final = 10.0
 """How long what a client has sent may still wait for its turn after the client closed."""
 SILENCE_SECONDS: Final = 20
 """Silence after which the system asks whether the machine of a client is still there."""
+ASK_SECONDS: Final = 10.0
+"""How often a client that is not read from is sent a ping: a machine refuses it if it is closed.
+
+The end of a connection itself may wait behind what the client has sent.
+"""
 PROBES: Final = 3
 PROBE_SECONDS: Final = 10
 
@@ -48,6 +56,12 @@ class Gone(Generic[Client]):
             for client, event in events.items()
             if event & _DEAD or now - self._since[client] >= FINISH_SECONDS
         ]
+
+
+def has_taken_all(descriptor: int) -> bool:
+    """Tell whether the client's machine has acknowledged all that was sent to it."""
+    unacknowledged = fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4))
+    return not int.from_bytes(unacknowledged, sys.byteorder)
 
 
 def probe_silent(listener: socket.socket) -> None:

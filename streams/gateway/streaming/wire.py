@@ -35,6 +35,7 @@ _REASONS: Final[dict[int, bytes]] = {
 }
 _TEXT: Final = 0x81  # final fragment, opcode 1
 _CLOSE: Final = 0x88
+_PING: Final = 0x89
 _short = Struct("!BB").pack
 _medium = Struct("!BBH").pack
 _long = Struct("!BBQ").pack
@@ -71,6 +72,7 @@ class Socket(web.WebSocketResponse):
         if isinstance(request.protocol, HTTPConnection):
             self._connection = request.protocol
             self._connection.on_too_much = self._too_much
+            self._connection.on_unread = self._ask
         return await super().prepare(request)
 
     @property
@@ -100,6 +102,11 @@ class Socket(web.WebSocketResponse):
         """
         if self._connection is not None and not self._connection.connected:
             await super().close(drain=False)
+
+    def _ask(self) -> None:
+        connection = self._connection
+        if not self.closed and connection is not None and connection.transport is not None:
+            connection.transport.write(_short(_PING, 0))
 
     def _too_much(self, code: int) -> None:
         if not self.closed:

@@ -6,12 +6,13 @@ import asyncio
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 
 import pytest
 from aiohttp import web
 
 from streams.gateway.http.connection import HTTPConnection, Server, listen
-from streams.gateway.http.gone import FINISH_SECONDS, Gone
+from streams.gateway.http.gone import ASK_SECONDS, FINISH_SECONDS, Gone
 from streams.gateway.streaming.wire import Socket
 from streams.gateway.writes.admission import Admission
 
@@ -20,6 +21,7 @@ HANDSHAKE = (
     b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
+PING = b"\x89\0"
 FRAME = b"\x81\xfe\x75\x30\0\0\0\0" + b"x" * 30_000
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of such clients")
@@ -126,20 +128,66 @@ async def test_a_client_that_is_gone_is_disconnected_although_nothing_is_read(
     assert not stream.connection.connected
 
 
-async def test_a_client_that_waits_for_its_turn_counts_as_alive(
+async def test_a_client_that_waits_for_its_turn_is_pinged_and_counts_as_alive(
     held: tuple[Held, Server, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a stream that is not read from: answers to pings cannot be seen
-    stream, server, _ = held
+    stream, server, client = held
     assert stream.connection is not None
     alive = list[bool]()
     monkeypatch.setattr(stream.connection, "_is_there", lambda: alive.append(True))
 
-    # When it is looked at, then aiohttp is told that its client is there
-    server.look_at_unread(Gone(), 0.0)
-    server.look_at_unread(Gone(), 1000.0)
-    assert alive == [True, True]
+    # When it is looked at, then it is sent a ping now and then
+    gone, now = Gone[HTTPConnection](), 0.0
+    got = b""
+    async with asyncio.timeout(PATIENCE):
+        while got.count(PING) < 2:
+            server.look_at_unread(gone, now)
+            now += ASK_SECONDS / 2
+            with suppress(BlockingIOError):
+                got += client.recv(10_000)
+            await asyncio.sleep(0.01)
+    # and aiohttp is told that its client is there
+    assert len(alive) >= 2
     assert stream.connection.connected
+
+
+async def test_a_client_whose_end_waits_behind_what_it_sent_is_found_by_a_ping(
+    held: tuple[Held, Server, socket.socket],
+) -> None:
+    # Given a client that has filled the socket and closes: its end does not arrive
+    stream, server, client = held
+    await asyncio.sleep(0)
+    with suppress(BlockingIOError):
+        while True:
+            client.send(FRAME)
+    got = b""
+    while not got.endswith(b"\r\n\r\n"):  # so that closing does not reset the connection
+        got += await asyncio.get_running_loop().sock_recv(client, 10_000)
+    client.close()
+    gone = Gone[HTTPConnection]()
+
+    # When it is looked at, then its machine refuses the ping
+    async with asyncio.timeout(PATIENCE):
+        while not stream.ended.is_set():
+            server.look_at_unread(gone, 0.0)
+            await asyncio.sleep(0.01)
+
+
+async def test_a_client_that_does_not_take_what_is_sent_is_not_called_alive(
+    held: tuple[Held, Server, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a client whose machine has not acknowledged something
+    stream, server, _ = held
+    assert stream.connection is not None
+    assert stream.connection.transport is not None
+    alive = list[bool]()
+    monkeypatch.setattr(stream.connection, "_is_there", lambda: alive.append(True))
+    stream.connection.transport.write(b"x" * 50_000_000)
+
+    # When it is looked at, then aiohttp is left to find out
+    server.look_at_unread(Gone(), 0.0)
+    assert alive == []
 
 
 async def test_the_system_asks_for_machines_that_are_gone(
