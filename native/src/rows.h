@@ -6,12 +6,23 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdio>
 #include <cstdlib>
 #include <new>
 
 #include "bytes.h"
 
 namespace streams {
+
+// Memory, or the end of the process: what was not committed is folded again elsewhere.
+inline void* allocate(size_t size) {
+    void* memory = std::malloc(size);
+    if (!memory) {
+        std::fprintf(stderr, "native core: no memory for %zu bytes\n", size);
+        std::abort();
+    }
+    return memory;
+}
 
 // The value of one or several rows. All of them are in one layer, so the count needs no lock.
 struct Value {
@@ -20,8 +31,7 @@ struct Value {
     char data[1];
 
     static Value* make(Slice bytes) {
-        auto* value = static_cast<Value*>(std::malloc(sizeof(Value) + bytes.size));
-        if (!value) std::abort();
+        auto* value = static_cast<Value*>(allocate(sizeof(Value) + bytes.size));
         value->users = 1;
         value->size = static_cast<uint32_t>(bytes.size);
         if (bytes.size) std::memcpy(value->data, bytes.data, bytes.size);
@@ -153,8 +163,7 @@ public:
     }
     Row* add(const Key& key, Value* value, Below below) {
         Slice suffix = key.suffix;
-        auto* row = static_cast<Row*>(std::malloc(sizeof(Row) + suffix.size));
-        if (!row) std::abort();
+        auto* row = static_cast<Row*>(allocate(sizeof(Row) + suffix.size));
         row->hash = key.hash;
         row->value = value;
         row->below = below;

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,3 +59,30 @@ def test_the_setting() -> None:
         Settings.from_env({"STREAMS_NATIVE": "perhaps"})
     with pytest.raises(SettingsError, match="auto, on, off"):
         EngineOptions(app_id="app", native="perhaps")
+
+
+_NO_MEMORY = """
+import resource
+from types import SimpleNamespace
+
+from streams.engine.native_rows import NativeRows
+from streams.native import load
+
+below = SimpleNamespace(get=None, get_many=None)
+rows = NativeRows(below, load("on"))
+value = b"v" * (64 << 20)
+with open("/proc/self/statm") as file:
+    used = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+resource.setrlimit(resource.RLIMIT_AS, (used + (16 << 20),) * 2)
+rows.put(b"b", b"s", value)
+"""
+
+
+@needs_core
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="asan maps too much")
+def test_where_memory_ends_the_process_ends_and_says_so() -> None:
+    done = subprocess.run([sys.executable, "-c", _NO_MEMORY], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGABRT
+    assert "native core: no memory for 671088" in done.stderr
