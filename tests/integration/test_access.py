@@ -528,6 +528,16 @@ async def test_a_stream_ends_with_its_token(client: Client) -> None:
     assert (await client.ask(0, "GET", f"/v1/queues/{queue}", short))[0] == 401
 
 
+async def next_but_moves(stream: aiohttp.ClientWebSocketResponse) -> aiohttp.WSMessage:
+    """Receive the next frame that does not tell of a partition that moves, as under load."""
+    while True:
+        message = await stream.receive(timeout=120)
+        if message.type is not aiohttp.WSMsgType.TEXT:
+            return message
+        if json.loads(message.data)["type"] not in ("unavailable", "subscribed"):
+            return message
+
+
 async def test_open_requests_end_when_their_token_is_revoked(client: Client) -> None:
     # Given a stream, server-sent events, long polls and waits for leases at both workers, with an
     # old token of a subject, and a stream with a newer token of that subject
@@ -555,7 +565,7 @@ async def test_open_requests_end_when_their_token_is_revoked(client: Client) -> 
         guarded.revoke(**{"bob-laptop": began})
 
         # Then all of them end soon, and say why
-        message = await stream.receive(timeout=120)
+        message = await next_but_moves(stream)
         assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 4401)
         assert "revoked" in str(message.extra)
         for status, content in await asyncio.wait_for(asyncio.gather(*waits), 120):
@@ -566,10 +576,10 @@ async def test_open_requests_end_when_their_token_is_revoked(client: Client) -> 
 
         # and the newer token stays valid until it is revoked by id; sending it again does not help
         await kept.send_json({"type": "ping"})
-        assert (await kept.receive_json(timeout=120))["type"] == "pong"
+        assert json.loads((await next_but_moves(kept)).data)["type"] == "pong"
         assert (await client.ask(0, "GET", f"/v1/queues/{queue}", new))[0] == 200
         guarded.revoke("bob-2")
-        assert (await kept.receive(timeout=120)).data == 4401
+        assert (await next_but_moves(kept)).data == 4401
     deadline = time.monotonic() + 120
     while (await client.ask(1, "GET", f"/v1/queues/{queue}", new))[0] == 200:
         assert time.monotonic() < deadline
