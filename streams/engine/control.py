@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
-from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from streams.engine.holds import Ends
@@ -21,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 RETRY_PAUSES = (0.2, 2.0)
 """First and longest pause, in seconds, between questions that Kafka did not answer."""
+
+_STALE: Final = {KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH}
+"""The client knows an earlier leader of the partition than Kafka, or a later one."""
 
 ASK_SECONDS: Final = 5.0
 """How long Kafka may take to answer a question that is asked once."""
@@ -78,16 +82,22 @@ class Control:
     ) -> tuple[dict[tuple[str, int], Ends], dict[tuple[str, int], str]]:
         """Ask once for the ends of partitions.
 
+        A partition whose leaders have changed is in neither answer: it is the client that does
+        not know the present one, and it learns of it here.  After a broker was suspended,
+        librdkafka would not ask by itself.
+
         Returns:
             the ends that Kafka has told, and for the other partitions why it has not.
         """
         failures: dict[tuple[str, int], str] = {}
+        stale = False
         if not partitions:
             return {}, failures
 
         latest: Any = OffsetSpec.latest
 
         def asked(isolation: IsolationLevel) -> dict[tuple[str, int], int]:
+            nonlocal stale
             found = {}
             answers = self._admin.list_offsets(
                 {TopicPartition(*partition): latest() for partition in partitions},
@@ -99,7 +109,10 @@ class Control:
                 try:
                     offset = int(answer.result().offset)
                 except KafkaException as exc:
-                    failures[partition] = exc.args[0].str()
+                    if exc.args[0].code() in _STALE:
+                        stale = True
+                    else:
+                        failures[partition] = exc.args[0].str()
                     continue
                 if offset >= 0:
                     found[partition] = offset
@@ -111,6 +124,9 @@ class Control:
         high = asked(IsolationLevel.READ_UNCOMMITTED)
         stable = asked(IsolationLevel.READ_COMMITTED)
         ends = {p: Ends(high[p], stable[p]) for p in high.keys() & stable.keys()}
+        if stale:
+            with contextlib.suppress(KafkaException):
+                self._admin.list_topics(timeout=ASK_SECONDS)
         return ends, failures
 
     def written_at(self, partition: tuple[str, int], offset: int) -> float | None:

@@ -118,7 +118,7 @@ def test_a_worker_that_starts_before_its_broker(
 
 
 def test_a_worker_notices_that_kafka_has_other_addresses(tmp_path: Path) -> None:
-    """Its many clients would not find Kafka again; the watchdog has to know that it is there."""
+    """Whatever its other clients do, the watchdog has to know that Kafka is there."""
     first, second = free_port(), free_port()
     options = EngineOptions(app_id="app", brokers=f"127.0.0.1:{first},127.0.0.1:{second}")
     with EmbeddedKafka(tmp_path / "kafka", first):

@@ -42,10 +42,3 @@ def test_the_least_values_are_accepted() -> None:
     )
 
     assert options.partitions == 1
-
-
-def test_clients_of_a_worker_do_not_bootstrap_again_unless_told_to() -> None:
-    name = "metadata.recovery.strategy"
-
-    assert EngineOptions(app_id="app").client[name] == "none"
-    assert EngineOptions(app_id="app", kafka={name: "rebootstrap"}).client[name] == "rebootstrap"
