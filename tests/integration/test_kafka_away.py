@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 from two_workers import run_workers
 
 from streams.engine.control import Control
@@ -127,6 +128,21 @@ def test_a_worker_notices_that_kafka_has_other_addresses(tmp_path: Path) -> None
     until(lambda: not control.writable(set(), 1), "Kafka is still seen")
     with EmbeddedKafka(tmp_path / "kafka", second):
         until(lambda: control.writable(set(), 1), "Kafka is not found at its other address")
+        control.close()
+
+
+def test_the_ends_of_partitions_are_known_after_a_restart_of_kafka(tmp_path: Path) -> None:
+    """librdkafka's admin client keeps the leader that it knew, and asks it in vain."""
+    port, partition = free_port(), ("words", 0)
+    with EmbeddedKafka(tmp_path / "kafka", port) as kafka:
+        admin = AdminClient({"bootstrap.servers": kafka.brokers})
+        admin.create_topics([NewTopic("words", 1, 1)])["words"].result(120)
+        control = Control(
+            EngineOptions(app_id="app", brokers=kafka.brokers).client, "app", stopping=lambda: True
+        )
+        until(lambda: partition in control.ends([partition])[0], "Kafka does not tell the end")
+    with EmbeddedKafka(tmp_path / "kafka", port):
+        until(lambda: partition in control.ends([partition])[0], "the end is not known again")
         control.close()
 
 
