@@ -93,7 +93,7 @@ struct Partition {
 
 #define API extern "C" __attribute__((visibility("default")))
 
-API int32_t core_version() { return 3; }
+API int32_t core_version() { return 4; }
 
 API void core_begin(const Python* functions, Object none_object, Object unknown_object) {
     python = *functions;
@@ -214,7 +214,7 @@ API void deliver_begin(Partition* of, const char* joined, const int64_t* ends, c
     delete of->deliver;
     of->deliver = new Deliver(of->rows, DeliverConstants{part(0), part(1), part(2), part(3), numbers[2],
                                                          static_cast<uint32_t>(numbers[0]),
-                                                         static_cast<uint32_t>(numbers[1]), numbers[3], numbers[4]});
+                                                         static_cast<uint32_t>(numbers[1]), numbers[3], numbers[4], numbers[5]});
 }
 
 // Both set `next` to the first record that is not folded, and `others` to the number of records from

@@ -18,6 +18,7 @@ struct DeliverConstants {
     int64_t log;                              // number of group-events
     uint32_t partition, partitions;
     int64_t most_seqs, shared_from;
+    int64_t base;                            // added to the offset of a record in seqs
 };
 
 class Deliver {
@@ -163,7 +164,7 @@ private:
                 return false;
             }
         }
-        int64_t seq = offset * is_.most_seqs + 1;
+        int64_t seq = (is_.base + offset) * is_.most_seqs + 1;
         for (size_t i = 0; i < messages_.size(); i++) {
             column_.read(columns_[i]);
             if (i < entry_ || column_.ids.empty()) {

@@ -17,11 +17,14 @@ bucket                suffix                     value
 ``w``                 2 bytes: a partition of    12 bytes: offset and part of the last entry
                       group-events; 1 for the    that route had for this partition
                       second lane
+``f``                 empty                      8 bytes: the base of the partition's seqs; no
+                                                 row for 0
 ====================  =========================  ============================================
 
-A delivery's seq is the offset of its record times 4096 plus its index, from 1, among all
-queues in that record.  It only grows within a queue, needs no counter, and is never 0, so that
-"after 0" means the whole inbox.
+A delivery's seq is the offset of its record plus the partition's base, times 4096, plus its
+index, from 1, among all queues in that record.  It only grows within a queue, needs no counter,
+and is never 0, so that "after 0" means the whole inbox.  The base is 0 but for a partition that
+began with queues of another log, such as an import: it is above the offsets in their seqs.
 
 Time passes by Ticks: the owner of the partition appends one when `next_due` has passed.  A Tick
 handles what is due by its own timestamp, so a superfluous Tick, or one of a former owner, does
@@ -57,7 +60,7 @@ from streams.folds.lifetime import Lifetimes
 from streams.folds.log_numbers import LogNumbers
 from streams.folds.notices import Notices
 from streams.folds.packing import SEQS_PER_RECORD, SLOW_LANE
-from streams.folds.row_keys import BINDINGS, INBOX, SESSION, WATERMARKS
+from streams.folds.row_keys import BINDINGS, FOUNDATION, INBOX, SESSION, WATERMARKS
 from streams.folds.sessions import Sessions
 from streams.folds.timers import CLOSING, EXPIRY, HEARTBEAT, RELEASE, RETURN, UNUSED, Timers
 from streams.ids import are_ids
@@ -97,12 +100,14 @@ class Deliver:
         self._partition = partition
         self._partitions = partitions
         self._logs = logs
+        base = int.from_bytes(rows.get(FOUNDATION, b"") or b"", "big")
+        self._seq_base = base
         self._core: DeliverCore | None = None
         if isinstance(rows, NativeTable):
             self._core = DeliverCore(
                 rows,
                 (ROUTED_HEADER, *MESSAGE_LAYOUT),
-                (partition, partitions, logs.group_events, SEQS_PER_RECORD, SHARED_FROM),
+                (partition, partitions, logs.group_events, SEQS_PER_RECORD, SHARED_FROM, base),
             )
         self._emitter = Emitter(self.ready, partition, partitions, group_topic, logs.queue_events)
         self._timers = Timers(rows)
@@ -112,7 +117,7 @@ class Deliver:
         )
         self._sessions = Sessions(rows, self._timers, self._inboxes, self._emitter)
         self._jobs = jobs.Jobs(
-            self._timers, self._queues, self._inboxes, self._emitter, self.notices
+            self._timers, self._queues, self._inboxes, self._emitter, self.notices, base
         )
         self._lifetimes = Lifetimes(
             self._timers,
@@ -258,7 +263,7 @@ class Deliver:
             elif timer.kind == RELEASE:
                 self._jobs.release(queue, seq)
             elif timer.kind == RETURN:
-                new = pack_seq(self._emitter.offset * SEQS_PER_RECORD + number)
+                new = pack_seq(self._seqs(self._emitter.offset) + number)
                 self._inboxes.come_back(queue, seq, new)
             elif timer.kind == CLOSING:
                 yield from self._sessions.clear(queue)
@@ -268,6 +273,10 @@ class Deliver:
                 yield from self._lifetimes.look(queue)
             if not number % _STEP:
                 yield
+
+    def _seqs(self, offset: int) -> int:
+        """Return the number before the first seq of the record at an offset."""
+        return (self._seq_base + offset) * SEQS_PER_RECORD
 
     def _check_key(self, record: Record) -> None:
         if not record.key:
@@ -338,7 +347,7 @@ class Deliver:
         delivered_many = self.notices.delivered_many
         columns = values["delivery_queues"]
         any_options = self._queues.any
-        seq = offset * SEQS_PER_RECORD + _count(columns[:first]) + 1
+        seq = self._seqs(offset) + _count(columns[:first]) + 1
         left = _STEP
         for delivery, joined in zip(arriving[first:], columns[first:], strict=True):
             queues = split_ids(joined)

@@ -34,7 +34,10 @@ class Jobs:
         inboxes: Inboxes,
         emitter: Emitter,
         notices: Notices,
+        seq_base: int = 0,
     ) -> None:
+        """Take the parts of the fold; `seq_base` is added to offsets in seqs."""
+        self._seq_base = seq_base
         self._timers = timers
         self._queues = queues
         self._inboxes = inboxes
@@ -151,4 +154,4 @@ class Jobs:
             inboxes.release(queue, seq, delivery)
 
     def _new_seq(self, number: int) -> bytes:
-        return pack_seq(self._emitter.offset * SEQS_PER_RECORD + number)
+        return pack_seq((self._seq_base + self._emitter.offset) * SEQS_PER_RECORD + number)

@@ -36,6 +36,10 @@ TIMERS: Final = b"y"
 
 # Of both tables.
 WATERMARKS: Final = b"w"
+FOUNDATION: Final = b"f"
+"""One row of a partition that did not begin empty: 8 bytes, the base of its seqs.
+
+It is written once, as the first record of the changelog partition."""
 
 # Suffixes in the bucket `SESSION`; the open session has an empty one.
 TERMS: Final = b"t"
@@ -63,6 +67,7 @@ Kind = Literal[
     "available",
     "options",
     "timer",
+    "foundation",
 ]
 
 
@@ -213,6 +218,7 @@ _PARSERS: Final[dict[tuple[str, bytes], _Parser]] = {
     (MEMBERS, LARGE_GROUPS): _named("large group"),
     (MEMBERS, LOG_TIME): _single("log time"),
     (MEMBERS, WATERMARKS): _number("watermark", size=2),
+    (MEMBERS, FOUNDATION): _single("foundation"),
     (QUEUES, BINDINGS): _owned_text("binding"),
     (QUEUES, INBOX): _owned_seq("delivery"),
     (QUEUES, TRANSIENT): _owned_seq("transient"),
@@ -225,4 +231,5 @@ _PARSERS: Final[dict[tuple[str, bytes], _Parser]] = {
     (QUEUES, OPTIONS): _named("options"),
     (QUEUES, TIMERS): _timer,
     (QUEUES, WATERMARKS): _lane_watermark,
+    (QUEUES, FOUNDATION): _single("foundation"),
 }

@@ -18,7 +18,7 @@ from streams.errors import SettingsError
 
 logger = logging.getLogger(__name__)
 
-VERSION: Final = 3
+VERSION: Final = 4
 """Version of the interface, as the library must report it."""
 MODES: Final = ("auto", "on", "off")
 UNKNOWN: Final = object()

@@ -66,6 +66,8 @@ def row(table: str, key: bytes, value: bytes) -> dict[str, Any]:
             found |= {"shared_message": name.detail, "message": plain(value)}
         case "sharers":
             found |= {"shared_message": name.detail, "rows": int.from_bytes(value, "big")}
+        case "foundation":
+            found |= {"seq_base": int.from_bytes(value, "big")}
         case "large group":
             found |= {"group": name.owner}
         case "closed session":

@@ -1,6 +1,7 @@
 """Tells seqs that a delivery can have had from times and other numbers.
 
-A seq holds the offset of its record in queue-events, so none is beyond the end of that log.  A
+A seq holds the offset of its record in queue-events, so none is beyond the end of that log; in a
+partition that began with queues of another log, the base of its seqs comes on top.  A
 time taken for a seq would read nothing for ever, or acknowledge what comes for years.  Kafka is
 asked only about seqs far beyond what this worker knows of the log.
 """
@@ -14,13 +15,16 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from streams.fold import BUCKET_SEPARATOR
 from streams.folds.packing import SEQS_PER_RECORD
+from streams.folds.row_keys import FOUNDATION
 from streams.folds.tables import QUEUES
 from streams.gateway.http.errors import bad_request
 from streams.gateway.ports import Engine, RecordToSend
 from streams.gateway.writes.publishing import Publishing
 from streams.kafka.clients import open_reader
 from streams.kafka.errors import unavailable
+from streams.kafka.first_record import first_record
 from streams.kafka.partitioner import partition_of
 from streams.settings import Settings
 
@@ -30,6 +34,7 @@ NEAR: Final = 100_000
 A time in seconds is 440,000 records ahead of an empty log.
 """
 KAFKA_SECONDS: Final = 5.0
+_FOUNDATION: Final = FOUNDATION + BUCKET_SEPARATOR
 
 
 class Seqs:
@@ -41,7 +46,10 @@ class Seqs:
         known: Callable[[int], int],
         end: Callable[[int], Awaitable[int]],
     ) -> None:
-        """Take what returns an offset that a partition has reached, and what asks for its end."""
+        """Take what returns an offset that a partition has reached, and what asks for its end.
+
+        Both may have the base of the partition's seqs added.
+        """
         self._partitions = partitions
         self._known = known
         self._end = end
@@ -95,6 +103,7 @@ class LogEnds:
         self._publishing = publishing
         self._thread: ThreadPoolExecutor | None = None
         self._consumer: Consumer | None = None
+        self._bases: dict[int, int] = {}
 
     def known(self, number: int) -> int:
         """Return an offset that a partition is known to have reached; asks nobody."""
@@ -103,7 +112,7 @@ class LogEnds:
         return confirmed if partition is None else max(confirmed, partition.position)
 
     async def end(self, number: int) -> int:
-        """Ask Kafka for the end of a partition.
+        """Ask Kafka for the end of a partition; add the base of its seqs.
 
         Raises:
             Unavailable: it does not answer.
@@ -130,4 +139,21 @@ class LogEnds:
             _, high = self._consumer.get_watermark_offsets(place, KAFKA_SECONDS)
         except KafkaException as error:
             raise unavailable("the end of the log", error) from error
-        return int(high)
+        return int(high) + self._base(number)
+
+    def _base(self, number: int) -> int:
+        """Return the base of a partition's seqs, which never changes: see `FOUNDATION`."""
+        if number not in self._bases:
+            settings = self._settings
+            first = first_record(
+                settings.librdkafka(), settings.changelog(QUEUES), number, KAFKA_SECONDS
+            )
+            self._bases[number] = seq_base(first)
+        return self._bases[number]
+
+
+def seq_base(first: tuple[bytes | None, bytes | None] | None) -> int:
+    """Return the base of seqs, given the first record of a changelog partition of `queues`."""
+    if first is None or first[0] != _FOUNDATION:
+        return 0
+    return int.from_bytes(first[1] or b"", "big")

@@ -12,6 +12,7 @@ from streams.fold import Fold, Output, Record, RunningFold
 from streams.folds.deliver import Deliver
 from streams.folds.log_numbers import LogNumbers
 from streams.folds.route import Route
+from streams.folds.row_keys import FOUNDATION
 from streams.kafka.partitioner import partition_of
 
 TICK_KEY = b"tick"
@@ -106,7 +107,9 @@ def route(
 
 
 def deliver(
-    partitions: int = 1, partition: int = 0, logs: LogNumbers = NO_NUMBERS
+    partitions: int = 1, partition: int = 0, logs: LogNumbers = NO_NUMBERS, base: int = 0
 ) -> Feed[Deliver]:
     rows = MemoryRows()
+    if base:
+        rows.put(FOUNDATION, b"", base.to_bytes(8, "big"))
     return Feed(Deliver(rows, partition, partitions, "group-events", logs), rows, partition)

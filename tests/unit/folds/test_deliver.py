@@ -15,9 +15,11 @@ from streams.events.records import (
     Close,
     Event,
     Message,
+    Nack,
     Open,
     Origin,
     Routed,
+    Tick,
     Unbind,
 )
 from streams.fold import BadRecord
@@ -87,6 +89,18 @@ class TestRouted:
         assert seqs(feed) == [1, 4096 + 2, 4096 + 3]
         assert inbox(feed) == ["m4", "a", "b"]
         assert seqs(feed, "p") == [4096 + 1]
+
+    def test_a_partition_that_did_not_begin_empty_has_higher_seqs(self) -> None:
+        # Given a base of 2 ** 32
+        feed = deliver(base=1 << 32)
+        # When messages arrive, and come back at once or after a delay
+        feed(sent(4, "q", "r"), sent(5, "q"))
+        feed(Nack("q", (seqs(feed)[0],)), at=1000)
+        feed(Nack("q", (seqs(feed)[0],), delay_ms=100), at=1000)
+        feed(Tick(), at=1100)
+        # Then the base counts as so many records before the log
+        assert seqs(feed) == [((1 << 32) + offset) * 4096 + 1 for offset in (2, 4)]
+        assert seqs(feed, "r") == [(1 << 32) * 4096 + 2]
 
     def test_what_comes_again_is_dropped(self) -> None:
         # Given entries that were folded

@@ -104,6 +104,8 @@ def test_a_stranger_has_none(table: str, key: bytes) -> None:
         ("queues", b"r\0" + b"\0" * 7 + b"\5", RowKey("shared message", "", 5)),
         ("queues", b"n\0" + b"\0" * 7 + b"\5", RowKey("sharers", "", 5)),
         ("queues", b"o\0q", RowKey("options", "q", "")),
+        ("members", b"f\0", RowKey("foundation", "", "")),
+        ("queues", b"f\0", RowKey("foundation", "", "")),
         ("queues", b"y\0" + b"\0" * 7 + b"\5eq\0" + b"\0" * 8, RowKey("timer", "q", 5)),
     ],
 )

@@ -11,7 +11,7 @@ from streams.errors import Unavailable
 from streams.folds.packing import SEQS_PER_RECORD
 from streams.gateway.http.errors import HTTPError
 from streams.gateway.ports import RecordToSend
-from streams.gateway.reads.seqs import NEAR, Seqs
+from streams.gateway.reads.seqs import NEAR, Seqs, seq_base
 
 
 class Log:
@@ -79,3 +79,10 @@ async def test_the_seq_of_a_record_is_checked() -> None:
     with pytest.raises(HTTPError) as refused:
         await log.seqs.check_record(RecordToSend("t", b"q", b"", "Ack", seq=time.time_ns()))
     assert refused.value.code == "bad_field"
+
+
+def test_the_base_of_seqs_is_in_the_first_row_of_the_changelog() -> None:
+    row = (1 << 33).to_bytes(8, "big")
+    assert seq_base((b"f\0", row)) == 1 << 33
+    assert seq_base((b"bq\0g", b"")) == 0
+    assert seq_base(None) == 0

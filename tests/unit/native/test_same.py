@@ -29,6 +29,7 @@ from streams.folds.deliver import Deliver
 from streams.folds.log_numbers import LogNumbers
 from streams.folds.notices import Notices
 from streams.folds.route import Route
+from streams.folds.row_keys import FOUNDATION
 from streams.kafka.partitioner import partition_of
 
 pytestmark = needs_core
@@ -240,11 +241,13 @@ queue_events = st.one_of(
 
 
 @SETTINGS
-@given(scripts(queue_events, routed()), st.booleans())
-def test_deliver(script: Script, collect: bool) -> None:
+@given(scripts(queue_events, routed()), st.booleans(), st.sampled_from([0, 1 << 32]))
+def test_deliver(script: Script, collect: bool, base: int) -> None:
     made: list[Deliver] = []
 
     def make(rows: Rows) -> Deliver:
+        if base:
+            rows.put(FOUNDATION, b"", base.to_bytes(8, "big"))
         notices = Notices(collect=True)
         notices.collect_delivered = collect
         made.append(Deliver(rows, 0, PARTITIONS, "group-events", LOGS, Counts(), notices))
