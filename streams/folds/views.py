@@ -6,7 +6,7 @@ belongs to.  `route` and `deliver` describe the rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import cast
@@ -115,6 +115,19 @@ def may_lease(rows: Rows, queue: str) -> bool:
     state = options(rows, queue)
     bucket = available_bucket(queue) if state and state.jobs else inbox_bucket(queue)
     return any(True for _ in rows.scan(bucket))
+
+
+def last_tries(rows: Rows, queue: str, seqs: Iterable[int]) -> int:
+    """Count the deliveries among `seqs` that may not be tried again.
+
+    Each becomes a dead letter, or is dropped, unless it is acknowledged.
+    """
+    state = options(rows, queue)
+    if state is None or state.options.max_tries is None:
+        return 0
+    bucket = inbox_bucket(queue)
+    found = (rows.get(bucket, seq.to_bytes(8, "big")) for seq in seqs)
+    return sum(row is not None and state.gave_up(unpack(row).tries) for row in found)
 
 
 INBOXES = (INBOX, bytes((INBOX[0] + 1,)))

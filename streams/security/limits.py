@@ -78,6 +78,12 @@ class Limits:
         self._keep(principal, left - events, now)
         return 0.0
 
+    def owe(self, principal: str, now: float, events: float, rate: float | None = None) -> None:
+        """Take events that can no longer be refused, which may leave a debt or add to one."""
+        rate = self.rate if rate is None else rate
+        if rate:
+            self._keep(principal, self._left(principal, now, rate) - events, now)
+
     def _left(self, principal: str, now: float, rate: float) -> float:
         burst = max(self.burst, 1.0)
         left, before = self._buckets.get(principal, (burst, now))

@@ -184,6 +184,11 @@ class Authenticator:
         if wait:
             raise rate_limited(OVER_RATE_LIMIT, wait)
 
+    def owe(self, principal: Principal, events: int) -> None:
+        """Charge events that a request has caused, as only its result tells."""
+        if principal.name and events:
+            self._limits.owe(principal.name, time.monotonic(), events, principal.permissions.rate)
+
     async def pace(self, principal: Principal, *, refusable: bool, events: int = 1) -> None:
         """Charge one frame of a stream before it is done, and wait until the rate allows it.
 

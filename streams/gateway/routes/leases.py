@@ -82,7 +82,7 @@ class LeaseRoutes(Routes):
                         if not pause:
                             charged = False
                             record = parser.lease(queue, dict(content))
-                            messages = await self._take(partition, queue, record)
+                            messages = await self._take(context, partition, queue, record)
                     if messages or left <= 0:
                         return messages_response(messages)
                     self._router.check(partition)
@@ -97,8 +97,10 @@ class LeaseRoutes(Routes):
 
         return await self._router.read(context.proxied, QUEUES, queue, read, wait)
 
-    async def _take(self, partition: Partition, queue: str, record: RecordToSend) -> list[Shown]:
-        """Append a Lease and return what it got.
+    async def _take(
+        self, context: RequestContext, partition: Partition, queue: str, record: RecordToSend
+    ) -> list[Shown]:
+        """Append a Lease and return what it got; charge what becomes of it after its last try.
 
         Raises:
             HTTPError: 503 if the result was lost; the messages return when the lease expires.
@@ -109,6 +111,8 @@ class LeaseRoutes(Routes):
         seqs = self._results.take(partition.number, offset)
         if seqs is None:
             raise unavailable("the lease was made, but its result is not known here; try again")
+        last = views.last_tries(partition.rows, queue, seqs)
+        self._authenticator.owe(context.principal, last)
         return some(partition.rows, queue, seqs)
 
     async def nack(self, context: RequestContext) -> web.StreamResponse:

@@ -193,6 +193,10 @@ class StreamConnection:
             content["visibility_seconds"] = terms.visibility_ms / 1000
         return self._parser.lease(subscription.queue, content)
 
+    def owe(self, events: int) -> None:
+        """Charge events that a Lease has caused, as only its result tells."""
+        self._streaming.authenticator.owe(self._principal, events)
+
     def leased(self, subscription: StreamSubscription, seqs: list[int]) -> None:
         """Send what a Lease got."""
         subscription.taken.extend(seqs)

@@ -14,6 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
 from streams.errors import StreamsError, Unavailable
+from streams.folds import views
 from streams.gateway.ports import Partition, RecordMetadata, RecordToSend
 from streams.gateway.reads.lease_results import LeaseResults
 from streams.gateway.streaming.subscription import StreamSubscription
@@ -40,6 +41,10 @@ class LeaseConnection(Protocol):
 
     def lease_pause(self) -> float:
         """Charge a Lease to the client; return 0, or the seconds until its rate allows one."""
+        ...
+
+    def owe(self, events: int) -> None:
+        """Charge the client events that can no longer be refused."""
         ...
 
     def lease(self, subscription: StreamSubscription, limit: int) -> RecordToSend:
@@ -162,6 +167,8 @@ class Leasing:
             await partition.reached(offset, FOLD_SECONDS)
             if self._answers(partition):
                 seqs = self._leases.take(partition.number, offset)
+            if seqs:  # each becomes a dead letter after its last try
+                connection.owe(views.last_tries(partition.rows, subscription.queue, seqs))
         except StreamsError as error:
             if not isinstance(error, Unavailable):
                 logger.debug("cannot lease from queue %s: %s", subscription.queue, error)

@@ -17,7 +17,7 @@ from streams.errors import TooLarge
 from streams.events.codec import MAX_RECORD, encode, encode_values
 from streams.events.definitions import definitions
 from streams.events.records import Message
-from streams.folds.jobs import EXTEND, REJECT
+from streams.folds.jobs import EXTEND
 from streams.gateway.http import fields as f
 from streams.gateway.http.errors import bad_request
 from streams.gateway.ports import RecordToSend
@@ -215,8 +215,10 @@ def _caused(name: str, values: dict[str, Any]) -> int:
         return BIND_EVENTS
     if name == "Open":
         return 1 + BIND_EVENTS * len(values.get("groups", ()))  # a Bind and an Unbind for each
-    if name == "Nack" and values.get("outcome") == REJECT:
-        return max(1, len(values["seqs"]))  # a dead letter for each
+    if name == "Nack" and values.get("outcome") != EXTEND:
+        return max(
+            1, len(values["seqs"])
+        )  # a dead letter for each, at the latest after `max_tries`
     return 1
 
 

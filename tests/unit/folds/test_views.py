@@ -6,7 +6,7 @@ import pytest
 from feeding import deliver, route
 from test_deliver import bound, sent
 
-from streams.events.records import Bind, Message, Open, Origin
+from streams.events.records import Bind, Configure, Lease, Message, Open, Origin
 from streams.folds import views
 from streams.folds.row_keys import RowKey, bindings_bucket, inbox_bucket, split_row_key
 from streams.kafka.partitioner import partition_of
@@ -48,6 +48,17 @@ def test_an_inbox_bindings_and_a_session_are_each_one_bucket() -> None:
     assert len(list(feed.rows.scan(inbox_bucket("q")))) == 1
     assert len(list(feed.rows.scan(bindings_bucket("q")))) == 2
     assert views.session(feed.rows, "q") == "s"
+
+
+def test_deliveries_that_may_not_be_tried_again_are_counted() -> None:
+    feed = deliver()
+    feed(sent(0, "q"), sent(1, "q"), sent(2, "q"), Lease("q", limit=2))
+    seqs = [seq for seq, _ in views.inbox(feed.rows, "q")]
+    assert views.last_tries(feed.rows, "q", seqs) == 0  # there is no limit
+    feed(Configure("q", max_tries=1))
+    assert views.last_tries(feed.rows, "q", [*seqs, 7]) == 2
+    feed(Configure("q", max_tries=2))
+    assert views.last_tries(feed.rows, "q", seqs) == 0
 
 
 def test_every_row_has_a_name() -> None:

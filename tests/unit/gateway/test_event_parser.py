@@ -387,7 +387,11 @@ def test_dead_letters_go_only_where_messages_may() -> None:
         ({"type": "open", "queue": "q", "session": "s", "groups": ["a", "b", "c"]}, 7),
         ({"type": "message", "group": "g", "body": "x"}, 1),
         ({"type": "ack", "queue": "q", "seqs": [1, 2, 3]}, 1),
-        ({"type": "nack", "queue": "q", "seqs": [1, 2, 3]}, 1),
+        ({"type": "nack", "queue": "q", "seqs": [1, 2, 3]}, 3),
+        (
+            {"type": "nack", "queue": "q", "seqs": [1, 2], "outcome": "extend", "delay_seconds": 1},
+            1,
+        ),
         ({"type": "nack", "queue": "q", "seqs": [1, 2, 3], "outcome": "reject"}, 3),
     ],
 )

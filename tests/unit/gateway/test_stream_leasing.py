@@ -8,7 +8,12 @@ from typing import Any, cast
 
 import pytest
 
+from streams.engine.testing import MemoryRows
 from streams.errors import Unavailable
+from streams.events.records import Configure
+from streams.folds.delivery import StoredDelivery
+from streams.folds.options import Queue
+from streams.folds.row_keys import OPTIONS, inbox_bucket
 from streams.gateway.reads.lease_results import LeaseResults
 from streams.gateway.streaming import leasing as leasing_module
 from streams.gateway.streaming.frames import Terms
@@ -22,6 +27,9 @@ class Place:
 
     number = 0
     ready = True
+
+    def __init__(self) -> None:
+        self.rows = MemoryRows()
 
     async def reached(self, offset: int, timeout: float) -> bool:
         await asyncio.sleep(0)
@@ -38,6 +46,7 @@ class World:
         self.given_back: list[int] = []
         self.fails = 0
         self.pauses: list[float] = []
+        self.owed = 0
         self.book = LeaseResults()
         self.leasing = Leasing(self.book, self.publish, lambda place: bool(place.ready))
 
@@ -54,6 +63,9 @@ class World:
 
     def lease_pause(self) -> float:
         return self.pauses.pop() if self.pauses else 0.0
+
+    def owe(self, events: int) -> None:
+        self.owed += events
 
     def lease(self, subscription: StreamSubscription, limit: int) -> Any:
         return limit
@@ -229,3 +241,23 @@ async def test_a_consumer_over_its_rate_makes_no_lease_however_often_it_is_woken
     world.leasing.left(one)
     await world.settle()
     assert not world.leasing._lines
+
+
+async def test_a_last_try_counts_whether_the_client_is_still_there_or_not() -> None:
+    # Given a queue with one try for each message, and two messages
+    world = World()
+    world.place.rows.put(OPTIONS, b"q", Queue(Configure("q", max_tries=1)).pack())
+    for seq in (1, 2):
+        row = StoredDelivery(b"m", tries=1, leased=True).pack()
+        world.place.rows.put(inbox_bucket("q"), seq.to_bytes(8, "big"), row)
+    # When a consumer gets one, and another one is gone when its message comes
+    for seq in (1, 2):
+        world.jobs = [seq]
+        consumer = world.consumer()
+        world.leasing.look(consumer)
+        await asyncio.sleep(0)
+        consumer.open = seq == 1
+        await world.settle()
+    # Then each is charged for: it becomes a dead letter, by the end of its lease or by a nack
+    assert world.given_back == [2]
+    assert world.owed == 2

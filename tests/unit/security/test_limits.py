@@ -98,6 +98,17 @@ def test_the_rest_of_a_request_is_refused_while_in_debt() -> None:
     assert Limits(rate=0, burst=1).charge_rest("a", 0.0, 110_000) == 0.0
 
 
+def test_what_cannot_be_refused_adds_to_a_debt() -> None:
+    bucket = Limits(rate=1, burst=10)
+    for _ in range(2):
+        bucket.owe("a", 0.0, 100)
+    assert bucket.charge("a", 0.0, 1) == pytest.approx(191.0)
+    assert bucket.charge("a", 191.0, 1) == pytest.approx(0.0)
+    unlimited = Limits(rate=0, burst=1)
+    unlimited.owe("a", 0.0, 100)
+    assert unlimited.charge("a", 0.0, 1) == 0.0
+
+
 def test_a_principal_in_debt_is_forgotten_last(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_PRINCIPALS", 10)
     bucket = Limits(rate=1, burst=1)
