@@ -47,3 +47,10 @@ class UnknownKey(BadToken):
 
 class Forbidden(StreamsError):
     """The client lacks a permission; the message names it."""
+
+
+class TooNew(StreamsError):
+    """A partition needs a newer version of this program; nothing of it may be folded by this one.
+
+    The engine does not put the record aside: the partition waits for a worker that can fold it.
+    """

@@ -112,6 +112,7 @@ class Fold(Protocol):
 
         Raises:
             BadRecord: the record cannot be folded; nothing was changed.
+            streams.errors.TooNew: this program must not fold the partition; a newer one can.
         """
         ...
 
@@ -142,6 +143,19 @@ class RunningFold(Fold, Protocol):
 
         Rows and outputs are those of `apply` for each record, and so is their order.
         """
+        ...
+
+
+@runtime_checkable
+class LevelledFold(Fold, Protocol):
+    """A fold whose behaviour has levels: the log says which one counts from an offset on.
+
+    The factory and `apply` raise `streams.errors.TooNew` at a level that they do not know.
+    """
+
+    @property
+    def level(self) -> int:
+        """The level that the partition is folded with now."""
         ...
 
 

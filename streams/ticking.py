@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from functools import cache
-from itertools import count
 from typing import Final
 
 from streams.engine.engine import Engine
@@ -21,7 +19,7 @@ from streams.events.codec import encode
 from streams.events.records import Tick
 from streams.folds.deliver import Deliver
 from streams.folds.tables import QUEUES
-from streams.kafka.partitioner import partition_of
+from streams.kafka.partitioner import own_key
 from streams.keep_alive import KeepAlive
 from streams.repeats import REPEATING
 from streams.settings import Settings
@@ -72,7 +70,7 @@ class Ticking:
     async def _tick(self, partition: Partition, fold: Deliver, now: int) -> None:
         number = partition.number
         try:
-            key = tick_key(number, self._partitions)
+            key = own_key("tick", number, self._partitions)
             while fold.next_due is not None and fold.next_due <= now and partition.ready:
                 await self._keep_alive.before_tick(partition, fold)
                 served = fold.served
@@ -93,13 +91,3 @@ class Ticking:
             await asyncio.sleep(self._engine.pause(IDLE_SECONDS))
         finally:
             del self._ticks[number]
-
-
-@cache
-def tick_key(partition: int, partitions: int) -> bytes:
-    """Return a key that is hashed to the partition."""
-    return next(
-        key
-        for key in (b"tick-%d" % number for number in count())
-        if partition_of(key, partitions) == partition
-    )

@@ -26,6 +26,7 @@ from streams.cli import (  # noqa: F401 - each module registers its commands
     token,
     topics,
     up,
+    upgrade,
     verify,
     worker,
 )

@@ -14,7 +14,7 @@ from streams.engine.ports import Context
 from streams.engine.progress import PartitionSpec, Progress
 from streams.engine.schedule import WORK_SLICE_SECONDS, TimeSlice, WorkSchedule
 from streams.engine.source import Chunk
-from streams.errors import Unavailable
+from streams.errors import TooNew, Unavailable
 from streams.fold import BadRecord, Fold, FoldRun, Record, RunningFold
 
 logger = logging.getLogger(__name__)
@@ -56,6 +56,7 @@ class Folder:
 
         Raises:
             Unavailable: rows cannot be read or outputs cannot be sent.
+            TooNew: the fold must not go on.
         """
         self.folding = True
         fold, progress, share = self.fold, self._progress, self.slice.share
@@ -95,7 +96,7 @@ class Folder:
                     await share()
         except BadRecord as exc:
             await self._dead_letter(record, str(exc))
-        except Unavailable:  # rows cannot be read, or outputs cannot be sent
+        except (TooNew, Unavailable):  # not the fault of this record
             raise
         except Exception as exc:  # a defect of the fold must not stop the partition
             topic, number = self._spec.source

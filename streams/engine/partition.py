@@ -31,8 +31,8 @@ from streams.engine.ports import Context
 from streams.engine.progress import PartitionSpec, PositionWaiters, Progress, State
 from streams.engine.source import Chunk
 from streams.engine.stacks import task_stack
-from streams.errors import Unavailable
-from streams.fold import Fold
+from streams.errors import TooNew, Unavailable
+from streams.fold import Fold, LevelledFold
 from streams.pauses import Pauses
 
 logger = logging.getLogger(__name__)
@@ -112,6 +112,12 @@ class Partition:
     def fold(self) -> Fold | None:
         """The fold that writes the rows, None while the partition is not open; read-only."""
         return self._incarnation.fold if self._incarnation is not None else None
+
+    @property
+    def level(self) -> int | None:
+        """The level that the rows are folded with; None without levels, or while not open."""
+        fold = self.fold
+        return fold.level if isinstance(fold, LevelledFold) else None
 
     @property
     def folding(self) -> bool:
@@ -298,8 +304,9 @@ class Partition:
                     self.spec.name,
                     type(exc).__name__,
                     exc,
-                    exc_info=not isinstance(exc, (ChangelogBroken, Unavailable)),
+                    exc_info=not isinstance(exc, (ChangelogBroken, TooNew, Unavailable)),
                 )
+                self.progress.needs = str(exc) if isinstance(exc, TooNew) else None
                 if self.progress.checkpoints != saved:  # it has got further since the last failure
                     pauses.reset()
                     saved = self.progress.checkpoints
@@ -401,6 +408,7 @@ class Partition:
         position = self.position
         if self.state is State.CATCHING_UP and position >= self.progress.catch_up_to:
             self.progress.state = State.READY
+            self.progress.needs = None
             self._context.on_ready(self)
         self._waiters.wake(position)
 

@@ -77,6 +77,8 @@ class Progress:
     chunks: int = 0
     dead_letters: int = 0
     failures: int = 0
+    needs: str | None = None
+    """Why only a newer version of this program can fold the partition; None if this one can."""
     silences: int = 0
     """Times that the source was read again because nothing came from it."""
     checkpoints: int = 0

@@ -91,6 +91,8 @@ def not_ready(
 
 
 def _doing(row: Mapping[str, Any]) -> str:
+    if row.get("needs"):
+        return f"{row['state']}: {row['needs']}"
     held = row.get("held")
     if held is None:
         return str(row["state"])

@@ -60,6 +60,8 @@ def _state(partition: Partition) -> dict[str, Any]:
         "lag": max(0, end - progress.position),
         "lag_seconds": round(partition.lag_seconds, 3),
         "held": None if hold is None else hold.report(),
+        "level": partition.level,
+        "needs": progress.needs,
         "restored": round(progress.restored, 4),
         "checkpointed": progress.checkpointed,
         "restored_rows": progress.restored_rows,

@@ -129,6 +129,22 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class Level:
+    """From here on the records of this partition are folded with this level of the folds.
+
+    `streams upgrade --finish` appends it to each partition of both topics. The key hashes to the
+    partition.
+    """
+
+    level: int
+    """The level. A lower one than the partition has changes nothing."""
+    log: int
+    """Number of the log that the record was written to, from Kafka's id of the topic."""
+    at: int = 0
+    """When the command created the event. Folds use the time of the Kafka record instead."""
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """A message to a group.
 
@@ -301,7 +317,7 @@ GroupEvent = Bind | Message | Unbind
 QueueEvent = Ack | Close | Configure | Delete | Lease | Nack | Open | Purge | Touch
 """An event of one queue."""
 
-Event = GroupEvent | QueueEvent | Routed | Tick
+Event = GroupEvent | QueueEvent | Level | Routed | Tick
 
 EVENTS: tuple[type[Event], ...] = (
     Ack,
@@ -310,6 +326,7 @@ EVENTS: tuple[type[Event], ...] = (
     Configure,
     Delete,
     Lease,
+    Level,
     Message,
     Nack,
     Open,

@@ -13,6 +13,7 @@ bucket                suffix                     value
 ``s`` queue           empty                      the open session; no row without one
 ``s`` queue           ``t``                      its terms, if any: see `sessions`
 ``o``                 queue                      its options, if any: see `options`
+``k``                 empty                      2 bytes: the level, see `levels`
 ``y``                 due time; kind; queue      a timer: see `timers`
 ``w``                 2 bytes: a partition of    12 bytes: offset and part of the last entry
                       group-events; 1 for the    that route had for this partition
@@ -56,6 +57,7 @@ from streams.folds.counts import Counts
 from streams.folds.delivery import SHARED_FROM, StoredDelivery, arriving
 from streams.folds.emitter import Emitter
 from streams.folds.inbox import Inboxes, pack_seq
+from streams.folds.levels import PartitionLevel
 from streams.folds.lifetime import Lifetimes
 from streams.folds.log_numbers import LogNumbers
 from streams.folds.notices import Notices
@@ -102,6 +104,7 @@ class Deliver:
         self._logs = logs
         base = int.from_bytes(rows.get(FOUNDATION, b"") or b"", "big")
         self._seq_base = base
+        self._level = PartitionLevel(rows, logs.queue_events)
         self._core: DeliverCore | None = None
         if isinstance(rows, NativeTable):
             self._core = DeliverCore(
@@ -127,6 +130,11 @@ class Deliver:
             self._emitter,
             self.notices,
         )
+
+    @property
+    def level(self) -> int:
+        """The level that this partition is folded with; see `levels`."""
+        return self._level.number
 
     @property
     def next_due(self) -> int | None:
@@ -161,7 +169,7 @@ class Deliver:
         return self._timers.due(UNUSED, before, after, most)
 
     def apply(self, record: Record) -> Iterator[None] | None:
-        """Fold any event of a queue, a Routed or a Tick (`streams.fold.Fold.apply`)."""
+        """Fold any event of a queue, a Routed, a Tick or a Level (`streams.fold.Fold.apply`)."""
         name, values = read(record.value)
         self._check_key(record)
         if name == "Routed":
@@ -173,6 +181,9 @@ class Deliver:
         elif name == "Tick":
             self._emitter.begin(record)
             steps = self._tick()
+        elif name == "Level":
+            self._level.apply(record, values)
+            return None
         else:
             steps = self._event(record, name, values)
         for _ in steps:

@@ -18,6 +18,7 @@ bucket                suffix                     value
                                                  the second lane
 ``t``                 empty                      8 bytes: log time, the highest timestamp
                                                  of any message; then a mark, see `_clock`
+``k``                 empty                      2 bytes: the level, see `levels`
 ``w``                 2 bytes: a partition of    12 bytes: offset and part of the last event
                       queue-events               that deliver sent from there
 ====================  =========================  ============================================
@@ -67,6 +68,7 @@ from streams.fold import BadRecord, FoldRun, Output, Record, Rows
 from streams.folds import packing
 from streams.folds.counts import Counts
 from streams.folds.fans import LARGEST, Fan, Fans
+from streams.folds.levels import PartitionLevel
 from streams.folds.log_numbers import LogNumbers
 from streams.folds.packing import BOUND, QUEUES_PER_ENTRY, SLOW_LANE, UNBOUND, Packer
 from streams.folds.row_keys import (
@@ -124,6 +126,7 @@ class Route:
         self._window = window_ms
         self._logs = logs
         log = logs.group_events
+        self._level = PartitionLevel(rows, log)
         self._packer: Packer | RouteCore
         self._core: RouteCore | None = None
         if isinstance(rows, NativeTable):
@@ -140,7 +143,7 @@ class Route:
         self._oldest = 0  # no remembered message id has an earlier log time
 
     def apply(self, record: Record) -> Iterator[None] | None:
-        """Fold a Bind, Unbind or Message (`streams.fold.Fold.apply`)."""
+        """Fold a Bind, Unbind, Message or Level (`streams.fold.Fold.apply`)."""
         _, offset, time, key, value = record
         known = self._known.get(key) or self._learn(key)
         if known is not None and value is not None:  # the fast path of nearly all records
@@ -163,8 +166,17 @@ class Route:
         if name == "Message":
             self._message(record, values)
             return None
+        if name == "Level":
+            self._check_key(record, record.key)
+            self._level.apply(record, values)
+            return None
         self._change(record, name, values)
         return None
+
+    @property
+    def level(self) -> int:
+        """The level that this partition is folded with; see `levels`."""
+        return self._level.number
 
     def begin_run(self, records: Sequence[Record]) -> FoldRun | None:
         """Begin a run of the native core, if it holds the rows; see `streams.fold.RunningFold`."""
@@ -311,8 +323,8 @@ class Route:
         elif known:
             self._rows.delete(COVERED, suffix)
 
-    def _check_key(self, record: Record, group: bytes) -> None:
-        if record.key != group:
+    def _check_key(self, record: Record, group: bytes | None) -> None:
+        if record.key != group or not group:
             raise BadRecord("the key is not the group")
         belongs = partition_of(group, self._partitions)
         if belongs != self._partition:

@@ -35,6 +35,7 @@ OPTIONS: Final = b"o"
 TIMERS: Final = b"y"
 
 # Of both tables.
+LEVEL: Final = b"k"
 WATERMARKS: Final = b"w"
 FOUNDATION: Final = b"f"
 """One row of a partition that did not begin empty: 8 bytes, the base of its seqs.
@@ -68,6 +69,7 @@ Kind = Literal[
     "options",
     "timer",
     "foundation",
+    "level",
 ]
 
 
@@ -217,6 +219,7 @@ _PARSERS: Final[dict[tuple[str, bytes], _Parser]] = {
     (MEMBERS, MESSAGE_IDS_BY_TIME): _pair("expiry", prefix=8),
     (MEMBERS, LARGE_GROUPS): _named("large group"),
     (MEMBERS, LOG_TIME): _single("log time"),
+    (MEMBERS, LEVEL): _single("level"),
     (MEMBERS, WATERMARKS): _number("watermark", size=2),
     (MEMBERS, FOUNDATION): _single("foundation"),
     (QUEUES, BINDINGS): _owned_text("binding"),
@@ -230,6 +233,7 @@ _PARSERS: Final[dict[tuple[str, bytes], _Parser]] = {
     (QUEUES, CLOSED_LATELY): _single("closed lately"),
     (QUEUES, OPTIONS): _named("options"),
     (QUEUES, TIMERS): _timer,
+    (QUEUES, LEVEL): _single("level"),
     (QUEUES, WATERMARKS): _lane_watermark,
     (QUEUES, FOUNDATION): _single("foundation"),
 }

@@ -11,6 +11,8 @@ the hash where it has a wheel; elsewhere `murmur2` does, which takes about seven
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from itertools import count
 from struct import Struct
 from typing import Final
 
@@ -46,3 +48,10 @@ else:
 def partition_of(key: bytes, partitions: int) -> int:
     """Return the partition of `key`, from 0 to `partitions` - 1."""
     return (_hash(key, _SEED) & 0x7FFFFFFF) % partitions
+
+
+@cache
+def own_key(name: str, partition: int, partitions: int) -> bytes:
+    """Return a key that begins with `name` and is hashed to the partition."""
+    keys = (f"{name}-{number}".encode() for number in count())
+    return next(key for key in keys if partition_of(key, partitions) == partition)

@@ -75,6 +75,8 @@ def row(table: str, key: bytes, value: bytes) -> dict[str, Any]:
             found |= {"closed": _time(value[:8])}
         case "closed lately":
             found |= {"at": _time(value[:8]), "sessions": int.from_bytes(value[8:], "big")}
+        case "level":
+            found |= {"level": int.from_bytes(value, "big")}
         case "session":
             found |= {"queue": name.owner, "session": value.decode(errors="replace")}
     return found

@@ -10,7 +10,9 @@ import asyncio
 import time
 from typing import Any
 
+from streams import __version__
 from streams.errors import Unavailable
+from streams.folds import levels
 from streams.gateway.cluster.proxy import Proxy
 from streams.gateway.ports import Engine
 from streams.gateway.reads.activity import Activity
@@ -21,6 +23,8 @@ ANSWER_SECONDS = 1.5
 
 _OF_WORKER = (
     "url",
+    "version",
+    "known_level",
     "started_at",
     "generation",
     "rebalancing",
@@ -33,6 +37,11 @@ _OF_WORKER = (
 )
 
 
+def worker_status(engine: Engine) -> dict[str, Any]:
+    """Return the status of this worker, its version, and the highest level that it can fold."""
+    return engine.status() | {"version": __version__, "known_level": levels.KNOWN}
+
+
 class Overview:
     """Gathers the status of all workers."""
 
@@ -43,7 +52,7 @@ class Overview:
 
     def own(self) -> dict[str, Any]:
         """Return the status and activity of this worker alone."""
-        return self._engine.status() | {
+        return worker_status(self._engine) | {
             "at": int(time.time() * 1000),
             "activity": self._activity.read(),
         }

@@ -293,6 +293,9 @@ SCHEMAS: dict[str, Schema] = {
         "properties": {
             "app": TEXT,
             "url": TEXT,
+            "version": TEXT,
+            "known_level": COUNT
+            | {"description": "The highest level of the folds that this worker can fold."},
             "native": FLAG
             | {"description": "Whether the native core is in use; see STREAMS_NATIVE."},
             "rebalancing": FLAG,
@@ -320,6 +323,13 @@ SCHEMAS: dict[str, Schema] = {
                         "lag": COUNT,
                         "held": or_null(obj(HOLD))
                         | {"description": "The open transaction that holds the partition."},
+                        "level": or_null(COUNT)
+                        | {"description": "The level of the folds; null while it is not open."},
+                        "needs": or_null(TEXT)
+                        | {
+                            "description": "Why only a newer version of Streams can fold the "
+                            "partition; null if this one can."
+                        },
                         "lost": or_null(TEXT)
                         | {"description": "Why the source topic cannot be read; null if it can."},
                     },

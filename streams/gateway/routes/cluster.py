@@ -6,7 +6,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from streams.gateway.cluster.overview import Overview
+from streams.gateway.cluster.overview import Overview, worker_status
 from streams.gateway.http.context import RequestContext
 from streams.gateway.http.errors import unavailable
 from streams.gateway.http.paths import integer
@@ -31,9 +31,9 @@ class ClusterRoutes(Routes):
         """
         parameters = context.parameters("all", "debug")
         if integer(parameters, "debug", 0, 0, 1):
-            return json_response(self._engine.status() | {"debug": self._engine.internals()})
+            return json_response(worker_status(self._engine) | {"debug": self._engine.internals()})
         if not integer(parameters, "all", 0, 0, 1):
-            return json_response(self._engine.status())
+            return json_response(worker_status(self._engine))
         if context.proxied.is_forwarded:
             return json_response(self._overview.own())
         return json_response(await self._overview.all(context.principal.token))

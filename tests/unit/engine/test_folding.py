@@ -16,7 +16,7 @@ from streams.engine.output import DeliveryTracker
 from streams.engine.overlay import OverlayRows
 from streams.engine.progress import PartitionSpec, Progress
 from streams.engine.source import Chunk
-from streams.errors import Unavailable
+from streams.errors import TooNew, Unavailable
 from streams.fold import BadRecord, FoldRun, Output, Record, Rows
 
 
@@ -38,6 +38,8 @@ class WordFold:
                 raise ValueError("a defect")
             case b"u":
                 raise Unavailable("no rows")
+            case b"n":
+                raise TooNew("level 9 is unknown")
             case b"s":
                 return self._steps(value)
             case b"w":
@@ -174,6 +176,13 @@ async def test_rows_that_cannot_be_read_fail_the_partition(world: World) -> None
     # Then the position stays, and readers know that the rows are ahead of it
     assert world.progress.position == 0
     assert world.folder.folding
+
+
+async def test_a_record_that_needs_a_newer_version_is_no_dead_letter(world: World) -> None:
+    with pytest.raises(TooNew):
+        await world.fold(b"one", b"newer")
+    assert world.letters == []
+    assert world.progress.position == 0
 
 
 async def test_a_record_of_many_steps_is_finished_before_the_next(world: World) -> None:

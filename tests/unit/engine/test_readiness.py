@@ -44,6 +44,14 @@ def test_the_reason_names_a_transaction_that_holds_the_partition() -> None:
     )
 
 
+def test_the_reason_says_that_a_newer_version_is_needed() -> None:
+    needs = {"state": "failed", "ready": False, "needs": "the partition has level 2"}
+    assert not_ready(WELL, {FIRST}, {FIRST: needs}) == (
+        "1 of 1 partitions are not ready; partition 0 of members is failed: the partition has "
+        "level 2"
+    )
+
+
 def test_it_is_not_ready_while_the_source_of_a_partition_cannot_be_read() -> None:
     lost = READY | {"lost": "no access to queue-events/1 for 12 s: Broker: Leader not available"}
     rows = {FIRST: READY | {"lost": None}, SECOND: lost}

@@ -15,7 +15,7 @@ import pytest
 
 from streams.engine.partition import Partition
 from streams.engine.progress import PartitionSpec, State
-from streams.errors import Unavailable
+from streams.errors import TooNew, Unavailable
 
 PATIENCE = 60.0
 
@@ -33,6 +33,7 @@ class World:
         source = SimpleNamespace(unassign=lambda source: None, end=lambda source: None)
         self.runtime = SimpleNamespace(source=source, resources=None)
         self.member = True
+        self.failure: Exception = Unavailable("the disk is full")
         self.attempts: list[float] = []
         self.lost: list[State] = []
 
@@ -47,7 +48,7 @@ class World:
 
     async def restoring(self, call: Callable[[], Any]) -> Any:
         self.attempts.append(time.monotonic())
-        raise Unavailable("the disk is full")
+        raise self.failure
 
     async def blocking(self, call: Callable[[], Any]) -> Any:
         return await asyncio.to_thread(call)
@@ -99,6 +100,20 @@ async def test_between_two_attempts_it_holds_nothing(world: World, partition: Pa
     with pytest.raises(Unavailable, match="words/0 is"):
         partition.rows  # noqa: B018
     assert await partition.still_mine()
+
+
+async def test_it_tells_that_only_a_newer_version_can_fold_it(
+    world: World, partition: Partition
+) -> None:
+    world.failure = TooNew("level 2 is not known")
+    partition.start()
+    await world.until(lambda: partition.progress.failures > 0)
+    assert partition.progress.needs == "level 2 is not known"
+    # Another failure is told as such
+    world.failure = Unavailable("the disk is full")
+    failures = partition.progress.failures
+    await world.until(lambda: partition.progress.failures > failures)
+    assert partition.progress.needs is None
 
 
 async def test_a_worker_that_may_have_lost_it_does_not_open_it(

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from streams.engine.testing import MemoryRows
 from streams.events.codec import decode, encode
-from streams.events.records import Bind, Event, Message, Routed, Tick, Unbind
+from streams.events.records import Bind, Event, Level, Message, Routed, Tick, Unbind
 from streams.fold import Fold, Output, Record, RunningFold
 from streams.folds.deliver import Deliver
 from streams.folds.log_numbers import LogNumbers
@@ -42,7 +42,7 @@ def key_of(event: Event) -> bytes:
         case Routed():
             queues = event.change_queues or event.delivery_queues[0]
             return queues[0].encode()
-        case Tick():
+        case Tick() | Level():
             return TICK_KEY
         case _:
             return event.queue.encode()

@@ -16,6 +16,7 @@ from streams.events.records import (
     Close,
     Configure,
     Event,
+    Level,
     Message,
     Open,
     Origin,
@@ -134,7 +135,7 @@ def _key(event: Event) -> bytes:
     match event:
         case Bind() | Unbind() | Message():
             return event.group.encode()
-        case Routed() | Tick():
+        case Routed() | Tick() | Level():
             return _of_partition_0("q", 1)[0].encode()
         case _:
             return event.queue.encode()
