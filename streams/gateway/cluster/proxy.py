@@ -20,6 +20,7 @@ from yarl import URL
 from streams.errors import Unavailable
 from streams.gateway.http.connection import COMMON_HEADERS
 from streams.gateway.metrics.registry import Metrics
+from streams.repeats import REPEATING
 from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -224,7 +225,8 @@ async def _relay(request: web.BaseRequest, upstream: aiohttp.ClientResponse) -> 
 
 
 def _no_answer(owner: str, error: BaseException) -> Unavailable:
-    logger.info("no answer from the worker at %s: %s", owner, _described(error))
+    # Until the partitions have moved, each request for them meets the same.
+    logger.info("no answer from the worker at %s: %s", owner, _described(error), extra=REPEATING)
     return Unavailable("the worker that owns this partition does not answer; try again")
 
 
