@@ -55,7 +55,8 @@ class Draft:
     """Message id. A group drops a message whose sender has used the id within the last ten
     minutes, so a retry with the same id is safe. Generated if absent."""
     expires_at: datetime | int | None = None
-    """The message is not delivered at or after this time. Null: it never expires."""
+    """The message is not delivered at or after this time. Null: it never expires. A time that has
+    passed is accepted, as a retry may come late: nobody gets the message."""
     persistent: bool = True
     """False: only queues with an open session receive the message, and it is dropped when the
     session ends."""

@@ -23,6 +23,7 @@ property of a field
                       ``id-column``, ids in UTF-8 with a NUL after each
 ``minimum``           least number (of milliseconds, where the unit is ms)
 ``maximum``           greatest number
+``requestMinimum``    least number in requests, if folds accept a lesser one of old logs
 ``minLength``         least length of a string; 0 allows an empty id
 ``maxLength``         greatest length, in characters of a string or bytes of ``bytes``
 ``pattern``           regular expression that a whole string matches
@@ -71,7 +72,7 @@ _FIELD_PROPERTIES: Final = frozenset(
     {
         *("name", "type", "default", "doc", "format", "minimum", "maximum", "minLength"),
         *("maxLength", "pattern", "enum", "minItems", "maxItems", "maxBytes", "differsFrom"),
-        *("unit", "check", "request", "optional", "delivered"),
+        *("requestMinimum", "unit", "check", "request", "optional", "delivered"),
     }
 )
 _RECORD_PROPERTIES: Final = frozenset(
@@ -120,7 +121,8 @@ class Field:
             return EARLIEST_MS, LATEST_MS
         bits = 32 if "int" in (self.type, self.items) else 64
         least = 0 if self.format == "seq" else -(1 << bits - 1)
-        low, high = self.get("minimum"), self.get("maximum")
+        low, high = self.get("requestMinimum"), self.get("maximum")
+        low = self.get("minimum") if low is None else low
         return least if low is None else low, (1 << bits - 1) - 1 if high is None else high
 
     @property

@@ -169,7 +169,8 @@ class Message:
     """In the log: when the publisher created the message. In an inbox: the log time at which it
     was routed."""
     expires_at: int | None = None
-    """The message is not delivered at or after this time. Null: it never expires."""
+    """The message is not delivered at or after this time. Null: it never expires. A time that has
+    passed is accepted, as a retry may come late: nobody gets the message."""
     persistent: bool = True
     """False: only queues with an open session receive the message, and it is dropped when the
     session ends."""

@@ -94,6 +94,8 @@ def _limits(field: Field) -> str:
         found.append(f"at least {low}")
     elif high is not None:
         found.append(f"at most {high}")
+    if field.get("requestMinimum") is not None:
+        found.append(f"at least {field.get('requestMinimum')} (requests)")
     if field.get("enum"):
         found.append(", ".join(f"`{value}`" for value in field.get("enum")))
     if field.get("maxLength") is not None:

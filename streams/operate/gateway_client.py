@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import ssl
 from collections.abc import Sequence
 from typing import Any
 
 import aiohttp
 import orjson
 
-from streams.client.requests import Backoff, bearer, refused
+from streams.client.requests import Backoff, refused
 from streams.errors import Unavailable
+from streams.operate.http_session import open_session
 from streams.settings import Settings
 
 RETRY_SECONDS = 30.0
@@ -37,19 +37,13 @@ class GatewayClient:
         `settings` give the bearer token, and the authorities whose certificates to trust.
         """
         self.urls = list(urls)
-        self._headers = bearer(None if settings is None else settings.token or None)
-        self._tls: ssl.SSLContext | bool = True
-        if settings is not None and settings.http_tls_cafile:
-            self._tls = settings.http_client_tls()
+        self._settings = settings
         self._turns = itertools.count()
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> GatewayClient:
         """Open the client."""
-        self._session = aiohttp.ClientSession(
-            headers=self._headers,
-            connector=aiohttp.TCPConnector(limit=0, ssl=self._tls),
-        )
+        self._session = open_session(self._settings)
         return self
 
     async def __aexit__(self, *error: object) -> None:

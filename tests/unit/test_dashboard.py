@@ -87,6 +87,8 @@ def test_panels_are_on_the_grid_and_do_not_overlap() -> None:
     [
         "lag_records",
         "lag_seconds",
+        "transaction_held_seconds",
+        "partition_silences",
         "binds",
         "deliveries",
         "inbox_messages",
@@ -104,6 +106,18 @@ def test_panels_are_on_the_grid_and_do_not_overlap() -> None:
 )
 def test_every_subject_has_a_panel(subject: str) -> None:
     assert any(subject in expression for _, expression in targets())
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        "streams_transaction_held_seconds",
+        "streams_partition_silences_total",
+        "streams_partition_failures_total",
+    ],
+)
+def test_what_people_must_look_into_has_an_alert(metric: str) -> None:
+    assert any(metric in rule["expr"] for rule in RULES)
 
 
 def test_prometheus_scrapes_the_workers_of_the_compose_file() -> None:

@@ -12,6 +12,7 @@ from streams import keep_alive as module
 from streams.engine.testing import MemoryRows
 from streams.errors import Unavailable
 from streams.events.codec import decode, encode
+from streams.events.definitions import definitions
 from streams.events.records import Configure, Tick, Touch
 from streams.fold import Record
 from streams.folds import views
@@ -131,6 +132,18 @@ async def test_a_queue_is_deleted_after_its_last_reader(world: World) -> None:
     await world.run(30)
     assert world.keep_alive._reads == {}
     assert world.keep_alive._due == []
+
+
+async def test_the_shortest_ttl_of_requests_costs_a_record_a_second(world: World) -> None:
+    # Given queues with the shortest TTL that a client may set; each Touch is charged to nobody
+    (field,) = (field for field in definitions()["Configure"].fields if field.name == "ttl_ms")
+    shortest, _ = field.request_range
+    world.configure("q", shortest)
+    world.reader(b"q")
+    # When it is read for a minute, then it costs a record a second, and stays
+    await world.run(60)
+    assert len(world.touched) <= 62
+    assert world.exists("q")
 
 
 async def test_queues_without_a_ttl_cost_nothing(world: World) -> None:

@@ -13,8 +13,8 @@ from typing import Any, Self
 import aiohttp
 import orjson
 
-from streams.client.requests import bearer
 from streams.lab.faults.evidence import Answers
+from streams.operate.http_session import open_session
 from streams.settings import Settings
 
 ANSWER_SECONDS = 20.0
@@ -48,18 +48,13 @@ class ProbeClient:
         """Prepare; `settings` give the token, and the authorities to trust."""
         self.urls = urls
         self._answers = answers
-        self._headers = bearer(settings.token or None)
-        self._tls = settings.http_client_tls() if settings.http_tls_cafile else True
+        self._settings = settings
         self._rng = random.Random(f"client {seed}")
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         """Open the client."""
-        self._session = aiohttp.ClientSession(
-            headers=self._headers,
-            connector=aiohttp.TCPConnector(limit=0, ssl=self._tls),
-            auto_decompress=True,
-        )
+        self._session = open_session(self._settings)
         return self
 
     async def __aexit__(

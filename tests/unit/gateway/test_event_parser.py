@@ -239,6 +239,7 @@ def test_each_kind_of_line_makes_its_event(line: dict[str, Any], event: Any) -> 
         {"type": "nack", "queue": "q", "seqs": [1], "delay_seconds": -1},
         {"type": "configure", "queue": "q", "max_tries": True},
         {"type": "configure", "queue": "q", "dead_letter": "q"},
+        {"type": "configure", "queue": "q", "ttl_seconds": 3.9},
         {"type": "open", "queue": "q", "session": "s", "ttl_seconds": "5"},
         {"type": "message", "group": "g", "body": "", "priority": -1},
         {"type": "message", "group": "g", "body": "", "receipt": True},
