@@ -7,6 +7,7 @@
 #include <random>
 
 #include "deliver.h"
+#include "kafka.h"
 #include "route.h"
 
 using namespace streams;
@@ -26,6 +27,14 @@ struct Python {
     void (*dec_ref)(Object);
 } python;
 Object none, unknown;
+
+Kafka kafka;
+thread_local void* newest_client = nullptr;
+
+int32_t on_new_client(void* client, const void*, void*, char*, size_t) {
+    newest_client = client;
+    return 0;
+}
 
 Object bytes_of(Slice bytes) { return python.bytes_from(bytes.data, static_cast<intptr_t>(bytes.size)); }
 Object kept(Object object) {
@@ -194,6 +203,27 @@ API Object layer_read(const Layer* layer, int64_t* cursor, int64_t most) {
         }
     *cursor = place < heads.size() ? static_cast<int64_t>(place) : -1;
     return found.take();
+}
+
+// Kafka --------------------------------------------------------------------------------------------
+
+API void kafka_begin(const Kafka* functions) { kafka = *functions; }
+
+// What librdkafka calls for each client that is to load the core as a plugin, when its configuration is made.
+API int32_t conf_init(void* conf, void**, char*, size_t) {
+    return kafka.conf_interceptor_add_on_new(conf, "streams", on_new_client, nullptr);
+}
+
+// The client (`rd_kafka_t`) that this thread made last, null if there is none; it is returned once.
+API void* kafka_newest() {
+    void* client = newest_client;
+    newest_client = nullptr;
+    return client;
+}
+
+// Called without the interpreter.
+API int32_t layer_produce(const Layer* layer, void* topic, int32_t partition, int64_t* next) {
+    return produce(kafka, *layer, topic, partition, *next);
 }
 
 // Folds --------------------------------------------------------------------------------------------

@@ -200,8 +200,11 @@ public:
     }
     const Table<Row>& rows() const { return rows_; }
     // All rows in the order of their keys: RocksDB takes them several times faster than in disorder.
+    // For a layer that no longer changes: a second call does nothing.
     void sort() {
+        if (sorted_.size() == rows_.count()) return;
         sorted_.clear();
+        sorted_.reserve(rows_.count());
         for (Row* head : rows_.heads())
             for (Row* row = head; row; row = row->chain) sorted_.push_back(row);
         std::sort(sorted_.begin(), sorted_.end(), is_before);

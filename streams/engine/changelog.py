@@ -1,4 +1,4 @@
-"""The changelog of one table partition: its fenced writer, and its readers.
+"""The changelog of one table partition: its fenced writer.
 
 Every checkpoint is one Kafka transaction: the changed rows and, last, the *marker*, which
 holds the source offset that the rows correspond to.  A reader with isolation level
@@ -14,22 +14,20 @@ All methods here block: call them from a worker thread.
 
 from __future__ import annotations
 
-import logging
 import struct
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException
 
-from streams.engine.database import Database
-from streams.kafka.clients import open_producer, open_reader
+from streams.engine.native_rows import NativeLayer
+from streams.engine.overlay import FrozenRows
+from streams.engine.row_queue import CoreQueue, PythonQueue, RowQueue
+from streams.kafka.clients import open_producer
+from streams.native import Library, make_shared
 from streams.pauses import Pauses
-from streams.repeats import REPEATING
-
-logger = logging.getLogger(__name__)
 
 MARKER = b"\0marker"
 """Key of the marker row; keys that begin with NUL are the engine's own."""
@@ -89,23 +87,29 @@ class ChangelogWriter:
         transactional_id: str,
         stopped: Callable[[], bool],
         compute_lock: AbstractContextManager[Any] = nullcontext(),  # noqa: B008 - it has no state
+        core: Library | None = None,
     ) -> None:
-        """Prepare; `compute_lock` is held while rows are queued, which takes the interpreter."""
+        """Prepare.
+
+        Args:
+            compute_lock: held while Python queues rows, which takes the interpreter.
+            core: queues the rows that it holds itself.
+        """
         self._compute_lock = compute_lock
         self.topic = topic
         self.partition = partition
         self._stopped = stopped
-        self._producer = open_producer(
-            client,
-            {
-                "transactional.id": transactional_id,
-                "transaction.timeout.ms": 60_000,
-                "compression.type": "lz4",
-                "linger.ms": 5,
-                "queue.buffering.max.messages": 50_000,
-                "queue.buffering.max.kbytes": 32_768,
-                "batch.size": 262_144,
-            },
+        config = {
+            "transactional.id": transactional_id,
+            "transaction.timeout.ms": 60_000,
+            "compression.type": "lz4",
+            "linger.ms": 5,
+            "queue.buffering.max.messages": 50_000,
+            "queue.buffering.max.kbytes": 32_768,
+            "batch.size": 262_144,
+        }
+        self._producer, self._shared = make_shared(
+            core, client, lambda more: open_producer(client, {**config, **more})
         )
 
     def open(self) -> None:
@@ -116,8 +120,8 @@ class ChangelogWriter:
         """
         self._retried(lambda: self._producer.init_transactions(5.0))
 
-    def append(self, rows: Sequence[tuple[bytes, bytes | None]]) -> int:
-        """Write rows (None deletes), the last of them the marker, in one transaction.
+    def append(self, layer: FrozenRows, position: int) -> int:
+        """Write the rows of a layer and, last, the marker of a position, in one transaction.
 
         Returns:
             the changelog offset after the marker, from which a reader continues.
@@ -129,12 +133,12 @@ class ChangelogWriter:
         """
         while True:
             try:
-                return self._append(rows)
+                return self._append(layer, position)
             except _AbortableError:
                 self._retried(lambda: self._producer.abort_transaction(5.0))
                 time.sleep(0.1)
 
-    def _append(self, rows: Sequence[tuple[bytes, bytes | None]]) -> int:
+    def _append(self, layer: FrozenRows, position: int) -> int:
         offsets: list[int] = []
 
         def on_marker(error: KafkaError | None, message: Any) -> None:
@@ -142,40 +146,39 @@ class ChangelogWriter:
                 offsets.append(message.offset())
 
         self._retried(self._producer.begin_transaction)
-        queued = 0
-        while queued < len(rows):
-            with self._compute_lock:
-                queued = self._queue(rows, queued, on_marker)
-            if queued < len(rows):  # the producer's queue is full
-                self._check_stopped()
-                self._producer.poll(0.05)
+        with self._queue(layer) as queue:
+            self._put(queue)
+        marker = [(MARKER, pack_marker(position))]
+        self._put(self._python_queue(marker, on_delivery=on_marker))
         self._retried(lambda: self._producer.commit_transaction(5.0))
         if not offsets:
             raise ChangelogBroken("the commit succeeded, but no offset was reported for the marker")
         return offsets[0] + 1
 
-    def _queue(
-        self,
-        rows: Sequence[tuple[bytes, bytes | None]],
-        first: int,
-        on_marker: Callable[[KafkaError | None, Any], None],
-    ) -> int:
-        """Queue rows from index `first`; return the index of the first that did not fit."""
-        topic, partition, produce = self.topic, self.partition, self._producer.produce
-        last = len(rows) - 1
-        number = first
-        try:
-            for number in range(first, last):
-                key, value = rows[number]
-                produce(topic, value, key, partition)
-            number = last
-            key, value = rows[last]
-            produce(topic, value, key, partition, on_delivery=on_marker)
-        except BufferError:
-            return number
-        except KafkaException as exc:
-            raise self._explained(exc) from exc
-        return last + 1
+    @contextmanager
+    def _queue(self, layer: FrozenRows) -> Iterator[RowQueue]:
+        if self._shared is not None and isinstance(layer, NativeLayer):
+            with self._shared.topic(self.topic) as topic:
+                yield CoreQueue(layer, topic, self.partition)
+        else:
+            yield self._python_queue(layer.rows())
+
+    def _python_queue(
+        self, rows: Iterable[tuple[bytes, bytes | None]], **more: Callable[..., None]
+    ) -> PythonQueue:
+        lock = self._compute_lock
+        return PythonQueue(self._producer, self.topic, self.partition, rows, lock, **more)
+
+    def _put(self, queue: RowQueue) -> None:
+        """Queue all rows."""
+        while True:
+            try:
+                if queue.put():
+                    return
+            except KafkaException as exc:
+                raise self._explained(exc) from exc
+            self._check_stopped()
+            self._producer.poll(0.05)
 
     def close(self) -> None:
         """Release sockets and threads; the broker aborts an open transaction."""
@@ -215,110 +218,3 @@ def _retriable(exc: KafkaException) -> bool:
 
 class _AbortableError(Exception):
     """The transaction must be aborted; it may be retried from its beginning."""
-
-
-@dataclass(slots=True)
-class Batch:
-    """Consecutive messages of one changelog partition."""
-
-    next_offset: int
-    """The changelog offset after them."""
-    written_at: int
-    """Log time of the last one, in ms."""
-    rows: list[tuple[bytes, bytes | None]] = field(default_factory=list)
-    at_end: bool = False
-    """Whether the changelog ended after them when they were read."""
-
-    def apply(self, database: Database, topic_id: bytes) -> None:
-        """Write the rows to their database, which has everything before them.
-
-        Rows that nothing follows are current now, however old they are.  Others are as old
-        as the last of them: tombstones that followed it may be gone when they are read.
-        """
-        if not (self.rows or self.at_end or self.next_offset > database.next_offset):
-            return
-        now = int(time.time() * 1000)
-        as_of = now if self.at_end else min(now, self.written_at)
-        next_offset = max(self.next_offset, database.next_offset)
-        database.write(self.rows, next_offset, as_of, topic_id)
-
-
-def batches(messages: Iterable[Any]) -> dict[tuple[str, int], Batch]:
-    """Sort consumed messages by changelog topic and partition.
-
-    The consumer must report ends of partitions (`enable.partition.eof`).
-
-    Raises:
-        KafkaException: the consumer has failed for good.
-    """
-    found: dict[tuple[str, int], Batch] = {}
-    for message in messages:
-        error = message.error()
-        if error is not None and error.code() != KafkaError._PARTITION_EOF:
-            if error.fatal():
-                raise KafkaException(error)
-            logger.info("changelog reader: %s; the client retries", error.str(), extra=REPEATING)
-            continue
-        source = (message.topic(), message.partition())
-        batch = found.get(source)
-        if batch is None:
-            batch = found[source] = Batch(0, 0)
-        batch.at_end = error is not None
-        if batch.at_end:
-            # Past control records, too: they take offsets but are never delivered.
-            batch.next_offset = message.offset()
-            continue
-        key = message.key()
-        if key is not None:
-            batch.rows.append((key, message.value()))
-        batch.next_offset = message.offset() + 1
-        batch.written_at = message.timestamp()[1]
-    return found
-
-
-class ChangelogReader:
-    """Restores the database of one partition from its changelog; used by one thread."""
-
-    BATCH = 5_000
-
-    def __init__(
-        self,
-        topic: str,
-        partition: int,
-        client: Mapping[str, Any],
-        database: Database,
-        topic_id: bytes,
-    ) -> None:
-        self._database = database
-        self._topic_id = topic_id
-        self._consumer = open_reader(
-            client,
-            f"restore-{topic}",
-            {
-                "isolation.level": "read_committed",
-                "enable.partition.eof": True,
-                "queued.min.messages": 20_000,
-                "queued.max.messages.kbytes": 16_384,
-                "fetch.wait.max.ms": 200,
-            },
-        )
-        self._consumer.assign([TopicPartition(topic, partition, database.next_offset)])
-
-    def read(self, timeout: float) -> tuple[int, bool]:
-        """Apply what arrives within `timeout` seconds, at most one batch.
-
-        Returns:
-            the number of rows applied, and whether the end of the changelog was reached.
-        """
-        first = self._consumer.poll(timeout)
-        if first is None:
-            return 0, False
-        count, at_end = 0, False
-        for batch in batches([first, *self._consumer.consume(self.BATCH, 0)]).values():
-            batch.apply(self._database, self._topic_id)
-            count, at_end = len(batch.rows), batch.at_end
-        return count, at_end
-
-    def close(self) -> None:
-        """Release sockets and threads."""
-        self._consumer.close()

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from itertools import chain
 
 from streams.engine.changelog import MARKER, ChangelogWriter, pack_marker
 from streams.engine.database import Database
@@ -75,13 +76,10 @@ class Checkpoint:
         self.context.step(self.name, step)
 
     def _write(self) -> int:
-        compute_lock = self.context.compute_lock
-        with compute_lock:
-            rows = self.layer.rows()
-        self.rows = len(rows)
-        rows.append((MARKER, pack_marker(self.position)))
-        next_offset = self.writer.append(rows)
+        self.rows = len(self.layer)
+        next_offset = self.writer.append(self.layer, self.position)
         self._begin_step("database")
-        with compute_lock:
+        rows = chain(self.layer.rows(), [(MARKER, pack_marker(self.position))])
+        with self.context.compute_lock:
             self.database.write(rows, next_offset, int(time.time() * 1000), self.topic_id)
         return next_offset

@@ -39,10 +39,25 @@ class NativeLayer:
     def __len__(self) -> int:
         return int(self._library.held.layer_count(self._handle))
 
-    def rows(self) -> list[tuple[bytes, bytes | None]]:
-        """Return (raw key, value or None) of all rows, in order: RocksDB takes them faster so."""
+    def rows(self) -> Iterator[tuple[bytes, bytes | None]]:
+        """Yield (raw key, value or None) of all rows, in order: RocksDB takes them faster so."""
         self._library.free.layer_sort(self._handle)
-        return list(_layer_rows(self._library.held.layer_read_sorted, self._handle))
+        return _layer_rows(self._library.held.layer_read_sorted, self._handle)
+
+    def produce(self, topic: int, partition: int, following: c_int64) -> int:
+        """Queue rows to Kafka from the index `following` on, which it advances.
+
+        The interpreter is released.  One of the layer's methods may run at a time.
+
+        Args:
+            topic: from `streams.native.SharedClient.topic`.
+
+        Returns:
+            librdkafka's error for the row at `following`; 0 if all are queued.
+        """
+        core = self._library.free
+        core.layer_sort(self._handle)
+        return int(core.layer_produce(self._handle, topic, partition, byref(following)))
 
     def dispose(self) -> None:
         """Free the rows, with the interpreter released."""

@@ -11,11 +11,11 @@ from typing import Final, TypeVar
 
 from streams.engine.changelog import (
     MARKER,
-    ChangelogReader,
     ChangelogWriter,
     Stopped,
     unpack_marker,
 )
+from streams.engine.changelog_reader import ChangelogReader
 from streams.engine.checkpointing import Checkpointer
 from streams.engine.database import Database, open_or_rebuild
 from streams.engine.folding import MOST_WORK, Folder
@@ -102,6 +102,7 @@ class Opening:
             f"{context.app_id}-{spec.table}-{spec.number}",
             self.stopped,
             context.compute_lock,
+            context.core,
         )
         resources.callback(writer.close)
         await self.in_turn(writer.open)

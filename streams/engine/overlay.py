@@ -41,8 +41,8 @@ class FrozenRows(Protocol):
 
     def __len__(self) -> int: ...
 
-    def rows(self) -> list[tuple[bytes, bytes | None]]:
-        """Return (raw key, value or None) of all rows, in no particular order."""
+    def rows(self) -> Iterator[tuple[bytes, bytes | None]]:
+        """Yield (raw key, value or None) of all rows, in no particular order."""
         ...
 
     def dispose(self) -> None:
@@ -267,14 +267,14 @@ class FrozenLayer:
     def __len__(self) -> int:
         return sum(map(len, self._layer.values()))
 
-    def rows(self) -> list[tuple[bytes, bytes | None]]:
-        """Return (raw key, value or None) of all rows, in no particular order."""
+    def rows(self) -> Iterator[tuple[bytes, bytes | None]]:
+        """Yield (raw key, value or None) of all rows, in no particular order."""
         separator = BUCKET_SEPARATOR
-        return [
+        return (
             (bucket + separator + suffix, value)
             for bucket, rows in self._layer.items()
             for suffix, value in rows.items()
-        ]
+        )
 
     def dispose(self) -> None:
         """Free the rows, some at a time: the interpreter is not held for long."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from confluent_kafka import TopicPartition
 
-from streams.engine.changelog import Batch, batches
+from streams.engine.changelog_reader import Batch, batches
 from streams.engine.database import Database, Resources, open_or_rebuild
 from streams.errors import Unavailable
 from streams.kafka.clients import open_reader

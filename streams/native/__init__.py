@@ -5,6 +5,7 @@ Python, byte for byte, and many times faster.  They are the definition.  Where t
 built, or `STREAMS_NATIVE` is `off`, they do all the work.
 """
 
+from streams.native.kafka import SharedClient, make_shared
 from streams.native.library import MODES, Library, described, is_available, load
 from streams.native.runs import CoreRun, DeliverCore, NativeTable, RouteCore
 
@@ -15,7 +16,9 @@ __all__ = [
     "Library",
     "NativeTable",
     "RouteCore",
+    "SharedClient",
     "described",
     "is_available",
     "load",
+    "make_shared",
 ]

@@ -8,27 +8,33 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from streams.engine.changelog import (
     MARKER,
-    ChangelogReader,
+    ChangelogBroken,
     ChangelogWriter,
     Fenced,
     Stopped,
     pack_marker,
     unpack_marker,
 )
+from streams.engine.changelog_reader import ChangelogReader
 from streams.engine.database import Database, Resources
+from streams.engine.native_rows import open_rows
+from streams.engine.overlay import FrozenRows
 from streams.events.limits import MAX_MESSAGE_BYTES
+from streams.kafka.clients import RECORD_BYTES
 from streams.kafka.embedded.cluster import EmbeddedKafka
 from streams.kafka.topics import ensure_topics
+from streams.native import is_available, load
 from streams.settings import Settings
 from streams.topics import product_topics
 
+needs_core = pytest.mark.skipif(not is_available(), reason="the native core is not built")
 TOPIC_ID = b"t" * 16
 Restore = Callable[[str], dict[bytes, bytes]]
 
@@ -45,7 +51,12 @@ def writer(settings: Settings, topic: str) -> Callable[[], ChangelogWriter]:
 
     def make() -> ChangelogWriter:
         opened = ChangelogWriter(
-            topic, 0, settings.librdkafka(), f"{settings.app_id}-members-0", lambda: False
+            topic,
+            0,
+            settings.librdkafka(),
+            f"{settings.app_id}-members-0",
+            lambda: False,
+            core=load("auto"),
         )
         opened.open()
         return opened
@@ -73,24 +84,54 @@ def restore(settings: Settings, topic: str, tmp_path: Path) -> Restore:
     return rows
 
 
-def checkpoint(position: int, **rows: bytes | None) -> list[tuple[bytes, bytes | None]]:
-    return [
-        *((key.encode(), value) for key, value in rows.items()),
-        (MARKER, pack_marker(position)),
-    ]
+Checkpoint = Callable[..., tuple[FrozenRows, int]]
+
+
+@pytest.fixture(params=["off", pytest.param("on", marks=needs_core)])
+def checkpoint(request: pytest.FixtureRequest) -> Checkpoint:
+    """Makes the arguments of `ChangelogWriter.append`; the rows are Python's or the core's."""
+    core = load(request.param)
+
+    def make(position: int, **changes: bytes | None) -> tuple[FrozenRows, int]:
+        rows = open_rows(NOTHING, core)
+        for name, value in changes.items():
+            if value is None:
+                rows.delete(b"r", name.encode())
+            else:
+                rows.put(b"r", name.encode(), value)
+        return rows.freeze(), position
+
+    return make
+
+
+class Nothing:
+    """A database without rows."""
+
+    def get(self, _key: bytes) -> bytes | None:
+        return None
+
+    def get_many(self, keys: list[bytes]) -> list[bytes | None]:
+        return [None for _ in keys]
+
+    def scan(self, _start: bytes, _end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        return iter(())
+
+
+NOTHING = Nothing()
 
 
 def without_meta(rows: dict[bytes, bytes]) -> dict[bytes, bytes]:
-    return {key: value for key, value in rows.items() if key != b"\0meta"}
+    """Return the rows by their names; the marker keeps its key."""
+    return {key.removeprefix(b"r\0"): row for key, row in rows.items() if key != b"\0meta"}
 
 
 def test_state_and_position_come_back_together(
-    writer: Callable[[], ChangelogWriter], restore: Restore
+    writer: Callable[[], ChangelogWriter], restore: Restore, checkpoint: Checkpoint
 ) -> None:
     # Given two checkpoints, the second of which deletes a row of the first
     owner = writer()
-    owner.append(checkpoint(10, a=b"1", b=b"2", empty=b""))
-    owner.append(checkpoint(20, a=None, c=b"3"))
+    owner.append(*checkpoint(10, a=b"1", b=b"2", empty=b""))
+    owner.append(*checkpoint(20, a=None, c=b"3"))
 
     # When they are restored without local state, and then again with it
     cold, warm = restore("cold"), restore("cold")
@@ -108,20 +149,20 @@ def test_state_and_position_come_back_together(
 
 
 def test_a_former_owner_is_fenced_and_leaves_nothing_behind(
-    writer: Callable[[], ChangelogWriter], restore: Restore
+    writer: Callable[[], ChangelogWriter], restore: Restore, checkpoint: Checkpoint
 ) -> None:
     # Given an owner that has written a checkpoint
     zombie = writer()
-    zombie.append(checkpoint(10, a=b"old"))
+    zombie.append(*checkpoint(10, a=b"old"))
 
     # When another takes over, and the first wakes up and continues
     owner = writer()
-    owner.append(checkpoint(15, a=b"new", b=b"new"))
+    owner.append(*checkpoint(15, a=b"new", b=b"new"))
     with pytest.raises(Fenced):
-        zombie.append(checkpoint(99, a=b"zombie", z=b"zombie"))
+        zombie.append(*checkpoint(99, a=b"zombie", z=b"zombie"))
 
     # Then the new owner can continue, and nothing from the zombie is visible
-    owner.append(checkpoint(16, b=None))
+    owner.append(*checkpoint(16, b=None))
     rows = restore("after")
     assert without_meta(rows) == {b"a": b"new", MARKER: pack_marker(16)}
     owner.close()
@@ -154,10 +195,11 @@ def test_an_unfinished_checkpoint_is_not_visible(
     namespace: str,
     writer: Callable[[], ChangelogWriter],
     restore: Restore,
+    checkpoint: Checkpoint,
 ) -> None:
     # Given a checkpoint, and a process that is killed in the middle of the next one
     owner = writer()
-    owner.append(checkpoint(10, a=b"whole"))
+    owner.append(*checkpoint(10, a=b"whole"))
     owner.close()
     environment = {
         **os.environ,
@@ -184,7 +226,7 @@ def test_an_unfinished_checkpoint_is_not_visible(
     # Then it is at the last complete checkpoint, without waiting for a timeout
     assert without_meta(rows) == {b"a": b"whole", MARKER: pack_marker(10)}
     assert time.monotonic() - began < 55
-    heir.append(checkpoint(11, b=b"next"))
+    heir.append(*checkpoint(11, b=b"next"))
     assert without_meta(restore("heir")) == {
         b"a": b"whole",
         b"b": b"next",
@@ -194,21 +236,42 @@ def test_an_unfinished_checkpoint_is_not_visible(
 
 
 def test_a_row_may_hold_the_largest_message(
-    writer: Callable[[], ChangelogWriter], restore: Restore
+    writer: Callable[[], ChangelogWriter], restore: Restore, checkpoint: Checkpoint
 ) -> None:
     row = os.urandom(MAX_MESSAGE_BYTES + 1000)
-    writer().append(checkpoint(1, a=row))
-    assert restore("large")[b"a"] == row
+    writer().append(*checkpoint(1, a=row))
+    assert without_meta(restore("large"))[b"a"] == row
+
+
+def test_more_rows_than_the_producer_s_queue_holds(
+    writer: Callable[[], ChangelogWriter], restore: Restore, checkpoint: Checkpoint
+) -> None:
+    rows = {f"row-{number}": b"%d" % number for number in range(60_000)}
+    writer().append(*checkpoint(1, **rows))
+    restored = without_meta(restore("many"))
+    del restored[MARKER]
+    assert restored == {name.encode(): value for name, value in rows.items()}
+
+
+def test_a_row_that_is_too_large_breaks_the_changelog(
+    writer: Callable[[], ChangelogWriter], checkpoint: Checkpoint
+) -> None:
+    with pytest.raises(ChangelogBroken, match="too large"):
+        writer().append(*checkpoint(1, a=os.urandom(2 * RECORD_BYTES)))
 
 
 def test_a_database_is_as_old_as_what_it_has_read(
-    settings: Settings, topic: str, writer: Callable[[], ChangelogWriter], tmp_path: Path
+    settings: Settings,
+    topic: str,
+    writer: Callable[[], ChangelogWriter],
+    tmp_path: Path,
+    checkpoint: Checkpoint,
 ) -> None:
     # Given a changelog, the first part of it older than the rest
     first = writer()
-    first.append(checkpoint(1, a=b"1"))
+    first.append(*checkpoint(1, a=b"1"))
     between = time.time() * 1000
-    first.append(checkpoint(2, **{f"k{number}": b"2" for number in range(10)}))
+    first.append(*checkpoint(2, **{f"k{number}": b"2" for number in range(10)}))
     # When a reader stops in between, Then its database says so
     database = Database(tmp_path / "old", Resources(8 << 20, 8 << 20))
     reader = ChangelogReader(topic, 0, settings.librdkafka(), database, TOPIC_ID)

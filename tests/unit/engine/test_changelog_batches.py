@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from streams.engine.changelog import Batch, batches
+from streams.engine.changelog_reader import Batch, batches
 from streams.engine.database import Database, Resources
 
 TOPIC_ID = b"t" * 16

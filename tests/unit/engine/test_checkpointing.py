@@ -16,7 +16,7 @@ from streams.engine.checkpointing import Checkpointer
 from streams.engine.database import Database, Resources
 from streams.engine.folding import MOST_WORK, Folder
 from streams.engine.opening import WORK_SECONDS, Incarnation
-from streams.engine.overlay import OverlayRows
+from streams.engine.overlay import FrozenRows, OverlayRows
 from streams.engine.progress import PartitionSpec, Progress
 
 ROWS = 3
@@ -32,11 +32,11 @@ class Writer:
         self.free = threading.Event()
         self.free.set()
 
-    def append(self, rows: Sequence[tuple[bytes, bytes | None]]) -> int:
+    def append(self, layer: FrozenRows, position: int) -> int:
         assert self.free.wait(60.0)
         if self.broken:
             raise ChangelogBroken("as the test wants it")
-        self.appended.append(list(rows))
+        self.appended.append([*layer.rows(), (MARKER, pack_marker(position))])
         return 10 * len(self.appended)
 
 

@@ -6,7 +6,7 @@ Whatever happens to both must leave the same rows, outputs and counters.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -48,7 +48,7 @@ class Below:
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         return iter([row for row in sorted(self.rows.items()) if start <= row[0] < end])
 
-    def write(self, rows: Sequence[tuple[bytes, bytes | None]]) -> None:
+    def write(self, rows: Iterable[tuple[bytes, bytes | None]]) -> None:
         for key, value in rows:
             if value is None:
                 self.rows.pop(key, None)
