@@ -128,7 +128,7 @@ API Object rows_get(Partition* of, const char* bucket, int64_t bucket_size, cons
 API void rows_put(Partition* of, const char* bucket, int64_t bucket_size, const char* suffix, int64_t suffix_size,
                   const char* value, int64_t value_size) {
     of->rows.put(of->rows.key(name(bucket, bucket_size), given(suffix, suffix_size)),
-                 Value::make(given(value, value_size)));
+                 of->rows.value(given(value, value_size)));
 }
 
 // `below`: 0 not known, 1 absent, 2 present. Returns 0 if it must be known; then nothing was changed.

@@ -152,12 +152,12 @@ private:
             char row[12];
             store_big(row, static_cast<uint64_t>(newest_.first), 8);
             store_big(row + 8, static_cast<uint64_t>(newest_.second), 4);
-            rows_.put(watermark(), Value::make({row, 12}), mark_);
+            rows_.put(watermark(), rows_.value({row, 12}), mark_);
             marked_ = true;
         }
         for (; change_ < changed_at_.size(); change_++) {
             if (kinds_.at(change_)) {
-                rows_.put(binding(change_), Value::make(sessions_.ids[change_]));
+                rows_.put(binding(change_), rows_.value(sessions_.ids[change_]));
             } else if (!rows_.remove(binding(change_))) {
                 for (size_t i = change_; i < changed_at_.size() && rows_.wanted() < kMostWanted; i++)
                     if (!kinds_.at(i) && rows_.remove_needs(binding(i))) rows_.want(binding(i));
@@ -171,7 +171,7 @@ private:
                 seq += static_cast<int64_t>(column_.ids.size());
                 continue;
             }
-            Value* message = Value::make(messages_[i]);
+            Value* message = rows_.value(messages_[i]);
             message->users = static_cast<uint32_t>(column_.ids.size());
             for (Slice queue : column_.ids) {
                 char suffix[8];

@@ -149,7 +149,7 @@ private:
                 if (changes && rows_.remove_needs(change.row)) return Step::missing;
             }
         }
-        if (change.has_origin) rows_.put(change.watermark, Value::make(place), mark.state);
+        if (change.has_origin) rows_.put(change.watermark, rows_.value(place), mark.state);
         if (changes) (change.bound ? bind(change, offset) : unbind(change, offset, row.value));
         return Step::done;
     }
@@ -160,7 +160,7 @@ private:
         std::string row(2, '\0');
         store_big(row.data(), target, 2);
         append(row, change.session);
-        rows_.put(change.row, Value::make(slice(row)), Below::absent);
+        rows_.put(change.row, rows_.value(slice(row)), Below::absent);
         packer.change(target, offset, true, change.group, change.queue, change.session);
         note(1, target, change);
     }
