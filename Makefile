@@ -18,7 +18,7 @@ run_options = \
 	$(if $(call given,SCALE,),--scale $(call given,SCALE,)) \
 	$(if $(call given,WORKERS,),--workers $(call given,WORKERS,))
 
-.PHONY: help install run test unit integration fresh coverage lint format docs reference faults bench console sanitize dist clean
+.PHONY: help install run test unit integration fresh image coverage lint format docs reference faults bench console sanitize dist clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -63,6 +63,9 @@ fresh: ## make run and make test on a bare Debian (PYTHON=3.11; needs root and d
 	tools/fresh-machine $(call given,PYTHON,3.11)
 
 # `make test` decides whether the tests pass; what counts here is how much of the code they run.
+image: install ## build the image of docker/ without an engine, and run a worker from it (needs root, debootstrap)
+	tools/image-check
+
 coverage: install ## the tests that need no broker, with the share of the code that they run
 	-$(BIN)/python -m pytest -q -n 2 tests/unit --cov --cov-report= --cov-fail-under=0
 	$(BIN)/coverage report --skip-covered
