@@ -26,7 +26,8 @@ from streams.engine.native_rows import NativeLayer
 from streams.engine.overlay import FrozenRows
 from streams.engine.row_queue import CoreQueue, PythonQueue, RowQueue
 from streams.kafka.clients import open_producer
-from streams.native import Library, make_shared
+from streams.native import Library
+from streams.native.kafka import make_shared
 from streams.pauses import Pauses
 
 MARKER = b"\0marker"

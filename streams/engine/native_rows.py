@@ -50,7 +50,7 @@ class NativeLayer:
         The interpreter is released.  One of the layer's methods may run at a time.
 
         Args:
-            topic: from `streams.native.SharedClient.topic`.
+            topic: from `streams.native.kafka.SharedClient.topic`.
 
         Returns:
             librdkafka's error for the row at `following`; 0 if all are queued.

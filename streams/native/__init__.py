@@ -3,9 +3,10 @@
 It does what `streams.engine.overlay`, `streams.folds.route` and `streams.folds.deliver` do in
 Python, byte for byte, and many times faster.  They are the definition.  Where the core is not
 built, or `STREAMS_NATIVE` is `off`, they do all the work.
+
+`streams.native.kafka` is a module apart, so that the folds load no Kafka client.
 """
 
-from streams.native.kafka import SharedClient, make_shared
 from streams.native.library import MODES, Library, described, is_available, load
 from streams.native.runs import CoreRun, DeliverCore, NativeTable, RouteCore
 
@@ -16,9 +17,7 @@ __all__ = [
     "Library",
     "NativeTable",
     "RouteCore",
-    "SharedClient",
     "described",
     "is_available",
     "load",
-    "make_shared",
 ]

@@ -12,7 +12,8 @@ from twins import Below, core, needs_core
 
 from streams.engine.native_rows import NativeLayer, NativeRows
 from streams.engine.row_queue import CoreQueue
-from streams.native import SharedClient, kafka, make_shared
+from streams.native import kafka
+from streams.native.kafka import SharedClient, make_shared
 
 pytestmark = needs_core
 CLIENT = {"log_level": 0}
