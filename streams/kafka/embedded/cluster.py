@@ -7,8 +7,6 @@ machine: it survives the loss of a process, not of the machine.
 from __future__ import annotations
 
 import time
-import uuid
-from base64 import urlsafe_b64encode
 from pathlib import Path
 from typing import Final, Self
 
@@ -16,6 +14,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from streams.data_folder import DataFolder, utf8
+from streams.kafka.embedded.formatting import random_uuid
 from streams.kafka.embedded.jars import BrokerError, Progress, jars
 from streams.kafka.embedded.node import STOP_SECONDS, Node, NodeAddress
 from streams.ports import is_free, private_ports
@@ -130,8 +129,5 @@ class EmbeddedKafka:
     def _cluster_id(self) -> str:
         path = self.data / "cluster-id"
         if not path.exists():
-            made = "-"
-            while made.startswith("-"):  # Kafka's tool would parse it as an option
-                made = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-            path.write_text(made)
+            path.write_text(random_uuid())
         return path.read_text().strip()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from streams import child_process
-from streams.kafka.embedded import class_archive
+from streams.kafka.embedded import class_archive, formatting
 from streams.kafka.embedded.jars import BrokerError, jars, java
 from streams.ports import is_free
 
@@ -121,7 +121,7 @@ class Node:
                 )
         self._write_properties(properties)
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
-        if not (self.folder / _LOG / "meta.properties").exists():
+        if not formatting.is_formatted(self.folder / _LOG):
             self._format(cluster_id, lock)
         options = [*self._options(), *class_archive.listing(Path(_CLASSES))]
         self._process = self._run(java_command(_MAIN, _PROPERTIES, options=options), lock)
@@ -179,6 +179,8 @@ class Node:
             )
 
     def _format(self, cluster_id: str, lock: int) -> None:
+        if formatting.copy_format(self.folder / _LOG, cluster_id, self.id):
+            return
         command = java_command(
             "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", _PROPERTIES
         )
@@ -191,6 +193,7 @@ class Node:
             raise
         if code:
             raise BrokerError(f"{self.folder} could not be formatted: see {self.log}")
+        formatting.keep_format(self.folder / _LOG)
 
     def _write_properties(self, more: Mapping[str, str]) -> None:
         """Write the node's properties; the voters are static, so that ports may change."""
