@@ -343,6 +343,8 @@ async def test_a_worker_tells_what_its_parts_and_threads_are_doing(client: Clien
     assert {"MainThread", "source", "outputs", "publisher"} <= threads
     # And otherwise it does not
     assert "debug" not in (await client.ask(0, "GET", "/v1/cluster"))[1]
+    # And what it does not use then is checked, too
+    assert (await client.ask(0, "GET", "/v1/cluster?debug=1&all=2"))[0] == 400
     assert (await client.ask(0, "GET", "/v1/cluster?debug=2"))[0] == 400
 
 

@@ -107,7 +107,13 @@ def _operation(template: str, method: str, operation: Operation) -> dict[str, An
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
-    described = {"name": parameter.name, "in": parameter.where, "schema": parameter.schema}
+    described: dict[str, Any] = {
+        "name": parameter.name,
+        "in": parameter.where,
+        "schema": parameter.schema,
+    }
+    if parameter.where == "query":  # one without a value counts as absent
+        described["allowEmptyValue"] = True
     if parameter.description:
         described["description"] = parameter.description
     return described

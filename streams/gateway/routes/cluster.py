@@ -30,9 +30,10 @@ class ClusterRoutes(Routes):
         With `debug=1`, it adds what its own parts and threads are doing.
         """
         parameters = context.parameters("all", "debug")
-        if integer(parameters, "debug", 0, 0, 1):
+        whole, debug = (integer(parameters, name, 0, 0, 1) for name in ("all", "debug"))
+        if debug:
             return json_response(worker_status(self._engine) | {"debug": self._engine.internals()})
-        if not integer(parameters, "all", 0, 0, 1):
+        if not whole:
             return json_response(worker_status(self._engine))
         if context.proxied.is_forwarded:
             return json_response(self._overview.own())

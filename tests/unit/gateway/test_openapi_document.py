@@ -26,6 +26,15 @@ def test_every_name_in_a_path_has_a_schema() -> None:
     assert names == set(PATH_PARAMETERS)
 
 
+def test_a_query_parameter_may_be_empty() -> None:
+    """The gateway takes it for absent: `?after=&limit=` is what many clients send."""
+    methods = [method for path in document()["paths"].values() for method in path.values()]
+    parameters = [one for method in methods for one in method.get("parameters", [])]
+    empty = {one["name"]: one.get("allowEmptyValue") for one in parameters if one["in"] == "query"}
+    assert {"after", "limit", "all"} <= set(empty)
+    assert set(empty.values()) == {True}
+
+
 def _references(node: Any) -> Iterator[str]:
     if isinstance(node, dict):
         for key, value in node.items():
