@@ -50,7 +50,7 @@ run: install ## play the workload on a Kafka of its own (SECONDS=30 SCALE=1 WORK
 
 # Each process runs whole modules, with a Kafka of its own; the long modules come first. A test that
 # fails is run once more, alone and in a new Kafka; what passes then is named as unsteady.
-test: install ## all tests, in three processes
+test: install ## all tests, in four processes
 	tools/all-tests
 
 unit: install ## the tests that need no broker

@@ -14,9 +14,9 @@ from streams.fold import (
     BadRecord,
     Fold,
     FoldFactory,
+    FoldRun,
     Output,
     Record,
-    RunningFold,
     split_raw_key,
 )
 
@@ -183,7 +183,9 @@ def fold_chunk(fold: Fold, chunk: Sequence[Record]) -> tuple[list[Output], list[
         the outputs, and offset and reason of each bad record.
     """
     bad = []
-    run = fold.begin_run(chunk) if chunk and isinstance(fold, RunningFold) else None
+    # Not isinstance: of a protocol it costs more than the chunk, before Python 3.12.
+    begin = getattr(fold, "begin_run", None)
+    run: FoldRun | None = begin(chunk) if chunk and begin is not None else None
     first = 0
     while first < len(chunk):
         end = len(chunk)

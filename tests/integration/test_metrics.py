@@ -198,7 +198,9 @@ def test_the_log_is_short_and_every_line_is_an_object(running: Workers) -> None:
         assert record.keys() - {"exception"} == {"time", "level", "logger", "message", "worker"}
         assert record["worker"] == running.urls[0]
     assert {record["level"] for record in records} <= {"INFO", "WARNING"}
-    assert all(record["logger"].startswith("streams") for record in records)
+    # A library may warn, on a machine that stood still; nothing else of theirs belongs here.
+    told = [record for record in records if record["level"] == "INFO"]
+    assert all(record["logger"].startswith("streams") for record in told), told
 
 
 async def test_gauges_of_inboxes_are_exact_after_churn(worker: Worker) -> None:

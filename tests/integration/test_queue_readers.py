@@ -130,9 +130,15 @@ async def long_poll(cluster: Cluster, queue: str, worker: int) -> AsyncIterator[
 READERS = [stream, events, long_poll]
 
 
-@pytest.mark.parametrize("reader", READERS)
-@pytest.mark.parametrize("worker", [0, 1])
-async def test_a_reader_keeps_its_queue_alive(cluster: Cluster, reader: Any, worker: int) -> None:
+async def test_each_reader_keeps_its_queue_alive(cluster: Cluster) -> None:
+    """All at once: what takes time is the TTL."""
+    async with asyncio.TaskGroup() as readers:
+        for reader in READERS:
+            for worker in (0, 1):
+                readers.create_task(keeps_its_queue_alive(cluster, reader, worker))
+
+
+async def keeps_its_queue_alive(cluster: Cluster, reader: Any, worker: int) -> None:
     # Given a bound queue of the first worker, with a TTL, and another one that nobody reads
     name = f"kept-{reader.__name__}-{worker}"
     queue = await cluster.queue_of(0, name)
