@@ -11,10 +11,10 @@ from typing import Any
 
 import faust
 from faust.app.base import BootStrategy as FaustBootStrategy
-from faust.serializers.schemas import Schema as FaustSchema
 from faust.types import ServiceT
 from yarl import URL
 
+from streams.engine.chunk_topic import ChunkStream, ChunkTopic
 from streams.engine.engine import Engine
 from streams.engine.options import EngineOptions
 from streams.engine.source import Chunk
@@ -39,18 +39,6 @@ class BootStrategy(FaustBootStrategy):
         if self._should_enable_web() and app.web_service is not None:
             return [app.web_service]
         return []
-
-
-class ChunkSchema(FaustSchema[Any, Any]):
-    """Passes chunks to agents undecoded; folds decode the records."""
-
-    def loads_key(self, app: Any, message: Any, **kwargs: Any) -> Any:
-        """Return None: a chunk has no key."""
-        return None
-
-    def loads_value(self, app: Any, message: Any, **kwargs: Any) -> Any:
-        """Return the list of `Chunk`s."""
-        return message.value
 
 
 class Table(faust.Table[bytes, bytes]):
@@ -126,13 +114,22 @@ class App(faust.App):
 
     def chunks(self, name: str) -> Any:
         """Return a source topic whose records reach their agent as lists of `Chunk`s."""
-        return self.topic(
-            name,
-            schema=ChunkSchema(key_type=bytes, value_type=bytes),
+        return ChunkTopic(
+            self,
+            topics=[name],
+            key_type=bytes,
+            value_type=bytes,
             acks=False,
             internal=False,
             allow_empty=True,
         )
+
+    def stream(self, channel: Any, beacon: Any = None, **options: Any) -> Any:
+        """Create a stream, as in Faust; that of a topic of chunks is a `ChunkStream`."""
+        if isinstance(channel, ChunkTopic):
+            beacon = beacon or self.beacon
+            return ChunkStream(app=self, channel=aiter(channel), beacon=beacon, **options)
+        return super().stream(channel, beacon, **options)
 
     def folded_table(self, name: str, source: str, fold: FoldFactory, help: str = "") -> Table:
         """Declare a table that `fold` makes of the records of the topic `source`.

@@ -6,8 +6,8 @@ partitions are paused in it, and the engine's own readers deliver them (see
 `streams.engine.source`).  Other topics of the app are read by stock Faust.
 
 A chunk takes this way: source reader -> `Engine` -> `Consumer.arrive` -> Faust's agent ->
-`Table.fold` -> `Engine.accept`.  The detour through the agent keeps Faust's model of an app:
-agents, their command line and their metrics.
+`Table.fold` -> `Engine.accept`.  The detour through the agent keeps Faust's model of an app,
+and its command line.  See `streams.engine.chunk_topic`.
 
 Entry point `faust.transports`, name `streams`: ``App(broker="streams://host:port")``.
 """
@@ -32,9 +32,9 @@ from aiokafka.errors import (
 from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as KafkaTP
 from faust.transport.drivers import aiokafka as driver
-from faust.types import TP, ConsumerMessage
-from mode import Service
+from faust.types import TP
 
+from streams.engine.chunk_topic import ChunkTopic
 from streams.engine.contact import Contact
 from streams.engine.source import Chunk
 from streams.pauses import Pauses
@@ -239,10 +239,6 @@ class Consumer(driver.Consumer):
 
     _thread: ConsumerThread
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._arrived: asyncio.Queue[list[Chunk]] = asyncio.Queue()
-
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
@@ -282,50 +278,29 @@ class Consumer(driver.Consumer):
         return TP(topic, partition) in self._thread.assigned
 
     def arrive(self, chunks: Iterable[Chunk]) -> None:
-        """Queue chunks that were read together for their agents, in order."""
-        by_topic: dict[str, list[Chunk]] = {}
-        for chunk in chunks:
-            by_topic.setdefault(chunk.topic, []).append(chunk)
-        for together in by_topic.values():
-            self._arrived.put_nowait(together)
-
-    @Service.task
-    async def _hand_on_chunks(self) -> None:
-        """Give chunks of a topic that were read together to its agents, as one event.
+        """Hand chunks that were read together to the agents of their topics, in order.
 
         During a rebalance Faust stops the flow to agents.  This worker keeps its partitions
         until the next assignment, and a writer that is too late is fenced.  So the engine gets
         the chunks directly meanwhile, and partitions that do not move never stop.
         """
-        engine = cast(Any, self.app).engine
-        while not self.should_stop:
-            chunks = await self._arrived.get()
-            if self.flow_active:
-                try:
-                    await self.callback(self._chunks_message(chunks))
-                    continue
-                except KeyError:  # Faust's agents do not know this partition yet
-                    pass
-            engine.accept_of_topic(chunks[0].topic, chunks)
+        by_topic: dict[str, list[Chunk]] = {}
+        for chunk in chunks:
+            by_topic.setdefault(chunk.topic, []).append(chunk)
+        for topic, together in by_topic.items():
+            channels = self._channels(topic, together[-1].partition) if self.flow_active else []
+            for channel in channels:
+                channel.put_chunks(together)
+            if not channels:
+                cast(Any, self.app).engine.accept_of_topic(topic, together)
 
-    def _chunks_message(self, chunks: list[Chunk]) -> ConsumerMessage:
-        last = chunks[-1]
-        timestamp = last.records[-1].timestamp / 1000.0 if last.records else 0.0
-        return ConsumerMessage(
-            last.topic,
-            last.partition,
-            last.end - 1,
-            timestamp,
-            1,  # LogAppendTime
-            [],
-            None,
-            cast(Any, chunks),
-            None,
-            None,
-            None,
-            TP(last.topic, last.partition),
-            generation_id=self.app.consumer_generation_id,
-        )
+    def _channels(self, topic: str, partition: int) -> list[ChunkTopic]:
+        """Return the channels of the agents that read a topic; none before they have started."""
+        return [
+            channel
+            for channel in self.app.topics
+            if isinstance(channel, ChunkTopic) and channel.takes(topic, partition)
+        ]
 
     async def commit_positions(self, offsets: Mapping[TP, int]) -> bool:
         """Commit the source offsets of checkpoints to the group, for lag tools."""
