@@ -1,4 +1,9 @@
-"""When an open partition is checkpointed: one checkpoint at a time, beside the folding."""
+"""When an open partition is checkpointed: one checkpoint at a time, beside the folding.
+
+A checkpoint costs a transaction, whatever is in it.  So a partition with few changes is
+checkpointed seldom, and one with many changes often; what a crash leaves to be folded again is
+little either way.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ import asyncio
 import time
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from streams.engine.changelog import ChangelogWriter
 from streams.engine.checkpoint import Checkpoint
@@ -15,6 +20,15 @@ from streams.engine.folding import Folder
 from streams.engine.overlay import ChangedRows
 from streams.engine.ports import Context
 from streams.engine.progress import PartitionSpec, Progress
+
+SOON_SECONDS: Final = 1.0
+"""Time after a checkpoint before the next one that need not wait for `checkpoint_seconds`."""
+MUCH_ROWS: Final = 2_000
+"""Rows changed, or records folded, with which a checkpoint does not wait for longer."""
+MUCH_BYTES: Final = 1 << 20
+"""Keys and values of changed rows with which it does not."""
+QUIET_SECONDS: Final = 1.0
+"""It does not either when nothing has been folded for this long."""
 
 
 class Checkpointer:
@@ -35,9 +49,11 @@ class Checkpointer:
         self.changelog_end = database.next_offset
         """The changelog offset after this incarnation's last checkpoint."""
         # Spread the partitions over the interval: together, each would wait for all others.
-        phase = zlib.crc32(spec.name.encode()) % 1000 / 1000
-        self.due = context.loop.time() + context.checkpoint_seconds * (0.5 + phase)
-        """When the next checkpoint is due, on the event loop's clock."""
+        self._share = 0.5 + zlib.crc32(spec.name.encode()) % 1000 / 2000
+        self.due = 0.0
+        """When the next checkpoint is due at the latest, on the event loop's clock."""
+        self._soon = 0.0
+        """When it is due if much has changed, or nothing changes any more."""
         self.latest: Checkpoint | None = None
         """The checkpoint that was started last."""
         self._context = context
@@ -49,6 +65,10 @@ class Checkpointer:
         self._folder = folder
         self._wake = wake
         self._task: asyncio.Task[None] | None = None
+        now = context.loop.time()
+        self._moved = (progress.position, now)
+        """The position, and when it was first seen."""
+        self._schedule(now, self._share)
 
     @property
     def running(self) -> bool:
@@ -87,18 +107,42 @@ class Checkpointer:
         }
 
     def is_due(self, now: float) -> bool:
-        """Return whether a checkpoint may begin at `now`, on the event loop's clock."""
-        return not self.running and now >= self.due
+        """Return whether there is something to save, and a checkpoint may begin at `now`.
+
+        `now` is on the event loop's clock.  Call it often: it notices when folding pauses.
+        """
+        progress = self._progress
+        if progress.position == progress.checkpointed:
+            self._schedule(now, self._share)
+            return False
+        if progress.position != self._moved[0]:
+            self._moved = (progress.position, now)
+        if self.running:
+            return False
+        if now >= self.due or self.overfull:
+            return True
+        return now >= self._soon and (self._much() or now - self._moved[1] >= QUIET_SECONDS)
+
+    def _much(self) -> bool:
+        rows, progress = self._rows, self._progress
+        return (
+            rows.pending >= MUCH_ROWS
+            or progress.position - progress.checkpointed >= MUCH_ROWS
+            or rows.pending_bytes >= MUCH_BYTES
+        )
+
+    def _schedule(self, now: float, share: float) -> None:
+        """Set when the next checkpoint is due: after this share of the intervals, or later."""
+        longest = self._context.checkpoint_seconds
+        self.due = max(self.due, now + longest * share)
+        self._soon = max(self._soon, now + min(SOON_SECONDS, longest) * share)
 
     def begin_if_due(self) -> None:
         """Start a checkpoint if one is due and possible.
 
         With deferred work left, the rows must not be saved: they lack outputs to come.
         """
-        progress = self._progress
-        if self._task is not None or progress.position == progress.checkpointed:
-            return
-        if not self._folder.fold.work and (self.overfull or self.late >= 0):
+        if not self._folder.fold.work and self.is_due(self._context.loop.time()):
             self._begin()
 
     def collect(self) -> None:
@@ -151,7 +195,7 @@ class Checkpointer:
             database=self._database,
             topic_id=context.topic_id(self._spec.changelog_topic),
         )
-        self.due = context.loop.time() + context.checkpoint_seconds
+        self._schedule(context.loop.time(), 1.0)
         self._task = context.loop.create_task(self._run(self.latest))
         # A failed one must be looked at, even if there is nothing else to do.
         self._task.add_done_callback(lambda _: self._wake())

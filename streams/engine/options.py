@@ -85,8 +85,10 @@ class EngineOptions:
     dead_letters: str = ""
     """Topic of records that could not be folded; by default ``<app_id>-dead-letters``."""
 
-    checkpoint_seconds: float = 1.0
-    """Longest time between two checkpoints of a partition."""
+    checkpoint_seconds: float = 5.0
+    """Longest time between two checkpoints of a partition.
+
+    One second is enough when much has changed, or nothing changes any more."""
     checkpoint_rows: int = 50_000
     """Changed rows that trigger a checkpoint earlier."""
     chunk_records: int = 2_000

@@ -145,9 +145,10 @@ class Settings:
         "standby replicas of each table partition on other workers",
     )
     checkpoint_seconds: float = _setting(
-        1.0,
+        5.0,
         parse.seconds(0.05, 3600),
-        "longest time between two checkpoints of a partition",
+        "longest time between two checkpoints of a partition; one second is enough when much "
+        "has changed, or nothing changes any more",
     )
     checkpoint_rows: int = _setting(
         50_000,

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from streams.engine import checkpointing
 from streams.engine.changelog import MARKER, ChangelogBroken, pack_marker
-from streams.engine.checkpointing import Checkpointer
+from streams.engine.checkpointing import QUIET_SECONDS, SOON_SECONDS, Checkpointer
 from streams.engine.database import Database, Resources
 from streams.engine.folding import MOST_WORK, Folder
 from streams.engine.opening import WORK_SECONDS, Incarnation
@@ -111,7 +112,65 @@ async def world(tmp_path: Path) -> Any:
 
 
 async def test_the_first_is_due_at_a_time_of_the_partition_s_own(world: World) -> None:
-    assert 0.5 * SECONDS <= -world.checkpoints.late <= 1.5 * SECONDS
+    assert 0.5 * SECONDS <= -world.checkpoints.late <= SECONDS
+
+
+async def test_a_few_changes_are_saved_when_nothing_follows_them(world: World) -> None:
+    # Given a partition that changes a little, and again and again
+    world.now += SECONDS
+    assert not world.checkpoints.is_due(world.now)
+    began = world.now
+    # Then it is not saved,
+    while world.now < began + SECONDS / 4:
+        world.change()
+        assert not world.checkpoints.is_due(world.now)
+        world.now += QUIET_SECONDS / 2
+    # until no more changes follow
+    assert not world.checkpoints.is_due(world.now)
+    assert world.checkpoints.is_due(world.now + QUIET_SECONDS)
+    world.change()
+    assert not world.checkpoints.is_due(world.now + QUIET_SECONDS)
+
+
+async def test_changes_that_never_end_are_saved_after_the_longest_interval(world: World) -> None:
+    began = world.now
+    while not world.checkpoints.is_due(world.now):
+        world.change()
+        world.now += QUIET_SECONDS / 2
+        assert world.now <= began + SECONDS + QUIET_SECONDS
+    assert world.now >= began + SECONDS / 2
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "records"),
+    [("MUCH_ROWS", 2, 1), ("MUCH_ROWS", 5, 5), ("MUCH_BYTES", 10, 1)],
+)
+async def test_much_is_saved_soon(
+    world: World, monkeypatch: pytest.MonkeyPatch, name: str, least: int, records: int
+) -> None:
+    # Given many changed rows, or many records, or large rows
+    monkeypatch.setattr(checkpointing, name, least)
+    for _ in range(records):
+        world.change(ROWS - 1)
+    # Then they are saved soon, but not at once
+    assert not world.checkpoints.is_due(world.now)
+    assert world.checkpoints.is_due(world.now + SOON_SECONDS)
+
+
+async def test_nobody_is_woken_for_nothing(world: World) -> None:
+    world.now = world.checkpoints.due + SECONDS
+    assert not world.checkpoints.is_due(world.now)
+
+
+async def test_an_idle_partition_is_not_late_with_what_comes_next(world: World) -> None:
+    # Given a partition without records for long, and a record whose work is deferred
+    world.now += 100 * SECONDS
+    world.checkpoints.is_due(world.now)
+    world.change()
+    world.fold.work = [endless()]
+    # Then this work does not come first
+    assert not work_comes_first(world)
+    assert not world.checkpoints.saving
 
 
 async def test_nothing_is_saved_before_it_is_due(world: World) -> None:
