@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from streams.engine import opening
-from streams.engine.changelog import ChangelogBroken, Stopped
+from streams.engine.changelog import MARKER, ChangelogBroken, Stopped, pack_marker
 from streams.engine.database import Resources
+from streams.engine.overlay import FrozenRows
 from streams.engine.partition import Partition
 from streams.engine.progress import PartitionSpec, State
 from streams.engine.source import Chunk
@@ -72,7 +73,7 @@ class Changelog:
     def open(self) -> None:
         self.world.opened += 1
 
-    def append(self, rows: Sequence[tuple[bytes, bytes | None]]) -> int:
+    def append(self, layer: FrozenRows, position: int) -> int:
         world = self.world
         world.writing.set()
         while not world.free.wait(0.01):
@@ -81,7 +82,7 @@ class Changelog:
         if world.fails:
             world.fails -= 1
             raise ChangelogBroken("as the test wants it")
-        world.appended.append(dict(rows))
+        world.appended.append({**dict(layer.rows()), MARKER: pack_marker(position)})
         return 10 * len(world.appended)
 
     def close(self) -> None:
