@@ -5,6 +5,7 @@
 // serves every version. An overlay and its folds belong to one thread; a frozen layer may be read
 // by a second one.
 #include <random>
+#include <utility>
 
 #include "deliver.h"
 #include "kafka.h"
@@ -102,7 +103,7 @@ struct Partition {
 
 #define API extern "C" __attribute__((visibility("default")))
 
-API int32_t core_version() { return 4; }
+API int32_t core_version() { return 5; }
 
 API void core_begin(const Python* functions, Object none_object, Object unknown_object) {
     python = *functions;
@@ -235,8 +236,10 @@ API void route_begin(Partition* of, const char* joined, const int64_t* ends, con
     RouteConstants constants{part(0), part(1), part(2), part(3), part(4), partition, static_cast<uint32_t>(numbers[1])};
     std::string routed = part(5);
     Packer packer(slice(routed), partition, numbers[2], numbers[3], numbers[4], numbers[5]);
+    PublishConstants publish{part(6), part(7), part(8), numbers[6], numbers[7]};
     delete of->route;
-    of->route = new Route(of->rows, std::move(constants), std::move(packer), of->seed);
+    of->route = new Route(of->rows, std::move(constants), std::move(packer), std::move(publish), of->seed,
+                          static_cast<size_t>(numbers[8]), static_cast<size_t>(numbers[9]));
 }
 
 API void deliver_begin(Partition* of, const char* joined, const int64_t* ends, const int64_t* numbers) {
@@ -250,8 +253,8 @@ API void deliver_begin(Partition* of, const char* joined, const int64_t* ends, c
 // Both set `next` to the first record that is not folded, and `others` to the number of records from
 // there on that only Python can fold. Called without the interpreter if the chunk is long.
 API int32_t route_run(Partition* of, const Chunk* chunk, int64_t* next, int64_t* others, int64_t most,
-                      int32_t uncovered) {
-    Ended ended = of->route->run(*chunk, *next, most, uncovered);
+                      int32_t uncovered, int64_t oldest) {
+    Ended ended = of->route->run(*chunk, *next, most, uncovered, oldest);
     if (ended != Ended::missing) of->rows.forget();
     *others = ended == Ended::other;
     while (*others && *next + *others < chunk->count && !of->route->maybe_plain(chunk->value(*next + *others)))
@@ -270,7 +273,11 @@ API int32_t deliver_run(Partition* of, const Chunk* chunk, int64_t* next, int64_
 }
 
 // What the last runs have to tell Python.
-API Object route_noted(Partition* of) { return taken(of->route->noted); }
+API void route_counted(Partition* of, int64_t* messages, int64_t* duplicates) {
+    Publisher& publisher = of->route->publisher;
+    *messages = std::exchange(publisher.messages, 0);
+    *duplicates = std::exchange(publisher.duplicates, 0);
+}
 API int64_t deliver_delivered(Partition* of) {
     int64_t count = of->deliver->delivered;
     of->deliver->delivered = 0;
@@ -278,8 +285,42 @@ API int64_t deliver_delivered(Partition* of) {
 }
 API Object deliver_receivers(Partition* of) { return taken(of->deliver->receivers); }
 
-API void route_watch(Partition* of, const char* group, int64_t size) { of->route->watch(given(group, size)); }
-API void route_unwatch(Partition* of, const char* group, int64_t size) { of->route->unwatch(given(group, size)); }
+// The cache of groups, for what Python folds.
+
+// `queues` has an id and a NUL for each of `count` members, in order; `targets` has their partitions.
+API void fans_keep(Partition* of, const char* group, int64_t size, const int32_t* targets, const char* queues,
+                   int64_t count) {
+    Fan fan;
+    for (int64_t i = 0; i < count; i++) {
+        Slice queue{queues, std::strlen(queues)};
+        fan.add(static_cast<uint32_t>(targets[i]), queue);
+        queues += queue.size + 1;
+    }
+    of->route->publisher.fans.keep(given(group, size), std::move(fan));
+}
+API void fans_add(Partition* of, const char* group, int64_t size, int64_t target, const char* queue,
+                  int64_t queue_size) {
+    of->route->publisher.fans.add(given(group, size), static_cast<uint32_t>(target), given(queue, queue_size));
+}
+API void fans_remove(Partition* of, const char* group, int64_t size, int64_t target, const char* queue,
+                     int64_t queue_size) {
+    of->route->publisher.fans.remove(given(group, size), static_cast<uint32_t>(target), given(queue, queue_size));
+}
+// Partition, number of ids, size of the column, column of each; None if the group is not cached. All members
+// but one if `but` is given.
+API Object fans_columns(Partition* of, const char* group, int64_t size, const char* but, int64_t but_size) {
+    Fan* fan = of->route->publisher.fans.get(given(group, size));
+    if (!fan) return kept(none);
+    Slice without = given(but, but_size);
+    std::string found;
+    fan->each(but ? &without : nullptr, [&](uint32_t target, Slice column, size_t count) {
+        append_number(found, target, 4);
+        append_number(found, count, 4);
+        append_number(found, column.size, 4);
+        append(found, column);
+    });
+    return bytes_of(slice(found));
+}
 
 // The packer: these return how many records are finished.
 API int64_t packer_change(Partition* of, int64_t target, int64_t offset, int32_t bound, const char* group,

@@ -48,7 +48,6 @@ public:
     }
 
 private:
-    enum class Step { done, other, missing };
     using Place = std::pair<int64_t, int64_t>;  // offset, part
 
     // The columns of the record.

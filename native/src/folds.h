@@ -13,6 +13,7 @@ struct Chunk {
     const char* values;
     const int64_t* value_ends;
     const int64_t* offsets;
+    const int64_t* times;
     int64_t count;
 
     Slice key(int64_t i) const { return part(keys, key_ends, i); }
@@ -30,6 +31,9 @@ enum class Ended : int32_t {
     other = 1,    // the next record is not plain: Python must fold it
     missing = 2,  // rows must be supplied before the next record
 };
+
+// What became of one record.
+enum class Step { done, other, missing };
 
 // Rows that are looked up in the database at a time: about a millisecond.
 constexpr size_t kMostWanted = 1000;

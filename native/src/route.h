@@ -1,12 +1,12 @@
-// The plain Binds and Unbinds of the route fold; `streams/folds/route.py` is the definition.
+// The plain Binds, Unbinds and Messages of the route fold; `streams/folds/route.py` is the definition.
 //
-// Not plain, and left to Python: ids of 64 bytes or more, older schemas, records that are broken or
+// Of Binds and Unbinds not plain, and left to Python: ids of 64 bytes or more, older schemas, records that are broken or
 // out of place, origins of another log, `replaces`, and bindings that cover others or are covered.
 #pragma once
 
 #include <deque>
 
-#include "folds.h"
+#include "publish.h"
 
 namespace streams {
 
@@ -20,48 +20,53 @@ struct RouteConstants {
 class Route {
 public:
     Packer packer;
-    std::string noted;  // changes of watched groups: a byte (1: joined), partition, sizes, group, queue
+    Publisher publisher;
 
-    Route(Overlay& rows, RouteConstants constants, Packer packer, uint64_t seed)
-        : packer(std::move(packer)), rows_(rows), is_(std::move(constants)), watched_(seed) {}
+    Route(Overlay& rows, RouteConstants constants, Packer packer_made, PublishConstants publish, uint64_t seed,
+          size_t largest, size_t most)
+        : packer(std::move(packer_made)), publisher(rows, packer, std::move(publish), seed, largest, most),
+          rows_(rows), is_(std::move(constants)) {}
 
-    void watch(Slice group) {
-        Key key = watched_.key({'g', group}, {});
-        if (!watched_.find(key)) watched_.add(key, nullptr, Below::unknown);
-    }
-    void unwatch(Slice group) {
-        if (Row* row = watched_.find(watched_.key({'g', group}, {}))) watched_.remove(row);
-    }
-    bool maybe_plain(Slice value) const { return value.starts_with(is_.bind) || value.starts_with(is_.unbind); }
+    bool maybe_plain(Slice value) const { return maybe_change(value) || publisher.maybe_plain(value); }
 
     // Folds from `next` on, which it advances. `uncovered`: no binding of the partition is covered.
-    Ended run(const Chunk& chunk, int64_t& next, int64_t most, bool uncovered) {
-        Ended ended = go_on(chunk, next, chunk.count - next < most ? chunk.count : next + most, uncovered);
+    // `oldest`: see `Publisher::fold`.
+    Ended run(const Chunk& chunk, int64_t& next, int64_t most, bool uncovered, int64_t oldest) {
+        Ended ended = go_on(chunk, next, most, uncovered, oldest);
         if (ended != Ended::missing) ahead_.clear();
         return ended;
     }
 
 private:
-    enum class Step { done, other, missing };
-
     struct Change {
-        bool plain, bound;
+        bool bound;
         Slice group, queue, session;
         bool has_origin;
         int64_t partition, offset, part;
         char source[2], place[12];  // the key and the value of the watermark
         Key row, watermark;
     };
+    struct Event {
+        bool plain, is_message;
+        Change change;
+        Publication publication;
+    };
 
-    Ended go_on(const Chunk& chunk, int64_t& next, int64_t end, bool uncovered) {
-        for (; next < end; next++) {
-            const Change& change = parsed(chunk, next);
-            Step step = change.plain ? fold(change, chunk.offsets[next], uncovered) : Step::other;
+    Ended go_on(const Chunk& chunk, int64_t& next, int64_t most, bool uncovered, int64_t oldest) {
+        for (int64_t spent = 0; next < chunk.count && spent < most; spent++, next++) {
+            const Event& event = parsed(chunk, next);
+            int64_t offset = chunk.offsets[next];
+            Step step = Step::other;
+            if (event.plain)
+                step = event.is_message ? publisher.fold(event.publication, offset, chunk.times[next], is_.partitions,
+                                                         oldest, spent)
+                                        : fold(event.change, offset, uncovered);
             if (step == Step::other) return Ended::other;
             if (step == Step::missing) {
+                int64_t end = std::min(chunk.count, next + most);
                 for (int64_t i = next; i < end && rows_.wanted() < kMostWanted; i++) {
-                    const Change& later = parsed(chunk, i);
-                    if (later.plain) want(later);
+                    const Event& later = parsed(chunk, i);
+                    if (later.plain) later.is_message ? publisher.want(later.publication) : want(later.change);
                 }
                 return Ended::missing;
             }
@@ -69,7 +74,7 @@ private:
         return Ended::paused;
     }
     // The record at `i`, or what is remembered of it from the last look ahead.
-    const Change& parsed(const Chunk& chunk, int64_t i) {
+    const Event& parsed(const Chunk& chunk, int64_t i) {
         if (ahead_.empty()) ahead_from_ = i;
         for (auto known = static_cast<int64_t>(ahead_.size()); ahead_from_ + known <= i; known++) {
             ahead_.emplace_back();
@@ -77,6 +82,16 @@ private:
         }
         return ahead_[static_cast<size_t>(i - ahead_from_)];
     }
+    bool parse(const Chunk& chunk, int64_t i, Event& event) const {
+        Slice value = chunk.value(i), key = chunk.key(i);
+        event.is_message = publisher.maybe_plain(value);
+        if (!event.is_message) return parse(value, key, event.change);
+        return publisher.parse(value, event.publication) && belongs(event.publication.group, key);
+    }
+    bool belongs(Slice group, Slice key) const {
+        return group == key && partition_of(group, is_.partitions) == is_.partition;
+    }
+    bool maybe_change(Slice value) const { return value.starts_with(is_.bind) || value.starts_with(is_.unbind); }
     static Slice short_id(Reader& reader) {
         uint8_t size = reader.byte();  // twice the length, by Avro's zigzag
         if (size & 0x81) reader.ok = false;
@@ -84,14 +99,12 @@ private:
         if (reader.ok && !is_id(id)) reader.ok = false;
         return id;
     }
-    bool parse(const Chunk& chunk, int64_t i, Change& change) const {
-        Slice value = chunk.value(i);
-        if (!maybe_plain(value)) return false;
+    bool parse(Slice value, Slice key, Change& change) const {
+        if (!maybe_change(value)) return false;
         change.bound = value.starts_with(is_.bind);
         Reader reader(value, is_.bind.size());
         change.group = short_id(reader);
-        if (!reader.ok || change.group != chunk.key(i) || change.group.data[0] == '@') return false;
-        if (partition_of(change.group, is_.partitions) != is_.partition) return false;
+        if (!reader.ok || change.group.data[0] == '@' || !belongs(change.group, key)) return false;
         change.queue = short_id(reader);
         change.session = {};
         uint8_t has_session = reader.byte();
@@ -162,13 +175,13 @@ private:
         append(row, change.session);
         rows_.put(change.row, rows_.value(slice(row)), Below::absent);
         packer.change(target, offset, true, change.group, change.queue, change.session);
-        note(1, target, change);
+        publisher.fans.add(change.group, target, change.queue);
     }
     void unbind(const Change& change, int64_t offset, const Value* row) {
         auto target = static_cast<uint32_t>(load_big(row->data, 2));
         packer.change(target, offset, false, change.group, change.queue, held_by(row));
         rows_.remove(change.row, Below::present);
-        note(0, target, change);
+        publisher.fans.remove(change.group, target, change.queue);
     }
     void want(const Change& change) {
         if (change.has_origin && rows_.read(change.watermark).state == Below::unknown)
@@ -177,20 +190,10 @@ private:
             rows_.remove_needs(change.row))
             rows_.want(change.row);
     }
-    void note(char joined, uint32_t target, const Change& change) {
-        if (!watched_.rows().count() || !watched_.find(watched_.key({'g', change.group}, {}))) return;
-        noted.push_back(joined);
-        append_number(noted, target, 4);
-        append_number(noted, change.group.size, 4);
-        append_number(noted, change.queue.size, 4);
-        append(noted, change.group);
-        append(noted, change.queue);
-    }
     Overlay& rows_;
     RouteConstants is_;
-    std::deque<Change> ahead_;  // parsed records of the run, from the index `ahead_from_` on
+    std::deque<Event> ahead_;  // parsed records of the run, from the index `ahead_from_` on
     int64_t ahead_from_ = 0;
-    Layer watched_;  // groups of which Python caches the members; only the buckets matter
 };
 
 }  // namespace streams

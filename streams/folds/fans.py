@@ -7,7 +7,7 @@ output depends on what is cached.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from streams.events.codec import join_ids
@@ -83,28 +83,25 @@ class Fan:
 class Fans:
     """The cached groups of one partition, bounded by their number of members."""
 
-    def __init__(
-        self,
-        on_keep: Callable[[bytes], None] = lambda _group: None,
-        on_drop: Callable[[bytes], None] = lambda _group: None,
-    ) -> None:
-        """Prepare; the functions are told of each group that is cached, and no longer is."""
+    def __init__(self) -> None:
         self._fans: dict[bytes, Fan] = {}
         self._weight = 0
-        self._on_keep = on_keep
-        self._on_drop = on_drop
 
-    def get(self, group: bytes) -> Fan | None:
-        """Return a group's fan if it is cached."""
+    def columns(self, group: bytes, but: bytes | None) -> list[tuple[int, bytes, int]] | None:
+        """Return the members of a group without one queue; None if they are not cached.
+
+        Returns:
+            for each partition its number, the joined ids as in Routed, and how many they are.
+        """
         fan = self._fans.pop(group, None)
-        if fan is not None:
-            self._fans[group] = fan  # now the most recently used
-        return fan
+        if fan is None:
+            return None
+        self._fans[group] = fan  # now the most recently used
+        return fan.columns() if but is None else fan.columns_without(but)
 
-    def keep(self, group: bytes, fan: Fan) -> None:
-        """Cache the fan of a group that was not cached."""
-        self._fans[group] = fan
-        self._on_keep(group)
+    def keep(self, group: bytes, members: Sequence[tuple[int, bytes]]) -> None:
+        """Cache a group that was not cached, by (partition, queue) of each member, in order."""
+        fan = self._fans[group] = Fan(members)
         self._weight += fan.size + 1
         while self._weight > MEMBERS_KEPT:
             self._drop(next(iter(self._fans)))
@@ -126,4 +123,3 @@ class Fans:
 
     def _drop(self, group: bytes) -> None:
         self._weight -= self._fans.pop(group).size + 1
-        self._on_drop(group)

@@ -53,6 +53,7 @@ import orjson
 from streams.events.checks import GROUP_EVENT_CHECKS, check_message
 from streams.events.codec import (
     CHANGE_LAYOUT,
+    MESSAGE_LAYOUT,
     ROUTED_HEADER,
     OriginTuple,
     change_prefixes,
@@ -65,9 +66,9 @@ from streams.events.codec import (
 )
 from streams.events.limits import MAX_MESSAGE_BYTES
 from streams.fold import BadRecord, FoldRun, Output, Record, Rows
-from streams.folds import packing
+from streams.folds import fans, packing
 from streams.folds.counts import Counts
-from streams.folds.fans import LARGEST, Fan, Fans
+from streams.folds.fans import LARGEST, Fans
 from streams.folds.levels import PartitionLevel
 from streams.folds.log_numbers import LogNumbers
 from streams.folds.packing import BOUND, QUEUES_PER_ENTRY, SLOW_LANE, UNBOUND, Packer
@@ -82,10 +83,12 @@ from streams.folds.row_keys import (
 )
 from streams.ids import DIRECT, MAX_ID_BYTES, is_id
 from streams.kafka.partitioner import partition_of
-from streams.native import NativeTable, RouteCore
+from streams.native import CoreFans, NativeTable, RouteCore
 
 PUBLISH_WINDOW_MS: Final = 600_000
 """How long, in log time, the ids of a group's messages are remembered."""
+PURGE_STEP_MS: Final = 1_000
+"""Message ids are forgotten for so much log time at once: few messages have to look for them."""
 DUPLICATE: Final = "duplicate"
 """Kind of the message that tells a sender that one of its messages was dropped."""
 
@@ -129,9 +132,10 @@ class Route:
         self._level = PartitionLevel(rows, log)
         self._packer: Packer | RouteCore
         self._core: RouteCore | None = None
+        self._fans: Fans | CoreFans
         if isinstance(rows, NativeTable):
             self._core = self._packer = self._begin_core(rows, queue_topic)
-            self._fans = Fans(self._core.watch, self._core.unwatch)
+            self._fans = CoreFans(rows)
         else:
             self._packer = Packer(queue_topic, partition, self.ready, self._counts, log)
             self._fans = Fans()
@@ -182,7 +186,7 @@ class Route:
         """Begin a run of the native core, if it holds the rows; see `streams.fold.RunningFold`."""
         if self._core is None:
             return None
-        return self._core.run(records, lambda: not self._has_covered, self._note)
+        return self._core.run(records, lambda: not self._has_covered, lambda: self._oldest)
 
     def flush(self) -> None:
         """Close the open Routed records (`streams.fold.Fold.flush`)."""
@@ -192,16 +196,20 @@ class Route:
         logs, numbers = self._logs, (self._partition, self._partitions)
         return RouteCore(
             rows,
-            (*CHANGE_LAYOUT, encode_long(logs.queue_events), ROUTED_HEADER),
-            (*numbers, logs.group_events, *packing.limits()),
+            (*CHANGE_LAYOUT, encode_long(logs.queue_events), ROUTED_HEADER, *MESSAGE_LAYOUT),
+            (
+                *numbers,
+                logs.group_events,
+                *packing.limits(),
+                self._window,
+                PURGE_STEP_MS,
+                LARGEST,
+                fans.MEMBERS_KEPT,
+            ),
             topic,
             self.ready,
             self._counts,
         )
-
-    def _note(self, joined: bool, group: bytes, target: int, queue: bytes) -> None:
-        """Follow a change that the core has made to a cached group."""
-        (self._fans.add if joined else self._fans.remove)(group, target, queue)
 
     def _change(self, record: Record, name: str, values: dict[str, Any]) -> None:
         """Fold a Bind or Unbind that is not on the fast path."""
@@ -379,12 +387,11 @@ class Route:
                 target = partition_of(queue, self._partitions)
                 self._packer.delivery(target, record.offset, 0, message, queue + b"\0", 1)
             return
-        fan = self._fan(key)
-        if fan is None:
+        columns = self._columns(key, but)
+        if columns is None:
             members = self._rows.scan(MEMBERSHIPS + key)  # as of now
             self.work.append(self._fan_out(members, record.offset, message, but))
             return
-        columns = fan.columns() if but is None else fan.columns_without(but)
         deliver = self._packer.delivery
         for target, column, count in columns:
             deliver(target, record.offset, 0, message, column, count)
@@ -428,8 +435,9 @@ class Route:
         time = _time.pack(now)
         self._rows.put(bucket, ident, time)
         self._rows.put(MESSAGE_IDS_BY_TIME, time + group + b"\0" + ident, b"")
-        if self._oldest < horizon:
-            self._forget(horizon)
+        oldest_kept = horizon - horizon % PURGE_STEP_MS
+        if self._oldest < oldest_kept:
+            self._forget(oldest_kept)
         return None
 
     def _tell_of_duplicate(self, offset: int, values: dict[str, Any], first: bytes) -> None:
@@ -464,18 +472,18 @@ class Route:
             self._rows.delete(MESSAGE_IDS_BY_TIME, suffix)
             self._rows.delete(MESSAGE_IDS + group, ident)
 
-    def _fan(self, group: bytes) -> Fan | None:
-        """Return the members of a group; None for a large one."""
-        fan = self._fans.get(group)
-        if fan is None and self._rows.get(LARGE_GROUPS, group) is None:
+    def _columns(self, group: bytes, but: bytes | None) -> list[tuple[int, bytes, int]] | None:
+        """Return the members of a group but one (see `Fans.columns`); None for a large group."""
+        columns = self._fans.columns(group, but)
+        if columns is None and self._rows.get(LARGE_GROUPS, group) is None:
             rows = self._rows.scan(MEMBERSHIPS + group)
             members = [(row[0] << 8 | row[1], queue) for queue, row in islice(rows, LARGEST + 1)]
             if len(members) > LARGEST:
                 self._rows.put(LARGE_GROUPS, group, b"")
             else:
-                fan = Fan(members)
-                self._fans.keep(group, fan)
-        return fan
+                self._fans.keep(group, members)
+                columns = self._fans.columns(group, but)
+        return columns
 
     def _fan_out(
         self,

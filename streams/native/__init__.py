@@ -7,11 +7,13 @@ built, or `STREAMS_NATIVE` is `off`, they do all the work.
 `streams.native.kafka` is a module apart, so that the folds load no Kafka client.
 """
 
+from streams.native.fans import CoreFans
 from streams.native.library import MODES, Library, described, is_available, load
 from streams.native.runs import CoreRun, DeliverCore, NativeTable, RouteCore
 
 __all__ = [
     "MODES",
+    "CoreFans",
     "CoreRun",
     "DeliverCore",
     "Library",

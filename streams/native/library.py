@@ -18,7 +18,7 @@ from streams.errors import SettingsError
 
 logger = logging.getLogger(__name__)
 
-VERSION: Final = 4
+VERSION: Final = 5
 """Version of the interface, as the library must report it."""
 MODES: Final = ("auto", "on", "off")
 UNKNOWN: Final = object()
@@ -34,6 +34,7 @@ class ChunkPointers(Structure):
         ("values", c_char_p),
         ("value_ends", c_void_p),
         ("offsets", c_void_p),
+        ("times", c_void_p),
         ("count", c_int64),
     )
 
@@ -65,10 +66,12 @@ _FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "kafka_newest": (_P, ()),
     "layer_produce": (c_int32, (_P, _P, c_int32, POINTER(c_int64))),
     "route_begin": (None, _BEGIN),
-    "route_run": (c_int32, (*_RUN, c_int32)),
-    "route_noted": (py_object, (_P,)),
-    "route_watch": (None, (_P, *_BYTES)),
-    "route_unwatch": (None, (_P, *_BYTES)),
+    "route_run": (c_int32, (*_RUN, c_int32, _N)),
+    "route_counted": (None, (_P, POINTER(c_int64), POINTER(c_int64))),
+    "fans_keep": (None, (_P, *_BYTES, _P, *_BYTES)),
+    "fans_add": (None, (_P, *_BYTES, _N, *_BYTES)),
+    "fans_remove": (None, (_P, *_BYTES, _N, *_BYTES)),
+    "fans_columns": (py_object, (_P, *_BYTES, *_BYTES)),
     "packer_change": (_N, (_P, _N, _N, c_int32, *_BYTES, *_BYTES, *_BYTES)),
     "packer_delivery": (_N, (_P, _N, _N, _N, *_BYTES, *_BYTES, _N)),
     "packer_finished": (_N, (_P,)),

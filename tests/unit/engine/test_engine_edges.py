@@ -25,7 +25,7 @@ SHARED = {
 """Modules outside the engine and Kafka that the engine may import."""
 KAFKA = {f"streams.kafka.{name}" for name in ("clients", "defaults", "errors", "topics")}
 
-CORE = {f"streams.native{name}" for name in ("", ".kafka", ".library", ".runs")}
+CORE = {f"streams.native{name}" for name in ("", ".fans", ".kafka", ".library", ".runs")}
 """The native core: the engine uses its rows, the product's folds the rest."""
 
 

@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.engine.native_rows import open_rows
 from streams.events.codec import split_ids
 from streams.folds import fans
 from streams.folds.fans import Fan, Fans
+from streams.folds.log_numbers import LogNumbers
+from streams.folds.route import Route
+from streams.native import CoreFans, NativeTable, is_available, load
 
+needs_core = pytest.mark.skipif(not is_available(), reason="the native core is not built")
+
+
+class Nothing:
+    """A database without rows."""
+
+    def get(self, _key: bytes) -> bytes | None:
+        return None
+
+    def get_many(self, keys: list[bytes]) -> list[bytes | None]:
+        return [None for _ in keys]
+
+    def scan(self, _start: bytes, _end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        return iter(())
+
+
+BELOW = Nothing()
 queues = st.integers(0, 12).map(lambda number: b"q%d" % number)
 PARTITIONS = 3
 
@@ -46,28 +70,61 @@ def test_a_fan_follows_its_group(members: set[bytes], changes: list[bytes], but:
     assert shown(fan.columns_without(but)) == rows_of(members - {but})
 
 
-def test_fans_are_bounded_by_their_members() -> None:
+@pytest.fixture(params=["off", pytest.param("on", marks=needs_core)])
+def kept(request: pytest.FixtureRequest) -> Fans | CoreFans:
+    """The cache of a partition, Python's or the core's."""
+    library = load(request.param)
+    if library is None:
+        return Fans()
+    rows = open_rows(BELOW, library)
+    Route(rows, 0, 1, "queue-events", LogNumbers(1, 1))
+    assert isinstance(rows, NativeTable)
+    return CoreFans(rows)
+
+
+def members(count: int) -> list[tuple[int, bytes]]:
+    return [(0, b"%05d" % number) for number in range(count)]
+
+
+def test_fans_are_bounded_by_their_members(kept: Fans | CoreFans) -> None:
     # Given fans of nearly as many members as may be kept, the first of them used last
-    kept = Fans()
     size = fans.LARGEST
     groups = [b"g%d" % number for number in range(fans.MEMBERS_KEPT // (size + 1))]
     for group in groups:
-        kept.keep(group, Fan((0, b"%05d" % number) for number in range(size)))
-    assert kept.get(groups[0]) is not None
+        kept.keep(group, members(size))
+    assert kept.columns(groups[0], None) is not None
     # When there is one more
     left = fans.MEMBERS_KEPT - len(groups) * (size + 1)
-    kept.keep(b"new", Fan((0, b"%05d" % number) for number in range(left)))
+    kept.keep(b"new", members(left))
     # Then the one that was not used for longest has gone
-    assert kept.get(groups[1]) is None
-    assert all(kept.get(group) for group in [b"new", groups[0], *groups[2:]])
+    assert kept.columns(groups[1], None) is None
+    assert all(kept.columns(group, None) for group in [b"new", groups[0], *groups[2:]])
     # And a group that grows large is none of them
     kept.add(groups[0], 0, b"one more")
-    assert kept.get(groups[0]) is None
+    assert kept.columns(groups[0], None) is None
 
 
-def test_groups_that_nobody_is_in_are_bounded_too() -> None:
-    kept = Fans()
+def test_groups_that_nobody_is_in_are_bounded_too(kept: Fans | CoreFans) -> None:
     for number in range(fans.MEMBERS_KEPT + 1):
-        kept.keep(b"presence:%d" % number, Fan([]))
-    assert kept.get(b"presence:0") is None
-    assert kept.get(b"presence:1") is not None
+        kept.keep(b"presence:%d" % number, [])
+    assert kept.columns(b"presence:0", None) is None
+    assert kept.columns(b"presence:1", None) == []
+
+
+@needs_core
+@given(st.lists(queues), queues)
+def test_the_core_s_fans_are_the_same(changes: list[bytes], but: bytes) -> None:
+    rows = open_rows(BELOW, load("on"))
+    Route(rows, 0, 1, "queue-events", LogNumbers(1, 1))
+    assert isinstance(rows, NativeTable)
+    python, native = Fans(), CoreFans(rows)
+    both: list[Fans | CoreFans] = [python, native]
+    for one in both:
+        one.keep(b"g", [])
+    held: set[bytes] = set()
+    for queue in changes:
+        for one in both:
+            (one.remove if queue in held else one.add)(b"g", target_of(queue), queue)
+        held ^= {queue}
+        for without in (None, but):
+            assert native.columns(b"g", without) == python.columns(b"g", without)

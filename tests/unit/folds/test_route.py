@@ -14,10 +14,12 @@ from streams.events.limits import MAX_MESSAGE_BODY, MAX_MESSAGE_BYTES
 from streams.events.records import Bind, Close, Event, Message, Origin, Routed, Unbind
 from streams.fold import BadRecord
 from streams.folds import views
-from streams.folds.route import Route
+from streams.folds.route import PURGE_STEP_MS, Route
 from streams.kafka.partitioner import partition_of
 
 WINDOW = 600_000
+LATER = 1000 + PURGE_STEP_MS
+"""A log time from which on ids of the time 1000 are forgotten, after the window."""
 
 
 def changes(outputs: list[Event]) -> list[tuple[int, int, str, str, str]]:
@@ -257,20 +259,20 @@ class TestMessages:
         feed = route()
         feed(*(Message(f"m{n}", "@q", "me") for n in range(150)), at=1000)
         rows = len(feed.rows)
-        # When the window is over, Then each message has some of their ids removed
-        feed(Message("a", "@q", "me"), at=1001 + WINDOW)
+        # When the window and a second are over, Then each message has some of their ids removed
+        feed(Message("a", "@q", "me"), at=LATER + WINDOW)
         assert len(feed.rows) == rows + 2 - 2 * 64
-        feed(Message("b", "@q", "me"), Message("c", "@q", "me"), at=1001 + WINDOW)
+        feed(Message("b", "@q", "me"), Message("c", "@q", "me"), at=LATER + WINDOW)
         # And in the end there is nothing left but those of the window, and the time
         assert len(feed.rows) == 1 + 2 * 3
 
     def test_an_id_that_comes_back_before_it_is_forgotten_is_kept_once(self) -> None:
         feed = route()
         feed(*(Message(f"m{n:03}", "@q", "me") for n in range(150)), at=1000)
-        feed(Message("m149", "@q", "me"), at=1001 + WINDOW)
-        feed(Message("m149", "@q", "me"), at=1001 + 2 * WINDOW)
-        feed(Message("x", "@q", "me"), Message("y", "@q", "me"), at=1001 + 2 * WINDOW)
-        assert deliveries(feed(Message("m149", "@q", "me"), at=1001 + 2 * WINDOW)) == []
+        feed(Message("m149", "@q", "me"), at=LATER + WINDOW)
+        feed(Message("m149", "@q", "me"), at=LATER + 2 * WINDOW)
+        feed(Message("x", "@q", "me"), Message("y", "@q", "me"), at=LATER + 2 * WINDOW)
+        assert deliveries(feed(Message("m149", "@q", "me"), at=LATER + 2 * WINDOW)) == []
         assert len(feed.rows) == 1 + 2 * 3
 
 
@@ -439,12 +441,12 @@ class TestRowsOfVersion01:
         feed = self.feed_of_01()
         # When a message comes within the window, and others after it
         feed(Message("a", "@q", "me"), at=1000 + WINDOW)
-        outputs = feed(Message("m", "@q", "me"), Message("n", "@q", "me"), at=1001 + WINDOW)
+        outputs = feed(Message("m", "@q", "me"), Message("n", "@q", "me"), at=LATER + WINDOW)
         # Then the old ids are free, and only the new ones are kept
         assert len(deliveries(outputs)) == 2
-        assert feed(Message("m", "@q", "me"), at=1001 + WINDOW) == []
+        assert feed(Message("m", "@q", "me"), at=LATER + WINDOW) == []
         assert len(feed.rows) == 1 + 2 * 3
-        assert feed.rows.get(b"t", b"") == (1001 + WINDOW).to_bytes(8, "big") + b"\1"
+        assert feed.rows.get(b"t", b"") == (LATER + WINDOW).to_bytes(8, "big") + b"\1"
 
     def test_they_are_known_after_a_restart(self) -> None:
         feed = self.feed_of_01()

@@ -131,15 +131,25 @@ def changes(draw: st.DrawFn) -> tuple[bytes, bytes]:
 
 
 @st.composite
-def messages(draw: st.DrawFn) -> bytes:
+def messages(draw: st.DrawFn, group: bytes = b"g", names: Sequence[bytes] = (b"id",)) -> bytes:
     header, middle, end = MESSAGE_LAYOUT
-    parts = [header, *[draw(ident(name)) for name in (b"id", b"g", b"me", b"kind")]]
+    parts = [header, draw(ident(draw(st.sampled_from(names)))), draw(sized(group))]
+    parts += [draw(ident(name)) for name in (b"me", b"kind")]
     parts.append(draw(number(0)))  # headers
     body = draw(_some(b"body", st.sampled_from([b"", b"\xff", b"b" * 4000, b"b" * 4096])))
     parts += [draw(sized(body)), draw(number(5)), middle]
     parts.append(draw(_some(b"\1", st.sampled_from([b"\0", b"\2", b"\x81\0"]))))  # echo
     parts += [end, draw(rests)]
     return b"".join(parts)
+
+
+@st.composite
+def publications(draw: st.DrawFn) -> tuple[bytes, bytes]:
+    """Draw key and value of a Message to a group."""
+    odd = [*IDS, ELSEWHERE, QUEUE, b"@", b"@@q", b"@" + LONG[63]]
+    group = draw(_some(draw(st.sampled_from([GROUP, GROUP, DIRECT])), st.sampled_from(odd)))
+    value = draw(messages(group, names=[b"a", b"b", b"c", b"d"]))
+    return draw(_some(group, st.sampled_from([GROUP, ELSEWHERE, b""]))), value
 
 
 @st.composite
@@ -195,6 +205,14 @@ def test_route(records: list[tuple[bytes, bytes]]) -> None:
 
 
 @SETTINGS
+@given(st.lists(st.one_of(changes(), publications(), publications()), min_size=1, max_size=12))
+def test_messages_of_route(records: list[tuple[bytes, bytes]]) -> None:
+    twins = Twins(_route)
+    twins.feed([(GROUP, _bind(b"me")), (GROUP, _bind(QUEUE)), (GROUP, _message(b"first"))])
+    twins.feed(records)
+
+
+@SETTINGS
 @given(st.lists(routed(), min_size=1, max_size=5))
 def test_deliver(records: list[tuple[bytes, bytes]]) -> None:
     Twins(_deliver).feed(records)
@@ -225,6 +243,39 @@ def test_the_core_takes_a_bind_that_is_put_together_so(
 ) -> None:
     value = BIND + long(len(GROUP)) + GROUP + b"\2q\0" + long(5) + rest + b"\0" + BIND_END
     assert not _seen_by_python(Twins(_route), (GROUP, value), monkeypatch)
+
+
+def _bind(queue: bytes) -> bytes:
+    parts = [BIND, long(len(GROUP)), GROUP, long(len(queue)), queue, b"\0", long(5), b"\0\0"]
+    return b"".join([*parts, BIND_END])
+
+
+def _message(ident: bytes, group: bytes = GROUP, headers: bytes = b"\0") -> bytes:
+    header, middle, end = MESSAGE_LAYOUT
+    texts = b"".join([long(len(text)) + text for text in (ident, group, b"me", b"text")])
+    return b"".join([header, texts, headers, long(4), b"body", long(5), middle, b"\1", end])
+
+
+def test_the_core_takes_messages_to_a_group_that_had_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def by_python(key: bytes, value: bytes) -> bool:
+        with monkeypatch.context() as patch:
+            return _seen_by_python(twins, (key, value), patch)
+
+    twins = Twins(_route)
+    twins.feed([(GROUP, _bind(queue)) for queue in (b"me", QUEUE)])
+    # The first makes Python look for old ids and read the members
+    assert by_python(GROUP, _message(b"a"))
+    assert not by_python(GROUP, _message(b"b"))
+    # A repetition, one with headers, and one to a queue
+    assert not by_python(GROUP, _message(b"b"))
+    assert by_python(GROUP, _message(b"c", headers=long(1) + b"\2k\2v\0"))
+    assert not by_python(DIRECT, _message(b"d", group=DIRECT))
+    # The members change
+    twins.feed([(GROUP, _bind(b"new"))])
+    assert not by_python(GROUP, _message(b"e"))
+    twins.checkpoint()
+    twins.crash()
+    assert by_python(GROUP, _message(b"f"))
 
 
 def _changes(count: int, group: bytes) -> tuple[bytes, bytes]:

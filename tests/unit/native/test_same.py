@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from unittest import mock
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -25,6 +26,7 @@ from streams.events.records import (
     Unbind,
 )
 from streams.fold import Rows
+from streams.folds import route
 from streams.folds.counts import Counts
 from streams.folds.deliver import Deliver
 from streams.folds.log_numbers import LogNumbers
@@ -82,6 +84,14 @@ binds = st.builds(
     replaces=st.one_of(st.none(), st.none(), st.none(), sessions),
 )
 unbinds = st.builds(Unbind, group=groups, queue=queues, session=sessions, origin=origins)
+plain_messages = st.builds(
+    Message,
+    id=st.text("abc", min_size=1, max_size=2),
+    group=st.sampled_from([*GROUPS[:2], _of_partition_0("@q", 1)[0]]),
+    sender=st.sampled_from(["", "q", "q1"]),
+    body=st.just(b"body"),
+    echo=st.booleans(),
+)
 # Few names, so that they meet: sessions that cover each other, replays, unbinds of what was bound.
 usual = st.one_of(
     *[
@@ -179,15 +189,19 @@ def play(twins: Twins, script: Script) -> None:
 
 
 @SETTINGS
-@given(scripts(st.one_of(binds, unbinds, messages), usual))
-def test_route(script: Script) -> None:
+@given(
+    scripts(st.one_of(binds, unbinds, messages), st.one_of(usual, usual, plain_messages)),
+    st.sampled_from([1, 7]),
+)
+def test_route(script: Script, purge_step: int) -> None:
     counts: list[Counts] = []
 
     def make(rows: Rows) -> Route:
         counts.append(Counts())
         return Route(rows, 0, PARTITIONS, "queue-events", LOGS, 20, counts=counts[-1])
 
-    play(Twins(make), script)
+    with mock.patch.object(route, "PURGE_STEP_MS", purge_step):
+        play(Twins(make), script)
     python, native = counts[::2], counts[1::2]
     assert native == python
 
