@@ -19,7 +19,7 @@ from streams.fold import BadRecord, Fold, FoldRun, Record, RunningFold
 
 logger = logging.getLogger(__name__)
 
-RECORDS_PER_LOOK: Final = 64
+RECORDS_PER_LOOK: Final = 8
 """Records folded between two looks at the clock."""
 MOST_WORK: Final = 8
 """Records that may have deferred work; beyond that, work is finished before folding goes on."""

@@ -6,9 +6,11 @@ import asyncio
 import time
 from typing import Final
 
-SLICE_SECONDS: Final = 0.002
+SLICE_SECONDS: Final = (0.0005, 0.002)
 """How long a fold may hold the event loop: with all of 16 partitions busy, a request waits for
-16 of these."""
+16 of these.  The shortest while the event loop has much else to do, the longest otherwise."""
+TURN_SECONDS: Final = 0.006
+"""A turn of the event loop, in which everything that is ready runs once, is too long then."""
 WORK_SLICE_SECONDS: Final = 0.001
 """How long deferred work runs at a time."""
 WORK_PAUSE_SECONDS: Final = (0.004, 0.012)
@@ -18,12 +20,18 @@ LATE_SECONDS: Final = 0.003
 
 
 class TimeSlice:
-    """Yields to the event loop when its task has run for `SLICE_SECONDS`."""
+    """Yields to the event loop when its task has run for `seconds`.
 
-    __slots__ = ("_began",)
+    Each task adapts that to how long all others take in a turn.  When many partitions are busy,
+    or when there is much else to do, all of them take shorter slices.
+    """
+
+    __slots__ = ("_began", "seconds")
 
     def __init__(self) -> None:
         self._began = 0.0
+        self.seconds = SLICE_SECONDS[1]
+        """The length of the slice."""
 
     def begin(self) -> None:
         """Start a slice: the task has just been resumed."""
@@ -31,9 +39,13 @@ class TimeSlice:
 
     async def share(self) -> None:
         """Let the event loop run others if the slice is over."""
-        if time.monotonic() - self._began > SLICE_SECONDS:
+        now = time.monotonic()
+        if now - self._began > self.seconds:
             await asyncio.sleep(0)
             self._began = time.monotonic()
+            shortest, longest = SLICE_SECONDS
+            crowded = self._began - now > TURN_SECONDS
+            self.seconds = min(max(self.seconds * (0.7 if crowded else 1.2), shortest), longest)
 
 
 class WorkSchedule:

@@ -278,6 +278,7 @@ class Deliver:
                 self._inboxes.come_back(queue, seq, new)
             elif timer.kind == CLOSING:
                 yield from self._sessions.clear(queue)
+                yield  # each has bindings to remove, and others wait
             elif timer.kind == HEARTBEAT:
                 yield from self._sessions.look(queue)
             elif timer.kind == UNUSED:

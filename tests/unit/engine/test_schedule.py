@@ -11,6 +11,7 @@ from streams.engine import schedule
 from streams.engine.schedule import (
     LATE_SECONDS,
     SLICE_SECONDS,
+    TURN_SECONDS,
     WORK_PAUSE_SECONDS,
     TimeSlice,
     WorkSchedule,
@@ -62,7 +63,7 @@ async def test_a_task_yields_when_its_slice_is_over_and_not_before(
     time_slice = TimeSlice()
     time_slice.begin()
     # When it is not over, Then nothing else runs
-    now += SLICE_SECONDS
+    now += SLICE_SECONDS[1]
     await time_slice.share()
     assert not ran
     # When it is over, Then others run, and the next begins
@@ -70,3 +71,38 @@ async def test_a_task_yields_when_its_slice_is_over_and_not_before(
     await time_slice.share()
     assert ran == [now]
     await task
+
+
+async def test_slices_are_short_while_others_need_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, turn = 100.0, 0.0
+
+    async def others(_seconds: float) -> None:
+        nonlocal now
+        now += turn
+
+    monkeypatch.setattr(schedule, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(schedule, "asyncio", SimpleNamespace(sleep=others))
+    shortest, longest = SLICE_SECONDS
+    time_slice = TimeSlice()
+    time_slice.begin()
+
+    async def use_up() -> None:
+        nonlocal now
+        now += longest + 0.001
+        await time_slice.share()
+
+    # Given others that need little time, Then slices are long
+    turn = TURN_SECONDS / 2
+    await use_up()
+    assert time_slice.seconds == longest
+    # When they need much, Then slices get shorter, and longer again after that
+    turn = TURN_SECONDS * 2
+    for _ in range(10):
+        await use_up()
+    assert time_slice.seconds == shortest
+    turn = 0.0
+    for _ in range(10):
+        await use_up()
+    assert time_slice.seconds == longest
