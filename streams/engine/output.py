@@ -110,7 +110,8 @@ class DeliveryTracker:
         Raises:
             Unavailable: Kafka refused an output for good.
         """
-        self._waiter = asyncio.Event()
+        if self._waiter is None:  # others may be waiting for the same outputs
+            self._waiter = asyncio.Event()
         while not self._is_settled():
             self._waiter.clear()
             if not self._is_settled():

@@ -83,9 +83,9 @@ class SendPacer:
         self._filled_at = now
         waiting, outputs = self._waiting, self._outputs
         batch = list(islice(waiting, int(self._tokens)))
-        last = {(id(tracker), output.partition): output for output, tracker in batch}
+        last = {(id(tracker), *output[:2]): output for output, tracker in batch}
         for output, tracker in batch:
-            report = last[id(tracker), output.partition] is output
+            report = last[id(tracker), *output[:2]] is output
             if not tracker.dropped:
                 if not outputs.send_now(output, tracker, report):
                     break  # the producer's queue is full
