@@ -49,6 +49,14 @@ class Printer:
             for name, value in content.items():
                 click.echo(f"{name}: {'none' if value is None else value}")
 
+    def held(self, offset: int) -> None:
+        """Say on standard error that a history ends early."""
+        click.echo(
+            f"streams: an open transaction of a producer holds the log from offset {offset} on; "
+            "messages after it, confirmed or not, can be read once it ends",
+            err=True,
+        )
+
     def message(self, content: Mapping[str, Any]) -> None:
         """Print a message: position, time, group, sender and body."""
         self(content, message_in_words(content))

@@ -42,7 +42,9 @@ async def history(
     """Print the messages sent to GROUP, or to @QUEUE, that the log still retains."""
     if follow and stop is not None:
         raise click.UsageError("give --follow or --to, not both")
-    async for message in client.history(group, from_=start, to=stop, limit=limit, follow=follow):
+    async for message in client.history(
+        group, from_=start, to=stop, limit=limit, follow=follow, on_held=show.held
+    ):
         show.message(message)
         if follow:
             sys.stdout.flush()

@@ -69,7 +69,9 @@ class replay(StreamsCommand):
             show = Printer(as_json or self.json)
 
             async def work(client: Client) -> None:
-                count = await client.replay(group, queue, from_=start or 0, to=stop)
+                count = await client.replay(
+                    group, queue, from_=start or 0, to=stop, on_held=show.held
+                )
                 show({"group": group, "queue": queue, "replayed": count}, f"{count} replayed")
 
             return ask(work, whom["urls"], whom["token_file"], whom["timeout"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
@@ -14,9 +14,12 @@ from faust.cli.base import argument, option
 from streams.cli import times
 from streams.cli.base import StreamsCommand
 from streams.errors import StreamsError
-from streams.operate.topic_log import TopicLog, as_bytes
+from streams.operate.topic_log import Hold, TopicLog, as_bytes
 from streams.operate.topic_names import full_name
 from streams.settings import Settings
+
+LOOK_SECONDS = 2.0
+"""Time between two looks for open transactions."""
 
 
 class tail(StreamsCommand):
@@ -69,12 +72,15 @@ class tail(StreamsCommand):
         show = _as_json if as_json or self.json else _as_text
         with TopicLog(settings) as log:
             start, end = _range(log, name, since, from_beginning)
-            messages = log.follow(name, start) if follow else log.read(name, start, end)
+            messages = _told(log, name, start) if follow else log.read(name, start, end)
             wanted_types = {kind.lower() for kind in types}
             for message in _with_key(messages, key):
                 record = describe_record(settings, message)
                 if not wanted_types or str(record["type"]).lower() in wanted_types:
                     click.echo(show(record))
+            if not follow:
+                for hold in log.lasting_holds(name, start):
+                    _tell(hold)
         return 0
 
 
@@ -107,6 +113,24 @@ def _range(
     if since is not None:
         return log.offsets_at(topic, parse_since(since, time.time())), end
     return dict(end), end
+
+
+def _told(log: TopicLog, topic: str, start: Mapping[int, int]) -> Iterator[Message | None]:
+    """Yield records without end; say once of each open transaction that holds some back."""
+    looked, before, told = time.monotonic(), set[Hold](), set[Hold]()
+    for message in log.follow(topic, start):
+        yield message
+        if time.monotonic() - looked >= LOOK_SECONDS:
+            found = set(log.holds(topic, start))
+            for hold in sorted(found & before - told):
+                _tell(hold)
+            # What is seen twice lasts: checkpoints are transactions, too, but short ones.
+            told = (told | before) & found
+            looked, before = time.monotonic(), found
+
+
+def _tell(hold: Hold) -> None:
+    click.echo(f"streams: {hold}", err=True)
 
 
 def _with_key(

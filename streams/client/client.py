@@ -6,6 +6,7 @@ which is safe because messages have ids.
 
 from __future__ import annotations
 
+import logging
 import ssl as ssl_module
 import uuid
 from collections import deque
@@ -26,6 +27,8 @@ from streams.client.messages import (
 from streams.client.requests import Requests, as_json, path
 from streams.client.session import Session
 from streams.client.subscription import Subscription
+
+logger = logging.getLogger(__name__)
 
 EVENTS_PER_REQUEST = 5000
 EVENT_BYTES_PER_REQUEST = 4 * 1024 * 1024
@@ -212,6 +215,7 @@ class Client:
         to: Moment | None = None,
         limit: int | None = None,
         follow: bool = False,
+        on_held: Callable[[int], None] | None = None,
     ) -> AsyncIterator[dict[str, Any]]:
         """Yield messages of a group from the log, as JSON fields, in order.
 
@@ -221,8 +225,11 @@ class Client:
             to: position to stop before; by default the present end of the log.
             limit: maximum number of messages.
             follow: continue with new messages as they arrive, unless `to` is given.
+            on_held: called with the first offset that an open transaction of a producer keeps
+                from being read, when the log ends there for now; by default a warning is logged.
         """
         where, place, left = _group(group, "messages"), _moment(from_), limit
+        held = _Held(group, on_held)
         while left is None or left > 0:
             page = PAGE if left is None else min(PAGE, left)
             wait = LONG_POLL_SECONDS if follow else 0.0
@@ -238,18 +245,26 @@ class Client:
             if left is not None:
                 left -= len(answer["messages"])
             place = answer["next"]
+            held.note(answer)
             if answer["end"] and not (follow and to is None):
                 return
 
     async def replay(
-        self, group: str, queue: str, *, from_: Moment = 0, to: Moment | None = None
+        self,
+        group: str,
+        queue: str,
+        *,
+        from_: Moment = 0,
+        to: Moment | None = None,
+        on_held: Callable[[int], None] | None = None,
     ) -> int:
         """Deliver a range of a group's history to a queue; return the number of messages.
 
-        `from_` and `to` are as for `history`.  Replaying the same range
+        `from_`, `to` and `on_held` are as for `history`.  Replaying the same range
         again within ten minutes adds nothing.
         """
         count, end, place = 0, False, str(_moment(from_))
+        held = _Held(group, on_held)
         while not end:
             content = {
                 "queue": queue,
@@ -258,6 +273,7 @@ class Client:
             }
             answer = await self.requests.ask("POST", _group(group, "replays"), content)
             count += answer["replayed"]
+            held.note(answer)
             place, end = str(answer["next"]), answer["end"]
         return count
 
@@ -531,6 +547,30 @@ class Client:
             "GET", "/v1/cluster", query={"all": 1 if all else None}
         )
         return answer
+
+
+class _Held:
+    """Tells once of each open transaction at which a history ends for now."""
+
+    def __init__(self, group: str, on_held: Callable[[int], None] | None) -> None:
+        self._group = group
+        self._tell = on_held or self._warn
+        self._offset: int | None = None
+
+    def note(self, answer: Mapping[str, Any]) -> None:
+        """Take an answer; workers of earlier versions do not say whether a transaction holds."""
+        offset = answer.get("held")
+        if offset is not None and offset != self._offset:
+            self._tell(offset)
+        self._offset = offset
+
+    def _warn(self, offset: int) -> None:
+        logger.warning(
+            "the history of group %s ends for now at offset %d: an open transaction of a producer "
+            "holds what follows",
+            self._group,
+            offset,
+        )
 
 
 def _group(group: str, *more: str) -> str:

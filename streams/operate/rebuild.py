@@ -194,6 +194,9 @@ def rebuilt_rows(
                         f"cannot rebuild up to offset {end}: the changelog starts the rebuild"
                         f" at {rebuilt.position}"
                     )
+            if to is None:
+                for hold in log.lasting_holds(topic, [partition]):
+                    say(f"{hold}; the table is rebuilt up to there")
             done = 0
             with progress(f"folding {topic} {partition}", end - rebuilt.position) as report:
 

@@ -6,8 +6,9 @@ Kafka become `StreamsError`s that say what to do.
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -25,6 +26,8 @@ SECONDS = 10.0
 BATCH = 5_000
 WAIT_SECONDS = 0.1
 """How long the client collects records for one batch."""
+LASTING_SECONDS = 2.0
+"""How long a transaction must hold a partition before people are told."""
 RECORD_TYPE = "type"
 """Kafka header that names the record type."""
 
@@ -36,6 +39,22 @@ class Bounds(NamedTuple):
     high: int
 
 
+class Hold(NamedTuple):
+    """A partition that an open transaction of a producer holds."""
+
+    topic: str
+    partition: int
+    offset: int
+    """The first offset that cannot be read."""
+
+    def __str__(self) -> str:
+        """Say so, and what it means."""
+        return (
+            f"{self.topic}/{self.partition}: an open transaction of a producer holds the records "
+            f"from offset {self.offset} on; they can be read once it ends"
+        )
+
+
 class TopicLog:
     """The topics of one cluster; a context manager."""
 
@@ -44,13 +63,15 @@ class TopicLog:
         self._brokers = settings.brokers
         self._settings = settings
         self._consumer = self._client()
+        self._uncommitted: Consumer | None = None
         self._numbers: LogNumbers | None = None
 
-    def _client(self) -> Consumer:
+    def _client(self, isolation: str = "read_committed") -> Consumer:
         return open_reader(
             self._settings.librdkafka(),
             f"{self._settings.app_id}-looking",
             {
+                "isolation.level": isolation,
                 "enable.partition.eof": True,
                 "fetch.wait.max.ms": 100,
                 "queued.max.messages.kbytes": 32 * 1024,
@@ -63,8 +84,10 @@ class TopicLog:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Close the client."""
+        """Close the clients."""
         self._consumer.close()
+        if self._uncommitted is not None:
+            self._uncommitted.close()
 
     def partitions(self, topic: str) -> list[int]:
         """Return the numbers of a topic's partitions.
@@ -102,10 +125,11 @@ class TopicLog:
         Raises:
             Unavailable: Kafka does not answer, or refuses.
         """
+        return self._bounds(self._consumer, topic, partition)
+
+    def _bounds(self, client: Consumer, topic: str, partition: int) -> Bounds:
         try:
-            found = self._consumer.get_watermark_offsets(
-                TopicPartition(topic, partition), timeout=SECONDS
-            )
+            found = client.get_watermark_offsets(TopicPartition(topic, partition), timeout=SECONDS)
         except KafkaException as error:
             request = f"the offsets of {topic}/{partition}"
             raise request_failed(self._brokers, request, error) from error
@@ -116,6 +140,31 @@ class TopicLog:
     def ends(self, topic: str) -> dict[int, int]:
         """Return the end offset of each partition."""
         return {number: self.bounds(topic, number).high for number in self.partitions(topic)}
+
+    def holds(self, topic: str, partitions: Iterable[int]) -> list[Hold]:
+        """Return those of a topic's partitions that an open transaction holds at this moment."""
+        if self._uncommitted is None:
+            self._uncommitted = self._client("read_uncommitted")
+        found = []
+        for number in partitions:
+            # In this order: records that come meanwhile do not look as if they were held.
+            end = self._bounds(self._uncommitted, topic, number).high
+            readable = self.bounds(topic, number).high
+            if readable < end:
+                found.append(Hold(topic, number, readable))
+        return found
+
+    def lasting_holds(self, topic: str, partitions: Iterable[int]) -> list[Hold]:
+        """Return those that an open transaction has held for `LASTING_SECONDS`.
+
+        Checkpoints are transactions, too, but short ones.
+        """
+        found = self.holds(topic, partitions)
+        if not found:
+            return []
+        time.sleep(LASTING_SECONDS)
+        still = self.holds(topic, [hold.partition for hold in found])
+        return [hold for hold in found if hold in still]
 
     def offsets_at(self, topic: str, milliseconds: int) -> dict[int, int]:
         """Return the offset of each partition's first record at or after a time."""

@@ -16,6 +16,7 @@ from two_workers import run_workers, wait_until_ready
 
 from streams.kafka.embedded.cluster import EmbeddedKafka
 from streams.kafka.embedded.tools import kafka_tool
+from streams.operate.processes import Workers
 
 SOON = 180.0
 VARIABLES = {"STREAMS_PARTITIONS": "1", "STREAMS_SESSION_TIMEOUT_SECONDS": "6"}
@@ -51,6 +52,20 @@ def tool(*arguments: str) -> str:
     done = subprocess.run(kafka_tool(*arguments), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+async def said(workers: Workers, *arguments: str) -> str:
+    """Run a command for these workers, which succeeds; return what it says on standard error."""
+    command = [str(Path(sys.executable).with_name("streams")), *arguments]
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        env=workers.processes[0].environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    _, errors = await asyncio.wait_for(process.communicate(), SOON)
+    assert process.returncode == 0, errors.decode()
+    return errors.decode()
 
 
 async def test_a_transaction_that_holds_a_source_is_shown_and_can_be_aborted(
@@ -98,7 +113,28 @@ async def test_a_transaction_that_holds_a_source_is_shown_and_can_be_aborted(
                     assert answer.status == 201, await answer.text()
                     confirmed = (await answer.json())["offset"]
 
-            # Then the history ends before them, and knows that their offsets are offsets
+            # Then the history and the commands say that they end before them
+            async def told() -> dict[str, Any]:
+                async with session.get("/v1/groups/tavern/messages?from=0") as answer:
+                    return dict(await answer.json())
+
+            page = await told()
+            assert page["end"]
+            assert page["held"] == page["next"] == confirmed - 3
+            async with session.post(
+                "/v1/groups/tavern/replays", json={"queue": "late", "from": "0"}
+            ) as answer:
+                assert (await answer.json())["held"] == page["held"]
+            here = f"open transaction of a producer holds the log from offset {page['held']} on"
+            assert here in await said(running, "history", "tavern", "--url", url)
+            assert here in await said(running, "replay", "tavern", "late", "--url", url)
+            held_from = f"{topic}/0: an open transaction of a producer holds the records from"
+            assert f"{held_from} offset {page['held']} on" in await said(
+                running, "tail", "group-events", "--from-beginning", "--no-follow"
+            )
+            assert f"{held_from} offset {page['held']} on" in await said(running, "verify")
+
+            # And the history knows that their offsets are offsets
             async with session.get(f"/v1/groups/tavern/messages?from={confirmed}") as answer:
                 assert answer.status == 200, await answer.text()
                 page = await answer.json()

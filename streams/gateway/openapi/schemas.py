@@ -73,6 +73,11 @@ TEXT: Schema = {"type": "string"}
 FLAG: Schema = {"type": "boolean"}
 MOMENT_IN_JSON: Schema = {"anyOf": [ref("Moment"), COUNT, {"type": "null"}]}
 """An offset may be a number there."""
+HELD: Schema = {
+    **or_null(COUNT),
+    "description": "First offset that an open transaction of a producer keeps from being read, if "
+    "the range ends there for now; null if none does.",
+}
 BASE64: Schema = {
     "type": "string",
     "contentEncoding": "base64",
@@ -244,6 +249,7 @@ SCHEMAS: dict[str, Schema] = {
             ),
             "next": {**COUNT, "description": "Offset to continue from."},
             "end": {**FLAG, "description": "Whether the end of the range was reached."},
+            "held": HELD,
         }
     ),
     "Moment": {
@@ -259,7 +265,7 @@ SCHEMAS: dict[str, Schema] = {
             "limit": or_null({"type": "integer", "minimum": 1, "maximum": 1000}),
         },
     ),
-    "Replayed": obj({"replayed": COUNT, "next": COUNT, "end": FLAG}),
+    "Replayed": obj({"replayed": COUNT, "next": COUNT, "end": FLAG, "held": HELD}),
     "Inbox": obj({"messages": an_array(ref("Delivery"))}),
     "Members": obj({"queues": an_array(ref("Id")), "next": or_null(ref("Id"))}),
     "Bindings": obj({"groups": an_array(ref("Id")), "next": or_null(ref("Id"))}),

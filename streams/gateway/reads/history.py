@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -49,6 +49,19 @@ class Moment:
     is_time: bool = False
 
 
+class _Readers(NamedTuple):
+    """The two consumers of one thread."""
+
+    committed: Consumer
+    """Reads the log, up to the first record of an open transaction."""
+    all: Consumer
+    """Asks for the end of the log, with what open transactions hold."""
+
+    def close(self) -> None:
+        self.committed.close()
+        self.all.close()
+
+
 class NotAnOffset(StreamsError):
     """A position lies so far beyond the end of the log that it cannot be an offset."""
 
@@ -61,7 +74,9 @@ class Span:
     next: int
     """Offset to continue from."""
     end: bool = False
-    """Whether the read reached the end of what was asked for."""
+    """Whether the read reached the end of what was asked for, or of what can be read."""
+    held: int | None = None
+    """First offset that an open transaction keeps from being read, if the read ended there."""
     messages: list[tuple[int, int, Message]] = field(default_factory=list)
     """Offset, time in ms and message, in the order of the log."""
 
@@ -74,7 +89,7 @@ class History:
         self._settings = settings
         self._logs = logs
         self._threads: ThreadPoolExecutor | None = None
-        self._idle: list[Consumer] = []
+        self._idle: list[_Readers] = []
         self._waiting = 0
 
     async def close(self) -> None:
@@ -82,8 +97,8 @@ class History:
         threads, self._threads = self._threads, None
         if threads is not None:
             await asyncio.get_running_loop().run_in_executor(None, threads.shutdown)
-            for consumer in self._idle:
-                consumer.close()
+            for readers in self._idle:
+                readers.close()
             self._idle.clear()
 
     async def read(self, group: str, start: Moment, stop: Moment | None, limit: int) -> Span:
@@ -113,41 +128,31 @@ class History:
     # In a thread ----------------------------------------------------------------------
 
     def _read(self, group: str, start: Moment, stop: Moment | None, limit: int) -> Span:
-        consumer = self._idle.pop() if self._idle else self._consumer()
+        readers = self._idle.pop() if self._idle else self._readers()
+        consumer = readers.committed
         try:
             key = group.encode()
             partition = partition_of(key, self._settings.partitions)
             place = TopicPartition(self._settings.group_events, partition)
-            low, high = _asked(lambda: consumer.get_watermark_offsets(place, KAFKA_SECONDS))
+            low, high = _bounds(consumer, place)
             # An open transaction may hold records that were confirmed: their offsets are offsets.
             beyond = not start.is_time and start.value > high
-            _check_offsets(start, stop, self._log_end(place) if beyond else high)
+            _check_offsets(start, stop, _bounds(readers.all, place)[1] if beyond else high)
             first = max(low, self._offset(consumer, partition, start, high))
             last = high if stop is None else self._offset(consumer, partition, stop, high)
             span = Span(partition, first, end=first >= min(last, high))
             if not span.end:
                 self._go_through(consumer, key, span, min(last, high), limit)
+            if span.end and (stop is None or stop.is_time or last > high):
+                span.held = _held(readers, place, high)
         except NotAnOffset:
-            self._idle.append(consumer)
+            self._idle.append(readers)
             raise
         except BaseException:
-            consumer.close()
+            readers.close()
             raise
-        self._idle.append(consumer)
+        self._idle.append(readers)
         return span
-
-    def _log_end(self, place: TopicPartition) -> int:
-        """Return the end of a partition, with what an open transaction holds."""
-        reader = open_reader(
-            self._settings.librdkafka(),
-            f"{self._settings.app_id}-history",
-            {"isolation.level": "read_uncommitted"},
-        )
-        try:
-            _, end = _asked(lambda: reader.get_watermark_offsets(place, KAFKA_SECONDS))
-        finally:
-            reader.close()
-        return int(end)
 
     def _offset(self, consumer: Consumer, partition: int, moment: Moment, high: int) -> int:
         if not moment.is_time:
@@ -201,16 +206,35 @@ class History:
         finally:
             consumer.unassign()
 
-    def _consumer(self) -> Consumer:
-        return open_reader(
-            self._settings.librdkafka(),
-            f"{self._settings.app_id}-history",
+    def _readers(self) -> _Readers:
+        client, name = self._settings.librdkafka(), f"{self._settings.app_id}-history"
+        committed = open_reader(
+            client,
+            name,
             {
                 "enable.partition.eof": True,
                 "fetch.wait.max.ms": 100,
                 "queued.max.messages.kbytes": 8 * 1024,
             },
         )
+        return _Readers(
+            committed, open_reader(client, name, {"isolation.level": "read_uncommitted"})
+        )
+
+
+def _bounds(consumer: Consumer, place: TopicPartition) -> tuple[int, int]:
+    low, high = _asked(lambda: consumer.get_watermark_offsets(place, KAFKA_SECONDS))
+    return int(low), int(high)
+
+
+def _held(readers: _Readers, place: TopicPartition, high: int) -> int | None:
+    """Return `high`, the end of what can be read, if an open transaction holds what follows.
+
+    Asked in this order: records that come meanwhile do not look as if they were held.
+    """
+    if _bounds(readers.all, place)[1] <= high:
+        return None
+    return high if _bounds(readers.committed, place)[1] == high else None
 
 
 def _check_offsets(start: Moment, stop: Moment | None, end: int) -> None:

@@ -59,7 +59,7 @@ class HistoryRoutes(Routes):
             span = await self._span(group, start, stop, limit, "bad_parameter")
             if span.messages or not span.end or now() >= deadline:
                 messages = [_fields(*found) for found in span.messages]
-                return json_response({"messages": messages, "next": span.next, "end": span.end})
+                return json_response({"messages": messages, **_place(span)})
             start = Moment(span.next)
             await asyncio.sleep(POLL_SECONDS)
             context.principal.check()
@@ -90,7 +90,7 @@ class HistoryRoutes(Routes):
             self._authenticator.charge_rest(context.principal, len(records))
             if records:
                 await self._publishing.publish_many(records)
-        return json_response({"replayed": len(records), "next": span.next, "end": span.end})
+        return json_response({"replayed": len(records), **_place(span)})
 
     async def _span(
         self, group: str, start: Moment, stop: Moment | None, limit: int, code: str
@@ -104,6 +104,10 @@ class HistoryRoutes(Routes):
         HTTPRoute("GET", "/v1/groups/{group}/messages", read),
         HTTPRoute("POST", "/v1/groups/{group}/replays", replay),
     )
+
+
+def _place(span: Span) -> dict[str, Any]:
+    return {"next": span.next, "end": span.end, "held": span.held}
 
 
 def _fields(offset: int, at: int, message: Message) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from streams.client import Client, Draft, Refused, Unavailable
+from streams.client.client import _Held
 from streams.client.messages import delivery
 from streams.client.pending_acks import PendingAcks
 from streams.client.requests import LONGEST_PAUSE_SECONDS, Backoff, as_json, path, refused
@@ -171,3 +172,17 @@ def test_a_text_that_is_not_utf8_is_refused() -> None:
     )
     with pytest.raises(Refused, match="is not valid UTF-8"):
         as_json({"headers": {"a": "b\udcff"}})
+
+
+def test_each_transaction_that_holds_a_history_is_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told: list[int] = []
+    held = _Held("lobby", told.append)
+    for offset in (None, 7, 7, None, 7, 9):
+        held.note({"held": offset})
+    held.note({})  # from a worker of an earlier version
+    assert told == [7, 7, 9]
+
+    _Held("lobby", None).note({"held": 3})
+    assert "group lobby ends for now at offset 3" in caplog.text
