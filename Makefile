@@ -18,10 +18,10 @@ run_options = \
 	$(if $(call given,SCALE,),--scale $(call given,SCALE,)) \
 	$(if $(call given,WORKERS,),--workers $(call given,WORKERS,))
 
-.PHONY: help install run test unit integration fresh image coverage lint format docs reference faults bench console sanitize dist clean
+.PHONY: help install run test unit integration fresh image coverage lint format docs reference faults upgrade-test bench console sanitize dist clean
 
 help: ## list these targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 install: $(INSTALLED) $(CORE) ## build .venv with everything, as constraints.txt says
 
@@ -90,6 +90,11 @@ reference: install ## write the files that are generated from schemas and code
 
 faults: install ## kill, stop and starve everything under load; check that nothing is lost
 	$(BIN)/streams faults $(call given,ARGS,)
+
+upgrade-test: install ## roll workers from the former version to this one and back, under load
+	rm -rf .streams/former
+	$(BIN)/python -m streams.lab.faults.former .streams/former
+	FAULTS_FORMER=.streams/former/installed $(BIN)/streams faults --only roll
 
 bench: install ## measure the published figures (NAME=all WORKERS=1), into .streams/figures
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \

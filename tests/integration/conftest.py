@@ -32,6 +32,7 @@ LONG = [
     "test_streaming",
     "test_transactions",
     "test_faults_of_brokers",
+    "test_upgrade",
     "test_openapi",
     "test_metrics",
     "test_documents",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from streams.lab.faults.catalogue import Fault
 from streams.lab.faults.choosing import choose
 from streams.lab.faults.suite import FaultSuite
 from streams.lab.faults.table import details, line
@@ -23,6 +24,11 @@ OF_DATA = ("byte-flipped", "poison")
 def failures(name: str, folder: Path) -> list[str]:
     """Make one fault on a system under load; return what is wrong afterwards."""
     (fault,) = choose((name,), short=False)
+    return failures_of(fault, folder)
+
+
+def failures_of(fault: Fault, folder: Path) -> list[str]:
+    """Make a fault on a system under load; return what is wrong afterwards."""
 
     async def run() -> list[str]:
         async with FaultSuite(folder, SEED) as suite:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from streams.lab.faults.harness import FaultHarness
 from streams.lab.faults.load import LoadPlan
@@ -30,6 +31,8 @@ class Fault:
     mix: bool = True
     """Whether the random mix may include it."""
     settings: dict[str, str] = field(default_factory=dict)
+    prepare: Callable[[Path], Mapping[str, str]] = lambda folder: {}
+    """Prepares it, with a folder for its files; returns more environment of all workers."""
     plan: Callable[[int], LoadPlan] = LoadPlan
     """Returns the load for a seed."""
     needs: Callable[[], str | None] = lambda: None

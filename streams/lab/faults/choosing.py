@@ -14,6 +14,7 @@ from streams.lab.faults import (
     killing,
     outages,
     pressure,
+    rolling,
     starving,
 )
 from streams.lab.faults.catalogue import FAULTS, Fault
@@ -28,6 +29,7 @@ _MODULES = (
     crowding,
     freezing,
     starving,
+    rolling,
 )
 """Importing these modules fills the catalogue."""
 

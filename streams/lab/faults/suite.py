@@ -166,7 +166,7 @@ class FaultSuite:
             workers=fault.workers,
             partitions=PARTITIONS,
             linked=fault.linked,
-            more=fault.settings,
+            more={**fault.settings, **fault.prepare(self.folder)},
             security=self._security,
         )
         try:

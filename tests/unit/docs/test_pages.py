@@ -187,11 +187,11 @@ def test_a_wrong_command_or_option_is_found() -> None:
 
 @every_page_but_the_changelog
 def test_make_targets_exist(page: Path) -> None:
-    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     text = page.read_text()
     lines = [line.removeprefix("$ ") for _, block in blocks(text) for line in block.splitlines()]
     for words in [*code(text), *lines]:
-        if named := re.match(r"make ([a-z]+)\b", words):
+        if named := re.match(r"make ([a-z-]+)\b", words):
             assert named[1] in targets, words
 
 
