@@ -57,6 +57,8 @@ class ChunkStream(faust.Stream[Any]):
                 chunks = await queue.get()
                 self.events_total += 1
                 yield chunks
+        except StopAsyncIteration:
+            return  # Faust puts it into the queue when it stops an agent
         finally:
             self._channel_stop_iteration(channel)
             if started_here:

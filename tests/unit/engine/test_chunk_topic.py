@@ -121,3 +121,22 @@ async def test_a_stream_with_processors_has_them_applied(world: World) -> None:
 
 async def test_other_streams_are_those_of_faust(world: World) -> None:
     assert not isinstance(world.app.stream(world.app.topic("other")), ChunkStream)
+
+
+async def test_an_agent_that_is_cancelled_ends_in_peace(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given an agent that waits for chunks, and one with a chunk that it has not taken yet
+    words, got = world.agent("words")
+    names, _ = world.agent("names")
+    await words.start()
+    await names.start()
+    world.consumer.arrive([chunk(0)])
+    await taken(got)
+    world.consumer.arrive([chunk(0, "names")])
+    # When a worker stops: it cancels its agents, then it stops them
+    for agent in (words, names):
+        agent.cancel()
+    await asyncio.wait_for(asyncio.gather(words.stop(), names.stop()), PATIENCE_SECONDS)
+    # Then none has crashed
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
