@@ -13,6 +13,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -381,7 +382,11 @@ def _walk(
 
 def wipe(path: Path) -> None:
     """Delete the files of a database, which is then rebuilt from the changelog."""
-    shutil.rmtree(path, ignore_errors=True)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:  # somebody has put something else in its place
+        with suppress(OSError):
+            path.unlink()
 
 
 def open_or_rebuild(

@@ -297,6 +297,7 @@ class Partition:
                 pass
             except Fenced as exc:
                 logger.warning("%s: %s; reopening", self.spec.name, exc)
+                self.progress.failure = str(exc)
                 pause = 0.2
             except Exception as exc:
                 logger.error(
@@ -306,6 +307,7 @@ class Partition:
                     exc,
                     exc_info=not isinstance(exc, (ChangelogBroken, TooNew, Unavailable)),
                 )
+                self.progress.failure = str(exc) or type(exc).__name__
                 self.progress.needs = str(exc) if isinstance(exc, TooNew) else None
                 if self.progress.checkpoints != saved:  # it has got further since the last failure
                     pauses.reset()
@@ -408,7 +410,7 @@ class Partition:
         position = self.position
         if self.state is State.CATCHING_UP and position >= self.progress.catch_up_to:
             self.progress.state = State.READY
-            self.progress.needs = None
+            self.progress.failure = self.progress.needs = None
             self._context.on_ready(self)
         self._waiters.wake(position)
 

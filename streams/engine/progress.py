@@ -77,6 +77,8 @@ class Progress:
     chunks: int = 0
     dead_letters: int = 0
     failures: int = 0
+    failure: str | None = None
+    """Why the partition failed last; None once it is ready again."""
     needs: str | None = None
     """Why only a newer version of this program can fold the partition; None if this one can."""
     silences: int = 0

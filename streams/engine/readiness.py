@@ -94,6 +94,9 @@ def _doing(row: Mapping[str, Any]) -> str:
     if row.get("needs"):
         return f"{row['state']}: {row['needs']}"
     held = row.get("held")
+    if held is None and row.get("failure"):
+        after = "" if row["state"] == "failed" else " after a failure"
+        return f"{row['state']}{after}: {row['failure']}"
     if held is None:
         return str(row["state"])
     return f"{row['state']}: an open transaction holds it at offset {held['offset']}"

@@ -61,6 +61,7 @@ def _state(partition: Partition) -> dict[str, Any]:
         "lag_seconds": round(partition.lag_seconds, 3),
         "held": None if hold is None else hold.report(),
         "level": partition.level,
+        "failure": progress.failure,
         "needs": progress.needs,
         "restored": round(progress.restored, 4),
         "checkpointed": progress.checkpointed,

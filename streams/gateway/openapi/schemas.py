@@ -331,6 +331,8 @@ SCHEMAS: dict[str, Schema] = {
                         | {"description": "The open transaction that holds the partition."},
                         "level": or_null(COUNT)
                         | {"description": "The level of the folds; null while it is not open."},
+                        "failure": or_null(TEXT)
+                        | {"description": "Why it failed last; null once it is ready again."},
                         "needs": or_null(TEXT)
                         | {
                             "description": "Why only a newer version of Streams can fold the "

@@ -36,12 +36,27 @@ class Figures:
     late: int = 0
     """Deliveries that online readers should have received some seconds ago."""
     duplicated: int = 0
-    lag: int = 0
+    lag: int | None = 0
+    """Records that are not folded yet; None while some partitions have no answer."""
+    silent: int = 0
+    """Partitions of tables of which no worker tells the lag."""
     worst_lag: int = 0
     worker_cpu_seconds: float = 0.0
     unanswered: int = 0
     """Requests that had to be repeated or failed."""
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES))
+
+    def note_lag(self, lags: Sequence[int], partitions: int) -> None:
+        """Take the lags of those partitions of tables, of all, that a worker tells."""
+        self.silent = max(0, partitions - len(lags))
+        self.lag = None if self.silent else sum(lags)
+        self.worst_lag = max(self.worst_lag, sum(lags))
+
+    def shown_lag(self) -> str:
+        """Return the lag as it is displayed."""
+        if self.lag is None:
+            return f"unknown ({self.silent} partitions have no answer)"
+        return f"{self.lag:,} records"
 
     def percentile(self, share: float) -> float | None:
         """Return a percentile of the latencies in seconds, None when there are none."""
@@ -98,7 +113,7 @@ class Rates:
             ("churn/s", f"{changes:,.0f}"),
             ("messages/s", f"{messages:,.1f}"),
             ("deliveries/s", f"{(new.deliveries - old.deliveries) / seconds:,.0f}"),
-            ("lag", f"{f.lag:,} records"),
+            ("lag", f.shown_lag()),
             ("latency p50", milliseconds(f.percentile(0.50))),
             ("latency p99", milliseconds(f.percentile(0.99))),
             ("lost", f"{f.late:,}"),

@@ -304,6 +304,7 @@ class _DemoRun:
         figures = self._figures
         rates = Rates(figures)
         expected: deque[tuple[float, int]] = deque()
+        tables = 2 * self._settings.partitions
         title = f"{self._plan.scale:g} times the measured world, {len(self._gateway.urls)} workers"
         with Board(title) as board:
             while True:
@@ -314,8 +315,7 @@ class _DemoRun:
                 while expected[0][0] < time.monotonic() - LATE_SECONDS:
                     figures.late = max(0, expected.popleft()[1] - figures.read)
                 partitions = await self._cluster.partitions()
-                figures.lag = sum(status.lag for status in partitions.values())
-                figures.worst_lag = max(figures.worst_lag, figures.lag)
+                figures.note_lag([status.lag for status in partitions.values()], tables)
                 figures.worker_cpu_seconds = await self._cluster.cpu_seconds()
                 figures.deliveries = journal.deliveries
                 rates.update()

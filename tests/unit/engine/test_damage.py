@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from streams.engine.database import Damaged, Database, InUse, Resources
+from streams.engine.database import (
+    Damaged,
+    Database,
+    InUse,
+    Resources,
+    open_or_rebuild,
+)
 
 ROWS = [(b"mg%04d\0q%04d" % (number // 5, number), os.urandom(60)) for number in range(5_000)]
 
@@ -149,3 +155,22 @@ def test_a_database_in_use_is_not_damaged(written: Path, resources: Resources) -
         Database(written, resources)
     assert list(database.scan(b"m", b"n")) == ROWS
     database.close()
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "link to nothing"])
+def test_what_is_no_folder_is_replaced(tmp_path: Path, resources: Resources, kind: str) -> None:
+    # Given something else where a database is to be
+    path, elsewhere = tmp_path / "members-0.db", tmp_path / "elsewhere"
+    if kind == "file":
+        path.write_text("no folder")
+    else:
+        path.symlink_to(elsewhere)
+    if kind == "link":
+        elsewhere.write_text("somebody's")
+    # When it is opened as a worker does
+    database = open_or_rebuild(path, resources, bytes(16), 1000)
+    # Then it is there, and what a link led to is untouched
+    database.write(ROWS[:1], 1, 1, bytes(16))
+    database.close()
+    if kind == "link":
+        assert elsewhere.read_text() == "somebody's"

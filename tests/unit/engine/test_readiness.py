@@ -44,6 +44,17 @@ def test_the_reason_names_a_transaction_that_holds_the_partition() -> None:
     )
 
 
+def test_the_reason_tells_why_a_partition_failed() -> None:
+    failed = {"state": "failed", "ready": False, "held": None, "failure": "no space is left"}
+    assert not_ready(WELL, {FIRST}, {FIRST: failed}) == (
+        "1 of 1 partitions are not ready; partition 0 of members is failed: no space is left"
+    )
+    assert not_ready(WELL, {FIRST}, {FIRST: failed | {"state": "opening"}}) == (
+        "1 of 1 partitions are not ready; partition 0 of members is opening after a failure: "
+        "no space is left"
+    )
+
+
 def test_the_reason_says_that_a_newer_version_is_needed() -> None:
     needs = {"state": "failed", "ready": False, "needs": "the partition has level 2"}
     assert not_ready(WELL, {FIRST}, {FIRST: needs}) == (

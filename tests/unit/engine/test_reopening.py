@@ -109,10 +109,12 @@ async def test_it_tells_that_only_a_newer_version_can_fold_it(
     partition.start()
     await world.until(lambda: partition.progress.failures > 0)
     assert partition.progress.needs == "level 2 is not known"
+    assert "level 2 is not known" in (partition.progress.failure or "")
     # Another failure is told as such
     world.failure = Unavailable("the disk is full")
     failures = partition.progress.failures
     await world.until(lambda: partition.progress.failures > failures)
+    assert partition.progress.failure == "the disk is full"
     assert partition.progress.needs is None
 
 

@@ -32,3 +32,14 @@ def test_rates_are_of_the_last_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_milliseconds() -> None:
     assert milliseconds(None) == "-"
     assert milliseconds(1.2344) == "1,234 ms"
+
+
+def test_the_lag_is_unknown_while_a_partition_has_no_answer() -> None:
+    figures = Figures()
+    figures.note_lag([3, 4], 2)
+    assert dict(Rates(figures).rows())["lag"] == "7 records"
+    figures.note_lag([], 2)  # the worker is suspended
+    assert dict(Rates(figures).rows())["lag"] == "unknown (2 partitions have no answer)"
+    figures.note_lag([1, 1], 2)
+    assert figures.lag == 2
+    assert figures.worst_lag == 7
