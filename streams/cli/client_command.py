@@ -1,7 +1,7 @@
 """Commands that send requests to a worker: their options, their output and their exit codes.
 
 Such a command is a coroutine function that takes a `Client` and a `Printer`; `client_command`
-registers it with Faust's command line.  It needs only a worker's HTTP address, no Kafka.  Exit
+registers it.  It needs only a worker's HTTP address, no Kafka.  Exit
 codes: 0 success, 1 refused or not found, 2 wrong usage, 3 no worker can be reached.
 """
 
@@ -17,10 +17,8 @@ from urllib.parse import urlsplit
 
 import click
 import orjson
-from faust.cli.base import State
-from faust.cli.faust import cli
 
-from streams.cli.base import exit_code, stopping_signals
+from streams.cli.base import exit_code, json_wanted, ours, stopping_signals
 from streams.settings import Settings
 
 if TYPE_CHECKING:
@@ -128,7 +126,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 
 
 def client_command(
-    group: click.Group = cli, name: str | None = None
+    group: click.Group = ours, name: str | None = None
 ) -> Callable[[Command], click.Command]:
     """Register a coroutine function `f(client, show, **options)` as a command."""
 
@@ -142,7 +140,7 @@ def client_command(
             as_json: bool,
             **given: Any,
         ) -> NoReturn:
-            show = Printer(as_json or context.ensure_object(State).json)
+            show = Printer(as_json or json_wanted(context))
 
             async def work(client: Client) -> None:
                 await function(client, show, **given)

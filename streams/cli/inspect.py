@@ -7,9 +7,8 @@ from typing import Any
 
 import click
 import orjson
-from faust.cli.base import argument, option
 
-from streams.cli.base import StreamsCommand
+from streams.cli.base import StreamsCommand, argument, option
 from streams.settings import Settings
 
 

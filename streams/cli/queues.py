@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
-from faust.cli.faust import cli
 
+from streams.cli.base import ours
 from streams.cli.bindings import LIMIT, list_ids
 from streams.cli.client_command import Printer, client_command, printable
 from streams.cli.times import SECONDS
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from streams.client import Client
 
 
-@cli.group()
+@ours.group()
 def queue() -> None:
     """Inspect, configure, purge or delete a queue."""
 

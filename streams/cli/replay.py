@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
-from faust.cli.base import argument, option
 
-from streams.cli.base import StreamsCommand
+from streams.cli.base import StreamsCommand, argument, option
 from streams.cli.client_command import OPTIONS, Printer, ask
 from streams.cli.times import POSITION
 from streams.folds.tables import TABLES

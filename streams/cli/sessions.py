@@ -7,8 +7,8 @@ import uuid
 from typing import TYPE_CHECKING
 
 import click
-from faust.cli.faust import cli
 
+from streams.cli.base import ours
 from streams.cli.client_command import Printer, client_command, printable
 from streams.cli.times import SECONDS
 
@@ -23,7 +23,7 @@ _HIDDEN = click.option(
 )
 
 
-@cli.group()
+@ours.group()
 def session() -> None:
     """Open, keep alive or close a session of a queue."""
 

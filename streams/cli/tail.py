@@ -9,10 +9,9 @@ from typing import Any
 
 import click
 from confluent_kafka import Message
-from faust.cli.base import argument, option
 
 from streams.cli import times
-from streams.cli.base import StreamsCommand
+from streams.cli.base import StreamsCommand, argument, option
 from streams.errors import StreamsError
 from streams.operate.topic_log import Hold, TopicLog, as_bytes
 from streams.operate.topic_names import full_name

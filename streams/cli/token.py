@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from faust.cli.base import option
 
-from streams.cli.base import StreamsCommand
+from streams.cli.base import StreamsCommand, option
 from streams.errors import StreamsError
 from streams.settings import Settings
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from faust.cli.base import option
 
-from streams.cli.base import StreamsCommand
+from streams.cli.base import StreamsCommand, option
 from streams.settings import Settings
 
 

@@ -6,9 +6,8 @@ import time
 from typing import Any
 
 import click
-from faust.cli.base import option
 
-from streams.cli.base import StreamsCommand
+from streams.cli.base import StreamsCommand, option
 from streams.settings import Settings
 
 WORKERS_OPTION = option(

@@ -7,9 +7,8 @@ from typing import Any
 
 import click
 import orjson
-from faust.cli.base import argument, option
 
-from streams.cli.base import StreamsCommand, one_line
+from streams.cli.base import StreamsCommand, argument, one_line, option
 from streams.cli.up import WORKERS_OPTION
 from streams.errors import StreamsError
 from streams.native import described as described_core

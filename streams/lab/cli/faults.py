@@ -9,9 +9,8 @@ from typing import Any
 
 import click
 import orjson
-from faust.cli.base import option
 
-from streams.cli.base import StreamsCommand
+from streams.cli.base import StreamsCommand, option
 from streams.settings import Settings
 
 FOLDER = "faults"
