@@ -433,8 +433,8 @@ async def test_a_subscription_survives_the_loss_of_the_owner(
             cluster.send_signal(1, signal.SIGCONT)
         else:
             cluster.restart(1)
+    await hear(600)  # while it publishes: who reads nothing answers no ping, and is disconnected
     await publishing
-    await hear(600)
 
     # Then nothing was lost or delivered twice, and everything came in order
     with suppress(TimeoutError):
