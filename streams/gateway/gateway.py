@@ -69,6 +69,8 @@ from streams.settings import Settings, is_loopback
 logger = logging.getLogger(__name__)
 
 PUBLISH_BUDGET_BYTES = 64 * 1024 * 1024
+UNSENT_BUDGET_BYTES = 64 * 1024 * 1024
+"""What long responses may have unsent, all together."""
 CONNECTION_BYTES = 64 * 1024
 """What a connection costs, roughly."""
 STOP_SECONDS = 5.0
@@ -113,6 +115,7 @@ class Gateway(Service):
         self._authenticator.revocations.on_change = self._revoked
         self._proxy = Proxy(lambda: str(app.conf.canonical_url), metrics, settings)
         self._admission = admission = Admission(PUBLISH_BUDGET_BYTES)
+        unsent = Admission(UNSENT_BUDGET_BYTES)
         publishing = Publishing(engine, metrics)
         self._log_ends = LogEnds(settings, engine, publishing)
         seqs = Seqs(settings.partitions, self._log_ends.known, self._log_ends.end)
@@ -143,6 +146,7 @@ class Gateway(Service):
                 RowCounter(),
                 seqs,
                 settings.retention_hours,
+                unsent,
             ),
             OptionRoutes(router, writer),
             LeaseRoutes(
@@ -169,6 +173,7 @@ class Gateway(Service):
             self._authenticator,
             metrics,
             settings,
+            unsent,
         )
         self._server: Server | None = None
         self._runner: web.ServerRunner | None = None

@@ -21,6 +21,7 @@ from streams.gateway.http.responses import (
     no_content,
 )
 from streams.gateway.http.routing import HTTPRoute, Routes
+from streams.gateway.http.sending import page_bytes
 from streams.gateway.ports import Partition
 from streams.gateway.reads.deliveries import Shown, page
 from streams.gateway.reads.long_polls import LongPolls
@@ -33,6 +34,7 @@ from streams.gateway.routes.paging import (
     MAX_WAIT_SECONDS,
     page_of,
 )
+from streams.gateway.writes.admission import Admission
 from streams.gateway.writes.event_writer import LIST_BODY_BYTES, EventWriter
 from streams.ids import direct_group
 
@@ -52,6 +54,7 @@ class QueueRoutes(Routes):
         row_counter: RowCounter,
         seqs: Seqs,
         retention_hours: int,
+        unsent: Admission,
     ) -> None:
         self._router = router
         self._writer = writer
@@ -60,6 +63,7 @@ class QueueRoutes(Routes):
         self._row_counter = row_counter
         self._seqs = seqs
         self._retention_hours = retention_hours
+        self._unsent = unsent
 
     async def inbox(self, context: RequestContext) -> web.StreamResponse:
         """Return the messages of a queue after a seq; wait for the first one if asked to."""
@@ -73,12 +77,13 @@ class QueueRoutes(Routes):
             await self._seqs.check(partition.number, after, "after")
             now = asyncio.get_running_loop().time
             deadline = now() + min(wait, context.principal.seconds_left)
-            key = queue.encode()
+            key, holder = queue.encode(), context.principal.name or None
             # A request that does not wait is no reader: it only looks.
             with self._readers.reading(key) if wait else nullcontext(Reader()) as reader:
                 while True:
                     self._router.check(partition)
-                    messages = await self._page(partition, queue, after, limit)
+                    most = page_bytes(self._unsent, holder, MAX_RESPONSE_BYTES)
+                    messages = await self._page(partition, queue, after, limit, most)
                     left = deadline - now()
                     if messages or left <= 0:
                         return messages_response(messages)
@@ -89,17 +94,20 @@ class QueueRoutes(Routes):
 
         return await self._router.read(context.proxied, QUEUES, queue, read, wait)
 
-    async def _page(self, partition: Partition, queue: str, after: int, limit: int) -> list[Shown]:
-        """Return at most `limit` messages; other tasks run while expired ones are skipped."""
+    async def _page(
+        self, partition: Partition, queue: str, after: int, limit: int, most: int
+    ) -> list[Shown]:
+        """Return at most `limit` messages, and one past `most` bytes.
+
+        Other tasks run while expired messages are skipped.
+        """
         messages: list[Shown] = []
         size = 0
         while True:
-            read = page(
-                partition.rows, queue, after, limit - len(messages), MAX_RESPONSE_BYTES - size
-            )
+            read = page(partition.rows, queue, after, limit - len(messages), most - size)
             messages += read.found
             size += read.size
-            if not read.more or len(messages) == limit or size > MAX_RESPONSE_BYTES:
+            if not read.more or len(messages) == limit or size > most:
                 return messages
             after = read.last
             await asyncio.sleep(0)

@@ -43,6 +43,16 @@ class Admission:
         if holder is not None:
             self._held[holder] += count
 
+    def room(self, holder: str | None = None) -> int:
+        """Return how many bytes `take` would give to a holder now."""
+        return self._left if holder is None else (self._left - self._held[holder]) // 2
+
+    def owe(self, count: int, holder: str | None = None) -> None:
+        """Take bytes that can no longer be refused, even if fewer are left."""
+        self._left -= count
+        if holder is not None:
+            self._held[holder] += count
+
     def give_back(self, count: int, holder: str | None = None) -> None:
         """Give `count` bytes back."""
         self._left += count
