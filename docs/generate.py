@@ -476,6 +476,53 @@ def engine() -> str:
     )
 
 
+# Export file ------------------------------------------------------------------------------
+
+
+def _avro_type(kind: Any) -> str:
+    """Return the type of a field in words."""
+    match kind:
+        case list():
+            return " or ".join(map(_avro_type, kind))
+        case {"type": "array", "items": items}:
+            return f"list of {_avro_type(items)}"
+        case {"type": "map", "values": values}:
+            return f"map of {_avro_type(values)}"
+        case {"name": name}:
+            return f"[{name}](events.md#{name.lower()})" if name in _EVENTS else f"{name}"
+        case _:
+            return str(kind)
+
+
+_EVENTS = ("Message", "Configure")
+
+
+def export_file() -> str:
+    """Return the page of the file of an export."""
+    from streams.operate.backup.file import FORMAT, KINDS, RECEIVER
+
+    parts = [
+        "# Export file",
+        "`streams export` writes an Avro object container (codec `deflate`), which any Avro "
+        "library reads: see [Back up and restore](../how-to/backup.md). The file has its schema in "
+        "its header. Each record is an `Entry`, whose one field `entry` is one of the types below. "
+        "The order of entries has no meaning, but for the first and the last.",
+        "```python\n"
+        "import fastavro\n\n"
+        'with open("copy.avro", "rb") as file:\n'
+        "    for record in fastavro.reader(file, return_record_name=True):\n"
+        '        kind, values = record["entry"]\n'
+        "```",
+        f"The field `format` of the Start is {FORMAT}. A later version may add fields with "
+        "defaults, and types; a change that readers of this format would misunderstand raises the "
+        "number.",
+    ]
+    for kind in (*KINDS, RECEIVER):
+        rows = [(code(f["name"]), _avro_type(f["type"]), f["doc"]) for f in kind["fields"]]
+        parts += [f"## {kind['name']}", kind["doc"], table(("field", "type", "meaning"), rows)]
+    return "\n\n".join(parts)
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "reference/settings.md": settings,
     "reference/cli.md": command_line,
@@ -483,6 +530,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/metrics.md": metrics,
     "reference/python-client.md": python_client,
     "reference/engine.md": engine,
+    "reference/export-file.md": export_file,
 }
 
 

@@ -9,6 +9,7 @@ from typing import Final
 import click
 
 from streams.cli import (  # noqa: F401 - each module registers its commands
+    backup,
     bindings,
     broker,
     cluster,

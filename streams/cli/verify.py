@@ -31,7 +31,7 @@ class verify(StreamsCommand):
         with tempfile.TemporaryDirectory(prefix="streams-") as folder:
             result = asyncio.run(verify_all(settings, settings.advertised_url, Path(folder)))
         for partition in result.from_changelog:
-            say(f"{partition}: rebuilt from its changelog, because its log has lost its beginning")
+            say(f"{partition}: rebuilt from its changelog, because its log does not hold all of it")
         for hold in result.holds:
             say(f"{hold}; they are not compared")
         for text in result.differences:

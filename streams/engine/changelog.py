@@ -25,6 +25,7 @@ from confluent_kafka import KafkaError, KafkaException
 from streams.engine.native_rows import NativeLayer
 from streams.engine.overlay import FrozenRows
 from streams.engine.row_queue import CoreQueue, PythonQueue, RowQueue
+from streams.errors import Unavailable
 from streams.kafka.clients import open_producer
 from streams.native import Library
 from streams.native.kafka import make_shared
@@ -35,6 +36,7 @@ MARKER = b"\0marker"
 
 _MARKER_LAYOUT = struct.Struct(">BQ")  # version, next source offset
 _MARKER_VERSION = 1
+_UNFINISHED_VERSION = 2
 
 _RETRY_PAUSES = (0.05, 1.0)
 """First and longest pause, in seconds, between attempts of a call to Kafka."""
@@ -58,16 +60,34 @@ class Stopped(Exception):
     """A blocking call ended early because the caller asked it to."""
 
 
+class Unfinished(Unavailable):
+    """The rows of the changelog are those of an import that has not ended."""
+
+
 def pack_marker(source_offset: int) -> bytes:
     """Return the marker's value: the next source offset to fold."""
     return _MARKER_LAYOUT.pack(_MARKER_VERSION, source_offset)
 
 
+def unfinished_marker() -> bytes:
+    """Return the value of the marker while rows are imported: nobody may use them yet."""
+    return _MARKER_LAYOUT.pack(_UNFINISHED_VERSION, 0)
+
+
 def unpack_marker(value: bytes | None) -> int | None:
-    """Return the next source offset to fold, or None if the partition has no marker."""
+    """Return the next source offset to fold, or None if the partition has no marker.
+
+    Raises:
+        Unfinished: the rows are being imported.
+    """
     if value is None:
         return None
     version, offset = _MARKER_LAYOUT.unpack(value)
+    if version == _UNFINISHED_VERSION:
+        raise Unfinished(
+            "an import into this namespace has not ended: wait for `streams import`, or repeat it"
+            " if it was broken off"
+        )
     if version != _MARKER_VERSION:
         raise ValueError(f"marker has version {version}; this program reads {_MARKER_VERSION}")
     return int(offset)

@@ -19,7 +19,7 @@ bucket                suffix                     value
                       group-events; 1 for the    that route had for this partition
                       second lane
 ``f``                 empty                      8 bytes: the base of the partition's seqs; no
-                                                 row for 0
+                                                 row for 0.  More bytes may follow
 ====================  =========================  ============================================
 
 A delivery's seq is the offset of its record plus the partition's base, times 4096, plus its
@@ -102,7 +102,7 @@ class Deliver:
         self._partition = partition
         self._partitions = partitions
         self._logs = logs
-        base = int.from_bytes(rows.get(FOUNDATION, b"") or b"", "big")
+        base = int.from_bytes((rows.get(FOUNDATION, b"") or b"")[:8], "big")
         self._seq_base = base
         self._level = PartitionLevel(rows, logs.queue_events)
         self._core: DeliverCore | None = None

@@ -38,7 +38,7 @@ TIMERS: Final = b"y"
 LEVEL: Final = b"k"
 WATERMARKS: Final = b"w"
 FOUNDATION: Final = b"f"
-"""One row of a partition that did not begin empty: 8 bytes, the base of its seqs.
+"""One row of a partition that did not begin empty: 8 bytes, the base of its seqs; more may follow.
 
 It is written once, as the first record of the changelog partition."""
 

@@ -72,11 +72,11 @@ class Timers:
 
     def set(self, timer: Timer) -> None:
         """Add a timer."""
-        self._front.put(_key(timer))
+        self._front.put(row_of(timer))
 
     def cancel(self, timer: Timer) -> None:
         """Remove a timer."""
-        self._front.delete(_key(timer))
+        self._front.delete(row_of(timer))
 
     def is_next(self, kind: bytes) -> bool:
         """Tell whether the next timer is of this kind."""
@@ -98,5 +98,6 @@ def read_timer(suffix: bytes) -> Timer:
     return Timer(int.from_bytes(suffix[:8], "big"), suffix[8:9], queue, seq)
 
 
-def _key(timer: Timer) -> bytes:
+def row_of(timer: Timer) -> bytes:
+    """Return the suffix of a timer's row."""
     return timer.due.to_bytes(8, "big") + timer.kind + timer.queue + b"\0" + timer.seq

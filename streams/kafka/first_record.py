@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from streams.errors import Unavailable
 from streams.kafka.clients import open_reader
 from streams.kafka.errors import unavailable
+from streams.kafka.watermarks import watermarks
 
 
 def first_record(
@@ -36,12 +37,10 @@ def first_record(
         {"isolation.level": "read_committed", "enable.partition.eof": True},
     )
     try:
-        place = TopicPartition(topic, partition)
-        low, high = consumer.get_watermark_offsets(place, seconds)
+        low, high = watermarks(consumer, topic, partition, seconds)
         if low >= high:
             return None
-        place.offset = low
-        consumer.assign([place])
+        consumer.assign([TopicPartition(topic, partition, low)])
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             message = consumer.poll(left)

@@ -64,7 +64,7 @@ class Comparison:
     differences: list[str] = field(default_factory=list)
     """Descriptions of the first `SHOWN` differences."""
     from_changelog: list[str] = field(default_factory=list)
-    """Table partitions whose log has lost its beginning."""
+    """Table partitions whose log does not hold all of their rows."""
     holds: list[Hold] = field(default_factory=list)
     """Open transactions: what they hold is in no table yet, and is not compared."""
 

@@ -67,7 +67,7 @@ def row(table: str, key: bytes, value: bytes) -> dict[str, Any]:
         case "sharers":
             found |= {"shared_message": name.detail, "rows": int.from_bytes(value, "big")}
         case "foundation":
-            found |= {"seq_base": int.from_bytes(value, "big")}
+            found |= {"seq_base": int.from_bytes(value[:8], "big")}
         case "large group":
             found |= {"group": name.owner}
         case "closed session":

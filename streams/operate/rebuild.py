@@ -16,14 +16,23 @@ from streams.engine.changelog import MARKER, unpack_marker
 from streams.engine.database import Database, Resources
 from streams.engine.overlay import OverlayRows
 from streams.errors import StreamsError
-from streams.fold import BadRecord, Fold, FoldFactory, Record, split_raw_key
+from streams.fold import (
+    BUCKET_SEPARATOR,
+    BadRecord,
+    Fold,
+    FoldFactory,
+    Record,
+    split_raw_key,
+)
 from streams.folds.deliver import Deliver
 from streams.folds.log_numbers import LogNumbers
 from streams.folds.route import Route
+from streams.folds.row_keys import FOUNDATION
 from streams.folds.tables import MEMBERS
+from streams.kafka.first_record import first_record
 from streams.operate import describe
 from streams.operate.progress import progress, say
-from streams.operate.topic_log import TopicLog, as_record
+from streams.operate.topic_log import SECONDS, TopicLog, as_record
 from streams.settings import MIB, Settings
 
 ROWS_IN_MEMORY: Final = 50_000
@@ -59,7 +68,9 @@ class Rebuilt:
     def __init__(
         self, log: TopicLog, settings: Settings, table: str, partition: int, database: Database
     ) -> None:
-        """Start empty, or from the changelog if the log has lost its beginning.
+        """Start empty, or from the changelog if the log has not all of its rows.
+
+        That is so if it has lost its beginning, or if the partition began with imported rows.
 
         Raises:
             StreamsError: the log begins after the end of the changelog, so records are missing.
@@ -67,13 +78,13 @@ class Rebuilt:
         self.table = table
         self.partition = partition
         self.from_changelog = False
-        """Whether retention has deleted the beginning of the log."""
+        """Whether the rows are not all in the log."""
         self._database = database
         self._rows = OverlayRows(database)
         topic = source_topic(settings, table)
         low = log.bounds(topic, partition).low
         start = 0
-        if low > 0:
+        if low > 0 or self._was_imported(settings):
             self.from_changelog = True
             start = self._restore(log, settings.changelog(table))
             if start < low:
@@ -129,17 +140,23 @@ class Rebuilt:
                 pass
         self._fold.work.clear()  # it changes no row
 
+    def _was_imported(self, settings: Settings) -> bool:
+        first = first_record(
+            settings.librdkafka(), settings.changelog(self.table), self.partition, SECONDS
+        )
+        return first is not None and first[0] == FOUNDATION + BUCKET_SEPARATOR
+
     def _restore(self, log: TopicLog, changelog: str) -> int:
         """Load the rows of the changelog; return the source offset that they represent."""
         bounds = log.bounds(changelog, self.partition)
-        position = 0
+        marker: bytes | None = None
         for message in log.read(
             changelog, {self.partition: bounds.low}, {self.partition: bounds.high}
         ):
             record = as_record(message)
             assert record.key is not None
             if record.key == MARKER:
-                position = unpack_marker(record.value) or 0
+                marker = record.value  # an earlier one may be that of an import
                 continue
             bucket, suffix = split_raw_key(record.key)
             if record.value is None:
@@ -148,7 +165,7 @@ class Rebuilt:
                 self._rows.put(bucket, suffix, record.value)
             if self._rows.pending >= ROWS_IN_MEMORY:
                 self._write()
-        return position
+        return unpack_marker(marker) or 0
 
     def _write(self) -> None:
         layer = self._rows.freeze()

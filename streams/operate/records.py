@@ -6,7 +6,7 @@ from typing import Any
 
 from confluent_kafka import Message
 
-from streams.engine.changelog import MARKER, unpack_marker
+from streams.engine.changelog import MARKER, Unfinished, unpack_marker
 from streams.events.codec import decode
 from streams.fold import BadRecord
 from streams.folds.row_keys import split_row_key
@@ -47,7 +47,10 @@ def describe_record(settings: Settings, message: Message) -> dict[str, Any]:
 def describe_change(table: str, key: bytes, value: bytes | None) -> dict[str, Any]:
     """Return the `type` and `value` of a changelog record: a row, a deletion or a marker."""
     if key == MARKER:
-        return {"type": "marker", "value": {"source_offset": unpack_marker(value)}}
+        try:
+            return {"type": "marker", "value": {"source_offset": unpack_marker(value)}}
+        except Unfinished:
+            return {"type": "marker", "value": {"source_offset": None, "unfinished": True}}
     if value is None:
         try:
             kind: str = split_row_key(table, key).kind

@@ -26,6 +26,7 @@ LONG = [
     "test_faults_of_data",
     "test_access",
     "test_commands",
+    "test_restore",
     "test_page",
     "test_asking_workers",
     "test_queue_readers",

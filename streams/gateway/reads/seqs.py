@@ -156,4 +156,4 @@ def seq_base(first: tuple[bytes | None, bytes | None] | None) -> int:
     """Return the base of seqs, given the first record of a changelog partition of `queues`."""
     if first is None or first[0] != _FOUNDATION:
         return 0
-    return int.from_bytes(first[1] or b"", "big")
+    return int.from_bytes((first[1] or b"")[:8], "big")

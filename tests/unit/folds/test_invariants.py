@@ -92,6 +92,16 @@ def _small_limits() -> Iterator[None]:
 def play(script: list[tuple[Any, ...]]) -> TwoLogs:
     """Run a script and let everything settle."""
     world = TwoLogs(PARTITIONS)
+    run(world, script)
+    # A clock that has gone back catches up, or what is due would not come.
+    records = chain.from_iterable(chain.from_iterable(world.logs.values()))
+    world.clock = max(world.clock, *(record.timestamp for record in records), 0)
+    world.settle()
+    return world
+
+
+def run(world: TwoLogs, script: list[tuple[Any, ...]]) -> None:
+    """Run a script."""
     for name, *arguments in script:
         match name, arguments:
             case "bind", [group, queue, session]:
@@ -114,11 +124,6 @@ def play(script: list[tuple[Any, ...]]) -> TwoLogs:
                 copy_of_another_system(world, group, queue, partition, number)
             case _:
                 getattr(world, name)(*arguments)
-    # A clock that has gone back catches up, or what is due would not come.
-    records = chain.from_iterable(chain.from_iterable(world.logs.values()))
-    world.clock = max(world.clock, *(record.timestamp for record in records), 0)
-    world.settle()
-    return world
 
 
 def copy_of_another_system(

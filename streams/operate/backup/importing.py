@@ -1,0 +1,107 @@
+"""`streams import`: fills an empty namespace with a copy that `streams export` made.
+
+The rows go to the changelogs, from which workers restore their tables as they always do.  Until
+the file has been read to its end, all partitions are marked as unfinished, and no worker uses
+them.  An import that was broken off is repeated from the beginning of the same file: it writes the
+same rows again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, BinaryIO
+
+from streams.errors import TooNew
+from streams.folds.levels import KNOWN
+from streams.operate.backup.changelog_rows import (
+    BYTES_PER_TRANSACTION,
+    ROWS_PER_TRANSACTION,
+    ChangelogRows,
+    TopicRow,
+)
+from streams.operate.backup.file import Entry, read_export
+from streams.operate.backup.placing import Placing, Row
+from streams.operate.backup.target import Target
+from streams.operate.progress import progress, say
+from streams.settings import Settings
+
+_ID_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What an import has brought."""
+
+    start: dict[str, Any]
+    """The first entry of the file."""
+    counts: dict[str, int]
+    """Entries by type."""
+    rows: int
+    seconds: float
+
+
+def import_(settings: Settings, source: BinaryIO) -> Imported:
+    """Import a file into the namespace of the settings, with their number of partitions.
+
+    Args:
+        settings: of the namespace; missing topics are created.
+        source: the file; need not be seekable.
+
+    Raises:
+        BadExport: it is no export, is damaged, or was cut off.  The import is unfinished.
+        NotEmpty: there is something in the namespace.
+        TooNew: only a newer version can fold what is in the file.
+        StreamsError: workers are running, or Kafka refuses something.
+        Unavailable: Kafka does not answer.
+    """
+    began = time.monotonic()
+    entries = read_export(source)
+    _, start = next(entries)
+    if start["level"] > KNOWN:
+        raise TooNew(
+            f"the export has level {start['level']} of the folds; this version knows levels up to"
+            f" {KNOWN}: import it with a newer version"
+        )
+    import_id = hashlib.sha256(start["id"].encode()).digest()[:_ID_BYTES]
+    target = Target(settings, import_id)
+    if target.prepare():
+        say("this import was broken off before: it begins again, over what it has written")
+    placing = Placing(settings.partitions, start, import_id)
+    counts: Counter[str] = Counter()
+    written = 0
+    with (
+        ChangelogRows(settings.librdkafka(), f"{settings.app_id}-import") as changelogs,
+        progress("writing rows") as report,
+    ):
+        target.begin(changelogs, placing)
+        rows = target.of_topics(chain(placing.clock_rows(), _rows(placing, entries, counts)))
+        for first in rows:
+            written += changelogs.write(_transaction(first, rows))
+            report(written)
+        target.check_sources()
+        target.finish(changelogs)
+    return Imported(start, dict(counts), written, time.monotonic() - began)
+
+
+def _rows(placing: Placing, entries: Iterator[Entry], counts: Counter[str]) -> Iterator[Row]:
+    for kind, values in entries:
+        counts[kind] += 1
+        yield from placing.rows(kind, values)
+
+
+def _transaction(first: TopicRow, others: Iterator[TopicRow]) -> Iterator[TopicRow]:
+    """Yield the rows of one transaction."""
+    size = count = 0
+    row: TopicRow | None = first
+    while row is not None:
+        yield row
+        count += 1
+        size += len(row[2]) + len(row[3])
+        if count == ROWS_PER_TRANSACTION or size >= BYTES_PER_TRANSACTION:
+            return
+        row = next(others, None)
