@@ -83,8 +83,9 @@ class Control:
         """Ask once for the ends of partitions.
 
         A partition whose leaders have changed is in neither answer: it is the client that does
-        not know the present one, and it learns of it here.  After a broker was suspended,
-        librdkafka would not ask by itself.
+        not know the present one, and it learns of it here.  After a machine was suspended,
+        librdkafka would not ask by itself, or go on finding no leaders for minutes although
+        Kafka tells others who they are: so whenever an end is missing, all leaders are asked for.
 
         Returns:
             the ends that Kafka has told, and for the other partitions why it has not.
@@ -124,7 +125,7 @@ class Control:
         high = asked(IsolationLevel.READ_UNCOMMITTED)
         stable = asked(IsolationLevel.READ_COMMITTED)
         ends = {p: Ends(high[p], stable[p]) for p in high.keys() & stable.keys()}
-        if stale:
+        if stale or failures:
             with contextlib.suppress(KafkaException):
                 self._admin.list_topics(timeout=ASK_SECONDS)
         return ends, failures

@@ -14,9 +14,10 @@ def client_config(brokers: str) -> ClientConfig:
         "socket.nagle.disable": True,
         # librdkafka logs every attempt to connect; callers are told about errors anyway.
         "log_level": 2,
-        # Try a broker that is back within about two seconds; the default is ten. The first pause
-        # is also the one between bootstraps while no broker answers: at the default of 100 ms,
-        # each client takes almost 1 % of a core then.
-        "reconnect.backoff.ms": 500,
+        # Try a broker that is back within two seconds; the default is ten. The first pause is as
+        # long: it is also the one between bootstraps while no broker answers, and each bootstrap
+        # starts a thread. At the default of 100 ms, each client takes almost 1 % of a core then. A
+        # connection that breaks after more than two seconds is opened again at once.
+        "reconnect.backoff.ms": 2_000,
         "reconnect.backoff.max.ms": 2_000,
     }
