@@ -42,6 +42,10 @@ class BadRecord(Exception):
     """
 
 
+class NotKnownYet(BadRecord):
+    """The record cannot be read now; later it might be readable."""
+
+
 BUCKET_SEPARATOR = b"\0"
 """Between bucket and suffix in the raw key of a row."""
 

@@ -25,6 +25,7 @@ from streams.gateway.gateway import Gateway
 from streams.gateway.reads.readers import Readers
 from streams.keep_alive import KeepAlive
 from streams.logs import logging_config
+from streams.schema_registry.translating import RegistryTranslator, translator
 from streams.settings import Settings
 from streams.ticking import Ticking
 from streams.topics import event_topics
@@ -100,9 +101,10 @@ def build(settings: Settings) -> App:
     readers = Readers()
     keep_alive = KeepAlive(app.engine, settings, readers.is_read)
     readers.on_read = keep_alive.read
-    _add_members(app, counts)
+    registry = translator(settings.schema_registry_url)
+    _add_members(app, counts, registry)
     _add_queues(app, counts, keep_alive)
-    _add_gateway(app, counts, readers, keep_alive)
+    _add_gateway(app, counts, readers, keep_alive, registry)
     return app
 
 
@@ -117,7 +119,9 @@ def _log_numbers(app: App) -> LogNumbers:
     )
 
 
-def _add_members(app: App, counts: CountsByPartition) -> None:
+def _add_members(
+    app: App, counts: CountsByPartition, translator: RegistryTranslator | None
+) -> None:
     settings = app.settings
 
     def fold(rows: Rows, partition: int) -> Fold:
@@ -130,7 +134,9 @@ def _add_members(app: App, counts: CountsByPartition) -> None:
             counts=counts.of(MEMBERS, partition),
         )
 
-    members = app.folded_table(MEMBERS, settings.group_events, fold, "bindings of groups to queues")
+    members = app.folded_table(
+        MEMBERS, settings.group_events, fold, "bindings of groups to queues", translator
+    )
 
     @app.agent(app.chunks(settings.group_events), name="route")
     async def route(chunks: Any) -> None:
@@ -170,9 +176,13 @@ def _add_queues(app: App, counts: CountsByPartition, keep_alive: KeepAlive) -> N
 
 
 def _add_gateway(
-    app: App, counts: CountsByPartition, readers: Readers, keep_alive: KeepAlive
+    app: App,
+    counts: CountsByPartition,
+    readers: Readers,
+    keep_alive: KeepAlive,
+    registry: RegistryTranslator | None,
 ) -> None:
-    gateway = app.web_service = Gateway(app, counts, readers)
+    gateway = app.web_service = Gateway(app, counts, readers, registry)
 
     def folded(partition: Partition, fold: Fold) -> None:
         """Wake the readers that a chunk has something for."""

@@ -74,7 +74,7 @@ class tail(StreamsCommand):
             messages = _told(log, name, start) if follow else log.read(name, start, end)
             wanted_types = {kind.lower() for kind in types}
             for message in _with_key(messages, key):
-                record = describe_record(settings, message)
+                record = describe_record(settings, message, log.translated)
                 if not wanted_types or str(record["type"]).lower() in wanted_types:
                     click.echo(show(record))
             if not follow:

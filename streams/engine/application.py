@@ -18,6 +18,7 @@ from streams.engine.chunk_topic import ChunkStream, ChunkTopic
 from streams.engine.engine import Engine
 from streams.engine.options import EngineOptions
 from streams.engine.source import Chunk
+from streams.engine.translation import Translator
 from streams.errors import SettingsError
 from streams.fold import FoldFactory
 
@@ -131,7 +132,14 @@ class App(faust.App):
             return ChunkStream(app=self, channel=aiter(channel), beacon=beacon, **options)
         return super().stream(channel, beacon, **options)
 
-    def folded_table(self, name: str, source: str, fold: FoldFactory, help: str = "") -> Table:
+    def folded_table(
+        self,
+        name: str,
+        source: str,
+        fold: FoldFactory,
+        help: str = "",
+        translator: Translator | None = None,
+    ) -> Table:
         """Declare a table that `fold` makes of the records of the topic `source`.
 
         The engine creates both topics if they are missing: `source`, and the changelog
@@ -142,8 +150,9 @@ class App(faust.App):
             source: topic that the table is folded from.
             fold: makes the fold of one partition from its rows and its number.
             help: description for `faust tables`.
+            translator: reads records of the source that the fold cannot read as they are.
         """
-        self.engine.add_table(name, source, fold)
+        self.engine.add_table(name, source, fold, translator)
         table: Any = self.Table(
             name,
             store="streams://",

@@ -70,6 +70,11 @@ class ChunkQueue:
         self._chunks.append(chunk)
         return True
 
+    @property
+    def first(self) -> Chunk:
+        """The first chunk, which stays in the queue."""
+        return self._chunks[0]
+
     def take(self) -> Chunk:
         """Return the first chunk; call `done` with it when it is folded."""
         return self._chunks.popleft()

@@ -48,7 +48,8 @@ from streams.pauses import Pauses
 if TYPE_CHECKING:
     from streams.engine.application import App
     from streams.engine.options import EngineOptions
-    from streams.engine.transport import Consumer as GroupConsumer
+    from streams.engine.translation import Translator
+from streams.engine.transport import Consumer as GroupConsumer
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -79,6 +80,7 @@ class TableSpec:
     source_topic: str
     changelog_topic: str
     factory: FoldFactory
+    translator: Translator | None = None
 
 
 class Engine(Service):
@@ -146,9 +148,15 @@ class Engine(Service):
 
     # Set-up -------------------------------------------------------------------------
 
-    def add_table(self, name: str, source_topic: str, factory: FoldFactory) -> TableSpec:
+    def add_table(
+        self,
+        name: str,
+        source_topic: str,
+        factory: FoldFactory,
+        translator: Translator | None = None,
+    ) -> TableSpec:
         """Declare a table; call it before the app starts."""
-        spec = TableSpec(name, source_topic, self.options.changelog(name), factory)
+        spec = TableSpec(name, source_topic, self.options.changelog(name), factory, translator)
         self.tables[name] = spec
         self._table_of[spec.changelog_topic] = name
         return spec
@@ -296,6 +304,7 @@ class Engine(Service):
                 spec.changelog_topic,
                 spec.factory,
                 self._path(key),
+                spec.translator,
             ),
         )
         partition.start()

@@ -116,6 +116,13 @@ class Folder:
                 await self.do_work()
                 await share()
 
+    async def refuse(self, record: Record, reason: str) -> None:
+        """Send a record, all before which is folded, to the dead letters."""
+        await self._dead_letter(record, reason)
+        self._progress.position = record.offset + 1
+        self._progress.folded += 1
+        self._progress.folded_to_ms = record.timestamp
+
     def work_is_due(self) -> bool:
         """Whether deferred work may run now."""
         return self._context.loop.time() >= self.schedule.due

@@ -31,6 +31,7 @@ from streams.engine.ports import Context
 from streams.engine.progress import PartitionSpec, PositionWaiters, Progress, State
 from streams.engine.source import Chunk
 from streams.engine.stacks import task_stack
+from streams.engine.translation import Intake
 from streams.errors import TooNew, Unavailable
 from streams.fold import Fold, LevelledFold
 from streams.pauses import Pauses
@@ -359,6 +360,7 @@ class Partition:
         """Fold chunks, do deferred work and start checkpoints, until closed."""
         context, queue = self._context, self._queue
         fold, folder, checkpoints = incarnation.fold, incarnation.folder, incarnation.checkpoints
+        intake = Intake(self.spec.translator, self.progress, context.blocking, self._pause)
         while not self._closing:
             if self._lost:
                 raise Fenced("another worker may have written to the changelog")
@@ -368,11 +370,19 @@ class Partition:
             if fold.work and (work_first or folder.work_is_due()):
                 await folder.do_work()
             if queue and not work_first:
-                chunk = queue.take()
-                await folder.fold_chunk(chunk)
-                context.after_chunk(self, fold)
-                queue.done(chunk)
-                self._moved()
+                parts = await intake.parts(queue.first)
+                if parts:
+                    chunk = queue.take()
+                    for part in parts:
+                        if part.refusal is None:
+                            await folder.fold_chunk(part.chunk)
+                            continue
+                        await folder.refuse(part.chunk.records[0], str(part.refusal))
+                        if part.must_be_saved:
+                            await checkpoints.finish()
+                    context.after_chunk(self, fold)
+                    queue.done(chunk)
+                    self._moved()
             checkpoints.collect()
             checkpoints.begin_if_due()
             if checkpoints.overfull and checkpoints.running:

@@ -13,6 +13,7 @@ from streams.fold import FoldFactory
 
 if TYPE_CHECKING:
     from streams.engine.checkpoint import Checkpoint
+    from streams.engine.translation import Translator
 
 
 class State(enum.StrEnum):
@@ -37,6 +38,8 @@ class PartitionSpec:
     factory: FoldFactory
     path: Path
     """Folder of its database."""
+    translator: Translator | None = None
+    """Reads records that the fold cannot read as they are."""
 
     @property
     def name(self) -> str:
@@ -81,6 +84,8 @@ class Progress:
     """Why the partition failed last; None once it is ready again."""
     needs: str | None = None
     """Why only a newer version of this program can fold the partition; None if this one can."""
+    waits: str | None = None
+    """What records wait for before they can be translated; None if none do."""
     silences: int = 0
     """Times that the source was read again because nothing came from it."""
     checkpoints: int = 0

@@ -80,6 +80,13 @@ def not_ready(
             f"{len(waiting)} of {len(rows)} partitions are not ready; "
             f"partition {number} of {table} is {_doing(rows[waiting[0]])}"
         )
+    held_up = [key for key, row in rows.items() if row.get("waits")]
+    if held_up:
+        table, number = held_up[0]
+        return (
+            f"records of {len(held_up)} of {len(rows)} partitions wait; "
+            f"partition {number} of {table} waits: {rows[held_up[0]]['waits']}"
+        )
     lost = [key for key, row in rows.items() if row.get("lost")]
     if lost:
         table, number = lost[0]

@@ -63,6 +63,7 @@ def _state(partition: Partition) -> dict[str, Any]:
         "level": partition.level,
         "failure": progress.failure,
         "needs": progress.needs,
+        "waits": progress.waits,
         "restored": round(progress.restored, 4),
         "checkpointed": progress.checkpointed,
         "restored_rows": progress.restored_rows,
@@ -87,6 +88,7 @@ def metrics(engine: Engine) -> dict[str, Any]:
                 "failed_checkpoints": partition.progress.failed_checkpoints,
                 "chunks": partition.progress.chunks,
                 "silences": partition.progress.silences,
+                "waits": int(partition.progress.waits is not None),
                 **partition.sizes(),
             }
             for partition in engine.open_partitions()

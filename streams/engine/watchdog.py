@@ -115,8 +115,10 @@ class PartitionWatch:
         if progress.queued:
             inside = restored
         ready = progress.state is State.READY
-        # What an open transaction of somebody's producer holds cannot be restored or folded.
+        # What an open transaction of somebody's producer holds cannot be restored or folded, and
+        # nor can records that wait for another system to be translated.
         held = progress.state is State.RESTORING and partition.hold is not None
+        held = held or progress.waits is not None
         lag, unsaved = partition.readable_end - progress.position, folded[0] - self._saved
         how = f"state {progress.state}, {progress.failures} failures"
         return {

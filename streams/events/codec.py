@@ -208,6 +208,56 @@ def read(data: bytes | None) -> tuple[str, dict[str, Any]]:
     return name, values  # type: ignore[return-value]
 
 
+class Foreign:
+    """A schema of somebody else for one of our records."""
+
+    __slots__ = ("_name", "_wanted", "_written")
+
+    def __init__(self, name: str, written: Any) -> None:
+        self._name = name
+        self._written = written
+        self._wanted = _WRITERS[name][1]
+
+    def translate(self, data: bytes, start: int) -> bytes:
+        """Return the record whose Avro body begins at `start`, encoded with our current schema.
+
+        Raises:
+            BadRecord: it cannot be read; the text says why.
+        """
+        name, size = self._name, len(data)
+        if size > MAX_RECORD:
+            raise BadRecord(f"{name} has {size} bytes, more than {MAX_RECORD}")
+        source = BytesIO(data)
+        source.seek(start)
+        try:
+            values = schemaless_reader(source, self._written, self._wanted)
+            encoded = _write(name, values)  # type: ignore[arg-type]
+        except Exception as error:  # hostile bytes can make the decoder raise anything
+            raise BadRecord(f"broken {name}: {str(error) or type(error).__name__}") from error
+        rest = size - source.tell()
+        if rest:
+            raise BadRecord(f"broken {name}: {rest} bytes after its end")
+        return encoded
+
+
+def foreign(written: dict[str, Any], names: Sequence[str]) -> Foreign:
+    """Return somebody else's schema for one of the records `names`; namespaces do not count.
+
+    Raises:
+        BadRecord: it is not a schema for one of them; the text says why.
+    """
+    name = str(written.get("name", "")).rpartition(".")[2]
+    if written.get("type") != "record" or name not in names:
+        raise BadRecord(f"the schema is not one of {', '.join(names)}")
+    plain = schema.without_logical_types(written)
+    # Avro compares names with their namespaces.
+    renamed = {**plain, "name": name, "namespace": "streams.v1"}
+    try:
+        return Foreign(name, parse_schema(renamed, named_schemas={}))
+    except Exception as error:  # anybody may register anything
+        raise BadRecord(f"the schema cannot be used: {error}") from error
+
+
 def change_prefixes(group: bytes) -> tuple[bytes, bytes] | None:
     """Return the first bytes of every Bind and every Unbind of a group; None for a long id.
 

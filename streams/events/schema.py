@@ -112,22 +112,23 @@ def _incompatibilities(reader: Version, writer: Version) -> list[str]:
 
 
 def _read(path: Path, name: str) -> Version:
-    plain = _without_logical_types(json.loads(path.read_text()))
+    plain = without_logical_types(json.loads(path.read_text()))
     schema = avro.schema.parse(json.dumps(plain))
     if getattr(schema, "fullname", None) != f"streams.v1.{name}":
         raise ValueError(f"{path} does not define streams.v1.{name}")
     return Version(name, path, plain, schema)
 
 
-def _without_logical_types(schema: Any) -> Any:
+def without_logical_types(schema: Any) -> Any:
+    """Return a schema of JSON without its logical types; `Version` says why."""
     match schema:
         case dict():
             return {
-                key: _without_logical_types(value)
+                key: without_logical_types(value)
                 for key, value in schema.items()
                 if key != "logicalType"
             }
         case list():
-            return [_without_logical_types(value) for value in schema]
+            return [without_logical_types(value) for value in schema]
         case _:
             return schema

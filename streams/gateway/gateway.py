@@ -64,6 +64,7 @@ from streams.gateway.writes.admission import Admission
 from streams.gateway.writes.event_writer import EventWriter
 from streams.gateway.writes.publishing import Publishing
 from streams.ports import taken
+from streams.schema_registry.translating import RegistryTranslator
 from streams.settings import Settings, is_loopback
 
 logger = logging.getLogger(__name__)
@@ -85,11 +86,16 @@ class Gateway(Service):
     so that `faust worker --web-port` works.
 
     Of the Faust `app` it needs `conf`, `engine` (see `ports`) and `settings`; `counts` holds
-    what the folds of its tables count.
+    what the folds of its tables count, and `registry` reads records framed for a schema registry.
     """
 
     def __init__(
-        self, app: Any, counts: CountsByPartition, readers: Readers, **kwargs: Any
+        self,
+        app: Any,
+        counts: CountsByPartition,
+        readers: Readers,
+        registry: RegistryTranslator | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.app = app
@@ -102,7 +108,7 @@ class Gateway(Service):
         self._long_polls = LongPolls()
         self._lease_results = LeaseResults()
         self._barrier = Barrier()
-        self._history = History(settings, self._log_numbers)
+        self._history = History(settings, self._log_numbers, registry)
         self._inboxes = InboxSampler(engine.open_partitions, counts, engine.pause)
         self.metrics = metrics = Metrics(self._long_polls)
         for collector in (

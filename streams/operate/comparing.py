@@ -265,9 +265,10 @@ class InverseCheck:
     def _touched(self, start: Mapping[int, int], end: Mapping[int, int]) -> set[Pair]:
         """Return the bindings that change between two positions of group-events."""
         touched = set()
-        for message in self._log.read(self._settings.group_events, start, end):
+        topic = self._settings.group_events
+        for message in self._log.read(topic, start, end):
             try:
-                event = decode(as_record(message).value)
+                event = decode(self._log.translated(topic, as_record(message).value))
             except BadRecord:
                 continue
             if isinstance(event, Bind | Unbind):

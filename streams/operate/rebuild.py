@@ -81,7 +81,8 @@ class Rebuilt:
         """Whether the rows are not all in the log."""
         self._database = database
         self._rows = OverlayRows(database)
-        topic = source_topic(settings, table)
+        self._log = log
+        topic = self._topic = source_topic(settings, table)
         low = log.bounds(topic, partition).low
         start = 0
         if low > 0 or self._was_imported(settings):
@@ -132,6 +133,9 @@ class Rebuilt:
 
     def _apply(self, record: Record) -> None:
         try:
+            value = self._log.translated(self._topic, record.value)
+            if value is not record.value:
+                record = record._replace(value=value)
             steps = self._fold.apply(record)
         except BadRecord:
             return  # a dead letter: it changed no row

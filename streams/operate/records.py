@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import Message
 
 from streams.engine.changelog import MARKER, Unfinished, unpack_marker
+from streams.errors import Unavailable
 from streams.events.codec import decode
 from streams.fold import BadRecord
 from streams.folds.row_keys import split_row_key
@@ -16,10 +18,15 @@ from streams.operate.topic_log import as_bytes, headers
 from streams.settings import Settings
 
 
-def describe_record(settings: Settings, message: Message) -> dict[str, Any]:
+def describe_record(
+    settings: Settings,
+    message: Message,
+    translated: Callable[[str, bytes | None], bytes | None] = lambda _topic, value: value,
+) -> dict[str, Any]:
     """Return a record's position, time, key, type, headers and `value`.
 
-    Instead of `value`, a record that cannot be decoded has `raw` and `problem`.
+    Instead of `value`, a record that cannot be decoded has `raw` and `problem`.  `translated`
+    reads other framings (`TopicLog.translated`).
     """
     found = {name: describe.text(value) for name, value in headers(message).items()}
     key, value = as_bytes(message.key()), as_bytes(message.value())
@@ -38,8 +45,8 @@ def describe_record(settings: Settings, message: Message) -> dict[str, Any]:
     if value is None:
         return record | {"value": None}
     try:
-        event = decode(value)
-    except BadRecord as problem:
+        event = decode(translated(str(message.topic()), value))
+    except (BadRecord, Unavailable) as problem:
         return record | {"raw": describe.text(value), "problem": str(problem)}
     return record | {"type": type(event).__name__, "value": describe.event(event)}
 

@@ -19,6 +19,7 @@ from streams.folds.log_numbers import LogNumbers
 from streams.kafka.clients import open_reader
 from streams.kafka.errors import answered, unavailable
 from streams.kafka.topics import topic_ids
+from streams.schema_registry.translating import translator
 from streams.settings import Settings
 
 SECONDS = 10.0
@@ -65,6 +66,7 @@ class TopicLog:
         self._consumer = self._client()
         self._uncommitted: Consumer | None = None
         self._numbers: LogNumbers | None = None
+        self._registry = translator(settings.schema_registry_url)
 
     def _client(self, isolation: str = "read_committed") -> Consumer:
         return open_reader(
@@ -118,6 +120,23 @@ class TopicLog:
             ids = topic_ids(settings.librdkafka(), names)
             self._numbers = LogNumbers.of_topics(ids.__getitem__, *names, settings.unnumbered_until)
         return self._numbers
+
+    def translated(self, topic: str, value: bytes | None) -> bytes | None:
+        """Return a record's value as folds read it, whatever its framing.
+
+        Raises:
+            BadRecord: it is framed for the schema registry, and cannot be read.
+            Unavailable: the schema registry does not answer.
+        """
+        registry = self._registry
+        if (
+            registry is None
+            or value is None
+            or topic != self._settings.group_events
+            or not registry.concerns(value)
+        ):
+            return value
+        return registry.translate(value)
 
     def bounds(self, topic: str, partition: int) -> Bounds:
         """Return the offsets between which a partition can be read.

@@ -99,6 +99,13 @@ class Settings:
         "2026-11-30T18:00:00Z; the folds' records before it need no log number",
         shown="",
     )
+    schema_registry_url: str = _setting(
+        "",
+        parse.registry_url,
+        "schema registry of producers that frame their records with a schema id, such as "
+        "`https://user:password@registry:8081`",
+        secret=True,
+    )
     session_timeout_seconds: float = _setting(
         10.0,
         parse.seconds(1, 1800),

@@ -166,6 +166,13 @@ def jwks_url(text: str) -> str:
     return text
 
 
+def registry_url(text: str) -> str:
+    """Parse the URL of a schema registry, perhaps with user and password."""
+    if not re.fullmatch(r"https?://([^\s/@]+@)?[^\s/@?#]+(/[^\s?#]*)?", text.strip()):
+        raise ValueError("http://host:port or https://user:password@host:port")
+    return text.strip().rstrip("/")
+
+
 def namespace(text: str) -> str:
     """Parse a prefix of topic names."""
     if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}", text, re.ASCII):

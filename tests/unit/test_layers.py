@@ -34,12 +34,13 @@ BASE = {
 }
 """Single modules below all rooms; they import each other and nothing else."""
 
-PRODUCT = BASE | {"events", "folds", "kafka", "native", "settings"}
+PRODUCT = BASE | {"events", "folds", "kafka", "native", "schema_registry", "settings"}
 
 MAY_IMPORT: dict[str, Set[str]] = {
     "events": BASE,
     "native": BASE,
     "folds": BASE | {"events", "kafka", "native"},
+    "schema_registry": BASE | {"events"},
     "security": BASE,
     "kafka": BASE,
     "settings": BASE | {"events", "kafka", "native"},

@@ -30,7 +30,8 @@ def _required() -> list[str]:
     extras = project["optional-dependencies"]
     requirements = [*project["dependencies"], *(r for extra in extras.values() for r in extra)]
     others = [r for r in requirements if not r.startswith("group-streams")]
-    return [requirement.split(";")[0] for requirement in others]  # without markers
+    # Without markers, and without the extras of others.
+    return [re.sub(r"\[.*\]", "", requirement.split(";")[0]) for requirement in others]
 
 
 def test_every_requirement_is_locked() -> None:

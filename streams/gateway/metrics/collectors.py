@@ -58,6 +58,10 @@ _SIZE_GAUGES: _Names = {
         "rocksdb_level0_files",
         "Level-0 files, not merged by compaction yet.",
     ),
+    "waits": (
+        "schema_registry_waiting",
+        "1 while records of the partition wait for the schema registry.",
+    ),
 }
 _SIZE_COUNTERS: _Names = {
     "checkpoints": ("checkpoints", "Checkpoints written."),

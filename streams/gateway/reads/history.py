@@ -25,6 +25,7 @@ from streams.gateway.http.errors import busy
 from streams.kafka.clients import open_reader
 from streams.kafka.errors import unavailable
 from streams.kafka.partitioner import partition_of
+from streams.schema_registry.translating import RegistryTranslator
 from streams.settings import Settings
 
 T = TypeVar("T")
@@ -84,8 +85,14 @@ class Span:
 class History:
     """Reads the log of group events for the requests of one worker."""
 
-    def __init__(self, settings: Settings, logs: Callable[[], LogNumbers]) -> None:
-        """Take the settings and what returns the numbers of the logs."""
+    def __init__(
+        self,
+        settings: Settings,
+        logs: Callable[[], LogNumbers],
+        registry: RegistryTranslator | None = None,
+    ) -> None:
+        """Take settings, what returns the numbers of the logs, what reads other framings."""
+        self._registry = registry
         self._settings = settings
         self._logs = logs
         self._threads: ThreadPoolExecutor | None = None
@@ -189,7 +196,7 @@ class History:
                     span.next = offset + 1
                     if record.key() != key:
                         continue
-                    message = _message(value, record.timestamp()[1], now, logs)
+                    message = self._message(value, record.timestamp()[1], now, logs)
                     if message is None or (message.sender, message.id) in seen:
                         continue
                     seen.add((message.sender, message.id))
@@ -205,6 +212,22 @@ class History:
                     return
         finally:
             consumer.unassign()
+
+    def _message(
+        self, value: bytes | None, timestamp: int, now: int, logs: LogNumbers
+    ) -> Message | None:
+        """Return the message of a record, None if readers may not see it.
+
+        Raises:
+            Unavailable: the schema registry that the record needs does not answer.
+        """
+        registry = self._registry
+        if registry is not None and value is not None and registry.concerns(value):
+            try:
+                value = registry.translate(value)
+            except BadRecord:
+                return None
+        return _message(value, timestamp, now, logs)
 
     def _readers(self) -> _Readers:
         client, name = self._settings.librdkafka(), f"{self._settings.app_id}-history"

@@ -19,7 +19,8 @@ from streams.engine.overlay import FrozenRows
 from streams.engine.partition import Partition
 from streams.engine.progress import PartitionSpec, State
 from streams.engine.source import Chunk
-from streams.fold import Record, Rows
+from streams.errors import Unavailable
+from streams.fold import NotKnownYet, Record, Rows
 
 LIMIT = 120.0
 
@@ -49,7 +50,8 @@ class Source:
         self.world, self.records = world, records
 
     def assign(self, source: tuple[str, int], offset: int, epoch: int) -> None:
-        records = [Record(0, n, 1_000 + n, b"k", b"v") for n in range(offset, self.records)]
+        values = self.world.values
+        records = [Record(0, n, 1_000 + n, b"k", values[n]) for n in range(offset, self.records)]
         chunk = Chunk("in", 0, offset, self.records, records, self.records, epoch)
         if records:
             self.world.loop.call_soon(self.world.partition.accept, chunk)
@@ -111,13 +113,17 @@ class World:
         self.may_close.set()
         self.appended: list[dict[bytes, bytes | None]] = []
         self.commits: list[int] = []
+        self.values = [b"v", b"v", b"v"]
+        self.away = False
+        self.letters: list[tuple[int, str]] = []
+        self.folded_before: list[int] = []
         self.runtime = SimpleNamespace(
             source=Source(self, 3), resources=Resources(8 << 20, 8 << 20)
         )
         context: Any = self
         factory: Any = lambda rows, number: Counter(rows)  # noqa: E731
         self.partition = Partition(
-            context, PartitionSpec("words", 0, "in", "changelog", factory, path)
+            context, PartitionSpec("words", 0, "in", "changelog", factory, path, self)
         )
 
     def high_watermark(self, partition: tuple[str, int]) -> int:
@@ -142,6 +148,22 @@ class World:
 
     def committed(self, source: tuple[str, int], offset: int) -> None:
         self.commits.append(offset)
+
+    async def dead_letter(self, topic: str, record: Record, reason: str, tracker: Any) -> None:
+        self.letters.append((record.offset, reason))
+
+    # As a translator
+
+    def concerns(self, value: bytes | None) -> bool:
+        return value is not None and value[:1] == b"\0"
+
+    def translate(self, value: bytes) -> bytes:
+        self.folded_before.append(self.partition.position)
+        if self.away:
+            raise Unavailable("the registry is away")
+        if value == b"\0new":
+            raise NotKnownYet("the id is unknown")
+        return value[1:]
 
     def nothing(self, *args: Any) -> None:
         pass
@@ -225,3 +247,48 @@ async def test_closing_that_is_cancelled_half_way_can_be_done_again(world: World
     world.partition = Partition(world.partition._context, world.partition.spec)
     world.partition.start()
     await world.until(lambda: world.commits == [3])
+
+
+def waits(world: World) -> str | None:
+    return world.partition.progress.waits
+
+
+async def test_nothing_is_folded_after_an_unknown_id_before_that_is_saved(world: World) -> None:
+    # Given a record between others that cannot be read yet
+    world.values[1] = b"\0new"
+    world.partition.start()
+    await world.until(lambda: world.commits[-1:] == [3])
+    # Then a checkpoint right after it has only what was before it
+    assert world.commits[0] == 2
+    assert world.appended[0][b"count\0"] == b"1"
+    assert world.appended[-1][b"count\0"] == b"2"
+    assert world.letters == [(1, "the id is unknown")]
+
+
+async def test_a_partition_waits_while_records_cannot_be_translated(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.engine.translation.PAUSES", (0.05, 0.1))
+    world.away = True
+    world.values[2] = b"\0v"
+    world.partition.start()
+    await world.until(lambda: len(world.folded_before) >= 3)
+    assert waits(world) == "the registry is away"
+    assert world.partition.position == 0
+    assert world.partition.progress.failures == 0
+    # When the other system is back
+    world.away = False
+    await world.until(lambda: world.commits == [3])
+    assert waits(world) is None
+    assert world.appended[-1][b"count\0"] == b"3"
+    assert world.letters == []
+
+
+async def test_a_partition_that_waits_can_be_closed_at_once(world: World) -> None:
+    world.away = True
+    world.values[0] = b"\0v"
+    world.partition.start()
+    await world.until(lambda: world.partition.progress.waits)
+    await asyncio.wait_for(world.partition.close(checkpoint=True, timeout=LIMIT), LIMIT)
+    assert world.partition.state is State.CLOSED
+    assert world.closed == 1

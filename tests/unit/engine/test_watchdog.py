@@ -79,6 +79,7 @@ class FakePartition:
     unfinished: tuple[int, int] = (0, 0)
     saving: bool = False
     queued: bool = False
+    waits: str | None = None
     spec: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(name="members/0"))
 
     @property
@@ -104,6 +105,7 @@ def test_a_partition_owes_until_it_is_ready_and_everything_is_saved() -> None:
     assert owes(FakePartition(readable_end=11)) == (True, False)
     assert owes(FakePartition(state=State.RESTORING)) == (True, False)
     assert owes(FakePartition(state=State.RESTORING, hold="a transaction")) == (False, False)
+    assert owes(FakePartition(readable_end=11, waits="for a registry")) == (False, False)
     assert owes(FakePartition(checkpointed=9)) == (False, False)  # not due yet
     assert owes(FakePartition(checkpointed=9, saving=True)) == (False, True)
 

@@ -75,6 +75,9 @@ class FakeLog:
         for group, queue in self._changes.pop(0) if self._changes else ():
             yield FakeMessage(encode(Bind(group, queue)))
 
+    def translated(self, topic: str, value: bytes | None) -> bytes | None:
+        return value
+
 
 class FakeCluster:
     class _Place:
