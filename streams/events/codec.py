@@ -29,6 +29,7 @@ MAX_RECORD: Final = 2 * 1024 * 1024
 """Largest value of a record in bytes; the topics' max.message.bytes."""
 
 _HEADER: Final = 10
+_OBJECT: Final = re.compile(r"<_io\.BytesIO object at [^>]*>")
 _KINDS: Final = {kind.__name__: kind for kind in EVENTS}
 _ID_COLUMNS: Final = [
     (field.name, field.type == "array")
@@ -201,11 +202,16 @@ def read(data: bytes | None) -> tuple[str, dict[str, Any]]:
     try:
         values = schemaless_reader(source, written, wanted)
     except Exception as error:  # hostile bytes can make the decoder raise anything
-        raise BadRecord(f"broken {name}: {str(error) or type(error).__name__}") from error
+        raise BadRecord(f"broken {name}: {_reason(error)}") from error
     rest = size - source.tell()
     if rest:
         raise BadRecord(f"broken {name}: {rest} bytes after its end")
     return name, values  # type: ignore[return-value]
+
+
+def _reason(error: Exception) -> str:
+    """Return what the decoder says, without addresses: the same whenever the record is folded."""
+    return _OBJECT.sub("the record", str(error)) or type(error).__name__
 
 
 class Foreign:
@@ -233,7 +239,7 @@ class Foreign:
             values = schemaless_reader(source, self._written, self._wanted)
             encoded = _write(name, values)  # type: ignore[arg-type]
         except Exception as error:  # hostile bytes can make the decoder raise anything
-            raise BadRecord(f"broken {name}: {str(error) or type(error).__name__}") from error
+            raise BadRecord(f"broken {name}: {_reason(error)}") from error
         rest = size - source.tell()
         if rest:
             raise BadRecord(f"broken {name}: {rest} bytes after its end")

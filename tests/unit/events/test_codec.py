@@ -103,6 +103,14 @@ def test_the_reason_says_what_is_wrong(data: bytes | None, reason: str) -> None:
         decode(data)
 
 
+def test_the_reason_is_the_same_each_time() -> None:
+    # It ends before a boolean; the decoder then names the object that it reads from.
+    data = header_of(Message) + b"\x02c\x04g0\x04me\x08kind\x00\x06\xff\n\x00\x01\x01\x00\x08\x00"
+
+    with pytest.raises(BadRecord, match=r"^broken Message: cannot read boolean from the record$"):
+        decode(data)
+
+
 @pytest.mark.parametrize(
     "data",
     [
