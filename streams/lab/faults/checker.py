@@ -137,8 +137,15 @@ def _check_consumer(
                         gone.add(seq)
                     else:
                         group, ident = seen[seq]
-                        findings.note(VANISHED, f"{ident} of {group}, seq {seq} in queue {queue}")
+                        where = f"{ident} of {group}, seq {seq} in queue {queue}"
+                        findings.note(VANISHED, f"{where}: {_described(step)}")
     return seen
+
+
+def _described(read: ReadStep) -> str:
+    seqs = [delivery.seq for delivery in read.deliveries]
+    shown = f"{len(seqs)} deliveries, seq {seqs[0]} to {seqs[-1]}" if seqs else "nothing"
+    return f"a read after seq {read.after} shows {shown}"
 
 
 def _check_read(

@@ -228,3 +228,12 @@ def test_a_planted_bug_is_caught(plant: Bug, kind: str) -> None:
     findings: Findings = check(evidence)
     assert set(findings.counts) == {kind}, findings.examples
     assert findings.examples
+
+
+def test_a_delivery_that_is_gone_is_told_with_the_read_that_lacks_it() -> None:
+    evidence = honest()
+    _unacked_was_hidden_for_a_moment(evidence)
+
+    examples = check(evidence).examples
+
+    assert any(text.endswith("in queue a: a read after seq 0 shows nothing") for text in examples)
