@@ -27,6 +27,10 @@ from streams.folds.row_keys import (
 )
 
 
+_MOST_LOOKS = 2000
+"""Rows that `leasable` looks at, at most: a queue may hold any number of expired messages."""
+
+
 @dataclass(frozen=True, slots=True)
 class Membership:
     """A binding, as the table `members` has it."""
@@ -115,6 +119,28 @@ def may_lease(rows: Rows, queue: str) -> bool:
     state = options(rows, queue)
     bucket = available_bucket(queue) if state and state.jobs else inbox_bucket(queue)
     return any(True for _ in rows.scan(bucket))
+
+
+def leasable(rows: Rows, queue: str, limit: int, most_bytes: int, now: int) -> tuple[int, int]:
+    """Return how many deliveries a Lease should ask for now, and the bytes of their messages.
+
+    At most `limit`; the one that takes the sum past `most_bytes` is the last.  At least 1, even
+    if there is none.  A Lease that is folded before this one may take them: then this one gets
+    others, of other sizes.
+    """
+    state = options(rows, queue)
+    bucket = inbox_bucket(queue)
+    jobs = state is not None and state.jobs  # otherwise the first Lease sorts the inbox
+    count = size = 0
+    rows_in_turn = rows.scan(available_bucket(queue) if jobs else bucket)
+    for key, row in islice(rows_in_turn, _MOST_LOOKS):
+        found = rows.get(bucket, key[1:]) if jobs else row
+        if found is not None and not (delivery := unpack(found)).expired(now):
+            count += 1
+            size += delivery.size
+            if count == limit or size > most_bytes:
+                break
+    return max(1, count), size
 
 
 def last_tries(rows: Rows, queue: str, seqs: Iterable[int]) -> int:

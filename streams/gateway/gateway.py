@@ -31,7 +31,7 @@ from streams.gateway.http.connection import (
     listen,
 )
 from streams.gateway.http.dispatcher import Dispatcher
-from streams.gateway.http.memory import give_back_memory
+from streams.gateway.http.memory import give_back_memory, map_large_blocks
 from streams.gateway.http.routing import Routes
 from streams.gateway.metrics.collectors import EngineCollector, FoldCollector, InboxCollector
 from streams.gateway.metrics.inbox_sampler import InboxSampler
@@ -121,7 +121,7 @@ class Gateway(Service):
         self._authenticator.revocations.on_change = self._revoked
         self._proxy = Proxy(lambda: str(app.conf.canonical_url), metrics, settings)
         self._admission = admission = Admission(PUBLISH_BUDGET_BYTES)
-        unsent = Admission(UNSENT_BUDGET_BYTES)
+        self._unsent = unsent = Admission(UNSENT_BUDGET_BYTES)
         publishing = Publishing(engine, metrics)
         self._log_ends = LogEnds(settings, engine, publishing)
         seqs = Seqs(settings.partitions, self._log_ends.known, self._log_ends.end)
@@ -164,6 +164,7 @@ class Gateway(Service):
                 self._long_polls,
                 readers,
                 self._lease_results,
+                unsent,
             ),
             QueueEventRoutes(router, self._long_polls, readers, seqs),
             StreamRoutes(self._streaming),
@@ -271,7 +272,7 @@ class Gateway(Service):
         if server is None:
             return 0
         connections = len(server.connections) + len(server.unauthenticated)
-        return self._admission.used + connections * CONNECTION_BYTES
+        return self._admission.used + self._unsent.used + connections * CONNECTION_BYTES
 
     async def on_start(self) -> None:
         """Listen.
@@ -282,6 +283,7 @@ class Gateway(Service):
         """
         conf, settings = self.app.conf, self._settings
         settings.check_public(conf.web_bind)
+        map_large_blocks()
         tls = settings.http_server_tls()
         if tls is not None and URL(str(conf.canonical_url)).scheme != "https":
             raise SettingsError(

@@ -254,6 +254,22 @@ async def test_competing_consumers_share_a_queue(client: Client) -> None:
     assert {m["tries"] for m in again} == {2}
 
 
+async def test_a_lease_takes_no_more_than_fits_in_a_response(client: Client) -> None:
+    # Given jobs of 6 MB
+    await asyncio.gather(*(client.send("heavy", "x" * 250_000) for _ in range(24)))
+    deadline = time.monotonic() + 120
+    while (await client.do("GET", "/v1/queues/heavy"))["depth"] < 24:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+    # When a consumer asks for all, Then it gets 4 MiB and the job that goes past them
+    one = await client.lease("heavy", limit=1000, visibility_seconds=600)
+    assert len(one) == 17
+    # and the others are left for the next Lease
+    two = await client.lease("heavy", limit=1000, visibility_seconds=600)
+    assert len({message["seq"] for message in one + two}) == 24
+    assert {message["tries"] for message in one + two} == {1}
+
+
 async def test_a_job_that_fails_too_often_goes_to_the_dead_letter_queue(client: Client) -> None:
     options = {"max_tries": 2, "dead_letter": "graveyard", "visibility_seconds": 30}
     await client.do("PUT", "/v1/queues/risky/options", options)

@@ -43,6 +43,7 @@ async def chunks_of(request: web.BaseRequest, limit: int, share: Share) -> Async
             raise _too_large(limit)
         share.take(len(chunk))
         yield chunk
+        del chunk  # only what the budget counts is kept while the next one arrives
 
 
 async def _next_chunk(request: web.BaseRequest, deadline: float) -> bytes:
@@ -62,7 +63,16 @@ async def _next_chunk(request: web.BaseRequest, deadline: float) -> bytes:
 
 async def read_body(request: web.BaseRequest, limit: int, share: Share) -> bytes:
     """Return the whole body; raises as `chunks_of`."""
-    return b"".join([chunk async for chunk in chunks_of(request, limit, share)])
+    body: bytes | bytearray = b""
+    async for chunk in chunks_of(request, limit, share):
+        if not body:
+            body = chunk  # usually the only one
+        else:
+            # Grows in one place: as many pieces, bodies would leave gaps between one another.
+            body = bytearray(body) if isinstance(body, bytes) else body
+            body += chunk
+        del chunk
+    return bytes(body)
 
 
 async def lines_of(
@@ -74,18 +84,20 @@ async def lines_of(
         HTTPError: as `chunks_of`; 413 also if one line is over `line_limit` bytes.
     """
     number = 0
-    rest = bytearray()
+    rest = bytearray()  # the line whose end has not arrived
     async for chunk in chunks_of(request, limit, share):
         first, *others = chunk.split(b"\n")
         rest += first
-        for following in others:
+        del chunk, first
+        for index, following in enumerate(others):
             number += 1
-            line = bytes(rest)
-            rest[:] = following
+            line, rest = bytes(rest), bytearray(following)
+            others[index] = b""
             if len(line) > line_limit:
                 raise _too_large(line_limit, f"line {number}: ")
             if line.strip():
                 yield number, line
+            del line, following
         if len(rest) > line_limit:
             raise _too_large(line_limit, f"line {number + 1}: ")
     if rest.strip():

@@ -1,7 +1,8 @@
 """Gives memory that connections no longer use back to the operating system.
 
 The C library keeps freed memory for later: after a burst of large bodies or of connections, a
-worker would stay as large as it was at the peak.
+worker would stay as large as it was at the peak.  So large blocks are mapped one by one, and go
+back as soon as they are freed; for what remains, the heap is trimmed when far less is in use.
 """
 
 from __future__ import annotations
@@ -25,6 +26,19 @@ COLLECT_SECONDS: Final = 15.0
 """Time between two garbage collections, each of which holds up the worker for a moment."""
 ROUNDS: Final = 3
 """How often memory is given back after a drop: timers keep some connections for a while."""
+MAPPED_BYTES: Final = 64 * 1024
+"""Blocks of this size and more are mapped: a page, a body, a large read.
+
+glibc begins with 128 KiB but raises it to the largest block that was ever freed, up to 32 MiB; from
+then on, pages and bodies of many clients leave gaps in the heap."""
+_M_MMAP_THRESHOLD: Final = -3
+
+
+def map_large_blocks() -> None:
+    """Let the C library map large blocks, whatever was freed before; nothing if it is not glibc."""
+    mallopt: Any = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, MAPPED_BYTES)
 
 
 async def give_back_memory(used: Callable[[], int]) -> None:

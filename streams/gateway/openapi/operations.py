@@ -218,7 +218,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "Lease messages as one of several consumers",
         "No other consumer gets them before the lease ends; acknowledge them by then. Messages "
         "with a higher priority come first, then older ones. Waits up to `wait` seconds if there "
-        "are none.",
+        "are none. Takes fewer than `limit` if more would not fit in a response of 4 MiB.",
         (_WAIT,),
         body=ref("Lease"),
         body_required=False,

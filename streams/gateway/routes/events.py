@@ -84,6 +84,7 @@ async def _parsed(context: RequestContext, share: Share, seqs: Seqs) -> list[Rec
             raise HTTPError(
                 reason.status, reason.code, f"line {number}: {reason}", reason.headers
             ) from None
+        del line  # the record has what matters of it
         if not len(records) % LINES_PER_TURN:
             share.take(LINES_PER_TURN * FLAT_BYTES // 16)
             await asyncio.sleep(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import nullcontext
 
 from aiohttp import web
@@ -14,15 +15,17 @@ from streams.gateway.cluster.partition_router import PartitionRouter
 from streams.gateway.http.bodies import json_object, read_body
 from streams.gateway.http.context import RequestContext
 from streams.gateway.http.errors import deleted, unavailable
+from streams.gateway.http.fields import Fields
 from streams.gateway.http.paths import seconds
 from streams.gateway.http.responses import messages_response, no_content
 from streams.gateway.http.routing import HTTPRoute, Routes
+from streams.gateway.http.sending import page_bytes
 from streams.gateway.ports import Partition, RecordToSend
 from streams.gateway.reads.deliveries import Shown, some
 from streams.gateway.reads.lease_results import LeaseResults
 from streams.gateway.reads.long_polls import LongPolls
 from streams.gateway.reads.readers import Reader, Readers
-from streams.gateway.routes.paging import MAX_WAIT_SECONDS
+from streams.gateway.routes.paging import MAX_RESPONSE_BYTES, MAX_WAIT_SECONDS
 from streams.gateway.writes.admission import Admission, Share
 from streams.gateway.writes.event_writer import LIST_BODY_BYTES, SMALL_BODY_BYTES, EventWriter
 from streams.gateway.writes.publishing import Publishing
@@ -44,6 +47,7 @@ class LeaseRoutes(Routes):
         long_polls: LongPolls,
         readers: Readers,
         results: LeaseResults,
+        unsent: Admission,
     ) -> None:
         self._authenticator = authenticator
         self._router = router
@@ -53,11 +57,13 @@ class LeaseRoutes(Routes):
         self._long_polls = long_polls
         self._readers = readers
         self._results = results
+        self._unsent = unsent
 
     async def lease(self, context: RequestContext) -> web.StreamResponse:
         """Lease messages to a competing consumer; wait for the first one if asked to.
 
-        The fold decides which consumer gets what, in the order of the log.
+        The fold decides which consumer gets what, in the order of the log.  How many a Lease asks
+        for is decided here: no more than fit in a response, which can no longer be refused.
         """
         queue, parser = context.id("queue"), context.parser
         wait = seconds(context.parameters("wait"), "wait", MAX_WAIT_SECONDS)
@@ -81,8 +87,7 @@ class LeaseRoutes(Routes):
                             pause = self._authenticator.pause(context.principal)
                         if not pause:
                             charged = False
-                            record = parser.lease(queue, dict(content))
-                            messages = await self._take(context, partition, queue, record)
+                            messages = await self._lease(context, partition, queue, content)
                     if messages or left <= 0:
                         return messages_response(messages)
                     self._router.check(partition)
@@ -96,6 +101,25 @@ class LeaseRoutes(Routes):
                         context.principal.check()
 
         return await self._router.read(context.proxied, QUEUES, queue, read, wait)
+
+    async def _lease(
+        self, context: RequestContext, partition: Partition, queue: str, content: Fields
+    ) -> list[Shown]:
+        """Append a Lease for as many messages as fit in a response, and return what it got.
+
+        Raises:
+            HTTPError: 429 if clients do not read what they asked for before; else as `_take`.
+        """
+        holder, unsent = context.principal.name or None, self._unsent
+        limit = content.get("limit") or 1
+        most, now = page_bytes(unsent, holder, MAX_RESPONSE_BYTES), time.time_ns() // 1_000_000
+        count, size = views.leasable(partition.rows, queue, limit, most, now)
+        unsent.take(size, holder)  # until the response is sent, which takes its own share
+        try:
+            record = context.parser.lease(queue, {**content, "limit": count})
+            return await self._take(context, partition, queue, record)
+        finally:
+            unsent.give_back(size, holder)
 
     async def _take(
         self, context: RequestContext, partition: Partition, queue: str, record: RecordToSend

@@ -1,4 +1,4 @@
-"""The query parameters that listings share."""
+"""What listings share: their query parameters, and how long a page may be."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ MAX_PAGE = 1000
 DEFAULT_PAGE = 100
 MAX_WAIT_SECONDS = 60.0
 """Longest wait for a first message."""
+MAX_RESPONSE_BYTES = 4 * 1024 * 1024
+"""A response with deliveries ends with the message that takes it past this size."""
 
 
 def page_of(context: RequestContext) -> tuple[str | None, int]:

@@ -31,15 +31,13 @@ from streams.gateway.reads.seqs import Seqs
 from streams.gateway.routes.paging import (
     DEFAULT_PAGE,
     MAX_PAGE,
+    MAX_RESPONSE_BYTES,
     MAX_WAIT_SECONDS,
     page_of,
 )
 from streams.gateway.writes.admission import Admission
 from streams.gateway.writes.event_writer import LIST_BODY_BYTES, EventWriter
 from streams.ids import direct_group
-
-MAX_RESPONSE_BYTES = 4 * 1024 * 1024
-"""An inbox response ends with the message that takes it past this size."""
 
 
 class QueueRoutes(Routes):

@@ -70,9 +70,16 @@ class EventWriter:
             TooLarge: not sent.
         """
         with Share(self._admission, context.principal.name or None) as share:
-            body = await read_body(context.request, limit, share)
-            record = parse({} if optional and not body.strip() else json_object(body))
+            # Only the record is kept until Kafka has it, not its JSON too.
+            record = parse(await _read_fields(context, limit, share, optional))
             if record.seq:
                 await self._seqs.check_record(record)
             self._authenticator.charge_rest(context.principal, record.events)
             return record, await self._publishing.publish(record)
+
+
+async def _read_fields(
+    context: RequestContext, limit: int, share: Share, optional: bool
+) -> Fields:
+    body = await read_body(context.request, limit, share)
+    return {} if optional and not body.strip() else json_object(body)

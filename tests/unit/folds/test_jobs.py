@@ -115,6 +115,59 @@ class TestLeases:
         assert leased(feed, Lease("q"), at=1550) == ["m0"]
 
 
+class TestWhatFits:
+    """How many deliveries a Lease should ask for, so that they fit in a response."""
+
+    def ask(self, feed: Feed[Deliver], limit: int, most_bytes: int, now: int = 0) -> int:
+        count, size = views.leasable(feed.rows, "q", limit, most_bytes, now)
+        expected = leased(feed, Lease("q", limit=count), at=max(now, 1))
+        assert size == sum(
+            delivery.size
+            for seq in seqs(feed)
+            if (delivery := views.delivery(feed.rows, "q", seq)) and delivery.leased
+        )
+        assert len(expected) == (count if size else 0)
+        return count
+
+    @pytest.mark.parametrize("is_job_queue", [False, True])
+    def test_no_more_than_fit_and_one(self, is_job_queue: bool) -> None:
+        feed = jobs(0)
+        if is_job_queue:
+            leased(feed, Lease("q"))
+        feed(*(delivered(number, "q", body=b"x" * 1000) for number in range(9)))
+        assert self.ask(feed, 9, 3500) == 4
+
+    @pytest.mark.parametrize("is_job_queue", [False, True])
+    def test_no_more_than_the_limit(self, is_job_queue: bool) -> None:
+        feed = jobs(0)
+        if is_job_queue:
+            leased(feed, Lease("q"))
+        feed(*(delivered(number, "q") for number in range(9)))
+        assert self.ask(feed, 5, 1 << 20) == 5
+
+    def test_one_at_least(self) -> None:
+        assert self.ask(jobs(0), 5, 1000) == 1
+        assert self.ask(jobs(3), 5, 0) == 1
+
+    def test_those_that_come_first(self) -> None:
+        feed = jobs(0)
+        leased(feed, Lease("q"))
+        feed(
+            delivered(0, "q", body=b"x" * 5000),
+            *(delivered(n, "q", priority=9) for n in range(1, 9)),
+        )
+        assert self.ask(feed, 99, 4000) == 9
+
+    @pytest.mark.parametrize("is_job_queue", [False, True])
+    def test_the_expired_do_not_count(self, is_job_queue: bool) -> None:
+        feed = jobs(0)
+        if is_job_queue:
+            leased(feed, Lease("q"))
+        feed(*(delivered(number, "q", expires_at=500) for number in range(9)))
+        feed(*(delivered(number, "q") for number in range(10, 14)))
+        assert self.ask(feed, 3, 1 << 20, now=1000) == 3
+
+
 class TestFailures:
     def test_a_job_comes_back_after_the_delay(self) -> None:
         feed = jobs(1)
