@@ -24,6 +24,7 @@ from streams.gateway.http.receiving import (
     MAX_HEAD_BYTES,
     MAX_UNAUTHENTICATED,
     MAX_UNAUTHENTICATED_BYTES,
+    MESSAGES_AHEAD,
     Abortable,
     Budget,
     FrameSizes,
@@ -125,6 +126,8 @@ class HTTPConnection(web.RequestHandler):
         self._waiting = bytearray()  # what arrived behind the request that is served
         self._body: StreamReader | None = None  # of the last request
         self._frames: FrameSizes | None = None
+        self._reader: _CountedReader | None = None  # of those frames
+        self._unparsed = b""  # frames behind `MESSAGES_AHEAD` messages
         self._is_there: Callable[[], None] | None = None  # tells aiohttp, which pings otherwise
         self._asked = -math.inf  # when a ping was sent although nothing is read
         self._reserved = 0  # bytes of the budget
@@ -210,6 +213,7 @@ class HTTPConnection(web.RequestHandler):
         self._leave_unauthenticated()
         self._give_back()
         self._waiting.clear()
+        self._reader, self._unparsed = None, b""
         self.on_too_much = self.on_unread = self._is_there = None
 
     def _has_drained(self) -> None:
@@ -315,20 +319,31 @@ class HTTPConnection(web.RequestHandler):
         if self._trusted:
             self._frames.release_control()
         self._set_read_size()
-        super().set_parser(cast(Any, _CountedReader(parser, self)), data_received_cb)
+        self._reader = _CountedReader(parser, self)
+        super().set_parser(cast(Any, self._reader), data_received_cb)
         self._read_waiting()
 
-    def frames_received(self, data: bytes) -> bool:
-        """Count frames that have arrived; return False if they must be discarded.
+    def frames_received(self, data: bytes) -> int:
+        """Count frames that have arrived; return how many bytes of them to parse now.
 
         While messages are complete but not processed, the client is not read from; a message
         that is incomplete and too large is refused.
         """
         frames = self._frames
         if frames is None or self._discarded is not None:
-            return False
-        frames.feed(data)
-        held = frames.held
+            return 0
+        if self._unparsed:  # TLS passes on what it had read before the pause
+            self._unparsed += data
+            return 0
+        count = frames.feed(data, MESSAGES_AHEAD)
+        if count < len(data):
+            self._unparsed = data[count:]
+            self._hold_back(frames)
+        return count if self._may_hold(frames) else 0
+
+    def _may_hold(self, frames: FrameSizes) -> bool:
+        """Take what is held from the budget; return False if it is refused."""
+        held = frames.held + len(self._unparsed)
         if not self._trusted:
             if held <= MAX_UNAUTHENTICATED_BYTES:
                 return True
@@ -350,11 +365,24 @@ class HTTPConnection(web.RequestHandler):
         if frames is None:
             return
         frames.processed()
+        if self._unparsed and len(frames.complete) <= MESSAGES_AHEAD // 2:
+            self._parse_more()
         if self._reserved and frames.held <= FREE_BYTES:
             self._give_back()
-        if self._held_back and not (frames.complete and frames.held > self._allowed):
+        if (
+            self._held_back
+            and not self._unparsed
+            and not (frames.complete and frames.held > self._allowed)
+        ):
             self._held_back = False
             self.resume_reading()
+
+    def _parse_more(self) -> None:
+        data, self._unparsed = self._unparsed, b""
+        assert self._reader is not None
+        ended, _ = self._reader.feed_data(data)
+        if ended:  # they are malformed
+            self.close()
 
     def resume_reading(self, *options: Any, **named: Any) -> None:
         """Read from the client again, unless messages have to be processed first."""
@@ -437,9 +465,10 @@ class _CountedReader:
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
         """Read what has arrived, unless it is refused."""
-        if self._connection.frames_received(data):
-            return self._reader.feed_data(data)
-        return False, b""
+        count = self._connection.frames_received(data)
+        if not count:
+            return False, b""
+        return self._reader.feed_data(data if count == len(data) else data[:count])
 
     def feed_eof(self) -> None:
         """Note that nothing more arrives."""

@@ -8,6 +8,7 @@ section 5), nothing of requests and tokens.
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict, deque
 from typing import Final, Protocol
 
@@ -15,6 +16,10 @@ MAX_HEAD_BYTES: Final = 16 * 1024
 """Longest head of a request: the request line and all headers."""
 MAX_UNAUTHENTICATED_BYTES: Final = 16 * 1024
 """Most bytes of frames that are kept for a stream without a token."""
+MESSAGES_AHEAD: Final = 64
+"""Messages of a stream that are parsed before the first of them is processed.
+
+A parsed message of a few bytes takes some hundreds; what comes after it is kept as it came."""
 MAX_UNAUTHENTICATED: Final = 1000
 """Most connections that have shown no token, TLS handshakes included."""
 GRACE_SECONDS: Final = 2.0
@@ -95,17 +100,23 @@ class FrameSizes:
         self._header = b""  # of a frame whose header is incomplete
         self._control: int | None = 0  # bytes of control frames, while they are held
 
-    def feed(self, data: bytes) -> None:
-        """Count what has arrived."""
-        self.held += len(data)
+    def feed(self, data: bytes, ahead: int = sys.maxsize) -> int:
+        """Count what has arrived, until `ahead` messages are complete but not processed.
+
+        Returns:
+            how many bytes of `data` are counted.
+        """
+        if len(self.complete) >= ahead:
+            return 0
         if self._frame:
             self._frame += _PIECE_BYTES
             self.held += _PIECE_BYTES
-        if self._header:
-            self._frame -= len(self._header)
+        carried = len(self._header)
+        if carried:
+            self._frame -= carried
             data, self._header = self._header + data, b""
         position, end = 0, len(data)
-        while position < end:
+        while position < end and len(self.complete) < ahead:
             if self._left:
                 taken = min(self._left, end - position)
                 self._left -= taken
@@ -116,13 +127,16 @@ class FrameSizes:
                 if end - position < size:
                     self._header = data[position:]
                     self._frame += end - position
-                    return
+                    position = end
+                    break
                 self._first = data[position]
                 self._left = _payload_size(data, position)
                 self._frame += size
                 position += size
             if not self._left:
                 self._end_frame()
+        self.held += position - carried
+        return position - carried
 
     @property
     def left(self) -> int:

@@ -61,6 +61,36 @@ def test_messages_are_counted_whatever_the_cut(sent: list[list[bytes]], cuts: li
     assert (frames.held, len(frames.complete)) == (0, 0)
 
 
+@given(
+    st.lists(messages(), max_size=6),
+    st.lists(st.integers(1, 2000), min_size=1),
+    st.integers(1, 3),
+)
+@settings(deadline=None)
+def test_no_more_messages_are_taken_than_asked_for(
+    sent: list[list[bytes]], cuts: list[int], ahead: int
+) -> None:
+    data = b"".join(b"".join(one) for one in sent)
+    count = sum(len([one for one in message if one[0] & 0x08]) + 1 for message in sent)
+    frames = FrameSizes()
+    frames.release_control()
+    processed = turn = 0
+    while data:
+        cut = data[: cuts[turn % len(cuts)]]
+        taken = frames.feed(cut, ahead)
+        assert len(frames.complete) <= ahead
+        # What is left was not taken for a reason
+        assert taken == len(cut) or len(frames.complete) == ahead
+        if len(frames.complete) == ahead:
+            frames.processed()
+            processed += 1
+        data, turn = data[taken:], turn + 1
+    processed += len(frames.complete)
+    while frames.complete:
+        frames.processed()
+    assert (processed, frames.held) == (count, 0)
+
+
 @pytest.mark.parametrize("size", [65_535, 65_536, 1_000_000])
 @pytest.mark.parametrize("cut", [7, 1000, 2_000_000])
 def test_long_frames(size: int, cut: int) -> None:

@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 
 from streams.gateway.http.connection import HTTPConnection, Server, listen
+from streams.gateway.http.receiving import MESSAGES_AHEAD
 from streams.gateway.streaming.wire import ARRAY_BYTES, Socket, Wire, arrays, framed
 from streams.gateway.writes.admission import Admission
 
@@ -46,6 +47,7 @@ def test_arrays_hold_all_frames_in_order_and_are_not_long() -> None:
     assert list(arrays([])) == []
 
 
+PATIENCE = 120
 TEXTS = ["short", "medium" * 50, "long" * 20_000]
 
 HANDSHAKE = (
@@ -185,5 +187,62 @@ async def test_pings_and_pongs_are_done_once_they_are_read(opcode: int) -> None:
             assert (frames.held, len(frames.complete), budget.used) == (0, 0, 0)
             writer.close()
     finally:
+        listener.close()
+        await server.shutdown(1.0)
+
+
+def masked(text: bytes) -> bytes:
+    """Return a short text frame of a client."""
+    return bytes([0x81, 0x80 | len(text)]) + bytes(4) + text
+
+
+@pytest.mark.parametrize("broken", [False, True])
+async def test_few_messages_are_parsed_before_the_first_is_processed(broken: bool) -> None:
+    # Given a client that sends many small messages at once, to a worker that takes its time
+    read, arrived, texts = asyncio.Event(), list[str](), 5000
+    connections = list[HTTPConnection]()
+    ended = asyncio.Event()
+
+    async def receive(request: web.BaseRequest) -> web.StreamResponse:
+        socket = Socket(compress=False)
+        await socket.prepare(request)
+        assert isinstance(request.protocol, HTTPConnection)
+        connections.append(request.protocol)
+        await read.wait()
+        async for message in socket:
+            if message.type is aiohttp.WSMsgType.TEXT:
+                arrived.append(message.data)
+            request.protocol.frame_processed()
+            if not len(arrived) % 7:
+                await asyncio.sleep(0)
+        ended.set()
+        return socket
+
+    server = Server(receive, 10, budget=Admission(1_000_000))
+    listener = await listen(server, "127.0.0.1", 0, None)
+    port = listener.sockets[0].getsockname()[1]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(HANDSHAKE)
+        async with asyncio.timeout(PATIENCE):
+            await reader.readuntil(b"\r\n\r\n")
+            sent = b"".join(masked(b"%d" % number) for number in range(texts))
+            end = b"\xff\x80\0\0\0\0" if broken else b"\x88\x80\0\0\0\0"
+            writer.write(sent + end)
+            while not connections or connections[0].unread is None:
+                await asyncio.sleep(0.01)
+
+            # Then few of them are objects
+            frames = connections[0]._frames
+            assert frames is not None
+            assert len(frames.complete) == MESSAGES_AHEAD
+
+            # and all are read in the end, in order
+            read.set()
+            await ended.wait()
+            assert arrived == [str(number) for number in range(texts)]
+            assert (await reader.read())[:1] == b"\x88"
+    finally:
+        writer.close()
         listener.close()
         await server.shutdown(1.0)
