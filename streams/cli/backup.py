@@ -11,6 +11,7 @@ from typing import BinaryIO, Final, NoReturn, cast
 
 import click
 
+from streams.amounts import counted
 from streams.cli.base import exit_code, ours, stopped_by_signals
 from streams.errors import StreamsError
 from streams.settings import Settings
@@ -53,7 +54,7 @@ def export(file: str, groups: tuple[str, ...], queues: tuple[str, ...]) -> NoRet
         settings = Settings.from_env()
         with _target(file) as out, tempfile.TemporaryDirectory(prefix="streams-") as folder:
             done = write(settings, out, Chosen(groups, queues), Path(folder))
-        say(f"exported {_counted(done.counts)} in {done.seconds:.1f} s")
+        say(f"exported {_listed(done.counts)} in {done.seconds:.1f} s")
         return 0
 
     _end(run)
@@ -77,7 +78,7 @@ def import_(file: str) -> NoReturn:
         with _source(file) as source:
             done = read(settings, source)
         say(
-            f"imported {_counted(done.counts)} into {settings.partitions} partitions "
+            f"imported {_listed(done.counts)} into {counted(settings.partitions, 'partition')} "
             f"in {done.seconds:.1f} s"
         )
         return 0
@@ -122,13 +123,13 @@ def _source(file: str) -> Iterator[BinaryIO]:
 
 
 _NAMES: Final = {
-    "Binding": "bindings",
-    "MessageId": "message ids",
-    "Session": "sessions",
-    "Options": "queues with options",
-    "Delivery": "messages in inboxes",
+    "Binding": ("binding", "bindings"),
+    "MessageId": ("message id", "message ids"),
+    "Session": ("session", "sessions"),
+    "Options": ("queue with options", "queues with options"),
+    "Delivery": ("message in an inbox", "messages in inboxes"),
 }
 
 
-def _counted(counts: dict[str, int]) -> str:
-    return ", ".join(f"{counts.get(kind, 0):,} {name}" for kind, name in _NAMES.items())
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(counted(counts.get(kind, 0), *names) for kind, names in _NAMES.items())

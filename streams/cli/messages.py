@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 import orjson
 
+from streams.amounts import counted
 from streams.cli.client_command import Printer, client_command
 from streams.cli.times import FUTURE_TIME
 from streams.errors import Unavailable
@@ -144,7 +145,7 @@ async def events(client: Client, show: Printer, *, file: BinaryIO) -> None:
     ack, open, close, touch, nack, configure, purge, delete.
     """
     count = await client.send_events(_events(file))
-    show({"events": count}, f"{count} events")
+    show({"events": count}, counted(count, "event"))
 
 
 def _events(file: BinaryIO) -> Iterator[dict[str, Any]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from streams.amounts import counted
 from streams.cli.base import StreamsCommand, option
 from streams.settings import Settings
 
@@ -39,7 +40,7 @@ class topics(StreamsCommand):
         for topic in product_topics(settings):
             state = "created" if topic.name in created else "is as it should be"
             click.echo(
-                f"{topic.name} {state}: {topic.partitions} partitions,"
+                f"{topic.name} {state}: {counted(topic.partitions, 'partition')},"
                 f" replication {topic.replication}"
             )
         return 0

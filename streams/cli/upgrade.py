@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from streams.amounts import counted
 from streams.cli.client_command import Printer, client_command
 from streams.settings import Settings
 
@@ -57,8 +58,9 @@ async def _folded(client: Client, level: int) -> Survey:
         if stall.is_stalled(len(left)):
             table, number = left[0]
             raise Unavailable(
-                f"{len(left)} partitions have not folded level {level} yet, one is "
-                f"{table}/{number}: see `streams cluster`, and run `streams upgrade` again"
+                f"{counted(len(left), 'partition has', 'partitions have')} not folded level {level}"
+                f" yet, one is {table}/{number}: see `streams cluster`, and run `streams upgrade`"
+                " again"
             )
         await asyncio.sleep(PAUSE_SECONDS)
     return survey

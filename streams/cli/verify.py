@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from streams.amounts import counted
 from streams.cli.base import StreamsCommand
 from streams.settings import Settings
 
@@ -39,9 +40,9 @@ class verify(StreamsCommand):
         if result.count > len(result.differences):
             say(f"... and {result.count - len(result.differences):,} more")
         click.echo(
-            f"{result.rows:,} rows of {result.partitions} table partitions compared with the log,"
-            f" {result.bindings:,} bindings with their inverse: "
-            + ("no difference" if not result.count else f"{result.count:,} differences")
+            f"{counted(result.rows, 'row')} of {counted(result.partitions, 'table partition')}"
+            f" compared with the log, {counted(result.bindings, 'binding')} with the inverse: "
+            + ("no difference" if not result.count else counted(result.count, "difference"))
         )
         sys.stdout.flush()
         return 1 if result.count else 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,28 +73,29 @@ def not_ready(
             f"{len(unopened)} of {len(assigned)} partitions are not opened yet; "
             f"one is partition {number} of {table}"
         )
-    waiting = [key for key, row in rows.items() if not row["ready"]]
-    if waiting:
-        table, number = waiting[0]
-        return (
-            f"{len(waiting)} of {len(rows)} partitions are not ready; "
-            f"partition {number} of {table} is {_doing(rows[waiting[0]])}"
-        )
-    held_up = [key for key, row in rows.items() if row.get("waits")]
-    if held_up:
-        table, number = held_up[0]
-        return (
-            f"records of {len(held_up)} of {len(rows)} partitions wait; "
-            f"partition {number} of {table} waits: {rows[held_up[0]]['waits']}"
-        )
-    lost = [key for key, row in rows.items() if row.get("lost")]
-    if lost:
-        table, number = lost[0]
-        return (
-            f"{len(lost)} of {len(rows)} partitions cannot read their source; "
-            f"partition {number} of {table} has {rows[lost[0]]['lost']}"
-        )
-    return None
+    return (
+        _some(rows, "{} are not ready", lambda row: None if row["ready"] else f"is {_doing(row)}")
+        or _some(rows, "records of {} wait", lambda row: _if(row, "waits", "waits: "))
+        or _some(rows, "{} cannot read their source", lambda row: _if(row, "lost", "has "))
+    )
+
+
+def _some(
+    rows: Mapping[tuple[str, int], Mapping[str, Any]],
+    summary: str,
+    reason: Callable[[Mapping[str, Any]], str | None],
+) -> str | None:
+    """Return how many partitions have a reason, and that of the first; None without any."""
+    reasons = [(key, found) for key, row in rows.items() if (found := reason(row)) is not None]
+    if not reasons:
+        return None
+    (table, number), first = reasons[0]
+    share = f"{len(reasons)} of {len(rows)} partitions"
+    return f"{summary.format(share)}; partition {number} of {table} {first}"
+
+
+def _if(row: Mapping[str, Any], field: str, text: str) -> str | None:
+    return f"{text}{row[field]}" if row.get(field) else None
 
 
 def _doing(row: Mapping[str, Any]) -> str:

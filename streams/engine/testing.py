@@ -6,7 +6,7 @@ Needs no Kafka, no Faust and no RocksDB; a check of a few hundred records takes 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from streams.fold import (
@@ -19,6 +19,33 @@ from streams.fold import (
     Record,
     split_raw_key,
 )
+
+
+class MemoryDatabase:
+    """Rows by their raw keys in a dict: what an overlay needs of a database."""
+
+    def __init__(self, rows: Mapping[bytes, bytes] | None = None) -> None:
+        self.rows = dict(rows or {})
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value of a raw key, or None."""
+        return self.rows.get(key)
+
+    def get_many(self, keys: list[bytes]) -> list[bytes | None]:
+        """Return the values of raw keys."""
+        return list(map(self.get, keys))
+
+    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield rows with start <= key < end in ascending order, as of this call."""
+        return iter([row for row in sorted(self.rows.items()) if start <= row[0] < end])
+
+    def write(self, rows: Iterable[tuple[bytes, bytes | None]]) -> None:
+        """Write raw rows; None deletes one."""
+        for key, value in rows:
+            if value is None:
+                self.rows.pop(key, None)
+            else:
+                self.rows[key] = value
 
 
 class MemoryRows:

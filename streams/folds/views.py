@@ -26,7 +26,6 @@ from streams.folds.row_keys import (
     session_bucket,
 )
 
-
 _MOST_LOOKS = 2000
 """Rows that `leasable` looks at, at most: a queue may hold any number of expired messages."""
 

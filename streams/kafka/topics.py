@@ -19,6 +19,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     NewTopic,
 )
 
+from streams.amounts import counted
 from streams.errors import StreamsError, Unavailable
 from streams.kafka.errors import unavailable
 
@@ -197,7 +198,8 @@ def _differences(admin: _Admin, topics: Sequence[Topic]) -> Iterator[str]:
     present = [topic for topic in topics if topic.name in there]
     for topic in topics:
         if topic.name not in there:
-            yield f"{topic.name} is missing: create it with {topic.partitions} partitions"
+            wanted = counted(topic.partitions, "partition")
+            yield f"{topic.name} is missing: create it with {wanted}"
     if not present:
         return
     resources = {
@@ -210,13 +212,13 @@ def _differences(admin: _Admin, topics: Sequence[Topic]) -> Iterator[str]:
         partitions, replication = there[topic.name]
         if partitions != topic.partitions:
             yield (
-                f"{topic.name} has {partitions} partitions, not {topic.partitions}: set "
+                f"{topic.name} has {counted(partitions, 'partition')}, not {topic.partitions}: set "
                 f"partitions to {partitions}; the number cannot change, because it decides the "
                 "partition of each key"
             )
         if replication < topic.replication:
             yield (
-                f"{topic.name} has {replication} replicas, not {topic.replication}: set "
+                f"{topic.name} has {counted(replication, 'replica')}, not {topic.replication}: set "
                 f"replication to {replication}, or add replicas with kafka-reassign-partitions"
             )
         for name, value in topic.config.items():

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from streams.amounts import counted
 from streams.errors import StreamsError, Unavailable
 from streams.operate.gateway_client import GatewayClient
 from streams.operate.stalls import PATH, report
@@ -110,9 +111,13 @@ class Cluster:
             best = left if best is None else min(best, left)
             if stall.is_stalled(best):
                 raise Unavailable(
-                    f"{left:,} records of the source of {table} are still not folded after"
-                    f" {timeout:g} s without progress; see the workers' logs\n"
-                    + await self.explain({f"the source of {table}": ends})
+                    counted(
+                        left,
+                        f"record of the source of {table} is",
+                        f"records of the source of {table} are",
+                    )
+                    + f" still not folded after {timeout:g} s without progress; see the workers'"
+                    " logs\n" + await self.explain({f"the source of {table}": ends})
                 )
             await asyncio.sleep(PAUSE_SECONDS)
 

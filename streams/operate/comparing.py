@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 
+from streams.amounts import counted
 from streams.errors import Unavailable
 from streams.events.codec import decode
 from streams.events.records import Bind, Unbind
@@ -221,7 +222,8 @@ class InverseCheck:
             again = sorted(changing)
             changing = await self._round(lambda: filter(self._differs, again))  # noqa: B023
         raise Unavailable(
-            f"{len(changing):,} bindings changed during every round, and could not be compared"
+            f"{counted(len(changing), 'binding')} changed during every round, and could not be"
+            " compared"
         )
 
     async def _round(self, differences: Callable[[], Iterable[Pair]]) -> set[Pair]:

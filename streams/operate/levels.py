@@ -10,8 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from streams.amounts import counted
 from streams.errors import StreamsError, Unavailable
 from streams.events.codec import encode
 from streams.events.records import Level
@@ -26,15 +27,13 @@ CONFIRM_SECONDS = 60.0
 """How long Kafka may take to confirm the records."""
 
 
-@dataclass(frozen=True, slots=True)
-class Worker:
-    """What a worker reports of itself."""
+class Worker(NamedTuple):
+    """What a worker reports of itself: empty and 0 stand for what it does not report."""
 
     url: str
     version: str
-    """Version of the program; empty if the worker does not report one."""
     known: int
-    """The highest level that it can fold; 0 if the worker does not report one."""
+    """The highest level that it can fold."""
     error: str
     """Why it does not answer; empty if it does."""
 
@@ -85,7 +84,10 @@ class Survey:
                 )
         closed = [f"{table}/{number}" for (table, number), at in self.levels.items() if at is None]
         if closed:
-            found.append(f"{len(closed)} partitions are not open: {', '.join(closed[:3])}")
+            found.append(
+                f"{counted(len(closed), 'partition is', 'partitions are')} not open: "
+                + ", ".join(closed[:3])
+            )
         return found
 
 

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from streams.amounts import counted
 from streams.data_folder import ENDING_SECONDS, LOCK, DataFolder, owner
 from streams.errors import StreamsError
 from streams.kafka.embedded.cluster import EmbeddedKafka
@@ -155,7 +156,7 @@ def embedded_broker(data: Path, port: int = 0) -> Iterator[EmbeddedKafka]:
 def show_download(done: int, total: int) -> None:
     """Print how much of Kafka is downloaded; only the first start does that."""
     if done == total or done % max(1, total // 5) == 0:
-        say(f"downloading Kafka: {done} of {total} files")
+        say(f"downloading Kafka: {done} of {counted(total, 'file')}")
 
 
 def wait_until_ready(started: System) -> None:
@@ -166,7 +167,7 @@ def wait_until_ready(started: System) -> None:
     """
     urls = started.workers.urls
     stall = StallTimer(READY_SECONDS)
-    with progress(f"starting {len(urls)} worker{'s' if len(urls) > 1 else ''}"):
+    with progress(f"starting {counted(len(urls), 'worker')}"):
         for url in urls:
             while not is_ready(url, started.settings):
                 started.check()

@@ -52,13 +52,11 @@ class Registry:
         """
         try:
             found = self._client.get_schema(number)
-        except self._module.SchemaRegistryError as exc:
-            if exc.error_code == _NOT_FOUND:
+        except Exception as exc:  # of the registry, of the HTTP client, of JSON: many kinds
+            if getattr(exc, "error_code", None) == _NOT_FOUND:
                 raise NotKnownYet(
                     f"schema id {number} is not in the registry at {self.shown}"
                 ) from None
-            raise self._away(exc) from exc
-        except Exception as exc:  # of the HTTP client, of JSON: many kinds
             raise self._away(exc) from exc
         if found.schema_type != "AVRO":
             raise BadRecord(f"schema id {number} is of type {found.schema_type}, not AVRO")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from confluent_kafka.admin import AdminClient
+from namespaces import temporary
 from two_workers import Cluster
 
 from streams.kafka.embedded.cluster import EmbeddedKafka
@@ -63,13 +63,8 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
 @pytest.fixture
 def namespace(kafka: EmbeddedKafka) -> Iterator[str]:
     """A fresh STREAMS_NAMESPACE; its topics are deleted after the test."""
-    name = f"t{uuid.uuid4().hex[:12]}"
-    yield name
-    admin = AdminClient({"bootstrap.servers": kafka.brokers})
-    topics = [t for t in admin.list_topics(timeout=120).topics if t.startswith(f"{name}.")]
-    if topics:
-        for deleted in admin.delete_topics(topics).values():
-            deleted.result(120)
+    with temporary(kafka, f"t{uuid.uuid4().hex[:12]}") as name:
+        yield name
 
 
 @pytest.fixture

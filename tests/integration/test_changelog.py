@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,6 +26,7 @@ from streams.engine.changelog_reader import ChangelogReader
 from streams.engine.database import Database, Resources
 from streams.engine.native_rows import open_rows
 from streams.engine.overlay import FrozenRows
+from streams.engine.testing import MemoryDatabase
 from streams.events.limits import MAX_MESSAGE_BYTES
 from streams.kafka.clients import RECORD_BYTES
 from streams.kafka.embedded.cluster import EmbeddedKafka
@@ -93,7 +94,7 @@ def checkpoint(request: pytest.FixtureRequest) -> Checkpoint:
     core = load(request.param)
 
     def make(position: int, **changes: bytes | None) -> tuple[FrozenRows, int]:
-        rows = open_rows(NOTHING, core)
+        rows = open_rows(MemoryDatabase(), core)
         for name, value in changes.items():
             if value is None:
                 rows.delete(b"r", name.encode())
@@ -102,22 +103,6 @@ def checkpoint(request: pytest.FixtureRequest) -> Checkpoint:
         return rows.freeze(), position
 
     return make
-
-
-class Nothing:
-    """A database without rows."""
-
-    def get(self, _key: bytes) -> bytes | None:
-        return None
-
-    def get_many(self, keys: list[bytes]) -> list[bytes | None]:
-        return [None for _ in keys]
-
-    def scan(self, _start: bytes, _end: bytes) -> Iterator[tuple[bytes, bytes]]:
-        return iter(())
-
-
-NOTHING = Nothing()
 
 
 def without_meta(rows: dict[bytes, bytes]) -> dict[bytes, bytes]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka.admin import AdminClient
+from namespaces import temporary
 from two_workers import run_workers
 
 from streams.client import Client
@@ -143,13 +143,8 @@ async def patient_client(workers: Workers) -> AsyncIterator[Client]:
 
 @pytest.fixture
 def other_namespace(kafka: EmbeddedKafka, namespace: str) -> Iterator[str]:
-    name = f"{namespace}r"
-    yield name
-    admin = AdminClient({"bootstrap.servers": kafka.brokers})
-    topics = [t for t in admin.list_topics(timeout=120).topics if t.startswith(f"{name}.")]
-    if topics:
-        for deleted in admin.delete_topics(topics).values():
-            deleted.result(120)
+    with temporary(kafka, f"{namespace}r") as name:
+        yield name
 
 
 async def test_what_was_confirmed_before_the_export_is_there_after_all_is_lost(

@@ -19,6 +19,7 @@ import pytest
 ROOT = Path(__file__).parents[2] / "streams"
 
 BASE = {
+    "amounts",
     "child_process",
     "child_watch",
     "data_folder",

@@ -11,6 +11,7 @@ from typing import Final
 
 import aiohttp
 
+from streams.amounts import counted
 from streams.errors import SettingsError, Unavailable
 from streams.security.keys import Key, read_keys
 from streams.settings import Settings
@@ -95,7 +96,7 @@ class Keyring:
         if content != self._content:
             self.keys = read_keys(content)
             self._content = content
-            logger.info("loaded %d keys to verify tokens", len(self.keys))
+            logger.info("loaded %s to verify tokens", counted(len(self.keys), "key"))
 
     async def _get(self) -> bytes:
         if self._file:

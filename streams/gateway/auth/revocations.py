@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from streams.amounts import counted
 from streams.errors import SettingsError
 from streams.security.revocation import Revoked, read_revoked
 
@@ -66,9 +67,9 @@ class Revocations:
         if found is not None and found != self.now:
             self.now = found
             logger.info(
-                "revocation list loaded: %d tokens, and older tokens of %d subjects",
-                len(found.tokens),
-                len(found.subjects),
+                "revocation list loaded: %s, and older tokens of %s",
+                counted(len(found.tokens), "token"),
+                counted(len(found.subjects), "subject"),
             )
             self.on_change()
 

@@ -78,8 +78,6 @@ class EventWriter:
             return record, await self._publishing.publish(record)
 
 
-async def _read_fields(
-    context: RequestContext, limit: int, share: Share, optional: bool
-) -> Fields:
+async def _read_fields(context: RequestContext, limit: int, share: Share, optional: bool) -> Fields:
     body = await read_body(context.request, limit, share)
     return {} if optional and not body.strip() else json_object(body)

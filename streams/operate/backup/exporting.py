@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from streams.amounts import counted
 from streams.engine.overlay import OverlayRows
 from streams.errors import StreamsError
 from streams.fold import Record
@@ -94,8 +95,8 @@ class _Source:
         ]
         if any(some != list(range(settings.partitions)) for some in numbers):
             raise StreamsError(
-                f"the topics have {len(numbers[0])} partitions, not {settings.partitions}: set "
-                "STREAMS_PARTITIONS to their number"
+                f"the topics have {counted(len(numbers[0]), 'partition')}, not"
+                f" {settings.partitions}: set STREAMS_PARTITIONS to their number"
             )
         self._count = settings.partitions
         self._logs = log.numbers()

@@ -9,6 +9,7 @@ from typing import Final
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from streams.amounts import counted
 from streams.engine.changelog import (
     MARKER,
     ChangelogWriter,
@@ -159,8 +160,8 @@ class Target:
             raise unavailable(f"the members of the group {group}", error) from error
         if members:
             raise StreamsError(
-                f"{len(members)} workers of the namespace {self._name} are running: stop them,"
-                " import, and start them again"
+                f"the namespace {self._name} has {counted(len(members), 'running worker')}: stop"
+                " all of them, import, and start them again"
             )
 
     def _firsts(self) -> list[tuple[bytes | None, bytes | None]]:

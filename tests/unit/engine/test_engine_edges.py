@@ -15,6 +15,7 @@ from streams.engine.topics import needed_topics
 ROOT = Path(__file__).parents[3] / "streams"
 SHARED = {
     "streams",
+    "streams.amounts",
     "streams.child_process",
     "streams.data_folder",
     "streams.errors",

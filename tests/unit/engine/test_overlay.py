@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,35 +12,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from streams.engine.database import Database, Resources, wipe
 from streams.engine.native_rows import open_rows
 from streams.engine.overlay import FrozenRows
+from streams.engine.testing import MemoryDatabase
 from streams.native import Library, is_available, load
 
 BUCKETS = st.sampled_from([b"a", b"aa", b"b"])
 SUFFIXES = st.sampled_from([b"", b"\0", b"1", b"12", b"2", b"\xff"])
 needs_core = pytest.mark.skipif(not is_available(), reason="the native core is not built")
 VALUES = st.sampled_from([b"", b"v", b"w"])
-
-
-class Below:
-    """A database of a dictionary, for what needs no RocksDB."""
-
-    def __init__(self) -> None:
-        self.rows: dict[bytes, bytes] = {}
-
-    def get(self, key: bytes) -> bytes | None:
-        return self.rows.get(key)
-
-    def get_many(self, keys: list[bytes]) -> list[bytes | None]:
-        return list(map(self.get, keys))
-
-    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
-        return iter([row for row in sorted(self.rows.items()) if start <= row[0] < end])
-
-    def write(self, rows: Iterable[tuple[bytes, bytes | None]]) -> None:
-        for key, value in rows:
-            if value is None:
-                self.rows.pop(key, None)
-            else:
-                self.rows[key] = value
 
 
 class OverlayMachine(RuleBasedStateMachine):
@@ -51,7 +28,7 @@ class OverlayMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.below = Below()
+        self.below = MemoryDatabase()
         self.rows = open_rows(self.below, self.library)
         self.model: dict[tuple[bytes, bytes], bytes] = {}
         self.frozen = False
@@ -135,7 +112,7 @@ def library(request: pytest.FixtureRequest) -> Library | None:
 
 def test_a_row_that_lives_between_two_checkpoints_leaves_no_trace(library: Library | None) -> None:
     # Given a row that was never in the database
-    rows = open_rows(Below(), library)
+    rows = open_rows(MemoryDatabase(), library)
     rows.put(b"i", b"1", b"message")
 
     # When it is deleted before the next checkpoint
@@ -147,7 +124,7 @@ def test_a_row_that_lives_between_two_checkpoints_leaves_no_trace(library: Libra
 
 
 def test_a_row_of_an_earlier_checkpoint_leaves_a_tombstone(library: Library | None) -> None:
-    rows = open_rows(Below(), library)
+    rows = open_rows(MemoryDatabase(), library)
     rows.put(b"i", b"1", b"message")
     rows.freeze()
 
@@ -158,7 +135,7 @@ def test_a_row_of_an_earlier_checkpoint_leaves_a_tombstone(library: Library | No
 
 
 def test_two_checkpoints_at_once_are_refused(library: Library | None) -> None:
-    rows = open_rows(Below(), library)
+    rows = open_rows(MemoryDatabase(), library)
     rows.freeze()
     with pytest.raises(RuntimeError):
         rows.freeze()

@@ -17,21 +17,7 @@ from feeding import apply
 from two_logs import LOGS, SOURCE, TABLES, Table, TwoLogs
 
 from streams.engine.testing import MemoryRows
-from streams.events.records import (
-    Ack,
-    Bind,
-    Close,
-    Configure,
-    Delete,
-    Event,
-    Lease,
-    Message,
-    Nack,
-    Open,
-    Purge,
-    Touch,
-    Unbind,
-)
+from streams.events import records as e
 from streams.fold import BadRecord, Fold, Output, Record
 from streams.folds.deliver import Deliver
 from streams.folds.route import Route
@@ -94,43 +80,43 @@ def _plain(outputs: list[Output] | None) -> Any:
     return [[one.topic, one.partition, one.key.hex(), one.value.hex()] for one in outputs]
 
 
-def script(random: Random) -> Iterator[Event]:
+def script(random: Random) -> Iterator[e.Event]:
     """Yield events of all kinds that clients write."""
-    yield Configure("q3", max_length=3, overflow="drop_oldest")
-    yield Configure("q4", max_tries=2, dead_letter="q0", visibility_ms=500)
+    yield e.Configure("q3", max_length=3, overflow="drop_oldest")
+    yield e.Configure("q4", max_tries=2, dead_letter="q0", visibility_ms=500)
     for group in GROUPS:
         for queue in QUEUES:
-            yield Bind(group, queue)
-    yield Message("shared", "g0", "me", body=b"x" * 4096)
+            yield e.Bind(group, queue)
+    yield e.Message("shared", "g0", "me", body=b"x" * 4096)
     for number in range(EVENTS):
         group, queue = random.choice(GROUPS), random.choice(QUEUES)
         session = random.choice(("s0", "s1"))
         match random.randrange(16):
             case 0 | 1:
-                yield Bind(group, queue, random.choice((None, session)))
+                yield e.Bind(group, queue, random.choice((None, session)))
             case 2:
-                yield Unbind(group, queue, random.choice((None, session)))
+                yield e.Unbind(group, queue, random.choice((None, session)))
             case 3:
-                yield Open(queue, session, (group, "g9"), ttl_ms=random.choice((None, 3000)))
+                yield e.Open(queue, session, (group, "g9"), ttl_ms=random.choice((None, 3000)))
             case 4:
-                yield Close(queue, session)
+                yield e.Close(queue, session)
             case 5:
-                yield Touch(queue, session)
+                yield e.Touch(queue, session)
             case 6:
-                yield Ack(queue, upto=random.randrange(200) * 4096)
+                yield e.Ack(queue, upto=random.randrange(200) * 4096)
             case 7:
-                yield Lease("q4", "worker", random.randrange(1, 4))
+                yield e.Lease("q4", "worker", random.randrange(1, 4))
             case 8:
-                yield Nack("q4", (random.randrange(100) * 4096 + 1,), delay_ms=200)
+                yield e.Nack("q4", (random.randrange(100) * 4096 + 1,), delay_ms=200)
             case 9:
-                yield random.choice((Purge(queue), Delete("q2")))
+                yield random.choice((e.Purge(queue), e.Delete("q2")))
             case 10:
                 expires = 1_000_000 + random.randrange(20_000)
-                yield Message(f"e{number}", group, "me", expires_at=expires)
+                yield e.Message(f"e{number}", group, "me", expires_at=expires)
             case 11:
-                yield Message(f"r{number}", f"@{queue}", queue, receipt=True, priority=7)
+                yield e.Message(f"r{number}", f"@{queue}", queue, receipt=True, priority=7)
             case _:
-                yield Message(f"m{number % 50}", group, "me", headers={"a": "b"}, body=b"text")
+                yield e.Message(f"m{number % 50}", group, "me", headers={"a": "b"}, body=b"text")
 
 
 def write(level: int) -> None:

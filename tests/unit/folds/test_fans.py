@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.engine.native_rows import open_rows
+from streams.engine.testing import MemoryDatabase
 from streams.events.codec import split_ids
 from streams.folds import fans
 from streams.folds.fans import Fan, Fans
@@ -19,20 +18,7 @@ from streams.native import CoreFans, NativeTable, is_available, load
 needs_core = pytest.mark.skipif(not is_available(), reason="the native core is not built")
 
 
-class Nothing:
-    """A database without rows."""
-
-    def get(self, _key: bytes) -> bytes | None:
-        return None
-
-    def get_many(self, keys: list[bytes]) -> list[bytes | None]:
-        return [None for _ in keys]
-
-    def scan(self, _start: bytes, _end: bytes) -> Iterator[tuple[bytes, bytes]]:
-        return iter(())
-
-
-BELOW = Nothing()
+BELOW = MemoryDatabase()
 queues = st.integers(0, 12).map(lambda number: b"q%d" % number)
 PARTITIONS = 3
 

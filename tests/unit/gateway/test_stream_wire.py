@@ -229,7 +229,7 @@ async def test_few_messages_are_parsed_before_the_first_is_processed(broken: boo
             sent = b"".join(masked(b"%d" % number) for number in range(texts))
             end = b"\xff\x80\0\0\0\0" if broken else b"\x88\x80\0\0\0\0"
             writer.write(sent + end)
-            while not connections or connections[0].unread is None:
+            while not connections or connections[0].unread is None:  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0.01)
 
             # Then few of them are objects

@@ -6,7 +6,7 @@ Whatever happens to both must leave the same rows, outputs and counters.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +19,7 @@ from streams.engine.native_rows import open_rows
 from streams.engine.overlay import ChangedRows, FrozenRows
 from streams.engine.progress import PartitionSpec, Progress
 from streams.engine.source import Chunk
+from streams.engine.testing import MemoryDatabase
 from streams.fold import Fold, Output, Record, Rows
 from streams.native import Library, is_available, load
 
@@ -31,29 +32,14 @@ def core() -> Library:
     return library
 
 
-class Below:
-    """A database of a dictionary."""
+class Below(MemoryDatabase):
+    """A database of a dictionary that counts its reads."""
 
-    def __init__(self, rows: dict[bytes, bytes] | None = None) -> None:
-        self.rows = {} if rows is None else dict(rows)
-        self.reads = 0
+    reads = 0
 
     def get(self, key: bytes) -> bytes | None:
         self.reads += 1
-        return self.rows.get(key)
-
-    def get_many(self, keys: list[bytes]) -> list[bytes | None]:
-        return list(map(self.get, keys))
-
-    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
-        return iter([row for row in sorted(self.rows.items()) if start <= row[0] < end])
-
-    def write(self, rows: Iterable[tuple[bytes, bytes | None]]) -> None:
-        for key, value in rows:
-            if value is None:
-                self.rows.pop(key, None)
-            else:
-                self.rows[key] = value
+        return super().get(key)
 
 
 class Shell:
