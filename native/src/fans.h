@@ -111,13 +111,14 @@ public:
         groups_.insert(group);
         append(group);
         weight_ += group->fan.size + 1;
-        while (weight_ > most_) drop(static_cast<Group*>(used_.after));
+        shrink();
     }
     void add(Slice name, uint32_t partition, Slice queue) {
         Group* group = groups_.count() ? find(name) : nullptr;
         if (!group || !group->fan.add(partition, queue)) return;
         weight_++;
         if (group->fan.size > largest_) drop(group);
+        shrink();
     }
     void remove(Slice name, uint32_t partition, Slice queue) {
         Group* group = groups_.count() ? find(name) : nullptr;
@@ -146,6 +147,9 @@ private:
     static void unlink(Group* group) {
         group->before->after = group->after;
         group->after->before = group->before;
+    }
+    void shrink() {
+        while (weight_ > most_) drop(static_cast<Group*>(used_.after));
     }
     void drop(Group* group) {
         unlink(group);

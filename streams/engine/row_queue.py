@@ -64,7 +64,7 @@ class CoreQueue:
     """The rows of a layer in the native core, which queues them without the interpreter."""
 
     def __init__(self, layer: NativeLayer, topic: int, partition: int) -> None:
-        """Prepare; `topic` is a handle (`streams.native.SharedKafka.topic`)."""
+        """Prepare; `topic` is a handle (`streams.native.kafka.SharedClient.topic`)."""
         self._layer = layer
         self._topic = topic
         self._partition = partition

@@ -103,8 +103,7 @@ class Fans:
         """Cache a group that was not cached, by (partition, queue) of each member, in order."""
         fan = self._fans[group] = Fan(members)
         self._weight += fan.size + 1
-        while self._weight > MEMBERS_KEPT:
-            self._drop(next(iter(self._fans)))
+        self._shrink()
 
     def add(self, group: bytes, target: int, queue: bytes) -> None:
         """Note a new member."""
@@ -113,6 +112,7 @@ class Fans:
             self._weight += 1
             if fan.size > LARGEST:
                 self._drop(group)
+            self._shrink()
 
     def remove(self, group: bytes, target: int, queue: bytes) -> None:
         """Note that a member has left."""
@@ -120,6 +120,10 @@ class Fans:
         if fan is not None:
             fan.remove(target, queue)
             self._weight -= 1
+
+    def _shrink(self) -> None:
+        while self._weight > MEMBERS_KEPT:
+            self._drop(next(iter(self._fans)))
 
     def _drop(self, group: bytes) -> None:
         self._weight -= self._fans.pop(group).size + 1

@@ -90,6 +90,23 @@ def test_fans_are_bounded_by_their_members(kept: Fans | CoreFans) -> None:
     assert kept.columns(groups[0], None) is None
 
 
+def test_groups_that_grow_are_bounded_too(kept: Fans | CoreFans) -> None:
+    # Given as many groups without members as may be kept
+    groups = [b"g%05d" % number for number in range(fans.MEMBERS_KEPT)]
+    for group in groups:
+        kept.keep(group, [])
+    # When members come to the last of them, while no message does
+    new = 100
+    for group in groups[-50:]:
+        for target, queue in members(new):
+            kept.add(group, target, queue)
+    # Then others have made room for them
+    found = [kept.columns(group, None) for group in groups]
+    sizes = [sum(count for _, _, count in columns) + 1 for columns in found if columns is not None]
+    assert sum(sizes) == fans.MEMBERS_KEPT
+    assert sizes[-50:] == [new + 1] * 50
+
+
 def test_groups_that_nobody_is_in_are_bounded_too(kept: Fans | CoreFans) -> None:
     for number in range(fans.MEMBERS_KEPT + 1):
         kept.keep(b"presence:%d" % number, [])
