@@ -78,7 +78,7 @@ class Folder:
             await share()
         fold.flush()
         await self._send()
-        progress.position = chunk.end
+        progress.position = max(position, chunk.end)
         progress.folded += count
         progress.chunks += 1
         if records:
@@ -117,7 +117,9 @@ class Folder:
                 await share()
 
     async def refuse(self, record: Record, reason: str) -> None:
-        """Send a record, all before which is folded, to the dead letters."""
+        """Send a record, all before which is folded, to the dead letters, unless it is, too."""
+        if record.offset < self._progress.position:
+            return
         await self._dead_letter(record, reason)
         self._progress.position = record.offset + 1
         self._progress.folded += 1

@@ -109,6 +109,7 @@ class Intake:
         """Return the parts of a chunk; nothing if it must be tried again later."""
         translator = self._translator
         if translator is None or not any(translator.concerns(r.value) for r in chunk.records):
+            self._progress.waits = None
             return [Part(chunk)]
         now = asyncio.get_running_loop().time()
         if now < self._retry_at:

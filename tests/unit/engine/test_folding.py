@@ -160,6 +160,17 @@ async def test_records_that_are_folded_already_are_skipped(world: World) -> None
     assert world.progress.folded == 3
 
 
+async def test_a_record_is_refused_once(world: World) -> None:
+    await world.fold(b"one", b"two")
+    for offset in (1, 2, 2):
+        await world.folder.refuse(Record(0, offset, 1_000, b"k", b"framed"), "unknown")
+        assert world.progress.position == max(2, offset + 1)
+    assert world.letters == [(2, "unknown")]
+    # and what is folded again does not move the position back
+    await world.fold(b"one", b"two")
+    assert (world.sent, world.progress.position) == ([b"one", b"two"], 3)
+
+
 async def test_what_cannot_be_folded_becomes_a_dead_letter(world: World) -> None:
     await world.fold(b"one", b"bad", b"defect", b"two")
     assert world.letters == [

@@ -108,6 +108,17 @@ async def test_plain_records_need_no_thread() -> None:
     assert world.calls == 0
 
 
+async def test_who_waited_for_a_record_that_is_gone_waits_no_longer() -> None:
+    # Given a partition that waited, and was opened again after the record had been deleted
+    world = World()
+    world.translator.away = True
+    assert await world.intake.parts(chunk(b"\0a")) == []
+    assert world.progress.waits is not None
+    again = Intake(world.translator, world.progress, world._blocking, world._pause)
+    assert await again.parts(chunk(b"b")) == [Part(chunk(b"b"))]
+    assert world.progress.waits is None
+
+
 async def test_a_registry_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(translation, "PAUSES", (0.02, 0.2))
     world = World()
