@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -102,6 +103,8 @@ def _target(file: str) -> Iterator[BinaryIO]:
     try:
         with part.open("wb") as out:
             yield out
+            out.flush()
+            os.fsync(out.fileno())  # otherwise a power failure could leave the name without content
         part.replace(file)
     except OSError as error:
         raise StreamsError(f"cannot write {file}: {error.strerror}") from error

@@ -20,7 +20,7 @@ from streams.client import Client
 from streams.client.jobs import Job
 from streams.errors import StreamsError
 from streams.kafka.embedded.cluster import EmbeddedKafka
-from streams.operate.backup.file import BadExport
+from streams.operate.backup.container import BadExport
 from streams.operate.backup.importing import import_
 from streams.operate.backup.target import NotEmpty
 from streams.operate.comparing import Comparison, verify_all
@@ -229,5 +229,5 @@ async def test_what_was_confirmed_before_the_export_is_there_after_all_is_lost(
         assert (found.count, found.differences) == (0, [])
         assert len(found.from_changelog) == 24
         # And nothing can be imported into what is in use
-        with pytest.raises(StreamsError, match="are running"):
+        with pytest.raises(StreamsError, match="running worker"):
             await asyncio.to_thread(import_, target, BytesIO(content))

@@ -25,9 +25,9 @@ from streams.folds.tables import MEMBERS, QUEUES
 from streams.operate.backup import file
 from streams.operate.backup.chosen import Chosen
 from streams.operate.backup.committed import CommittedReader, log_ends
+from streams.operate.backup.container import ExportWriter
 from streams.operate.backup.cut import Cut
 from streams.operate.backup.entries import log_time, members_entries, queues_entries
-from streams.operate.backup.file import ExportWriter
 from streams.operate.backup.snapshot import TableSnapshot
 from streams.operate.progress import progress
 from streams.operate.rebuild import resources

@@ -2,26 +2,19 @@
 
 Each record has one field, `entry`, which is one of the record types in `KINDS`.  The first entry is
 a Start, the last one an End with the number of all others, so that a file that was cut off is
-recognized.
+recognized.  Each block but the first begins with a Sum of all bytes before it, so that nothing is
+used of a block with a wrong bit.  `container` writes and reads such files.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
-from fastavro import parse_schema, reader
-from fastavro.write import Writer
-
-from streams.errors import StreamsError
 from streams.events import schema
 
 FORMAT: Final = 1
 """Version of the file's meaning; a change that Avro's schema resolution covers keeps it."""
 NAMESPACE: Final = "streams.export.v1"
-_BLOCK_BYTES: Final = 256 * 1024
-_REASON_CHARACTERS: Final = 100
 
 Entry = tuple[str, dict[str, Any]]
 """Name of a record type, and its fields."""
@@ -33,6 +26,7 @@ SESSION: Final = "Session"
 CLOSED_SESSION: Final = "ClosedSession"
 OPTIONS: Final = "Options"
 DELIVERY: Final = "Delivery"
+SUM: Final = "Sum"
 END: Final = "End"
 
 _TEXT_OR_NULL: Final = ["null", "string"]
@@ -162,9 +156,20 @@ def _kinds() -> list[dict[str, Any]]:
             ],
         ),
         (
+            SUM,
+            "A checksum. The first entry of each block of the container but the first.",
+            [_field("crc32", "long", "CRC-32 of all bytes of the file before the block.")],
+        ),
+        (
             END,
             "The file is complete. The last entry.",
-            [_field("counts", {"type": "map", "values": "long"}, "Entries of each other type.")],
+            [
+                _field(
+                    "counts",
+                    {"type": "map", "values": "long"},
+                    "Other entries, by type; no Sums.",
+                )
+            ],
         ),
     ]
     return [
@@ -181,77 +186,3 @@ SCHEMA: Final = {
     "doc": "One entry of an export of Streams.",
     "fields": [{"name": "entry", "type": KINDS}],
 }
-_PARSED: Final = parse_schema(SCHEMA)
-_FULL_NAMES: Final = {kind["name"]: f"{NAMESPACE}.{kind['name']}" for kind in KINDS}
-_SHORT_NAMES: Final = {full: name for name, full in _FULL_NAMES.items()}
-
-
-class BadExport(StreamsError):
-    """The file is no export, is damaged, or ends too early; the message says which."""
-
-
-class ExportWriter:
-    """Writes entries to a binary stream, which need not be seekable."""
-
-    def __init__(self, out: BinaryIO) -> None:
-        """Write the header of the container."""
-        self.counts: Counter[str] = Counter()
-        """Entries written so far, by type."""
-        self._out = out
-        self._writer = Writer(
-            out, _PARSED, codec="deflate", sync_interval=_BLOCK_BYTES, compression_level=1
-        )
-
-    def write(self, kind: str, values: dict[str, Any]) -> None:
-        """Write one entry."""
-        self._writer.write({"entry": (_FULL_NAMES[kind], values)})
-        self.counts[kind] += 1
-        if kind == START:
-            self._writer.flush()  # a block of its own: whoever reads a pipe has it at once
-
-    def close(self) -> None:
-        """Write the End, and flush."""
-        self.write(END, {"counts": dict(self.counts)})
-        self._writer.flush()
-        self._out.flush()
-
-
-def read_export(source: BinaryIO) -> Iterator[Entry]:
-    """Yield the entries of a file but for its End, which is checked.
-
-    Raises:
-        BadExport: it is no export of a known format, is damaged, or ends before its End.
-    """
-    counts: Counter[str] = Counter()
-    ended = False
-    for kind, values in _entries(source):
-        if ended:
-            raise BadExport("the export goes on after its end")
-        if not counts and kind != START:
-            raise BadExport("the export does not begin with its start")
-        if kind == START and values["format"] != FORMAT:
-            raise BadExport(
-                f"the export has format {values['format']}; this program reads {FORMAT}"
-            )
-        if kind == END:
-            if values["counts"] != counts:
-                raise BadExport("the export does not have as many entries as its end says")
-            ended = True
-            continue
-        counts[kind] += 1
-        yield kind, values
-    if not ended:
-        raise BadExport("the export ends too early: it was cut off")
-
-
-def _entries(source: BinaryIO) -> Iterator[Entry]:
-    try:
-        for record in reader(source, reader_schema=_PARSED, return_record_name=True):
-            entry: Any = record
-            name, values = entry["entry"]
-            yield _SHORT_NAMES[name], values
-    except OSError as error:
-        raise StreamsError(f"the export cannot be read: {error.strerror}") from error
-    except Exception as error:  # damaged bytes can make the decoder raise anything
-        reason = str(error)[:_REASON_CHARACTERS] or type(error).__name__
-        raise BadExport(f"this is no export, or it is damaged: {reason}") from error

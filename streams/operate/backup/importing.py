@@ -9,22 +9,27 @@ same rows again.
 from __future__ import annotations
 
 import hashlib
+import struct
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, BinaryIO
 
 from streams.errors import TooNew
+from streams.fold import BadRecord
 from streams.folds.levels import KNOWN
+from streams.operate.backup import file
 from streams.operate.backup.changelog_rows import (
     BYTES_PER_TRANSACTION,
     ROWS_PER_TRANSACTION,
     ChangelogRows,
     TopicRow,
 )
-from streams.operate.backup.file import Entry, read_export
+from streams.operate.backup.container import BadExport, read_export
+from streams.operate.backup.file import Entry
 from streams.operate.backup.placing import Placing, Row
 from streams.operate.backup.target import Target
 from streams.operate.progress import progress, say
@@ -68,17 +73,19 @@ def import_(settings: Settings, source: BinaryIO) -> Imported:
             f" {KNOWN}: import it with a newer version"
         )
     import_id = hashlib.sha256(start["id"].encode()).digest()[:_ID_BYTES]
-    target = Target(settings, import_id)
-    if target.prepare():
-        say("this import was broken off before: it begins again, over what it has written")
     placing = Placing(settings.partitions, start, import_id)
+    with _placed(file.START):
+        target = Target(settings, placing.first_rows())
+    again = target.prepare()
+    if again:
+        say("this import was broken off before: it begins again, over what it has written")
     counts: Counter[str] = Counter()
     written = 0
     with (
         ChangelogRows(settings.librdkafka(), f"{settings.app_id}-import") as changelogs,
         progress("writing rows") as report,
     ):
-        target.begin(changelogs, placing)
+        target.begin(changelogs, again=again)
         rows = target.of_topics(chain(placing.clock_rows(), _rows(placing, entries, counts)))
         for first in rows:
             written += changelogs.write(_transaction(first, rows))
@@ -91,7 +98,17 @@ def import_(settings: Settings, source: BinaryIO) -> Imported:
 def _rows(placing: Placing, entries: Iterator[Entry], counts: Counter[str]) -> Iterator[Row]:
     for kind, values in entries:
         counts[kind] += 1
-        yield from placing.rows(kind, values)
+        with _placed(kind):
+            yield from placing.rows(kind, values)
+
+
+@contextmanager
+def _placed(kind: str) -> Iterator[None]:
+    """Say what is wrong with an entry that no export has; its file is damaged, or not ours."""
+    try:
+        yield
+    except (ArithmeticError, BadRecord, LookupError, TypeError, ValueError, struct.error) as error:
+        raise BadExport(f"the export is damaged: a {kind} makes no rows: {error}") from error
 
 
 def _transaction(first: TopicRow, others: Iterator[TopicRow]) -> Iterator[TopicRow]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -27,14 +27,13 @@ from streams.kafka.errors import unavailable
 from streams.kafka.topics import ensure_topics
 from streams.operate.backup.changelog_rows import ChangelogRows, TopicRow
 from streams.operate.backup.committed import CommittedReader, log_ends
-from streams.operate.backup.placing import Placing, Row
+from streams.operate.backup.placing import Row
 from streams.operate.topic_log import as_bytes
 from streams.settings import Settings
 from streams.topics import product_topics
 
 _ANSWER_SECONDS: Final = 10.0
 _FIRST_KEY: Final = FOUNDATION + BUCKET_SEPARATOR
-_BASE_BYTES: Final = 8
 _THREADS: Final = 8
 
 
@@ -45,10 +44,10 @@ class NotEmpty(StreamsError):
 class Target:
     """The topics of a namespace."""
 
-    def __init__(self, settings: Settings, import_id: bytes) -> None:
-        """Take the settings of the namespace, and what names the import."""
+    def __init__(self, settings: Settings, first_rows: Iterable[Row]) -> None:
+        """Take the settings of the namespace, and the first rows of the import, which name it."""
         self._settings = settings
-        self._id = import_id
+        self._first_rows = list(first_rows)
         self._changelogs = {table: settings.changelog(table) for table in TABLES}
         self._numbers = range(settings.partitions)
 
@@ -71,9 +70,10 @@ class Target:
         if not firsts:
             return False
         keys = {key for key, _ in firsts}
-        ids = {(value or b"")[_BASE_BYTES:] for _, value in firsts}
+        values = {value for _, value in firsts}
+        expected = {row[3] for row in self._first_rows}
         whole = len(TABLES) * self._settings.partitions
-        if len(firsts) != whole or keys != {_FIRST_KEY} or ids != {self._id}:
+        if len(firsts) != whole or keys != {_FIRST_KEY} or values != expected:
             raise NotEmpty(
                 f"the namespace {self._name} is not empty, or another import into it has begun: "
                 "choose another STREAMS_NAMESPACE, or delete the topics of this one"
@@ -82,13 +82,17 @@ class Target:
             raise NotEmpty(f"this export was imported into the namespace {self._name} already")
         return True
 
-    def begin(self, rows: ChangelogRows, placing: Placing) -> None:
+    def begin(self, rows: ChangelogRows, *, again: bool) -> None:
         """Write the first rows, and mark all partitions as unfinished; then keep workers out.
+
+        An import that goes on has its first rows already.  A second copy of them would have
+        compaction remove the first one, so that another row came first.
 
         Raises:
             NotEmpty: a worker has been faster.
         """
-        rows.write(self._with_markers(placing.first_rows(), unfinished_marker()))
+        first = [] if again else self._first_rows
+        rows.write(self._with_markers(first, unfinished_marker()))
         self.fence()
 
     def fence(self) -> None:
@@ -118,9 +122,9 @@ class Target:
 
     def finish(self, rows: ChangelogRows) -> None:
         """Mark all partitions as complete, in one transaction."""
-        rows.write(self._with_markers((), pack_marker(0)))
+        rows.write(self._with_markers([], pack_marker(0)))
 
-    def of_topics(self, rows: Iterator[Row]) -> Iterator[TopicRow]:
+    def of_topics(self, rows: Iterable[Row]) -> Iterator[TopicRow]:
         """Yield rows with the names of their topics."""
         topics = self._changelogs
         for table, partition, key, value in rows:
@@ -143,8 +147,8 @@ class Target:
     def _name(self) -> str:
         return self._settings.namespace or "without a name"
 
-    def _with_markers(self, rows: Iterator[Row] | tuple[()], marker: bytes) -> Iterator[TopicRow]:
-        yield from self.of_topics(iter(rows))
+    def _with_markers(self, rows: Iterable[Row], marker: bytes) -> Iterator[TopicRow]:
+        yield from self.of_topics(rows)
         for topic in self._changelogs.values():
             for number in self._numbers:
                 yield topic, number, MARKER, marker

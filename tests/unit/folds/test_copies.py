@@ -29,9 +29,10 @@ from streams.folds.route import Route
 from streams.folds.row_keys import FOUNDATION
 from streams.operate.backup import file, placing
 from streams.operate.backup.chosen import Chosen
+from streams.operate.backup.container import ExportWriter, read_export
 from streams.operate.backup.cut import Cut, before_cut
 from streams.operate.backup.entries import log_time, members_entries, queues_entries
-from streams.operate.backup.file import Entry, ExportWriter, read_export
+from streams.operate.backup.file import Entry
 from streams.operate.backup.placing import Placing
 
 PARTITIONS = members_world.PARTITIONS

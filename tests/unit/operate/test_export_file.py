@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from io import BytesIO
+from random import Random
 from typing import Any
 
 import fastavro
 import pytest
 
 from streams.operate.backup import file
-from streams.operate.backup.file import BadExport, ExportWriter, read_export
+from streams.operate.backup.container import BadExport, ExportWriter, read_export
 
 START: dict[str, Any] = {
     "format": file.FORMAT,
@@ -53,7 +54,8 @@ def test_entries_come_back() -> None:
 def test_another_program_reads_it() -> None:
     content = written((file.START, START), (file.BINDING, BINDING))
     records: list[Any] = list(fastavro.reader(BytesIO(content)))
-    assert records[1]["entry"] == BINDING
+    assert set(records[1]["entry"]) == {"crc32"}
+    assert records[2]["entry"] == BINDING
     assert records[-1]["entry"]["counts"] == {"Start": 1, "Binding": 1}
 
 
@@ -75,6 +77,32 @@ def test_the_start_is_read_before_what_follows_is_there() -> None:
     assert next(entries) == (file.START, START)
     with pytest.raises(BadExport):
         list(entries)
+
+
+def test_a_wrong_bit_anywhere_is_noticed() -> None:
+    # Given a file with texts of which the codec keeps most as they are
+    random = Random(1)
+    bindings = [BINDING | {"group": f"g{random.randrange(10**9)}"} for _ in range(60)]
+    content = written((file.START, START), *((file.BINDING, one) for one in bindings))
+    entries = read(content)
+    # When any bit of its blocks is another one, Then it is refused
+    header = len(written(end=False))
+    for place in range(header, len(content), 5):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 8
+        found: list[file.Entry] = []
+        try:
+            found.extend(read_export(BytesIO(damaged)))
+        except BadExport:
+            # And nothing was read of it that is not so
+            assert found == entries[: len(found)], place
+        else:
+            assert found == entries, place
+
+
+def test_a_file_that_starts_twice_is_refused() -> None:
+    with pytest.raises(BadExport, match="another one"):
+        read(written((file.START, START), (file.START, START)))
 
 
 def test_a_file_that_is_none_of_ours_is_refused() -> None:
