@@ -6,12 +6,12 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 from streams.errors import Unavailable
 from streams.kafka.clients import open_reader
 from streams.kafka.errors import unavailable
-from streams.kafka.watermarks import watermarks
+from streams.kafka.watermarks import is_end, watermarks
 
 
 def first_record(
@@ -44,10 +44,11 @@ def first_record(
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             message = consumer.poll(left)
-            error = None if message is None else message.error()
-            if error is not None and error.code() == KafkaError._PARTITION_EOF:
+            if message is None:
+                continue
+            if is_end(message, high):
                 return None
-            if message is not None and error is None:
+            if message.error() is None:
                 return _bytes(message.key()), _bytes(message.value())
     except KafkaException as error:
         raise unavailable(request, error) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 _MOVING: Final = {
     KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -17,6 +17,25 @@ _MOVING: Final = {
 }
 """Errors while a partition gets a leader, as after its creation."""
 _PAUSE_SECONDS: Final = 0.1
+
+
+def is_end(message: Message, end: int) -> bool:
+    """Return whether a message reports the end of its partition, not before an offset.
+
+    A broker that has just become the leader may report an earlier end: it does not know yet how far
+    the log goes, and the client delivers the rest later.
+
+    Args:
+        message: anything that a consumer with `enable.partition.eof` has returned.
+        end: the offset up to which the partition is known to go.
+    """
+    error, offset = message.error(), message.offset()
+    return (
+        error is not None
+        and error.code() == KafkaError._PARTITION_EOF
+        and offset is not None
+        and offset >= end
+    )
 
 
 def watermarks(consumer: Consumer, topic: str, partition: int, seconds: float) -> tuple[int, int]:

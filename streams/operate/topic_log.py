@@ -19,6 +19,7 @@ from streams.folds.log_numbers import LogNumbers
 from streams.kafka.clients import open_reader
 from streams.kafka.errors import answered, unavailable
 from streams.kafka.topics import topic_ids
+from streams.kafka.watermarks import is_end
 from streams.schema_registry.translating import translator
 from streams.settings import Settings
 
@@ -252,8 +253,7 @@ class TopicLog:
                     if number is None or number not in left:
                         continue
                     if not is_record(message, self._brokers):
-                        error = message.error()
-                        if error is not None and error.code() == KafkaError._PARTITION_EOF:
+                        if is_end(message, left[number]):
                             del left[number]
                         continue
                     offset = message.offset()

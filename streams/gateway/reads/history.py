@@ -25,6 +25,7 @@ from streams.gateway.http.errors import busy
 from streams.kafka.clients import open_reader
 from streams.kafka.errors import unavailable
 from streams.kafka.partitioner import partition_of
+from streams.kafka.watermarks import is_end
 from streams.schema_registry.translating import RegistryTranslator
 from streams.settings import Settings
 
@@ -181,11 +182,13 @@ class History:
         try:
             while True:
                 for record in consumer.consume(_BATCH, _COLLECT_SECONDS):
+                    if is_end(record, last):
+                        span.next, span.end = max(span.next, last), True
+                        return
                     error = record.error()
                     if error is not None:
                         if error.code() == KafkaError._PARTITION_EOF:
-                            span.next, span.end = max(span.next, last), True
-                            return
+                            continue  # the rest comes later
                         raise Unavailable(f"cannot read the log: {error.str()}")
                     offset, value = record.offset(), record.value()
                     assert offset is not None

@@ -6,12 +6,12 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from streams.errors import Unavailable
 from streams.kafka.clients import open_reader
 from streams.kafka.errors import unavailable
-from streams.kafka.watermarks import watermarks
+from streams.kafka.watermarks import is_end, watermarks
 from streams.operate.topic_log import as_bytes, is_record
 
 PATIENCE_SECONDS: Final = 60.0
@@ -119,9 +119,7 @@ class CommittedReader:
             return
         end = left[number]
         if not is_record(message, self._brokers):
-            error = message.error()
-            at_end = error is not None and error.code() == KafkaError._PARTITION_EOF
-            if at_end and offset is not None and offset >= end:
+            if is_end(message, end):
                 self._done(number, left)  # control records are at the end
             return
         assert offset is not None
