@@ -12,6 +12,7 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from streams.gateway.cluster.proxy import WRITE_SECONDS
+from streams.gateway.http.connection import COMMON_HEADERS
 from streams.gateway.http.errors import HTTPError
 from streams.gateway.http.responses import error_response
 from streams.gateway.writes.admission import Admission
@@ -60,7 +61,9 @@ async def send(
         try:
             unsent.take(size, holder)
         except HTTPError as refusal:
-            return await send(request, error_response(refusal))
+            refused = error_response(refusal)
+            refused.headers.update(COMMON_HEADERS)
+            return await send(request, refused)
     else:  # what it tells has happened
         unsent.owe(size, holder)
     try:

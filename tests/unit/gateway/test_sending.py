@@ -87,6 +87,10 @@ async def test_clients_that_do_not_read_get_no_more_than_their_share(world: Worl
     assert sum(head.startswith(b"HTTP/1.1 200") for head in heads) == 5
     assert sum(head.startswith(b"HTTP/1.1 429") for head in heads) == 7
     assert world.unsent.used == 5 * len(LONG)
+    for head in heads:
+        if b"429" in head[:20]:
+            assert b"Server: streams\r\n" in head
+            assert b"Cache-Control: no-store\r\n" in head
     # and another principal gets a response
     assert (await world.head(await world.ask(who="bob"))).startswith(b"HTTP/1.1 200")
     # What tells of something that has happened is never withheld
