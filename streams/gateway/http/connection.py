@@ -76,6 +76,7 @@ COMMON_HEADERS = {
 
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
+    b"Server: streams\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n"
     b"Content-Type: application/json\r\nContent-Length: 76\r\n\r\n"
     b'{"error":{"code":"unavailable","message":"too many connections; try again"}}'
 )
@@ -83,7 +84,7 @@ _FULL = (
 _HEAD_END = b"\r\n\r\n"
 _LONG_HEAD = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nServer: streams\r\n"
-    b"X-Content-Type-Options: nosniff\r\n"
+    b"X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n"
     b"Content-Type: application/json\r\nContent-Length: 78\r\n\r\n"
     b'{"error":{"code":"too_large","message":"the head of the request is too long"}}'
 )
@@ -451,7 +452,7 @@ class HTTPConnection(web.RequestHandler):
             logger.error("a request from %s failed", request.remote, exc_info=exc)
             error = HTTPError(500, "internal", "internal error")
         response = error_response(error)
-        response.headers["Server"] = SERVER
+        response.headers.update(COMMON_HEADERS)
         response.force_close()
         return response
 
