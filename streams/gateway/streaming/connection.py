@@ -38,6 +38,7 @@ from streams.gateway.streaming.writer import StreamWriter
 from streams.gateway.writes.event_parser import (
     BIND_EVENTS,
     EVENT_TYPES,
+    RECEIPT_EVENTS,
     EventParser,
     new_message_id,
 )
@@ -527,6 +528,8 @@ def _as_integer(value: Any) -> int:
 
 def _events(frame: Frame) -> int:
     """Return how many events a frame is charged as before it is parsed."""
+    if frame.type == "publish" and frame.fields.get("receipt") is True:
+        return RECEIPT_EVENTS
     return BIND_EVENTS if frame.type == "bind" else 1
 
 

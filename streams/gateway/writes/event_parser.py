@@ -38,6 +38,8 @@ EVENT_TYPES: Final = tuple(_BATCH)
 """The values of `type` in a line of `/v1/events` and on a stream."""
 BIND_EVENTS: Final = 2
 """What a binding counts: the Bind, and the Unbind at its end."""
+RECEIPT_EVENTS: Final = 2
+"""What a message counts that asks for receipts: itself, and a receipt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,16 +211,18 @@ def _caused(name: str, values: dict[str, Any]) -> int:
     """Return how many events one event causes, itself included.
 
     The end of a binding counts when the binding is made, whoever or whatever ends it later: an
-    Unbind, a Close, a Delete, another session or a TTL.  A delivery does not count.
+    Unbind, a Close, a Delete, another session or a TTL.  A delivery does not count,
+    nor do the receipts of more queues than one.
     """
     if name == "Bind":
         return BIND_EVENTS
     if name == "Open":
         return 1 + BIND_EVENTS * len(values.get("groups", ()))  # a Bind and an Unbind for each
+    if name == "Message" and values.get("receipt"):
+        return RECEIPT_EVENTS
     if name == "Nack" and values.get("outcome") != EXTEND:
-        return max(
-            1, len(values["seqs"])
-        )  # a dead letter for each, at the latest after `max_tries`
+        # A dead letter for each, at the latest after `max_tries`.
+        return max(1, len(values["seqs"]))
     return 1
 
 

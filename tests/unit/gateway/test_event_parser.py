@@ -387,6 +387,8 @@ def test_dead_letters_go_only_where_messages_may() -> None:
         ({"type": "close", "queue": "q", "session": "s"}, 1),
         ({"type": "open", "queue": "q", "session": "s", "groups": ["a", "b", "c"]}, 7),
         ({"type": "message", "group": "g", "body": "x"}, 1),
+        ({"type": "message", "group": "g", "body": "x", "sender": "s", "receipt": True}, 2),
+        ({"type": "message", "group": "g", "body": "x", "sender": "s", "receipt": False}, 1),
         ({"type": "ack", "queue": "q", "seqs": [1, 2, 3]}, 1),
         ({"type": "nack", "queue": "q", "seqs": [1, 2, 3]}, 3),
         (
