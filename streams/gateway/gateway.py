@@ -22,17 +22,11 @@ from streams.gateway.auth.authenticator import Authenticator
 from streams.gateway.cluster.overview import Overview
 from streams.gateway.cluster.partition_router import PartitionRouter
 from streams.gateway.cluster.proxy import Proxy
-from streams.gateway.http.connection import (
-    KEEP_ALIVE_SECONDS,
-    LINGER_SECONDS,
-    MAX_HEAD_LINE,
-    Server,
-    connection_limit,
-    listen,
-)
+from streams.gateway.http.connection import KEEP_ALIVE_SECONDS, LINGER_SECONDS, MAX_HEAD_LINE
 from streams.gateway.http.dispatcher import Dispatcher
 from streams.gateway.http.memory import give_back_memory, map_large_blocks
 from streams.gateway.http.routing import Routes
+from streams.gateway.http.server import Server, connection_limit, listen
 from streams.gateway.metrics.collectors import EngineCollector, FoldCollector, InboxCollector
 from streams.gateway.metrics.inbox_sampler import InboxSampler
 from streams.gateway.metrics.loop_lag import watch_loop

@@ -28,7 +28,7 @@ from yarl import URL
 
 import streams.client
 from streams.gateway.auth.access import ACCESS, any_token, anybody, token_later
-from streams.gateway.http.connection import HANDSHAKE_SECONDS
+from streams.gateway.http.server import HANDSHAKE_SECONDS
 from streams.gateway.routes import ROUTES
 from streams.gateway.writes.event_parser import EVENT_TYPES
 from streams.kafka.embedded.cluster import EmbeddedKafka

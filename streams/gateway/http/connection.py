@@ -1,4 +1,4 @@
-"""Connections of clients: their limits, and the response to input that is not HTTP.
+"""One connection of a client: its limits, and the response to input that is not HTTP.
 
 Uses only the public interface of aiohttp.  Knows nothing of routes.
 """
@@ -8,21 +8,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import resource
-import ssl
-from asyncio.sslproto import SSLProtocol
-from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any, Protocol, cast
 
 from aiohttp import StreamReader, web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import RawRequestMessage, WebSocketReader
+from aiohttp.http import WebSocketReader
 
 from streams.gateway.http.errors import HTTPError
-from streams.gateway.http.gone import ASK_SECONDS, LOOK_SECONDS, Gone, has_taken_all, probe_silent
+from streams.gateway.http.gone import ASK_SECONDS, has_taken_all
 from streams.gateway.http.receiving import (
     MAX_HEAD_BYTES,
-    MAX_UNAUTHENTICATED,
     MAX_UNAUTHENTICATED_BYTES,
     MESSAGES_AHEAD,
     Abortable,
@@ -36,18 +31,12 @@ logger = logging.getLogger(__name__)
 
 KEEP_ALIVE_SECONDS = 75.0
 """How long a connection may be idle, or take to send the head of a request."""
-MAX_CONNECTIONS = 10_000
-BACKLOG = 1024
 MAX_HEAD_LINE = 8190
 """Longest request line, and longest header field, in bytes."""
-HANDSHAKE_SECONDS = 10.0
-"""How long a TLS handshake may take."""
 UNAUTHENTICATED_READ_BYTES = 8 * 1024
 """Most bytes read at a time from a client that has shown no token."""
 READ_BYTES = 64 * 1024
 """Most bytes read at a time of a body, or of a large frame, of other clients."""
-BODY_BYTES = 16 * 1024
-"""Bytes of a body that nobody reads at which the client is no longer read from."""
 SMALL_READ_BYTES = 16 * 1024
 """Most bytes read at a time of anything else."""
 FREE_BYTES = 16 * 1024
@@ -94,21 +83,27 @@ _TOO_BIG = 1009
 _TRY_AGAIN_LATER = 1013
 
 
-def connection_limit() -> int:
-    """Return the most connections to accept: at most a third of the open-files limit.
+class Shared(Protocol):
+    """What the connections of a server share (`server.Server`)."""
 
-    Each may need a second one, to the worker that owns a partition; tables need the rest.
-    """
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, soft // 3)
+    authenticates: bool
+    """Whether clients are trusted only once they have shown a token."""
+    unauthenticated: Unauthenticated
+    budget: Budget
+    """Bytes for what is half received."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are more connections than the limit."""
+        ...
 
 
 class HTTPConnection(web.RequestHandler):
     """One connection of a client."""
 
-    def __init__(self, server: Server, **options: Any) -> None:
+    def __init__(self, server: web.Server, shared: Shared, **options: Any) -> None:
         super().__init__(server, **options)
-        self._server = server
+        self._shared = shared
         self._drained: asyncio.Future[None] | None = None
         self._discarded: int | None = None
         self.accepted: Abortable | None = None
@@ -140,13 +135,13 @@ class HTTPConnection(web.RequestHandler):
         assert isinstance(transport, asyncio.Transport)
         if hasattr(transport, "set_read_buffer_limits"):  # TLS: 256 KiB otherwise
             transport.set_read_buffer_limits(TLS_BUFFER_BYTES)
-        full = self._server.is_full
-        if not self._server.authenticates:
+        full = self._shared.is_full
+        if not self._shared.authenticates:
             self.authenticated("")
         elif self.accepted is None:  # without TLS
             _limit_reads(transport, UNAUTHENTICATED_READ_BYTES)
             now = asyncio.get_running_loop().time()
-            if self._server.unauthenticated.admit(transport, now):
+            if self._shared.unauthenticated.admit(transport, now):
                 self.accepted = transport
             else:
                 full = True
@@ -185,7 +180,7 @@ class HTTPConnection(web.RequestHandler):
     def _leave_unauthenticated(self) -> None:
         accepted, self.accepted = self.accepted, None
         if accepted is not None:
-            self._server.unauthenticated.remove(accepted)
+            self._shared.unauthenticated.remove(accepted)
 
     @property
     def is_full(self) -> bool:
@@ -353,7 +348,7 @@ class HTTPConnection(web.RequestHandler):
         if over > 0 and not self._hold_back(frames):
             count = -(-over // STEP_BYTES) * STEP_BYTES
             try:
-                self._server.budget.take(count, self._holder)
+                self._shared.budget.take(count, self._holder)
             except HTTPError:
                 return self._refuse_frames(_TRY_AGAIN_LATER)
             self._reserved += count
@@ -413,7 +408,7 @@ class HTTPConnection(web.RequestHandler):
     def _give_back(self) -> None:
         reserved, self._reserved = self._reserved, 0
         if reserved:
-            self._server.budget.give_back(reserved, self._holder)
+            self._shared.budget.give_back(reserved, self._holder)
 
     async def refuse(self, farewell: bytes, most: int) -> None:
         """Send `farewell`, drain what the client still sends, and close.
@@ -474,146 +469,6 @@ class _CountedReader:
     def feed_eof(self) -> None:
         """Note that nothing more arrives."""
         self._reader.feed_eof()
-
-
-class TLSConnection(SSLProtocol):
-    """The TLS layer of one connection.
-
-    asyncio would make one itself, but with a buffer of 256 KiB for each connection, and without
-    a bound on handshakes.
-    """
-
-    max_size = TLS_BUFFER_BYTES
-
-    def __init__(self, server: Server, context: ssl.SSLContext) -> None:
-        self.server = server
-        self.connection = server()
-        super().__init__(
-            asyncio.get_running_loop(),
-            self.connection,
-            context,
-            cast(Any, None),  # nobody waits for the handshake
-            server_side=True,
-            ssl_handshake_timeout=cast(Any, HANDSHAKE_SECONDS),
-        )
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start the handshake, if there are not too many connections without a token."""
-        assert isinstance(transport, asyncio.Transport)
-        now = asyncio.get_running_loop().time()
-        if not self.server.unauthenticated.admit(transport, now):
-            transport.abort()
-            return
-        self.raw = self.connection.accepted = transport
-        super().connection_made(transport)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """Make room for another connection."""
-        raw = getattr(self, "raw", None)
-        if raw is not None:
-            self.server.unauthenticated.remove(raw)
-        super().connection_lost(cast(Any, exc))
-
-
-class Server(web.Server):
-    """Makes an `HTTPConnection` for each client, up to a limit."""
-
-    def __init__(
-        self,
-        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
-        limit: int,
-        *,
-        budget: Budget,
-        authenticates: bool = False,
-        handler_cancellation: bool = False,
-        **options: Any,
-    ) -> None:
-        """Make a server.
-
-        Args:
-            handler: returns the response to a request.
-            limit: most connections at a time.
-            budget: bytes that all connections share for what is half received.
-            authenticates: whether clients are trusted only once they have shown a token.
-            handler_cancellation: whether to cancel the handler when the client disconnects.
-            options: what `aiohttp.web.RequestHandler` takes.
-        """
-
-        async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            try:
-                return await handler(request)
-            finally:
-                if isinstance(request.protocol, HTTPConnection):
-                    request.protocol.end_request()
-
-        super().__init__(
-            handle, request_factory=_new_request, handler_cancellation=handler_cancellation
-        )
-        self.budget = budget
-        self.authenticates = authenticates
-        self.unauthenticated = Unauthenticated(min(MAX_UNAUTHENTICATED, max(1, limit // 2)))
-        self._limit = limit
-        self._options = {"read_bufsize": BODY_BYTES, **options}
-
-    @property
-    def is_full(self) -> bool:
-        """Whether there are more connections than the limit."""
-        return len(self.connections) > self._limit
-
-    async def watch_unread(self) -> None:
-        """Disconnect clients that are gone while they are not read from; runs until cancelled."""
-        gone, clock = Gone[HTTPConnection](), asyncio.get_running_loop().time
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            self.look_at_unread(gone, clock())
-
-    def look_at_unread(self, gone: Gone[HTTPConnection], now: float) -> None:
-        """Disconnect the clients that are gone; ask the others."""
-        unread = {
-            connection: descriptor
-            for connection in self.connections
-            if isinstance(connection, HTTPConnection)
-            and (descriptor := connection.unread) is not None
-        }
-        lost = set(gone.look(unread, now))
-        for connection in unread:
-            if connection not in lost:
-                connection.note_unread(now)
-            elif connection.transport is not None:
-                logger.debug("a client is gone that was not read from")
-                connection.transport.abort()
-
-    def __call__(self) -> HTTPConnection:
-        """Make the protocol of a new connection."""
-        return HTTPConnection(self, loop=asyncio.get_running_loop(), **self._options)
-
-
-async def listen(
-    server: Server, host: str, port: int, tls: ssl.SSLContext | None
-) -> asyncio.Server:
-    """Listen on an address; raises OSError if it cannot be bound."""
-
-    def connection() -> asyncio.BaseProtocol:
-        return server() if tls is None else TLSConnection(server, tls)
-
-    listener = await asyncio.get_running_loop().create_server(
-        connection, host, port, backlog=BACKLOG
-    )
-    for one in listener.sockets:
-        probe_silent(one)
-    return listener
-
-
-def _new_request(
-    message: RawRequestMessage,
-    payload: StreamReader,
-    protocol: web.RequestHandler,
-    writer: AbstractStreamWriter,
-    task: asyncio.Task[None],
-) -> web.BaseRequest:
-    if isinstance(protocol, HTTPConnection):
-        protocol.begin_request(payload)
-    return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())
 
 
 def _limit_reads(transport: asyncio.Transport, size: int) -> None:

@@ -21,12 +21,11 @@ from streams.gateway.http.connection import (
     MAX_HEAD_LINE,
     READ_BYTES,
     HTTPConnection,
-    Server,
-    listen,
 )
 from streams.gateway.http.errors import HTTPError
 from streams.gateway.http.receiving import MAX_HEAD_BYTES
 from streams.gateway.http.responses import error_response
+from streams.gateway.http.server import Server, listen
 from streams.gateway.streaming.wire import Socket
 from streams.gateway.writes.admission import Admission, Share
 

@@ -11,8 +11,9 @@ from contextlib import suppress
 import pytest
 from aiohttp import web
 
-from streams.gateway.http.connection import HTTPConnection, Server, listen
+from streams.gateway.http.connection import HTTPConnection
 from streams.gateway.http.gone import ASK_SECONDS, FINISH_SECONDS, Gone
+from streams.gateway.http.server import Server, listen
 from streams.gateway.streaming.wire import Socket
 from streams.gateway.writes.admission import Admission
 

@@ -10,8 +10,8 @@ import pytest
 from aiohttp import web
 
 from streams.gateway.http import sending
-from streams.gateway.http.connection import Server, listen
 from streams.gateway.http.sending import page_bytes, send
+from streams.gateway.http.server import Server, listen
 from streams.gateway.writes.admission import Admission
 
 PATIENCE = 120

@@ -21,8 +21,8 @@ from streams.events.codec import encode
 from streams.events.records import Message
 from streams.folds.row_keys import inbox_bucket
 from streams.gateway.auth.principal import UNRESTRICTED
-from streams.gateway.http.connection import Server, listen
 from streams.gateway.http.context import RequestContext
+from streams.gateway.http.server import Server, listen
 from streams.gateway.reads.long_polls import LongPolls
 from streams.gateway.reads.readers import Readers
 from streams.gateway.reads.seqs import Seqs

@@ -12,8 +12,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from streams.gateway.http.connection import HTTPConnection, Server, listen
+from streams.gateway.http.connection import HTTPConnection
 from streams.gateway.http.receiving import MESSAGES_AHEAD
+from streams.gateway.http.server import Server, listen
 from streams.gateway.streaming.wire import ARRAY_BYTES, Socket, Wire, arrays, framed
 from streams.gateway.writes.admission import Admission
 
