@@ -14,6 +14,7 @@ import click
 
 from streams.amounts import counted
 from streams.cli.base import exit_code, ours, stopped_by_signals
+from streams.cli.output import ReaderGone
 from streams.errors import StreamsError
 from streams.settings import Settings
 
@@ -97,7 +98,10 @@ def _end(run: Callable[[], int]) -> NoReturn:
 def _target(file: str) -> Iterator[BinaryIO]:
     """Open the file to write; it gets its name only when it is complete."""
     if file == PIPE:
-        yield cast(BinaryIO, sys.stdout.buffer)
+        try:
+            yield cast(BinaryIO, sys.stdout.buffer)
+        except ReaderGone:  # it has not seen enough: half a copy is none
+            raise StreamsError("the reader of the copy has gone away before its end") from None
         return
     part = Path(f"{file}.part")
     try:

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from streams.cli.backup import _target
+from streams.cli.output import ReaderGone
 from streams.cli.own_commands import ours
 from streams.errors import StreamsError
 
@@ -27,6 +28,11 @@ def test_a_file_has_its_name_when_it_is_complete(tmp_path: Path) -> None:
     with _target(str(target)) as out:
         out.write(b"whole")
     assert target.read_bytes() == b"whole"
+
+
+def test_a_reader_that_has_gone_away_before_the_end_is_an_error() -> None:
+    with pytest.raises(StreamsError, match="gone away"), _target("-"):
+        raise ReaderGone
 
 
 def _write_half(target: str) -> None:
