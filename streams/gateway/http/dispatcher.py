@@ -88,14 +88,24 @@ class Dispatcher:
                 check_access(context, method, template)
             return template, principal, await handler(context)
         except StreamsError as error:
-            refused = to_http_error(error)
-            if refused.status == 500:
-                logger.exception("%s %s failed", request.method, template)
-            elif refused.status in (401, 403) or refused.code == "rate_limited":
-                self._authenticator.log_refusal(refused, request, template, principal)
-            return template, principal, error_response(refused)
+            return template, principal, self._refused(error, request, template, principal)
         except ConnectionError:
             raise
         except Exception:
             logger.exception("%s %s failed", request.method, template)
             return template, principal, error_response(HTTPError(500, "internal", "internal error"))
+
+    def _refused(
+        self, error: StreamsError, request: web.BaseRequest, template: str, principal: Principal
+    ) -> web.StreamResponse:
+        """Return the response to a request that failed, and log what operators should know.
+
+        A function of its own: a frame that an error has come through must not keep it.  The error
+        keeps the frame, and so all that was read of the request, until the garbage collector comes.
+        """
+        refused = to_http_error(error)
+        if refused.status == 500:
+            logger.exception("%s %s failed", request.method, template)
+        elif refused.status in (401, 403) or refused.code == "rate_limited":
+            self._authenticator.log_refusal(refused, request, template, principal)
+        return error_response(refused)

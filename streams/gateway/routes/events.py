@@ -80,12 +80,15 @@ async def _parsed(context: RequestContext, share: Share, seqs: Seqs) -> list[Rec
                 await seqs.check_record(record)
             records.append(record)
         except StreamsError as error:
-            reason = to_http_error(error)
-            raise HTTPError(
-                reason.status, reason.code, f"line {number}: {reason}", reason.headers
-            ) from None
+            raise _of_line(number, error) from None
         del line  # the record has what matters of it
         if not len(records) % LINES_PER_TURN:
             share.take(LINES_PER_TURN * FLAT_BYTES // 16)
             await asyncio.sleep(0)
     return records
+
+
+def _of_line(number: int, error: StreamsError) -> HTTPError:
+    # Not in the frame of the loop: that would live on with the error, and so would all records.
+    reason = to_http_error(error)
+    return HTTPError(reason.status, reason.code, f"line {number}: {reason}", reason.headers)
