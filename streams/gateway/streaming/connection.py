@@ -11,27 +11,26 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from aiohttp import web
 
 from streams.errors import BadToken, Forbidden, StreamsError
-from streams.events.limits import MAX_NACK_SEQS
 from streams.folds.jobs import EXTEND
 from streams.gateway.auth.principal import ANONYMOUS
 from streams.gateway.http import fields as f
 from streams.gateway.http.connection import HTTPConnection
 from streams.gateway.http.errors import HTTPError, bad_request, busy, to_http_error
-from streams.gateway.ports import RecordMetadata, RecordToSend
+from streams.gateway.ports import RecordMetadata
 from streams.gateway.streaming import frames
 from streams.gateway.streaming.ack_writer import AckFields, AckWriter
-from streams.gateway.streaming.frames import Frame, Ref, Terms
+from streams.gateway.streaming.frames import Frame, Ref
 from streams.gateway.streaming.in_flight import InFlightWindow
 from streams.gateway.streaming.lifetime import TokenLifetime
 from streams.gateway.streaming.pages import Pages
 from streams.gateway.streaming.placement import Placement
+from streams.gateway.streaming.subscriber import Subscriber, named
 from streams.gateway.streaming.subscription import StreamSubscription
 from streams.gateway.streaming.wire import Wire
 from streams.gateway.streaming.writer import StreamWriter
@@ -40,7 +39,6 @@ from streams.gateway.writes.event_parser import (
     EVENT_TYPES,
     RECEIPT_EVENTS,
     EventParser,
-    new_message_id,
 )
 
 if TYPE_CHECKING:
@@ -63,7 +61,7 @@ UNAUTHORIZED = 4401
 """Close code when the token has expired or was revoked, or none came."""
 
 
-class StreamConnection:
+class StreamConnection(Subscriber):
     """One client and its subscriptions."""
 
     def __init__(
@@ -135,7 +133,7 @@ class StreamConnection:
                 task.cancel()
             self._acks.flush()
             for subscription in list(self.subscriptions.values()):
-                self._drop(subscription)
+                self.drop(subscription)
             self._placement.close()
             self._streaming.discount(self._principal, forwarded=self._forwarded)
             # The socket may hold most of a frame: cut the circles that would keep it until
@@ -157,18 +155,6 @@ class StreamConnection:
 
     # Called by the parts that feed this connection --------------------------------------
 
-    def mark(self, subscription: StreamSubscription) -> None:
-        """Look for new deliveries of a subscription, in its turn."""
-        self._pages.mark(subscription)
-
-    def lost(self, subscription: StreamSubscription) -> None:
-        """Note that this worker does not serve its partition any more."""
-        self._placement.lost(subscription)
-
-    def reassigned(self) -> None:
-        """Note that partitions have other owners."""
-        self._placement.reassigned()
-
     async def relay(
         self, subscription: StreamSubscription, seq: int, text: str, again: bool
     ) -> None:
@@ -181,53 +167,13 @@ class StreamConnection:
             self._streaming.sent_relayed.inc()
             await self._wire.send([text.encode()])
 
-    def lease_pause(self) -> float:
-        """Charge a Lease; return 0, or how long to wait before the rate allows one."""
-        return self._streaming.authenticator.pause(self._principal)
-
-    def lease(self, subscription: StreamSubscription, limit: int) -> RecordToSend:
-        """Make the Lease that gets messages for a competing consumer."""
-        terms = subscription.terms
-        assert terms is not None
-        content: f.Fields = {"limit": limit, "consumer": terms.consumer}
-        if terms.visibility_ms is not None:
-            content["visibility_seconds"] = terms.visibility_ms / 1000
-        return self._parser.lease(subscription.queue, content)
-
-    def owe(self, events: int) -> None:
-        """Charge events that a Lease has caused, as only its result tells."""
-        self._streaming.authenticator.owe(self._principal, events)
-
-    def leased(self, subscription: StreamSubscription, seqs: list[int]) -> None:
-        """Send what a Lease got."""
-        subscription.taken.extend(seqs)
-        self._pages.enqueue(subscription)
-
-    def give_back(self, subscription: StreamSubscription, seqs: list[int]) -> None:
-        """Make leased deliveries available to other consumers at once."""
-        terms = subscription.terms
-        assert terms is not None
-        for start in range(0, len(seqs), MAX_NACK_SEQS):
-            some = seqs[start : start + MAX_NACK_SEQS]
-            content = {"seqs": some, "consumer": terms.consumer}
-            try:
-                record = self._parser.nack(subscription.queue, content)
-                self._in_flight.send(record, lambda place: None, lambda error: None)
-            except StreamsError as error:  # their leases expire later
-                logger.debug(
-                    "cannot give back %d leases of queue %s, they will expire: %s",
-                    len(some),
-                    subscription.queue,
-                    error,
-                )
-
     def say(self, kind: str, **fields: object) -> None:
         """Send a frame that answers no frame of the client."""
         self._reply(frames.frame(kind, None, **fields))
 
     def refused(self, subscription: StreamSubscription, message: str) -> None:
         """End a subscription that its owner refused for a wrong field, and tell the client."""
-        self._drop(subscription)
+        self.drop(subscription)
         error = bad_request("bad_field", message)
         self._reply(frames.error_frame(error, subscription.ref, queue=subscription.queue))
 
@@ -235,12 +181,12 @@ class StreamConnection:
         """End a subscription whose queue was deleted, and tell the client."""
         subscription.taken.clear()
         subscription.held.clear()
-        self._drop(subscription)
+        self.drop(subscription)
         self.say("deleted", queue=subscription.queue)
 
     def give_up(self, subscription: StreamSubscription) -> None:
         """Tell the worker at the other end that this one does not serve the queue."""
-        self._drop(subscription)
+        self.drop(subscription)
         self._reply(
             frames.frame(
                 "unavailable",
@@ -250,10 +196,6 @@ class StreamConnection:
                 retry_after=1.0,
             )
         )
-
-    async def connect(self, url: str) -> aiohttp.ClientWebSocketResponse:
-        """Open a stream to another worker on behalf of the client."""
-        return await self._streaming.connect(self._principal.token, url)
 
     # Reading --------------------------------------------------------------------------
 
@@ -374,7 +316,7 @@ class StreamConnection:
             try:
                 principal.permissions.check_queue(subscription.queue)
             except Forbidden as error:
-                self._drop(subscription)
+                self.drop(subscription)
                 self._reply(frames.error_frame(error, queue=subscription.queue))
 
     def _refuse(self, reason: str) -> None:
@@ -399,7 +341,7 @@ class StreamConnection:
             wish.credit,
             frame.ref,
             wish.read_after,
-            _named(wish.terms),
+            named(wish.terms),
         )
         self.subscriptions[wish.queue] = subscription
         self._placement.place(subscription)
@@ -409,7 +351,7 @@ class StreamConnection:
 
     def _unsubscribe(self, frame: Frame) -> None:
         queue = frames.unsubscribe(frame.fields)
-        self._drop(self._subscription(queue))
+        self.drop(self._subscription(queue))
         self._reply(frames.frame("unsubscribed", frame.ref, queue=queue))
 
     def _credit(self, frame: Frame) -> None:
@@ -417,14 +359,7 @@ class StreamConnection:
         subscription = self._subscription(queue)
         if subscription.credit is None:
             raise bad_request("bad_field", "this subscription has no limit; subscribe with credit")
-        subscription.credit = min(subscription.credit + more, frames.MAX_CREDIT)
-        if subscription.terms is not None and subscription.local is not None:
-            if subscription.taken:
-                self._pages.enqueue(subscription)
-            else:
-                self._streaming.leasing.again(subscription)
-        else:
-            self._placement.give_credit(subscription, more)
+        self.grant(subscription, more)
 
     def _ping(self, frame: Frame) -> None:
         f.refuse_rest(frame.fields)
@@ -435,17 +370,6 @@ class StreamConnection:
         if subscription is None:
             raise HTTPError(404, "not_subscribed", "this connection is not subscribed to the queue")
         return subscription
-
-    def _drop(self, subscription: StreamSubscription) -> None:
-        subscription.open = False
-        del self.subscriptions[subscription.queue]
-        had = [*subscription.taken, *subscription.held]
-        self._placement.remove(subscription)
-        if subscription.terms is not None:
-            self._streaming.leasing.left(subscription)
-            if had:
-                self._acks.flush()  # first: acked deliveries are not given back
-                self.give_back(subscription, had)
 
     # To Kafka ---------------------------------------------------------------------------
 
@@ -531,10 +455,3 @@ def _events(frame: Frame) -> int:
     if frame.type == "publish" and frame.fields.get("receipt") is True:
         return RECEIPT_EVENTS
     return BIND_EVENTS if frame.type == "bind" else 1
-
-
-def _named(terms: Terms | None) -> Terms | None:
-    """Name a nameless consumer, so that its leases can be told from those of others."""
-    if terms is None or terms.consumer:
-        return terms
-    return replace(terms, consumer=f"stream-{new_message_id()}")

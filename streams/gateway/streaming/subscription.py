@@ -13,8 +13,8 @@ from streams.gateway.streaming.frames import message_prefix
 
 if TYPE_CHECKING:
     from streams.gateway.ports import Partition
-    from streams.gateway.streaming.connection import StreamConnection
     from streams.gateway.streaming.frames import Ref, Terms
+    from streams.gateway.streaming.subscriber import Subscriber
     from streams.gateway.streaming.upstream import Upstream
 
 MOST_AGAIN = 10_000
@@ -50,7 +50,7 @@ class StreamSubscription:
 
     def __init__(
         self,
-        connection: StreamConnection,
+        connection: Subscriber,
         queue: str,
         number: int,
         after: int,
