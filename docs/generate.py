@@ -290,12 +290,14 @@ def _metrics() -> Iterator[tuple[str, str, tuple[str, ...], str]]:
     from prometheus_client.registry import Collector
 
     from streams.folds.counts import CountsByPartition
+    from streams.gateway.amqp.metrics import AMQPMetrics
     from streams.gateway.metrics.collectors import EngineCollector, FoldCollector, InboxCollector
     from streams.gateway.metrics.registry import Metrics
 
     empty: Any = _Empty()
     nobody: Any = []
     own = Metrics(nobody).registry
+    AMQPMetrics(own, lambda: 0, lambda: 0, lambda: 0)
     collectors: list[Collector] = [
         collector
         for collector in own._collector_to_names

@@ -90,9 +90,9 @@ def private_ports(count: int, host: str = "127.0.0.1") -> list[int]:
     return _find(host, random.sample(PRIVATE, len(PRIVATE)), count)
 
 
-def taken(port: int, host: str) -> str:
-    """Return the error for a worker's port that another process uses."""
-    return f"port {port} of {host} is taken: stop what listens there, or set STREAMS_HTTP_PORT"
+def taken(port: int, host: str, variable: str = "STREAMS_HTTP_PORT") -> str:
+    """Return the error for a worker's port, set by `variable`, that another process uses."""
+    return f"port {port} of {host} is taken: stop what listens there, or set {variable}"
 
 
 def _find(host: str, candidates: Iterable[int], count: int) -> list[int]:

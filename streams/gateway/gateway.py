@@ -18,6 +18,7 @@ from yarl import URL
 from streams.errors import SettingsError
 from streams.folds.counts import CountsByPartition
 from streams.folds.log_numbers import LogNumbers
+from streams.gateway.amqp.service import AMQP
 from streams.gateway.auth.authenticator import Authenticator
 from streams.gateway.cluster.overview import Overview
 from streams.gateway.cluster.partition_router import PartitionRouter
@@ -42,6 +43,7 @@ from streams.gateway.reads.row_counter import RowCounter
 from streams.gateway.reads.seqs import LogEnds, Seqs
 from streams.gateway.routes.cluster import ClusterRoutes
 from streams.gateway.routes.events import EventRoutes
+from streams.gateway.routes.exchanges import ExchangeRoutes
 from streams.gateway.routes.groups import GroupRoutes
 from streams.gateway.routes.history import HistoryRoutes
 from streams.gateway.routes.leases import LeaseRoutes
@@ -68,6 +70,8 @@ UNSENT_BUDGET_BYTES = 64 * 1024 * 1024
 """What long responses may have unsent, all together."""
 CONNECTION_BYTES = 64 * 1024
 """What a connection costs, roughly."""
+AMQP_SHARE = 4
+"""The part of the connections that AMQP clients may have beside those of HTTP, as a divisor."""
 STOP_SECONDS = 5.0
 """How long requests may take to end when the worker stops."""
 
@@ -134,6 +138,8 @@ class Gateway(Service):
             readers,
             seqs,
         )
+        self._amqp = AMQP(self._streaming, self._authenticator, self._proxy, settings, metrics)
+        self._streaming.on_reassigned = self._amqp.reassigned
         overview = Overview(engine, self._proxy, Activity(counts, self._inboxes, metrics))
         handlers: tuple[Routes, ...] = (
             GroupRoutes(router, writer),
@@ -164,6 +170,7 @@ class Gateway(Service):
             StreamRoutes(self._streaming),
             SessionRoutes(router, writer),
             EventRoutes(self._authenticator, publishing, admission, seqs),
+            ExchangeRoutes(router),
             TableRoutes(router, self._barrier, settings.partitions),
             ClusterRoutes(engine, overview, metrics.registry),
             OpenAPIRoutes(),
@@ -239,6 +246,7 @@ class Gateway(Service):
     def _revoked(self) -> None:
         """End streams and long polls whose tokens have been revoked."""
         self._streaming.check_tokens()
+        self._amqp.check_tokens()
         self._long_polls.wake(None)
 
     # Life cycle ---------------------------------------------------------------------
@@ -312,6 +320,7 @@ class Gateway(Service):
                 f"cannot listen on {conf.web_bind}:{conf.web_port}: {error.strerror or error}; "
                 "choose another STREAMS_HTTP_HOST or STREAMS_HTTP_PORT"
             ) from error
+        await self._amqp.open(conf.web_bind, connection_limit() // AMQP_SHARE, tls)
         logger.info("HTTP gateway listening on %s:%s", conf.web_bind, conf.web_port)
         if tls is None and not is_loopback(conf.web_bind):
             logger.warning(
@@ -323,6 +332,7 @@ class Gateway(Service):
     async def on_stop(self) -> None:
         """End what waits, let other requests finish, and close."""
         self._long_polls.close()
+        await self._amqp.close()
         await self._streaming.close()
         await self._history.close()
         await self._log_ends.close()

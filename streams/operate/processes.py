@@ -125,7 +125,10 @@ def workers(
     settings: dict[str, str],
     app: str = "streams.app",
 ) -> Iterator[Workers]:
-    """Run `count` workers with their data below `data`; stop them at the end of the body."""
+    """Run `count` workers with their data below `data`; stop them at the end of the body.
+
+    If STREAMS_AMQP_PORT is set, it is the port of the first worker; the others have the next ones.
+    """
     started = Workers()
     if count > 1 and {**os.environ, **settings}.get("STREAMS_HTTP_ADVERTISED_URL"):
         raise StreamsError(
@@ -141,6 +144,9 @@ def workers(
                 "STREAMS_HTTP_HOST": host,
                 "STREAMS_HTTP_PORT": str(port),
             }
+            amqp_port = environment.get("STREAMS_AMQP_PORT", "").strip()
+            if amqp_port.isdecimal():  # what is not a port, the worker itself refuses
+                environment["STREAMS_AMQP_PORT"] = str(int(amqp_port) + number - 1)
             scheme = "https" if environment.get("STREAMS_HTTP_TLS_CERTFILE") else "http"
             url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
             worker = WorkerProcess(name, environment, data / "logs" / f"{name}.log", url, app)

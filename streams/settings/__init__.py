@@ -231,6 +231,14 @@ class Settings:
         shown="256KiB",
     )
 
+    amqp_port: int | None = _setting(
+        None,
+        parse.whole(1, 65535),
+        "port for clients of AMQP 0-9-1, usually 5672, on the address and with the TLS of the HTTP "
+        "gateway; off without it",
+        shown="",
+    )
+
     auth_keys: Path | None = _setting(
         None,
         parse.file,
@@ -306,6 +314,8 @@ class Settings:
             raise SettingsError(
                 "STREAMS_HTTP_TLS_CERTFILE and STREAMS_HTTP_TLS_KEYFILE must be set together"
             )
+        if self.amqp_port == self.http_port:
+            raise SettingsError("STREAMS_AMQP_PORT and STREAMS_HTTP_PORT must differ")
         if self.auth_keys and self.auth_jwks_url:
             raise SettingsError(
                 "STREAMS_AUTH_KEYS and STREAMS_AUTH_JWKS_URL cannot both be set: choose one"

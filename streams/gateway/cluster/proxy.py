@@ -198,6 +198,36 @@ class Proxy:
             logger.debug("no answer from the worker at %s: %s", owner, _described(error))
             raise Unavailable("it does not answer") from error
 
+    async def ask_own(
+        self, method: str, path: str, token: str, content: dict[str, Any] | None = None
+    ) -> tuple[int, dict[str, Any]]:
+        """Send a request of a client of another protocol to this worker's own HTTP.
+
+        It is answered, forwarded and charged like any other.
+
+        Returns:
+            Status and JSON object; an empty one for a response without content.
+
+        Raises:
+            Unavailable: no answer came.
+        """
+        headers = {hdrs.AUTHORIZATION: f"Bearer {token}"} if token else {}
+        session = self._open_session()
+        try:
+            async with session.request(
+                method,
+                URL(self._own_url().rstrip("/") + path, encoded=True),
+                headers=headers,
+                json=content,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=2 * RESPONSE_SECONDS),
+            ) as response:
+                text = await response.read()
+                found = orjson.loads(text) if text else {}
+                return response.status, found if isinstance(found, dict) else {}
+        except _FAILURES as error:
+            raise Unavailable(f"this worker's HTTP does not answer: {_described(error)}") from error
+
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             raise Unavailable("this worker is stopping")

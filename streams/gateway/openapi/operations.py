@@ -181,7 +181,13 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "Ack",
     ),
     ("/v1/queues/{queue}", "GET"): _read(
-        "queues", "Show depth, number of groups, and open session of a queue", "Queue"
+        "queues", "Show depth, groups and session of a queue, and whether it has options", "Queue"
+    ),
+    ("/v1/exchanges", "GET"): _read(
+        "groups",
+        "List the exchanges of AMQP",
+        "Exchanges",
+        "Those that clients have declared, in order; not the predeclared ones.",
     ),
     ("/v1/queues/{queue}/groups", "GET"): _read(
         "queues", "List the groups that a queue is bound to", "Bindings", parameters=_PAGE

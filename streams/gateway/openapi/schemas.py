@@ -276,9 +276,26 @@ SCHEMAS: dict[str, Schema] = {
             "depth": COUNT,
             "groups": COUNT,
             "session": or_null(ref("Id")),
+            "configured": FLAG,
         },
         "required": ["queue", "depth", "groups", "session"],
     },
+    "Exchanges": obj(
+        {
+            "exchanges": an_array(
+                obj(
+                    {
+                        "name": ref("Id"),
+                        "type": {"enum": ["direct", "fanout"]},
+                        "durable": FLAG,
+                        "auto_delete": FLAG,
+                        "seqs": an_array(ref("Seq")),
+                        "ids": an_array(ref("Id")),
+                    }
+                )
+            )
+        }
+    ),
     "Erased": obj(
         {
             "queue": ref("Id"),

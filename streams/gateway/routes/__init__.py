@@ -6,6 +6,7 @@ A handler reads its parameters, calls the services that its class was given, and
 from streams.gateway.http.routing import Routes
 from streams.gateway.routes.cluster import ClusterRoutes
 from streams.gateway.routes.events import EventRoutes
+from streams.gateway.routes.exchanges import ExchangeRoutes
 from streams.gateway.routes.groups import GroupRoutes
 from streams.gateway.routes.history import HistoryRoutes
 from streams.gateway.routes.leases import LeaseRoutes
@@ -28,6 +29,7 @@ CLASSES: tuple[type[Routes], ...] = (
     StreamRoutes,
     SessionRoutes,
     EventRoutes,
+    ExchangeRoutes,
     TableRoutes,
     ClusterRoutes,
     OpenAPIRoutes,

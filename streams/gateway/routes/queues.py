@@ -130,7 +130,7 @@ class QueueRoutes(Routes):
         return no_content()
 
     async def summary(self, context: RequestContext) -> web.StreamResponse:
-        """Return a queue's depth, its number of groups, and its open session."""
+        """Return a queue's depth, its groups, its session, and whether it has options."""
         queue = context.id("queue")
         context.parameters()
 
@@ -143,8 +143,15 @@ class QueueRoutes(Routes):
             groups = await count(rows, row_keys.bindings_bucket(queue), check)
             check()
             session = views.session(rows, queue)
+            configured = views.options(rows, queue) is not None
             return json_response(
-                {"queue": queue, "depth": depth, "groups": groups, "session": session}
+                {
+                    "queue": queue,
+                    "depth": depth,
+                    "groups": groups,
+                    "session": session,
+                    "configured": configured,
+                }
             )
 
         return await self._router.read(context.proxied, QUEUES, queue, read)

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -87,6 +88,8 @@ class Streaming:
         self._partitions = settings.partitions
         self._topic = settings.queue_events
         self._connections: set[StreamConnection] = set()
+        self.on_reassigned: Callable[[], None] = lambda: None
+        """Called when partitions have other owners, for subscriptions of other protocols."""
         self._task: asyncio.Task[None] | None = None
         self._closed = False
         sent = CounterMetric(
@@ -245,6 +248,7 @@ class Streaming:
                 if owners != before:
                     for connection in list(self._connections):
                         connection.reassigned()
+                    self.on_reassigned()
                 await self._close_idle()
             except Exception:
                 logger.exception("checking the streams failed; trying again in %g s", LOOK_SECONDS)

@@ -1,0 +1,94 @@
+"""The arguments of queue.declare, as options of a queue.  Unknown ones are errors."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+from streams.events.limits import MAX_CONFIGURE_MAX_TRIES, MAX_CONFIGURE_TTL_MS
+from streams.gateway.amqp.errors import PRECONDITION_FAILED, AMQPError, not_implemented
+
+UNUSED_SECONDS: Final = 60.0
+"""How long an exclusive or auto-delete queue outlives its use, if its worker ends at once."""
+_OVERFLOWS: Final = {"drop-head": "drop_oldest", "reject-publish": "reject"}
+_LATER: Final = ("x-single-active-consumer", "x-dead-letter-strategy", "alternate-exchange")
+_WITHOUT_EFFECT: Final = ("x-queue-mode", "x-queue-version", "x-max-priority")
+
+
+class Declared(NamedTuple):
+    """What a queue.declare asks for."""
+
+    options: dict[str, Any]
+    """Options of the queue, by their names over HTTP; those not given have their defaults."""
+    message_ttl_ms: int | None
+    """Age at which messages of an exclusive queue are dropped."""
+
+
+def read(arguments: dict[str, Any], *, exclusive: bool, auto_delete: bool) -> Declared:
+    """Return the options that the arguments of a queue.declare stand for.
+
+    Raises:
+        AMQPError: 406 for an unknown argument or a wrong value, 540 for one that there is not.
+    """
+    left = dict(arguments)
+    options: dict[str, Any] = {}
+    expires = _integer(left, "x-expires", 1, MAX_CONFIGURE_TTL_MS)
+    if expires is not None:
+        options["ttl_seconds"] = expires / 1000
+    elif exclusive or auto_delete:
+        options["ttl_seconds"] = UNUSED_SECONDS
+    length = _integer(left, "x-max-length", 1)
+    if length is not None:
+        options["max_length"] = length
+    size = _integer(left, "x-max-length-bytes", 1)
+    if size is not None:
+        options["max_bytes"] = size
+    overflow = left.pop("x-overflow", None)
+    if overflow is not None:
+        if overflow not in _OVERFLOWS:
+            raise not_implemented(f"x-overflow {overflow!r}; there are {', '.join(_OVERFLOWS)}")
+        options["overflow"] = _OVERFLOWS[overflow]
+    tries = _integer(left, "x-delivery-limit", 0, MAX_CONFIGURE_MAX_TRIES - 1)
+    if tries is not None:
+        options["max_tries"] = tries + 1
+    _dead_letter(left, options)
+    ttl = _integer(left, "x-message-ttl", 0)
+    if ttl is not None and not exclusive:
+        raise not_implemented("x-message-ttl of a queue that is not exclusive")
+    kind = left.pop("x-queue-type", "classic")
+    if kind not in ("classic", "quorum"):
+        raise not_implemented(f"x-queue-type {kind!r}; there are classic and quorum, both the same")
+    for name in _WITHOUT_EFFECT:
+        left.pop(name, None)
+    for name in _LATER:
+        if name in left:
+            raise not_implemented(f"the argument {name}")
+    if left:
+        raise AMQPError(PRECONDITION_FAILED, f"unknown argument {next(iter(left))!r}")
+    return Declared(options, ttl)
+
+
+def _dead_letter(left: dict[str, Any], options: dict[str, Any]) -> None:
+    exchange = left.pop("x-dead-letter-exchange", None)
+    key = left.pop("x-dead-letter-routing-key", None)
+    if exchange is None and key is None:
+        return
+    if exchange is None:
+        raise AMQPError(
+            PRECONDITION_FAILED, "x-dead-letter-routing-key needs x-dead-letter-exchange"
+        )
+    if exchange != "" or not isinstance(key, str) or not key:
+        raise not_implemented(
+            "x-dead-letter-exchange other than the default exchange with a routing key"
+        )
+    options["dead_letter"] = key
+
+
+def _integer(left: dict[str, Any], name: str, low: int, high: int = 2**62) -> int | None:
+    value = left.pop(name, None)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise AMQPError(
+            PRECONDITION_FAILED, f"{name} must be an integer from {low} to {high}, not {value!r}"
+        )
+    return value

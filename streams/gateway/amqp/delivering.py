@@ -1,0 +1,44 @@
+"""What a consumer is sent, from the JSON of a delivery."""
+
+from __future__ import annotations
+
+import base64
+import time
+from typing import Any, Final
+
+from streams.gateway.amqp import properties
+from streams.gateway.amqp.names import DEFAULT, DIRECT_EXCHANGE
+from streams.gateway.amqp.properties import Envelope
+from streams.ids import direct_queue
+
+DELIVERY_COUNT: Final = "x-delivery-count"
+
+
+def unpacked(content: dict[str, Any]) -> tuple[Envelope, bytes, bool]:
+    """Return the envelope and the body of a delivery, and whether it was delivered before."""
+    text = content.get("body")
+    body = base64.b64decode(content["body_base64"]) if text is None else text.encode()
+    headers = content.get("headers", {})
+    envelope = (
+        properties.unpack(headers[properties.HEADER]) if properties.HEADER in headers else None
+    )
+    if envelope is None:
+        envelope = _of_group(content)
+    tries = content.get("tries", 1)
+    if tries > 1:
+        raw = properties.read(envelope.properties).with_headers({DELIVERY_COUNT: tries - 1})
+        envelope = envelope._replace(properties=raw)
+    return envelope, body, tries > 1
+
+
+def _of_group(content: dict[str, Any]) -> Envelope:
+    """Make the envelope of a message that no AMQP client sent."""
+    group = content["group"]
+    queue = direct_queue(group)
+    exchange, key = (DIRECT_EXCHANGE, group) if queue is None else (DEFAULT, queue)
+    return Envelope(exchange, key, properties.of_other_door(content))
+
+
+def is_too_old(content: dict[str, Any], ttl_ms: int | None) -> bool:
+    """Tell whether a delivery is older than the messages of its queue may become."""
+    return ttl_ms is not None and content["at"] + ttl_ms <= time.time_ns() // 1_000_000

@@ -1,0 +1,62 @@
+"""The groups that stand for exchanges and routing keys.
+
+=======================  ====================================================
+exchange, routing key    destination
+=======================  ====================================================
+the default one, K       the queue K
+`amq.direct`, K          the group K, as all doors name it
+direct E, K              the group `E/K`
+fanout E                 the group `E/`
+=======================  ====================================================
+
+In E, `%` and `/` are written as `%25` and `%2F`, so that no two pairs share a group.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from streams.gateway.amqp.errors import ACCESS_REFUSED, PRECONDITION_FAILED, AMQPError
+from streams.ids import DIRECT, direct_group, problem
+
+DEFAULT: Final = ""
+DIRECT_EXCHANGE: Final = "amq.direct"
+FANOUT_EXCHANGE: Final = "amq.fanout"
+RESERVED: Final = "amq."
+TABLE: Final = "amq.exchanges"
+"""The queue that holds the declarations of exchanges; no client uses it."""
+DIRECT_TYPE: Final = "direct"
+FANOUT_TYPE: Final = "fanout"
+
+
+def group(exchange: str, kind: str, routing_key: str) -> str:
+    """Return the group that a queue is bound to, or a message is sent to.
+
+    Raises:
+        AMQPError: 406, the routing key cannot be part of a group's id.
+    """
+    if exchange == DEFAULT:
+        return direct_group(check_queue(routing_key))
+    if exchange == DIRECT_EXCHANGE and routing_key and not routing_key.startswith(DIRECT):
+        return _checked(routing_key, routing_key, f"the routing key {routing_key!r}")
+    escaped = exchange.replace("%", "%25").replace("/", "%2F").replace("@", "%40")
+    name = f"{escaped}/" if kind == FANOUT_TYPE else f"{escaped}/{routing_key}"
+    return _checked(name, name, f"exchange and routing key, together {name!r}")
+
+
+def check_queue(name: str) -> str:
+    """Return the name of a queue if it is one that Streams can have.
+
+    Raises:
+        AMQPError: 406, it is not; 403, it is the table of exchanges.
+    """
+    if name == TABLE:
+        raise AMQPError(ACCESS_REFUSED, f"the queue {name!r} holds the exchanges")
+    return _checked(name, name, f"the name of the queue {name!r}")
+
+
+def _checked(name: str, id_: str, what: str) -> str:
+    reason = problem(id_)
+    if reason is not None:
+        raise AMQPError(PRECONDITION_FAILED, f"{what} {reason}")
+    return name

@@ -1,0 +1,158 @@
+"""basic.publish: makes a message of what came, sends it, and confirms it once Kafka has it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from typing import Any, Final
+
+from pamqp import commands
+
+from streams.errors import StreamsError
+from streams.events.limits import DEFAULT_MESSAGE_PRIORITY, MAX_MESSAGE_PRIORITY
+from streams.gateway.amqp import frames, names, properties
+from streams.gateway.amqp.channel import Channel, Incoming
+from streams.gateway.amqp.errors import (
+    INTERNAL_ERROR,
+    NO_ROUTE,
+    PRECONDITION_FAILED,
+    AMQPError,
+    not_implemented,
+    to_amqp_error,
+)
+from streams.gateway.amqp.properties import Envelope, Properties
+from streams.gateway.amqp.session import Session
+from streams.gateway.ports import RecordMetadata
+
+KNOWN_SECONDS: Final = 1.0
+"""How long a destination of mandatory messages counts as bound once it was seen so."""
+MOST_KNOWN: Final = 10_000
+MAX_EXPIRATION_MS: Final = 315_360_000_000
+_PROJECTED: Final = ("content_type", "correlation_id", "reply_to", "message_id", "type")
+"""Properties that consumers of other doors see as headers."""
+MOST_PROJECTED_BYTES: Final = 1024
+
+
+class Publisher:
+    """Publishes the messages of one connection."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def publish(self, channel: Channel, incoming: Incoming) -> None:
+        """Send a message after those before it.
+
+        Raises:
+            StreamsError: it is refused; the channel or the connection is to be closed.
+        """
+        session, publish = self._session, incoming.publish
+        if publish.immediate:
+            raise not_implemented("immediate messages")
+        kind = await session.exchanges.type_of(publish.exchange, session.questions)
+        read = properties.read(incoming.properties)
+        group = names.group(publish.exchange, kind, publish.routing_key)
+        content = self._content(incoming, read)
+        record = session.feed.parser.message(group, content)
+        await session.pace(record.events)
+        if publish.mandatory and not await self._is_bound(
+            group, publish.exchange, publish.routing_key
+        ):
+            self._return(channel, incoming)
+            self._confirm(channel, self._tag(channel), ok=True)
+            return
+        tag = self._tag(channel)
+        session.sent_at = time.monotonic()
+
+        def confirmed(place: RecordMetadata) -> None:
+            self._confirm(channel, tag, ok=True)
+
+        def failed(error: StreamsError) -> None:
+            if tag is None:  # it would be lost in silence
+                session.fail(channel, AMQPError(INTERNAL_ERROR, f"a message was not sent: {error}"))
+            else:
+                self._confirm(channel, tag, ok=False)
+
+        try:
+            await session.append(record, confirmed, failed)
+        except StreamsError as error:
+            if to_amqp_error(error).code != INTERNAL_ERROR:
+                raise
+            failed(error)
+
+    def _content(self, incoming: Incoming, read: Properties) -> dict[str, Any]:
+        """Return the fields of the message, by their names over HTTP."""
+        publish, texts = incoming.publish, read.texts
+        user = texts.get("user_id")
+        if user is not None and user != self._session.user:
+            raise AMQPError(PRECONDITION_FAILED, "user_id must be the name that logged in")
+        headers = {
+            properties.HEADER: properties.pack(
+                Envelope(publish.exchange, publish.routing_key, incoming.properties)
+            )
+        }
+        projected = {name.replace("_", "-"): texts[name] for name in _PROJECTED if texts.get(name)}
+        if sum(len(text) for text in projected.values()) <= MOST_PROJECTED_BYTES:
+            headers |= projected
+        content: dict[str, Any] = {
+            "body_base64": base64.b64encode(incoming.body).decode(),
+            "headers": headers,
+            "priority": DEFAULT_MESSAGE_PRIORITY
+            if read.priority is None
+            else min(read.priority, MAX_MESSAGE_PRIORITY),
+        }
+        if "expiration" in texts:
+            content["expires_at"] = time.time_ns() // 1_000_000 + _milliseconds(texts["expiration"])
+        return content
+
+    async def _is_bound(self, group: str, exchange: str, routing_key: str) -> bool:
+        now = time.monotonic()
+        known = self._session.bound
+        if known.get(group, 0.0) > now:
+            return True
+        questions = self._session.questions
+        if exchange == names.DEFAULT:
+            bound = (await questions.queue(routing_key)).exists
+        else:
+            bound = await questions.has_members(group)
+        if bound:
+            if len(known) >= MOST_KNOWN:
+                known.clear()
+            known[group] = now + KNOWN_SECONDS
+        return bound
+
+    def _return(self, channel: Channel, incoming: Incoming) -> None:
+        publish, number = incoming.publish, channel.number
+        self._session.send(
+            frames.returned(number, NO_ROUTE, "NO_ROUTE", publish.exchange, publish.routing_key)
+            + frames.content(number, incoming.properties, incoming.body, self._session.frame_max)
+        )
+
+    # Confirms ----------------------------------------------------------------------------
+
+    @staticmethod
+    def _tag(channel: Channel) -> int | None:
+        return None if channel.confirms is None else channel.confirms.published()
+
+    def _confirm(self, channel: Channel, tag: int | None, *, ok: bool) -> None:
+        if tag is not None and channel.confirms is not None and channel.confirms.settle(tag, ok):
+            # All that one turn of the event loop settles goes in as few frames as possible.
+            asyncio.get_running_loop().call_soon(self._send_confirms, channel)
+
+    def _send_confirms(self, channel: Channel) -> None:
+        assert channel.confirms is not None
+        if channel.closing or self._session.channels.get(channel.number) is not channel:
+            return
+        for one in channel.confirms.take():
+            method = (
+                commands.Basic.Ack(one.tag, one.multiple)
+                if one.ok
+                else commands.Basic.Nack(one.tag, one.multiple, False)
+            )
+            self._session.reply(channel, method)
+
+
+def _milliseconds(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 13):
+        raise AMQPError(PRECONDITION_FAILED, f"expiration must be milliseconds, not {text!r}")
+    return min(int(text), MAX_EXPIRATION_MS)

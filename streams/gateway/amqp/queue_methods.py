@@ -1,0 +1,153 @@
+"""The methods of the class queue."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pamqp import commands
+
+from streams.gateway.amqp import arguments, names
+from streams.gateway.amqp.channel import Channel
+from streams.gateway.amqp.errors import (
+    ACCESS_REFUSED,
+    PRECONDITION_FAILED,
+    RESOURCE_LOCKED,
+    AMQPError,
+    not_implemented,
+)
+from streams.gateway.amqp.questions import QueueState
+from streams.gateway.amqp.session import Session, no_queue
+from streams.gateway.writes.event_parser import new_message_id
+
+_DEFAULTS: Final[dict[str, Any]] = {
+    "max_length": None,
+    "max_bytes": None,
+    "overflow": "drop_oldest",
+    "max_tries": None,
+    "dead_letter": None,
+    "ttl_seconds": None,
+}
+_ARGUMENTS: Final = {
+    "max_length": "x-max-length",
+    "max_bytes": "x-max-length-bytes",
+    "overflow": "x-overflow",
+    "max_tries": "x-delivery-limit",
+    "dead_letter": "x-dead-letter-routing-key",
+    "ttl_seconds": "x-expires",
+}
+"""Options of a queue, and the arguments that stand for them."""
+
+
+async def declare(session: Session, channel: Channel, method: commands.Queue.Declare) -> None:
+    """Make a queue, or check that it is as declared."""
+    name = method.queue or (channel.last_queue if method.passive else "")
+    generated = not name and not method.passive
+    if generated:
+        name = f"{names.RESERVED}gen-{new_message_id()}"
+    names.check_queue(name)
+    if method.passive:
+        await session.settled()
+    state = await session.questions.queue(name)
+    session.check_lock(name, state)
+    if method.passive:
+        if not state.exists:
+            raise no_queue(name)
+    else:
+        if name.startswith(names.RESERVED) and not generated and not state.exists:
+            raise AMQPError(
+                ACCESS_REFUSED, f"names that begin with {names.RESERVED!r} are reserved"
+            )
+        await _declare(session, name, method, state)
+    channel.last_queue = name
+    if not method.nowait:
+        count = max(0, state.depth - session.registry.held[name])
+        consumers = session.registry.count(name)
+        session.reply(channel, commands.Queue.DeclareOk(name, count, consumers))
+
+
+async def _declare(
+    session: Session, name: str, method: commands.Queue.Declare, state: QueueState
+) -> None:
+    exclusive, own = bool(method.exclusive), name in session.exclusive
+    declared = arguments.read(
+        method.arguments or {}, exclusive=exclusive, auto_delete=bool(method.auto_delete)
+    )
+    if state.configured:
+        if exclusive != own:
+            raise AMQPError(RESOURCE_LOCKED, f"queue {name!r} was declared otherwise: exclusive")
+        found = await session.questions.options(name)
+        _check_same(name, found, _DEFAULTS | declared.options)
+    else:
+        await session.write(session.feed.parser.configure(name, dict(declared.options)))
+        if exclusive:
+            terms = {"ttl_seconds": arguments.UNUSED_SECONDS, "presence": False}
+            await session.write(session.feed.parser.open(name, session.feed.name, terms))
+            session.exclusive[name] = declared.message_ttl_ms
+
+
+def _check_same(name: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    for option, value in wanted.items():
+        if found.get(option) != value:
+            raise AMQPError(
+                PRECONDITION_FAILED,
+                f"inequivalent arg {_ARGUMENTS[option]!r} for queue {name!r}: the option {option} "
+                f"is {found.get(option)!r}, and this asks for {value!r}",
+            )
+
+
+async def bind(session: Session, channel: Channel, method: commands.Queue.Bind) -> None:
+    """Bind a queue to an exchange."""
+    queue = method.queue or channel.last_queue
+    group = await _group(session, method.exchange, method.routing_key)
+    if method.arguments:
+        raise not_implemented("arguments of a binding")
+    await session.existing(queue)
+    await session.write(session.feed.parser.bind(group, queue))
+    if not method.nowait:
+        session.reply(channel, commands.Queue.BindOk())
+
+
+async def unbind(session: Session, channel: Channel, method: commands.Queue.Unbind) -> None:
+    """Remove a binding."""
+    queue = method.queue or channel.last_queue
+    group = await _group(session, method.exchange, method.routing_key)
+    await session.existing(queue)
+    await session.write(session.feed.parser.unbind(group, queue))
+    session.bound.pop(group, None)
+    session.reply(channel, commands.Queue.UnbindOk())
+
+
+async def _group(session: Session, exchange: str, routing_key: str) -> str:
+    if exchange == names.DEFAULT:
+        raise AMQPError(ACCESS_REFUSED, "queues cannot be bound to the default exchange")
+    kind = await session.exchanges.type_of(exchange, session.questions)
+    return names.group(exchange, kind, routing_key)
+
+
+async def purge(session: Session, channel: Channel, method: commands.Queue.Purge) -> None:
+    """Drop what is in a queue."""
+    queue = method.queue or channel.last_queue
+    await session.settled()
+    state = await session.existing(queue)
+    await session.write(session.feed.parser.purge(queue))
+    if not method.nowait:
+        session.reply(channel, commands.Queue.PurgeOk(state.depth))
+
+
+async def delete(session: Session, channel: Channel, method: commands.Queue.Delete) -> None:
+    """Delete a queue."""
+    queue = method.queue or channel.last_queue
+    await session.settled()
+    state = await session.questions.queue(names.check_queue(queue))
+    session.check_lock(queue, state)
+    if state.exists:
+        if method.if_unused and session.registry.count(queue):
+            raise AMQPError(PRECONDITION_FAILED, f"queue {queue!r} has consumers")
+        if method.if_empty and state.depth:
+            raise AMQPError(PRECONDITION_FAILED, f"queue {queue!r} is not empty")
+        await session.write(session.feed.parser.delete(queue))
+        await session.questions.cleared(queue)
+        session.bound.clear()
+    session.exclusive.pop(queue, None)
+    if not method.nowait:
+        session.reply(channel, commands.Queue.DeleteOk(state.depth))
