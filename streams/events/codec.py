@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
-from streams.events import schema
+from streams.events import foreign_schema, schema
 from streams.events.definitions import definitions
 from streams.events.records import EVENTS, Event, Origin, Routed
 from streams.fold import BadRecord
@@ -255,10 +255,11 @@ def foreign(written: dict[str, Any], names: Sequence[str]) -> Foreign:
     name = str(written.get("name", "")).rpartition(".")[2]
     if written.get("type") != "record" or name not in names:
         raise BadRecord(f"the schema is not one of {', '.join(names)}")
-    plain = schema.without_logical_types(written)
-    # Avro compares names with their namespaces.
-    renamed = {**plain, "name": name, "namespace": "streams.v1"}
+    foreign_schema.check(written)
     try:
+        plain = schema.without_logical_types(written)
+        # Avro compares names with their namespaces.
+        renamed = {**plain, "name": name, "namespace": "streams.v1"}
         return Foreign(name, parse_schema(renamed, named_schemas={}))
     except Exception as error:  # anybody may register anything
         raise BadRecord(f"the schema cannot be used: {error}") from error

@@ -64,7 +64,7 @@ class Registry:
             raise BadRecord(f"schema id {number} refers to other schemas; that is not supported")
         try:
             schema = json.loads(found.schema_str or "")
-        except ValueError as exc:
+        except (RecursionError, ValueError) as exc:
             raise BadRecord(f"schema id {number} is not JSON: {exc}") from None
         if not isinstance(schema, dict):
             raise BadRecord(f"schema id {number} is not a record")
