@@ -12,4 +12,5 @@ pytestmark = [pytest.mark.slow, pytest.mark.fault]
 
 @pytest.mark.parametrize("fault", OF_WORKERS)
 def test_every_invariant_holds_after_a_fault(fault: str, tmp_path: Path) -> None:
-    assert failures(fault, tmp_path / "faults") == []
+    found = failures(fault, tmp_path / "faults")
+    assert not found, "\n".join(found)

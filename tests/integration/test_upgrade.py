@@ -29,7 +29,8 @@ PATIENCE = 240.0
 
 @pytest.mark.skipif(bool(former.missing()), reason=former.missing() or "")
 def test_workers_are_rolled_between_versions_under_load(tmp_path: Path) -> None:
-    assert failures_of(SHORT, tmp_path / "faults") == []
+    found = failures_of(SHORT, tmp_path / "faults")
+    assert not found, "\n".join(found)
 
 
 def ask(url: str, method: str, path: str) -> tuple[int, str]:

@@ -26,8 +26,8 @@ def test_the_defaults() -> None:
     assert settings.librdkafka() == {
         "bootstrap.servers": "127.0.0.1:9092",
         "log_level": 2,
-        "reconnect.backoff.ms": 2_000,
-        "reconnect.backoff.max.ms": 2_000,
+        "reconnect.backoff.ms": 3_000,
+        "reconnect.backoff.max.ms": 4_000,
         "socket.nagle.disable": True,
     }
     assert settings.faust_credentials() is None
@@ -191,8 +191,8 @@ def test_both_kafka_clients_get_the_same_security() -> None:
         "bootstrap.servers": "127.0.0.1:9092",
         "socket.nagle.disable": True,
         "log_level": 2,
-        "reconnect.backoff.ms": 2_000,
-        "reconnect.backoff.max.ms": 2_000,
+        "reconnect.backoff.ms": 3_000,
+        "reconnect.backoff.max.ms": 4_000,
         "security.protocol": "SASL_SSL",
         "sasl.mechanisms": "SCRAM-SHA-512",
         "sasl.username": "resident",
