@@ -79,10 +79,20 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         help="Delete the queue when it is unused for this long.",
     ),
     click.option(
+        "--message-ttl",
+        "message_ttl_seconds",
+        type=SECONDS,
+        metavar="TIME",
+        help="Expire messages that are in the queue for this long.",
+    ),
+    click.option(
         "--unset", multiple=True, metavar="OPTION", help="Reset this option to its default."
     ),
     click.option("--reset", is_flag=True, help="Reset every option that is not given here."),
 )
+
+_TIMES = ("ttl", "message_ttl", "visibility")
+"""Options that take a time; over HTTP, their names end with the unit."""
 
 
 def _with_options(function: Any) -> Any:
@@ -105,7 +115,7 @@ async def set_options(
 ) -> None:
     """Set options of a queue; other options keep their values, unless --reset."""
     names = [name.replace("-", "_") for name in unset]
-    names = [f"{name}_seconds" if name in ("ttl", "visibility") else name for name in names]
+    names = [f"{name}_seconds" if name in _TIMES else name for name in names]
     unknown = [name for name in names if name not in given]
     if unknown:
         raise click.UsageError(f"--unset {unknown[0]}: unknown queue option")

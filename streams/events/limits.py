@@ -14,6 +14,8 @@ MAX_CONFIGURE_VISIBILITY_MS: Final = 43_200_000
 """Greatest value of Configure.visibility_ms."""
 MAX_CONFIGURE_TTL_MS: Final = 315_360_000_000
 """Greatest value of Configure.ttl_ms."""
+MAX_CONFIGURE_MESSAGE_TTL_MS: Final = 315_360_000_000
+"""Greatest value of Configure.message_ttl_ms."""
 MAX_LEASE_LIMIT: Final = 1_000
 """Greatest value of Lease.limit."""
 DEFAULT_LEASE_LIMIT: Final = 1

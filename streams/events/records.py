@@ -97,6 +97,9 @@ class Configure:
     """The queue is deleted after it has been unused for this long. Null: it is never deleted."""
     at: int = 0
     """When the client created the event. Folds use the time of the Kafka record instead."""
+    message_ttl_ms: int | None = None
+    """A message that arrives expires after this long in the inbox, or at its own `expires_at` if
+    that is earlier. Null: only at its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ A plain delivery to a queue without options costs one row written and one delete
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from struct import Struct
 from typing import Final
 
@@ -112,6 +113,11 @@ class Inboxes:
             return None
         state = self._queues.get(queue)
         if state is not None:
+            expires_at = state.expires_at(delivery.expires_at, self._emitter.now)
+            if expires_at != delivery.expires_at:
+                # Other queues get the same delivery, without this queue's limit
+                delivery = replace(delivery, expires_at=expires_at)
+                row = delivery.pack()
             if not state.has_room(delivery.size):
                 return self._displace(queue, state, seq, delivery, row)
             self._count_in(queue, state, delivery)

@@ -54,6 +54,21 @@ class Queue:
             largest is not None and self.size > largest
         )
 
+    def expires_at(self, own: int, now: int) -> int:
+        """Return when a message that arrives now expires.
+
+        Args:
+            own: when the message itself says so; 0 for never.
+            now: log time.  All three are in milliseconds since the epoch.
+
+        Returns:
+            The earlier of `own` and the end of the queue's time for messages; 0 for never.
+        """
+        longest = self.options.message_ttl_ms
+        if longest is None:
+            return own
+        return min(own, now + longest) if own else now + longest
+
     def gave_up(self, tries: int) -> bool:
         """Tell whether a delivery with this many tries must not be tried again."""
         return self.options.max_tries is not None and tries >= self.options.max_tries

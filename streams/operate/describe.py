@@ -96,6 +96,8 @@ def _delivery(delivery: StoredDelivery) -> dict[str, Any]:
         found["message"] = plain(delivery.message)
     if delivery.tries:
         found["tries"] = delivery.tries
+    if delivery.expires_at:
+        found["expires"] = iso(delivery.expires_at)
     if delivery.until:
         found["until"] = iso(delivery.until)
     if delivery.leased:

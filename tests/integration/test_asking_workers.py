@@ -196,6 +196,11 @@ def test_a_queue_is_configured_purged_and_deleted(shell: Shell, tag: str) -> Non
     assert shell.json("queue", "options", name)[0]["max_length"] is None
     shell("queue", "set", name, "--max-length", "3", "--overflow", "drop_newest")
     (found,) = shell.json("queue", "set", name, "--ttl", "2d", "--visibility", "90s")
+    assert found["message_ttl_seconds"] is None
+    (found,) = shell.json("queue", "set", name, "--message-ttl", "1h")
+    assert found["message_ttl_seconds"] == 3600
+    (found,) = shell.json("queue", "set", name, "--unset", "message-ttl")
+    assert found["message_ttl_seconds"] is None
     assert (found["max_length"], found["overflow"]) == (3, "drop_newest")
     assert (found["ttl_seconds"], found["visibility_seconds"]) == (172_800, 90)
     (found,) = shell.json("queue", "set", name, "--unset", "ttl", "--unset", "max-length")

@@ -63,6 +63,7 @@ def _fields(options: Configure) -> dict[str, Any]:
         "dead_letter": options.dead_letter,
         "visibility_seconds": _seconds(options.visibility_ms),
         "ttl_seconds": _seconds(options.ttl_ms),
+        "message_ttl_seconds": _seconds(options.message_ttl_ms),
     }
 
 

@@ -219,6 +219,7 @@ def _receiver(
         "until": stored.until,
         "leased": stored.leased,
         "consumer": stored.consumer.decode(),
+        "expires_at": stored.expires_at,
     }
 
 

@@ -50,6 +50,7 @@ RECEIVER: Final = {
         _field("until", "long", "End of its lease or delay (ms since the epoch); 0 for none."),
         _field("leased", "boolean", "A consumer has it."),
         _field("consumer", "string", "The consumer that leased it last."),
+        _field("expires_at", "long", "When it expires here (ms since the epoch); 0: never."),
     ],
 }
 

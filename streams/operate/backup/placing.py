@@ -188,6 +188,7 @@ class Placing:
         seq, until = pack_seq(receiver["seq"]), receiver["until"]
         stored.tries, stored.until = receiver["tries"], until
         stored.leased, stored.consumer = receiver["leased"], receiver["consumer"].encode()
+        stored.expires_at = receiver["expires_at"]  # the queue's option may have shortened it
         place = queue + _SEPARATOR + seq
         if receiver["held"]:
             yield QUEUES, number, HELD + place, stored.pack()

@@ -40,9 +40,14 @@ class Item:
     until: int = 0
     leased: bool = False
     consumer: str = ""
+    ends: int = 0
+    """When it expires, 0 for never: by its own time or by that of the queue."""
+
+    def __post_init__(self) -> None:
+        self.ends = self.message.expires_at or 0
 
     def expired(self, now: int) -> bool:
-        return bool(self.message.expires_at) and (self.message.expires_at or 0) <= now
+        return 0 < self.ends <= now
 
 
 @dataclass
@@ -113,6 +118,9 @@ class Reference:
         if item.expired(self._now) or (not item.message.persistent and queue.session is None):
             return
         options = queue.options
+        if options is not None and options.message_ttl_ms is not None:
+            queue_ends = self._now + options.message_ttl_ms
+            item.ends = min(item.ends or queue_ends, queue_ends)
         if options is not None and not self._fits(queue, item):
             if options.overflow == "drop_oldest" and not (
                 options.max_bytes is not None and len(item.raw) > options.max_bytes
@@ -318,8 +326,8 @@ class Reference:
         for name, queue in self.queues.items():
             key = name.encode()
             for seq, item in queue.inbox.items():
-                if item.message.expires_at:
-                    found.append((item.message.expires_at, "e", key, seq))
+                if item.ends:
+                    found.append((item.ends, "e", key, seq))
                 if item.until:
                     found.append((item.until, "l", key, seq))
             found += [(item.until, "h", key, seq) for seq, item in queue.held.items()]

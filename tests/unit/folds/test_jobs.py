@@ -353,6 +353,8 @@ class TestTheEnd:
         Configure("q", max_tries=1001),
         Configure("q", visibility_ms=0),
         Configure("q", ttl_ms=1 << 62),
+        Configure("q", message_ttl_ms=0),
+        Configure("q", message_ttl_ms=1 << 62),
         Configure("q", overflow=""),
         Configure("q", dead_letter="q"),
         Configure("q", dead_letter=""),

@@ -72,6 +72,7 @@ options = st.fixed_dictionaries(
         "max_tries": st.sampled_from([1, 2]),
         "visibility_ms": st.sampled_from([50, 500]),
         "ttl_ms": st.sampled_from([100, 1000]),
+        "message_ttl_ms": st.sampled_from([1, 100]),
     },
 )
 

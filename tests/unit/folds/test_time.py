@@ -19,7 +19,9 @@ from streams.events.records import (
     Configure,
     Delete,
     Event,
+    Lease,
     Message,
+    Nack,
     Open,
     Origin,
     Routed,
@@ -223,6 +225,66 @@ class TestExpiry:
             feed(Tick(), at=1100)
             assert due_rows(feed) == left
         assert feed.fold.next_due is None
+
+
+class TestMessageTtl:
+    def test_a_message_expires_after_its_time_in_the_inbox(self) -> None:
+        feed = deliver()
+        feed(Configure("q", message_ttl_ms=100), at=500)
+        feed(delivered(0, "q"), at=1000)
+        assert feed.fold.next_due == 1100
+        feed(Tick(), at=1099)
+        assert inbox(feed) == ["m0"]
+        feed(Tick(), at=1100)
+        assert (inbox(feed), due_rows(feed)) == ([], 0)
+
+    @pytest.mark.parametrize(("own", "due"), [(1050, 1050), (1100, 1100), (5000, 1100)])
+    def test_the_earlier_end_counts(self, own: int, due: int) -> None:
+        feed = deliver()
+        feed(Configure("q", message_ttl_ms=100), delivered(0, "q", expires_at=own), at=1000)
+        assert feed.fold.next_due == due
+        feed(Tick(), at=due)
+        assert (inbox(feed), due_rows(feed)) == ([], 0)
+
+    @pytest.mark.parametrize("body", [b"small", b"x" * 4096])
+    def test_other_queues_of_the_message_keep_it(self, body: bytes) -> None:
+        feed = deliver()
+        feed(Configure("q", message_ttl_ms=100), delivered(0, "p", "q", "r", body=body), at=1000)
+        feed(Tick(), at=1100)
+        assert [inbox(feed, queue) for queue in "pqr"] == [["m0"], [], ["m0"]]
+
+    def test_it_becomes_a_dead_letter_without_an_end(self) -> None:
+        feed = deliver()
+        feed(Configure("q", message_ttl_ms=100, dead_letter="d"), delivered(0, "q"), at=1000)
+        (letter,) = feed(Tick(), at=1100)
+        assert isinstance(letter, Message)
+        assert (letter.group, letter.expires_at) == ("@d", None)
+        assert letter.headers["dead-letter-reason"] == "expired"
+
+    def test_a_message_that_arrived_before_keeps_its_own_end(self) -> None:
+        feed = deliver()
+        feed(delivered(0, "q"), Configure("q", message_ttl_ms=100), delivered(1, "q"), at=1000)
+        feed(Configure("q"), at=1050)
+        feed(delivered(2, "q"), at=1050)
+        feed(Tick(), at=1100)
+        assert inbox(feed) == ["m0", "m2"]
+
+    def test_it_holds_for_a_message_that_displaces_another(self) -> None:
+        feed = deliver()
+        feed(Configure("q", max_length=1, message_ttl_ms=100), at=1000)
+        feed(delivered(0, "q"), at=1000)
+        feed(delivered(1, "q"), at=1050)
+        assert (inbox(feed), feed.fold.next_due) == (["m1"], 1150)
+
+    def test_a_message_that_is_tried_again_does_not_begin_anew(self) -> None:
+        feed = deliver()
+        feed(Configure("q", message_ttl_ms=100), Lease("q", "c"), delivered(0, "q"), at=1000)
+        feed(Lease("q", "c", visibility_ms=500), at=1010)
+        feed(Nack("q", tuple(seqs(feed)), delay_ms=10, consumer="c"), at=1020)
+        feed(Tick(), at=1030)
+        assert inbox(feed) == ["m0"]
+        feed(Tick(), at=1100)
+        assert (inbox(feed), due_rows(feed)) == ([], 0)
 
 
 class TestTransient:
