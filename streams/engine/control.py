@@ -77,6 +77,24 @@ class Control:
                 )
                 time.sleep(pauses.next())
 
+    def log_start(self, partition: tuple[str, int]) -> int:
+        """Return the first offset that a partition still has.
+
+        Raises:
+            Unavailable: Kafka does not answer.
+        """
+        try:
+            with self._lock:
+                low, _ = self._reader.get_watermark_offsets(
+                    TopicPartition(*partition), timeout=ASK_SECONDS
+                )
+        except KafkaException as exc:
+            text = exc.args[0].str()
+            raise Unavailable(
+                f"Kafka does not tell the start of {partition[0]}/{partition[1]}: {text}"
+            ) from exc
+        return int(low)
+
     def ends(
         self, partitions: Collection[tuple[str, int]]
     ) -> tuple[dict[tuple[str, int], Ends], dict[tuple[str, int], str]]:

@@ -475,6 +475,10 @@ class Engine(Service):
         """
         return self._topic_ids[topic]
 
+    def log_start(self, partition: tuple[str, int]) -> int:
+        """Return the first offset that a partition still has; blocks, for any thread."""
+        return self.runtime.control.log_start(partition)
+
     def log_end(self, partition: tuple[str, int], committed: bool = True) -> int:
         """Return the end of a partition, or of its committed part; blocks, for any thread."""
         return self.runtime.control.log_end(partition, committed)

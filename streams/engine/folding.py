@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Final
 
+from streams.engine.gaps import Gaps
 from streams.engine.output import DeliveryTracker
 from streams.engine.ports import Context
 from streams.engine.progress import PartitionSpec, Progress
@@ -45,6 +46,8 @@ class Folder:
         self._context = context
         self._spec = spec
         self._progress = progress
+        self.gaps = Gaps(context, spec.source)
+        """Offsets that had no records."""
 
     def take_tracker(self) -> DeliveryTracker:
         """Return the tracker for a checkpoint; outputs from now on belong to the next one."""
@@ -153,15 +156,7 @@ class Folder:
         position = self._progress.position
         first = chunk.records[0].offset if chunk.records else chunk.end
         if first > position and chunk.begin <= position:
-            topic, number = self._spec.source
-            logger.warning(
-                "%s/%d: offsets %d to %d were deleted before they were folded; check the "
-                "retention of the topic",
-                topic,
-                number,
-                position,
-                first - 1,
-            )
+            self.gaps.seen(position, first)
 
     async def _send(self) -> None:
         fold = self.fold

@@ -25,7 +25,8 @@ T = TypeVar("T")
 class Context(Protocol):
     """Shared by all partitions of one worker; methods are called in the event loop.
 
-    The exceptions are `topic_id`, `log_end` and `step`, which worker threads call, too.
+    The exceptions are `topic_id`, `log_start`, `log_end` and `step`, which worker threads call,
+    too.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -67,6 +68,10 @@ class Context(Protocol):
 
     def topic_id(self, topic: str) -> bytes:
         """Return 16 bytes that identify this incarnation of a topic."""
+        ...
+
+    def log_start(self, partition: tuple[str, int]) -> int:
+        """Return the first offset that a partition still has; raises Unavailable. Blocks."""
         ...
 
     def log_end(self, partition: tuple[str, int], committed: bool = True) -> int:

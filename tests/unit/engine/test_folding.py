@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -94,6 +94,7 @@ class World:
     def __init__(self, fold: type[WordFold] = WordFold) -> None:
         self.sent: list[bytes] = []
         self.letters: list[tuple[int, str]] = []
+        self.log_begins = 0
         self.loop = asyncio.get_running_loop()
         self.runtime = SimpleNamespace(outputs=SimpleNamespace(send=self._send))
         self.progress = Progress(position=0)
@@ -105,6 +106,13 @@ class World:
     async def _send(self, outputs: Sequence[Output], tracker: DeliveryTracker) -> None:
         tracker.sent += len(outputs)
         self.sent += [output.value for output in outputs]
+
+    async def blocking(self, call: Callable[..., int], *args: object) -> int:
+        return call(*args)
+
+    def log_start(self, partition: tuple[str, int]) -> int:
+        assert partition == ("in", 0)
+        return self.log_begins
 
     async def dead_letter(
         self, topic: str, record: Record, reason: str, tracker: DeliveryTracker
@@ -224,6 +232,19 @@ async def test_offsets_that_are_gone_are_reported(
 ) -> None:
     # Given a source whose first records were deleted: the chunk begins where it was expected
     records = [Record(0, 7, 1_007, b"k", b"one")]
+    world.log_begins = 7
     await world.folder.fold_chunk(Chunk("in", 0, 0, 8, records, 8, 1))
+    await world.folder.gaps.settled()
     assert "in/0: offsets 0 to 6 were deleted" in caplog.text
     assert world.progress.position == 8
+
+
+async def test_the_end_of_a_transaction_is_not_reported(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given a log that has all its records, and the end of a transaction at offset 2
+    await world.fold(b"a", b"b")
+    records = [Record(0, 3, 1_003, b"k", b"c")]
+    await world.folder.fold_chunk(Chunk("in", 0, 2, 4, records, 4, 1))
+    await world.folder.gaps.settled()
+    assert not caplog.records
