@@ -11,6 +11,7 @@ import click
 from streams.cli import (  # noqa: F401 - each module registers its commands
     backup,
     bindings,
+    bridge,
     broker,
     cluster,
     history,

@@ -379,6 +379,11 @@ class Settings:
         """Topic of records that could not be folded."""
         return self._named("dead-letters")
 
+    @property
+    def bridge_places(self) -> str:
+        """Topic of the places of bridges; only sites that have one have it."""
+        return self._named("bridge-places")
+
     def changelog(self, table: str) -> str:
         """Name of a table's changelog topic, by Faust's rule."""
         return f"{self.app_id}-{table}-changelog"

@@ -51,12 +51,13 @@ MAY_IMPORT: dict[str, Set[str]] = {
     "keep_alive": PRODUCT | {"engine"},
     "ticking": PRODUCT | {"engine", "keep_alive"},
     "worker": PRODUCT | {"engine", "gateway", "keep_alive", "ticking", "topics"},
+    "bridge": PRODUCT | {"engine", "security", "topics"},
     "client": BASE | {"events", "kafka"},
     "operate": PRODUCT | {"client", "engine", "security", "topics"},
-    "cli": PRODUCT | {"client", "engine", "operate", "security", "topics"},
+    "cli": PRODUCT | {"bridge", "client", "engine", "operate", "security", "topics"},
     "app": BASE | {"cli", "settings", "worker"},
     "lab": PRODUCT
-    | {"client", "cli", "engine", "gateway", "operate", "security", "topics", "worker"},
+    | {"bridge", "client", "cli", "engine", "gateway", "operate", "security", "topics", "worker"},
 }
 """By room: a package in `streams`, or a module beside them."""
 
