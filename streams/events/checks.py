@@ -75,6 +75,9 @@ def check_configure(values: dict[str, Any]) -> None:
     value = values["message_ttl_ms"]
     if value is not None and not 1 <= value <= 315_360_000_000:
         raise BadRecord("message_ttl_ms must be from 1 to 315360000000")
+    value = values["declared"]
+    if value is not None and len(value) > 4_096:
+        raise BadRecord(f"declared has {len(value)} characters; the limit is 4096")
 
 
 def check_delete(values: dict[str, Any]) -> None:

@@ -16,6 +16,8 @@ MAX_CONFIGURE_TTL_MS: Final = 315_360_000_000
 """Greatest value of Configure.ttl_ms."""
 MAX_CONFIGURE_MESSAGE_TTL_MS: Final = 315_360_000_000
 """Greatest value of Configure.message_ttl_ms."""
+MAX_CONFIGURE_DECLARED: Final = 4_096
+"""Greatest length of Configure.declared."""
 MAX_LEASE_LIMIT: Final = 1_000
 """Greatest value of Lease.limit."""
 DEFAULT_LEASE_LIMIT: Final = 1

@@ -100,6 +100,10 @@ class Configure:
     message_ttl_ms: int | None = None
     """A message that arrives expires after this long in the inbox, or at its own `expires_at` if
     that is earlier. Null: only at its own."""
+    declared: str | None = None
+    """Text that is kept with the options, such as how a client declared the queue. Null: none."""
+    only_new: bool = False
+    """True: no effect on a queue that has any option already; the first declaration wins."""
 
 
 @dataclass(frozen=True, slots=True)

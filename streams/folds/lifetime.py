@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from streams.events.records import Configure
 from streams.folds.emitter import Emitter
@@ -33,8 +34,12 @@ class Lifetimes:
         self._notices = notices
 
     def configure(self, queue: bytes, options: Configure) -> Iterator[None]:
-        """Replace a queue's options."""
+        """Replace a queue's options; those of `only_new`, if it has none."""
         state = self._queues.get(queue)
+        if options.only_new:
+            if state is not None and state.has_options():
+                return
+            options = replace(options, only_new=False)
         if state is None:
             state = self._queues.add(queue, options)
             yield from self._inboxes.count(queue, state)

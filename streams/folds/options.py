@@ -8,7 +8,7 @@ options.  Most queues have no such row.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from struct import Struct
 from typing import Final, cast
 
@@ -39,6 +39,10 @@ class Queue:
     due: int = 0
     jobs: bool = False
     """Whether consumers compete for it, so that available deliveries are indexed."""
+
+    def has_options(self) -> bool:
+        """Tell whether any option differs from its default: a Lease makes a row without."""
+        return replace(self.options, at=0) != Configure(self.options.queue)
 
     def has_room(self, size: int) -> bool:
         """Tell whether a message of `size` bytes fits in."""

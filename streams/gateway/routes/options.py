@@ -64,6 +64,7 @@ def _fields(options: Configure) -> dict[str, Any]:
         "visibility_seconds": _seconds(options.visibility_ms),
         "ttl_seconds": _seconds(options.ttl_ms),
         "message_ttl_seconds": _seconds(options.message_ttl_ms),
+        "declared": options.declared,
     }
 
 

@@ -104,11 +104,13 @@ CURRENT: list[tuple[Event, str]] = [
     ),
     (
         Configure("queue", at=AT),
-        "c3010556c7bacd3de1200a717565756500001664726f705f6f6c646573740000000080a0abfef96200",
+        "c3016cafa0425a31f5520a717565756500001664726f705f6f6c646573740000000080a0abfef962000000",
     ),
     (
-        Configure("queue", 10, 1 << 20, "reject", 5, "dead", 30_000, 3_600_000, AT, 60_000),
-        "c3010556c7bacd3de1200a7175657565021402808080010c72656a656374020a02086465616402e0d4030280bab70380a0abfef96202c0a907",
+        Configure(
+            "queue", 10, 1 << 20, "reject", 5, "dead", 30_000, 3_600_000, AT, 60_000, "{}", True
+        ),
+        "c3016cafa0425a31f5520a7175657565021402808080010c72656a656374020a02086465616402e0d4030280bab70380a0abfef96202c0a90702047b7d01",
     ),
     (
         Lease("queue", "worker", 10, 60_000, AT),
@@ -133,6 +135,14 @@ CURRENT: list[tuple[Event, str]] = [
 ]
 
 OLDER: list[tuple[Event, str]] = [
+    (
+        Configure("queue", at=AT),
+        "c3010556c7bacd3de1200a717565756500001664726f705f6f6c646573740000000080a0abfef96200",
+    ),
+    (
+        Configure("queue", 10, 1 << 20, "reject", 5, "dead", 30_000, 3_600_000, AT, 60_000),
+        "c3010556c7bacd3de1200a7175657565021402808080010c72656a656374020a02086465616402e0d4030280bab70380a0abfef96202c0a907",
+    ),
     (
         Configure("queue", at=AT),
         "c3015ebf83699f0149d40a717565756500001664726f705f6f6c646573740000000080a0abfef962",

@@ -6,7 +6,7 @@ Independent of the folds: everything that is due is looked for in everything the
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from streams.events.codec import decode
@@ -178,8 +178,12 @@ class Reference:
             case Close():
                 if queue.session == event.session:
                     self._close(name, queue)
+            case Configure(only_new=True) if queue.options is not None and (
+                replace(queue.options, at=0) != Configure(name)
+            ):
+                pass
             case Configure():
-                queue.options = event
+                queue.options = replace(event, only_new=False)
                 if event.overflow == "drop_oldest":
                     while self._overfull(queue) and queue.inbox:
                         oldest = queue.inbox.pop(min(queue.inbox))

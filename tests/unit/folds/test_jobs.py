@@ -354,6 +354,7 @@ class TestTheEnd:
         Configure("q", visibility_ms=0),
         Configure("q", ttl_ms=1 << 62),
         Configure("q", message_ttl_ms=0),
+        Configure("q", declared="x" * 4097),
         Configure("q", message_ttl_ms=1 << 62),
         Configure("q", overflow=""),
         Configure("q", dead_letter="q"),

@@ -73,6 +73,8 @@ options = st.fixed_dictionaries(
         "visibility_ms": st.sampled_from([50, 500]),
         "ttl_ms": st.sampled_from([100, 1000]),
         "message_ttl_ms": st.sampled_from([1, 100]),
+        "declared": st.just("d"),
+        "only_new": st.booleans(),
     },
 )
 
