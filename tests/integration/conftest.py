@@ -22,6 +22,8 @@ os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 LONG = [
     "test_faults_of_workers",
     "test_memory",
+    "test_bridge",
+    "test_amqp",
     "test_commands",
     "test_faults_of_data",
     "test_kafka_away",

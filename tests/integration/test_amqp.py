@@ -13,6 +13,7 @@ import aio_pika
 import pika
 import pytest
 from aio_pika.abc import AbstractIncomingMessage, AbstractRobustConnection
+from aio_pika.exceptions import ChannelPreconditionFailed
 from two_workers import IMPATIENT, Cluster, run_workers, wait_until_ready
 
 from streams.kafka.embedded.cluster import EmbeddedKafka
@@ -86,6 +87,27 @@ async def test_a_queue_is_used_through_both_workers(
     await cluster.depth(name, 0)
     for connection in connections:
         await connection.close()
+
+
+async def test_messages_of_a_shared_queue_end_when_they_are_too_old(
+    cluster: Cluster, ports: list[int]
+) -> None:
+    # Given a queue whose messages live for a fifth of a second, declared through another worker
+    name = await cluster.queue_of(0, "old")
+    connection = await connect(ports[1])
+    channel = await connection.channel()
+    queue = await channel.declare_queue(name, durable=True, arguments={"x-message-ttl": 200})
+    await channel.declare_queue(name, durable=True, arguments={"x-message-ttl": 200})
+
+    # When a message is confirmed and nobody reads it, then it is dropped
+    await channel.default_exchange.publish(aio_pika.Message(b"old"), name)
+    await cluster.depth(name, 0)
+    assert await queue.get(fail=False) is None
+
+    # And another age is another queue
+    with pytest.raises(ChannelPreconditionFailed, match="x-message-ttl"):
+        await channel.declare_queue(name, durable=True, arguments={"x-message-ttl": 300})
+    await connection.close()
 
 
 def test_a_blocking_client_of_another_library(running: Workers, ports: list[int]) -> None:

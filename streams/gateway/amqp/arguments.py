@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from streams.events.limits import MAX_CONFIGURE_MAX_TRIES, MAX_CONFIGURE_TTL_MS
+from streams.events.limits import (
+    MAX_CONFIGURE_MAX_TRIES,
+    MAX_CONFIGURE_MESSAGE_TTL_MS,
+    MAX_CONFIGURE_TTL_MS,
+)
 from streams.gateway.amqp.errors import PRECONDITION_FAILED, AMQPError, not_implemented
 
 UNUSED_SECONDS: Final = 60.0
@@ -14,17 +18,10 @@ _LATER: Final = ("x-single-active-consumer", "x-dead-letter-strategy", "alternat
 _WITHOUT_EFFECT: Final = ("x-queue-mode", "x-queue-version", "x-max-priority")
 
 
-class Declared(NamedTuple):
-    """What a queue.declare asks for."""
-
-    options: dict[str, Any]
-    """Options of the queue, by their names over HTTP; those not given have their defaults."""
-    message_ttl_ms: int | None
-    """Age at which messages of an exclusive queue are dropped."""
-
-
-def read(arguments: dict[str, Any], *, exclusive: bool, auto_delete: bool) -> Declared:
+def read(arguments: dict[str, Any], *, exclusive: bool, auto_delete: bool) -> dict[str, Any]:
     """Return the options that the arguments of a queue.declare stand for.
+
+    They have their names over HTTP; those not given have their defaults.
 
     Raises:
         AMQPError: 406 for an unknown argument or a wrong value, 540 for one that there is not.
@@ -51,9 +48,11 @@ def read(arguments: dict[str, Any], *, exclusive: bool, auto_delete: bool) -> De
     if tries is not None:
         options["max_tries"] = tries + 1
     _dead_letter(left, options)
-    ttl = _integer(left, "x-message-ttl", 0)
-    if ttl is not None and not exclusive:
-        raise not_implemented("x-message-ttl of a queue that is not exclusive")
+    if left.get("x-message-ttl") == 0:
+        raise not_implemented("x-message-ttl 0, delivery at once or never")
+    age = _integer(left, "x-message-ttl", 1, MAX_CONFIGURE_MESSAGE_TTL_MS)
+    if age is not None:
+        options["message_ttl_seconds"] = age / 1000
     kind = left.pop("x-queue-type", "classic")
     if kind not in ("classic", "quorum"):
         raise not_implemented(f"x-queue-type {kind!r}; there are classic and quorum, both the same")
@@ -64,7 +63,7 @@ def read(arguments: dict[str, Any], *, exclusive: bool, auto_delete: bool) -> De
             raise not_implemented(f"the argument {name}")
     if left:
         raise AMQPError(PRECONDITION_FAILED, f"unknown argument {next(iter(left))!r}")
-    return Declared(options, ttl)
+    return options
 
 
 def _dead_letter(left: dict[str, Any], options: dict[str, Any]) -> None:

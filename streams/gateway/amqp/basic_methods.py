@@ -60,7 +60,6 @@ async def consume(session: Session, channel: Channel, method: commands.Basic.Con
         bool(method.no_ack),
         bool(method.exclusive),
         channel.consumer_prefetch,
-        session.exclusive.get(queue),
     )
     session.registry.consumer_begins(consumer)
     channel.consumers[tag] = consumer

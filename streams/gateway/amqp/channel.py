@@ -41,8 +41,6 @@ class Consumer:
     exclusive: bool
     prefetch: int
     """Messages that it may hold; 0 for no limit."""
-    message_ttl_ms: int | None = None
-    """Age at which messages are dropped instead of being delivered."""
     unacked: int = 0
     encoded_tag: bytes = b""
 

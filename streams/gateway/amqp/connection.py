@@ -18,7 +18,7 @@ from streams.errors import StreamsError
 from streams.gateway.amqp import frames, methods
 from streams.gateway.amqp.blocking import Blocking
 from streams.gateway.amqp.channel import Channel, Consumer, Incoming
-from streams.gateway.amqp.delivering import is_too_old, unpacked
+from streams.gateway.amqp.delivering import unpacked
 from streams.gateway.amqp.errors import (
     CHANNEL_ERROR,
     CONNECTION_FORCED,
@@ -128,9 +128,6 @@ class AMQPConnection:
     def deliver(self, consumer: Consumer, content: dict[str, Any]) -> None:
         """Send a delivery to a consumer that has room."""
         channel, queue, seq = consumer.channel, consumer.queue, content["seq"]
-        if is_too_old(content, consumer.message_ttl_ms):
-            self._feed.ack(queue, [seq])
-            return
         envelope, body, redelivered = unpacked(content)
         tag = channel.delivered(queue, seq, consumer, no_ack=consumer.no_ack)
         if consumer.no_ack:

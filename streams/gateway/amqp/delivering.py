@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import time
 from typing import Any, Final
 
 from streams.gateway.amqp import properties
@@ -37,8 +36,3 @@ def _of_group(content: dict[str, Any]) -> Envelope:
     queue = direct_queue(group)
     exchange, key = (DIRECT_EXCHANGE, group) if queue is None else (DEFAULT, queue)
     return Envelope(exchange, key, properties.of_other_door(content))
-
-
-def is_too_old(content: dict[str, Any], ttl_ms: int | None) -> bool:
-    """Tell whether a delivery is older than the messages of its queue may become."""
-    return ttl_ms is not None and content["at"] + ttl_ms <= time.time_ns() // 1_000_000

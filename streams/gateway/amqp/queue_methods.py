@@ -26,6 +26,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "max_tries": None,
     "dead_letter": None,
     "ttl_seconds": None,
+    "message_ttl_seconds": None,
 }
 _ARGUMENTS: Final = {
     "max_length": "x-max-length",
@@ -34,6 +35,7 @@ _ARGUMENTS: Final = {
     "max_tries": "x-delivery-limit",
     "dead_letter": "x-dead-letter-routing-key",
     "ttl_seconds": "x-expires",
+    "message_ttl_seconds": "x-message-ttl",
 }
 """Options of a queue, and the arguments that stand for them."""
 
@@ -69,20 +71,20 @@ async def _declare(
     session: Session, name: str, method: commands.Queue.Declare, state: QueueState
 ) -> None:
     exclusive, own = bool(method.exclusive), name in session.exclusive
-    declared = arguments.read(
+    options = arguments.read(
         method.arguments or {}, exclusive=exclusive, auto_delete=bool(method.auto_delete)
     )
     if state.configured:
         if exclusive != own:
             raise AMQPError(RESOURCE_LOCKED, f"queue {name!r} was declared otherwise: exclusive")
         found = await session.questions.options(name)
-        _check_same(name, found, _DEFAULTS | declared.options)
+        _check_same(name, found, _DEFAULTS | options)
     else:
-        await session.write(session.feed.parser.configure(name, dict(declared.options)))
+        await session.write(session.feed.parser.configure(name, dict(options)))
         if exclusive:
             terms = {"ttl_seconds": arguments.UNUSED_SECONDS, "presence": False}
             await session.write(session.feed.parser.open(name, session.feed.name, terms))
-            session.exclusive[name] = declared.message_ttl_ms
+            session.exclusive.add(name)
 
 
 def _check_same(name: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
@@ -148,6 +150,6 @@ async def delete(session: Session, channel: Channel, method: commands.Queue.Dele
         await session.write(session.feed.parser.delete(queue))
         await session.questions.cleared(queue)
         session.bound.clear()
-    session.exclusive.pop(queue, None)
+    session.exclusive.discard(queue)
     if not method.nowait:
         session.reply(channel, commands.Queue.DeleteOk(state.depth))

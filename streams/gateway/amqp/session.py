@@ -75,8 +75,8 @@ class Session:
         """When the client last sent a message, by the monotonic clock."""
         self.send = send
         self.channels: dict[int, Channel] = {}
-        self.exclusive: dict[str, int | None] = {}
-        """Exclusive queues of this connection, with the age at which their messages end."""
+        self.exclusive: set[str] = set()
+        """Exclusive queues of this connection."""
 
     def reply(self, channel: Channel, method: base.Frame) -> None:
         """Send a method on a channel."""

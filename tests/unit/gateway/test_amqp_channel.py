@@ -201,20 +201,19 @@ def test_arguments_stand_for_options() -> None:
         "x-dead-letter-routing-key": "dead",
         "x-queue-type": "quorum",
         "x-max-priority": 10,
+        "x-message-ttl": 7,
     }
-    assert arguments.read(given_, exclusive=False, auto_delete=False) == (
-        {
-            "ttl_seconds": 5.0,
-            "max_length": 3,
-            "max_bytes": 100,
-            "overflow": "reject",
-            "max_tries": 5,
-            "dead_letter": "dead",
-        },
-        None,
-    )
+    assert arguments.read(given_, exclusive=False, auto_delete=False) == {
+        "ttl_seconds": 5.0,
+        "message_ttl_seconds": 0.007,
+        "max_length": 3,
+        "max_bytes": 100,
+        "overflow": "reject",
+        "max_tries": 5,
+        "dead_letter": "dead",
+    }
     found = arguments.read({"x-message-ttl": 7}, exclusive=True, auto_delete=False)
-    assert found == ({"ttl_seconds": arguments.UNUSED_SECONDS}, 7)
+    assert found == {"ttl_seconds": arguments.UNUSED_SECONDS, "message_ttl_seconds": 0.007}
 
 
 @pytest.mark.parametrize(
@@ -227,7 +226,9 @@ def test_arguments_stand_for_options() -> None:
         ({"x-dead-letter-routing-key": "k"}, 406),
         ({"x-dead-letter-exchange": "e", "x-dead-letter-routing-key": "k"}, 540),
         ({"x-dead-letter-exchange": ""}, 540),
-        ({"x-message-ttl": 7}, 540),
+        ({"x-message-ttl": 0}, 540),
+        ({"x-message-ttl": -1}, 406),
+        ({"x-message-ttl": "7"}, 406),
         ({"x-queue-type": "stream"}, 540),
         ({"x-overflow": "reject-publish-dlx"}, 540),
         ({"x-single-active-consumer": True}, 540),
