@@ -39,6 +39,8 @@ class FaultWorker(WorkerProcess):
     held: bool = False
     """Whether the supervisor must not restart it."""
     exit_codes: list[int] = field(default_factory=list)
+    _stops: bool = field(default=False, init=False)
+    """Whether the trap stops the process."""
 
     @property
     def pid(self) -> int:
@@ -64,14 +66,25 @@ class FaultWorker(WorkerProcess):
     def set_trap(self, pattern: str, step: str, action: str) -> None:
         """Make the worker fail at the next matching step; see `streams.lab.faults.worker`."""
         self._trap.with_suffix(SPRUNG).unlink(missing_ok=True)
+        self._stops = action == "stop"
         made = self._trap.with_suffix(".new")
         made.write_text(f"{pattern} {step} {action}")
         made.rename(self._trap)
 
     @property
     def sprung(self) -> bool:
-        """Whether the trap has sprung."""
-        return self._trap.with_suffix(SPRUNG).exists()
+        """Whether the trap has sprung, and has done what it is for.
+
+        The worker says so before it stops itself: a SIGCONT in between would leave it stopped
+        for good.
+        """
+        return self._trap.with_suffix(SPRUNG).exists() and not (self._stops and self._goes_on)
+
+    @property
+    def _goes_on(self) -> bool:
+        if not self.running:
+            return False
+        return os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is None
 
     def clear_trap(self) -> None:
         """Remove the trap."""
