@@ -96,17 +96,31 @@ async def test_messages_of_a_shared_queue_end_when_they_are_too_old(
     name = await cluster.queue_of(0, "old")
     connection = await connect(ports[1])
     channel = await connection.channel()
-    queue = await channel.declare_queue(name, durable=True, arguments={"x-message-ttl": 200})
-    await channel.declare_queue(name, durable=True, arguments={"x-message-ttl": 200})
+    dead = await channel.declare_queue(f"{name}-dead", durable=True)
+    arguments = {
+        "x-message-ttl": 200,
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": dead.name,
+    }
+    await channel.declare_queue(name, durable=True, arguments=arguments)
+    await channel.declare_queue(name, durable=True, arguments=arguments)
 
-    # When a message is confirmed and nobody reads it, then it is dropped
+    # When nobody reads a message, then it becomes a dead letter
     await channel.default_exchange.publish(aio_pika.Message(b"old"), name)
+    letters: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
+    await dead.consume(letters.put)
+    async with asyncio.timeout(SECONDS):
+        letter = await letters.get()
+    await letter.ack()
+    assert letter.body == b"old"
+    assert letter.headers["dead-letter-reason"] == "expired"
     await cluster.depth(name, 0)
-    assert await queue.get(fail=False) is None
 
     # And another age is another queue
     with pytest.raises(ChannelPreconditionFailed, match="x-message-ttl"):
-        await channel.declare_queue(name, durable=True, arguments={"x-message-ttl": 300})
+        await channel.declare_queue(
+            name, durable=True, arguments=arguments | {"x-message-ttl": 300}
+        )
     await connection.close()
 
 

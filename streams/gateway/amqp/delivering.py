@@ -11,6 +11,8 @@ from streams.gateway.amqp.properties import Envelope
 from streams.ids import direct_queue
 
 DELIVERY_COUNT: Final = "x-delivery-count"
+DEAD_LETTER: Final = "dead-letter-"
+"""Headers that a dead letter has begin so."""
 
 
 def unpacked(content: dict[str, Any]) -> tuple[Envelope, bytes, bool]:
@@ -21,11 +23,14 @@ def unpacked(content: dict[str, Any]) -> tuple[Envelope, bytes, bool]:
     envelope = (
         properties.unpack(headers[properties.HEADER]) if properties.HEADER in headers else None
     )
+    tries = content.get("tries", 1)
+    added: dict[str, Any] = {DELIVERY_COUNT: tries - 1} if tries > 1 else {}
     if envelope is None:
         envelope = _of_group(content)
-    tries = content.get("tries", 1)
-    if tries > 1:
-        raw = properties.read(envelope.properties).with_headers({DELIVERY_COUNT: tries - 1})
+    else:  # what its sender wrote; Streams has added the reason of a death since
+        added |= {name: headers[name] for name in headers if name.startswith(DEAD_LETTER)}
+    if added:
+        raw = properties.read(envelope.properties).with_headers(added)
         envelope = envelope._replace(properties=raw)
     return envelope, body, tries > 1
 
