@@ -80,7 +80,11 @@ async def _declare(
         found = await session.questions.options(name)
         _check_same(name, found, _DEFAULTS | options)
     else:
-        await session.write(session.feed.parser.configure(name, dict(options)))
+        await session.write(session.feed.parser.configure(name, options | {"only_new": True}))
+        # Answered once it is folded, so that every worker knows the queue by then.  Of two clients
+        # that declare it at once, the first in the log decides.
+        found = await session.questions.options(name)
+        _check_same(name, found, _DEFAULTS | options)
         if exclusive:
             terms = {"ttl_seconds": arguments.UNUSED_SECONDS, "presence": False}
             await session.write(session.feed.parser.open(name, session.feed.name, terms))

@@ -295,6 +295,21 @@ async def test_an_exclusive_queue_is_its_connections_own_and_ends_with_it(world:
     await second.close()
 
 
+async def test_of_two_declarations_at_once_the_first_decides(world: World) -> None:
+    connections = [await connect(world) for _ in range(2)]
+    channels = [await one.channel() for one in connections]
+    found = await asyncio.gather(
+        *(
+            channel.declare_queue("race", durable=True, arguments={"x-max-length": length})
+            for length, channel in enumerate(channels, 1)
+        ),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(one, ChannelPreconditionFailed) for one in found) == 1
+    for connection in connections:
+        await connection.close()
+
+
 async def test_consumers_are_cancelled_when_their_queue_is_deleted(world: World) -> None:
     connection = await aiormq.connect(f"amqp://u:p@127.0.0.1:{world.settings.amqp_port}/")
     channel: Any = await connection.channel()
