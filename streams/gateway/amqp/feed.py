@@ -21,11 +21,9 @@ from streams.folds.jobs import EXTEND, RETRY
 from streams.gateway.amqp.channel import Consumer
 from streams.gateway.auth.principal import Principal
 from streams.gateway.ports import RecordToSend
-from streams.gateway.streaming.ack_writer import AckFields, AckWriter
+from streams.gateway.streaming.ack_writer import AckFields
 from streams.gateway.streaming.frames import Terms
 from streams.gateway.streaming.in_flight import InFlightWindow
-from streams.gateway.streaming.pages import Pages
-from streams.gateway.streaming.placement import Placement
 from streams.gateway.streaming.subscriber import Subscriber
 from streams.gateway.streaming.subscription import StreamSubscription
 from streams.gateway.writes.event_parser import EventParser, new_message_id
@@ -75,23 +73,11 @@ class Feed(Subscriber):
         self, streaming: Streaming, principal: Principal, outlet: Outlet, to_write: asyncio.Event
     ) -> None:
         """Take the worker's streams, the client, and what is set when there is more to send."""
-        self.subscriptions = {}
+        super().__init__(streaming, to_write, forwarded=False)
         self.name = f"amqp-{new_message_id()}"
         """Consumer of the leases, and session of the exclusive queues, of this connection."""
-        self._streaming = streaming
         self._outlet = outlet
         self._lines: dict[str, _Line] = {}
-        self._placement = Placement(streaming, self, forwarded=False)
-        self._in_flight = InFlightWindow(streaming.publishing, streaming.admission)
-        self._acks = AckWriter(self._write_ack)
-        self._pages = Pages(
-            streaming.leasing,
-            streaming.answers,
-            self._placement.lost,
-            streaming.sent_read.inc,
-            to_write,
-            forwarded=False,
-        )
         self._open = True
         self._unwritten = 0
         self._written = asyncio.Event()

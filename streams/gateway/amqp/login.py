@@ -95,7 +95,7 @@ class _Login:
             )
             self._writer.write(PROTOCOL_HEADER)
             return None
-        handshake, ids = self._handshake, (0, 0)
+        handshake = self._handshake
         try:
             self._send(handshake.start())
             login = handshake.login(await self._method())
@@ -105,7 +105,7 @@ class _Login:
             self._frames.frame_max = handshake.frame_max
             self._send(handshake.opened(await self._method()))
         except StreamsError as error:
-            await self._refuse(to_amqp_error(error), ids)
+            await self._refuse(to_amqp_error(error))
             return None
         return Opened(
             self._reader,
@@ -146,12 +146,12 @@ class _Login:
     def _send(self, method: base.Frame) -> None:
         self._writer.write(frames.encode(0, method))
 
-    async def _refuse(self, error: AMQPError, ids: tuple[int, int]) -> None:
+    async def _refuse(self, error: AMQPError) -> None:
         """Tell a client why it may not enter, if it can understand that."""
         logger.info("refused the AMQP client %s: %s", self._address, error.reply_text)
         if error.code == ACCESS_REFUSED:
             await asyncio.sleep(REFUSAL_SECONDS)
             if not self._handshake.capabilities.get("authentication_failure_close"):
                 return  # older clients take a closed connection for a refused login
-        self._send(commands.Connection.Close(error.code, error.reply_text, *ids))
+        self._send(commands.Connection.Close(error.code, error.reply_text, 0, 0))
         await self._writer.drain()

@@ -9,7 +9,7 @@ direct E, K              the group `E/K`
 fanout E                 the group `E/`
 =======================  ====================================================
 
-In E, `%` and `/` are written as `%25` and `%2F`, so that no two pairs share a group.
+In E, `%`, `/` and `@` are written as `%25`, `%2F` and `%40`, so that no two pairs share a group.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ def group(exchange: str, kind: str, routing_key: str) -> str:
     if exchange == DEFAULT:
         return direct_group(check_queue(routing_key))
     if exchange == DIRECT_EXCHANGE and routing_key and not routing_key.startswith(DIRECT):
-        return _checked(routing_key, routing_key, f"the routing key {routing_key!r}")
+        return _checked(routing_key, f"the routing key {routing_key!r}")
     escaped = exchange.replace("%", "%25").replace("/", "%2F").replace("@", "%40")
     name = f"{escaped}/" if kind == FANOUT_TYPE else f"{escaped}/{routing_key}"
-    return _checked(name, name, f"exchange and routing key, together {name!r}")
+    return _checked(name, f"exchange and routing key, together {name!r}")
 
 
 def check_queue(name: str) -> str:
@@ -52,11 +52,11 @@ def check_queue(name: str) -> str:
     """
     if name == TABLE:
         raise AMQPError(ACCESS_REFUSED, f"the queue {name!r} holds the exchanges")
-    return _checked(name, name, f"the name of the queue {name!r}")
+    return _checked(name, f"the name of the queue {name!r}")
 
 
-def _checked(name: str, id_: str, what: str) -> str:
-    reason = problem(id_)
+def _checked(name: str, what: str) -> str:
+    reason = problem(name)
     if reason is not None:
         raise AMQPError(PRECONDITION_FAILED, f"{what} {reason}")
     return name

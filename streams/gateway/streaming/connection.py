@@ -24,12 +24,9 @@ from streams.gateway.http.connection import HTTPConnection
 from streams.gateway.http.errors import HTTPError, bad_request, busy, to_http_error
 from streams.gateway.ports import RecordMetadata
 from streams.gateway.streaming import frames
-from streams.gateway.streaming.ack_writer import AckFields, AckWriter
+from streams.gateway.streaming.ack_writer import AckFields
 from streams.gateway.streaming.frames import Frame, Ref
-from streams.gateway.streaming.in_flight import InFlightWindow
 from streams.gateway.streaming.lifetime import TokenLifetime
-from streams.gateway.streaming.pages import Pages
-from streams.gateway.streaming.placement import Placement
 from streams.gateway.streaming.subscriber import Subscriber, named
 from streams.gateway.streaming.subscription import StreamSubscription
 from streams.gateway.streaming.wire import Wire
@@ -73,10 +70,10 @@ class StreamConnection(Subscriber):
         batch: bool,
         forwarded: bool,
     ) -> None:
-        self.subscriptions: dict[str, StreamSubscription] = {}
+        to_write = asyncio.Event()
+        super().__init__(streaming, to_write, forwarded=forwarded)
         self.heard = time.monotonic()
         """When the client last sent something."""
-        self._streaming = streaming
         self._request = context.request
         self._principal = context.principal
         self._forwarded = forwarded
@@ -88,18 +85,6 @@ class StreamConnection(Subscriber):
         self._closing: asyncio.Task[None] | None = None
         self._lifetime = TokenLifetime(self._refuse)
         self._wire = Wire(socket, context.request, batch)
-        self._placement = Placement(streaming, self, forwarded)
-        self._in_flight = InFlightWindow(streaming.publishing, streaming.admission)
-        self._acks = AckWriter(self._write_ack)
-        to_write = asyncio.Event()
-        self._pages = Pages(
-            streaming.leasing,
-            streaming.answers,
-            self._placement.lost,
-            streaming.sent_read.inc,
-            to_write,
-            forwarded=forwarded,
-        )
         self._writer = StreamWriter(self._wire, self._pages, to_write)
         self._reply = self._writer.reply
         self._commands: dict[str, Callable[[Frame], None]] = {

@@ -6,6 +6,7 @@ leases and records, nothing of sockets and frames.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from abc import ABC, abstractmethod
 from dataclasses import replace
@@ -18,7 +19,7 @@ from streams.events.limits import MAX_NACK_SEQS
 from streams.gateway.auth.principal import Principal
 from streams.gateway.http import fields as f
 from streams.gateway.ports import RecordToSend
-from streams.gateway.streaming.ack_writer import AckWriter
+from streams.gateway.streaming.ack_writer import AckFields, AckWriter
 from streams.gateway.streaming.frames import MAX_CREDIT, Terms
 from streams.gateway.streaming.in_flight import InFlightWindow
 from streams.gateway.streaming.pages import Pages
@@ -35,14 +36,31 @@ logger = logging.getLogger(__name__)
 class Subscriber(ABC):
     """One client's subscriptions; a subclass says what the client is told."""
 
-    subscriptions: dict[str, StreamSubscription]
-    _streaming: Streaming
     _principal: Principal
     _parser: EventParser
-    _placement: Placement
-    _pages: Pages
-    _in_flight: InFlightWindow
-    _acks: AckWriter
+
+    def __init__(self, streaming: Streaming, to_write: asyncio.Event, *, forwarded: bool) -> None:
+        """Take the worker's streams, and what is set when there is more to send.
+
+        With `forwarded`, another worker asks on behalf of its client.
+        """
+        self.subscriptions: dict[str, StreamSubscription] = {}
+        self._streaming = streaming
+        self._placement = Placement(streaming, self, forwarded)
+        self._in_flight = InFlightWindow(streaming.publishing, streaming.admission)
+        self._acks = AckWriter(self._write_ack)
+        self._pages = Pages(
+            streaming.leasing,
+            streaming.answers,
+            self._placement.lost,
+            streaming.sent_read.inc,
+            to_write,
+            forwarded=forwarded,
+        )
+
+    @abstractmethod
+    def _write_ack(self, queue: str, fields: AckFields) -> None:
+        """Append one Ack."""
 
     # What the client is told -------------------------------------------------------------
 
