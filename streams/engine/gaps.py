@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Final
 
 from streams.engine.ports import Context
 from streams.errors import Unavailable
 
 logger = logging.getLogger(__name__)
+
+PAUSE_SECONDS: Final = 1.0
+"""Pause between two questions: each chunk of a producer with transactions may end with a gap."""
 
 
 class Gaps:
@@ -52,7 +56,7 @@ class Gaps:
                     gaps[-1][1] - 1,
                     exc,
                 )
-                continue
+                start = 0
             for begin, end in gaps:
                 if start > begin:
                     logger.warning(
@@ -63,3 +67,4 @@ class Gaps:
                         begin,
                         min(start, end) - 1,
                     )
+            await asyncio.sleep(PAUSE_SECONDS)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from streams.engine import gaps as module
 from streams.engine.gaps import Gaps
 from streams.errors import Unavailable
 
@@ -31,6 +32,11 @@ class Kafka:
         if isinstance(self.start, Exception):
             raise self.start
         return self.start
+
+
+@pytest.fixture(autouse=True)
+def pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 0)
 
 
 def gaps_of(kafka: Any) -> Gaps:
@@ -106,3 +112,18 @@ async def test_it_is_told_that_kafka_does_not_answer(caplog: pytest.LogCaptureFi
     kafka.answers.set()
     await gaps.settled()
     assert "does not tell whether offsets 10 to 11 were deleted" in caplog.text
+
+
+async def test_many_gaps_are_few_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a pause that no test waits for, and a question that was answered
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 3600)
+    kafka = Kafka(0)
+    kafka.answers.set()
+    gaps = gaps_of(kafka)
+    gaps.seen(10, 11)
+    for offset in range(20, 90, 10):
+        await asyncio.sleep(0.01)
+        gaps.seen(offset, offset + 1)
+
+    # Then the gaps that came after it wait together
+    assert kafka.asked == 1
