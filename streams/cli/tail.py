@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from confluent_kafka import Message
 
 from streams.cli import times
 from streams.cli.base import StreamsCommand, argument, option
 from streams.errors import StreamsError
-from streams.operate.topic_log import Hold, TopicLog, as_bytes
-from streams.operate.topic_names import full_name
 from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from confluent_kafka import Message
+
+    from streams.operate.topic_log import Hold, TopicLog
 
 LOOK_SECONDS = 2.0
 """Time between two looks for open transactions."""
@@ -65,6 +67,8 @@ class tail(StreamsCommand):
     ) -> int:
         """Print records until the end or Ctrl-C."""
         from streams.operate.records import describe_record
+        from streams.operate.topic_log import TopicLog
+        from streams.operate.topic_names import full_name
 
         settings = Settings.from_env()
         name = full_name(settings, topic)
@@ -116,7 +120,9 @@ def _range(
 
 def _told(log: TopicLog, topic: str, start: Mapping[int, int]) -> Iterator[Message | None]:
     """Yield records without end; say once of each open transaction that holds some back."""
-    looked, before, told = time.monotonic(), set[Hold](), set[Hold]()
+    looked = time.monotonic()
+    before: set[Hold] = set()
+    told: set[Hold] = set()
     for message in log.follow(topic, start):
         yield message
         if time.monotonic() - looked >= LOOK_SECONDS:
@@ -135,6 +141,8 @@ def _tell(hold: Hold) -> None:
 def _with_key(
     messages: Iterator[Message] | Iterator[Message | None], key: str | None
 ) -> Iterator[Message]:
+    from streams.operate.topic_log import as_bytes
+
     wanted = None if key is None else key.encode("utf-8", "surrogateescape")
     for message in messages:
         if message is not None and (wanted is None or as_bytes(message.key()) == wanted):

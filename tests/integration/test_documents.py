@@ -68,6 +68,8 @@ def commands(text: str) -> list[str]:
 def running(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
     with two_workers(kafka, tmp_path_factory.mktemp("documents"), "documents", 17666) as started:
         wait_until_ready(started)
+        for _ in range(10):  # the API page goes on with a history at offset 9
+            assert invoke("streams publish lobby hello", started).exit_code == 0
         yield started
 
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 
+from streams import __version__
 from streams.cli.own_commands import LAB_COMMANDS
 
 OURS = {"broker", "demo", "inspect", "replay", "run", "tail", "topics", "up", "verify"} | {
@@ -113,3 +114,19 @@ main(sys.argv[1:])
         assert f"`streams {command}`" in ended.stderr
         assert "pip install 'group-streams[lab]'" in ended.stderr
         assert f"\n  {command} " not in listed
+
+
+def test_version_is_that_of_streams_and_of_faust() -> None:
+    output, ended = run("--version")
+    assert output.startswith(f"streams {__version__} (Faust ")
+    assert ended["code"] == 0
+
+
+def test_the_package_runs_as_the_command_does() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "streams", "ack", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("Usage: streams ack")
