@@ -21,7 +21,7 @@ from typing import Any
 import aiohttp
 
 START_SECONDS = 120.0
-WAIT_SECONDS = 120.0
+WAIT_SECONDS = 180.0
 _FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -223,8 +223,10 @@ async def chromium(program: str, profile: Path) -> AsyncIterator[Chromium]:
             session.ws_connect(f"ws://127.0.0.1:{port}{path}", max_msg_size=0) as socket,
         ):
             browser = Chromium(socket)
-            yield browser
-            await browser.close()
+            try:
+                yield browser
+            finally:  # killed, it would leave helper processes behind
+                await browser.close()
     finally:
         with suppress(TimeoutError, ProcessLookupError):
             await asyncio.wait_for(process.wait(), 5)

@@ -346,13 +346,13 @@ async def test_a_dead_worker_is_shown_and_reconnected_to(
     await second.until("document.querySelector('#health').dataset.kind === 'away'")
     assert "does not answer" in await second.text("#notice")
     await first.until("document.querySelector('#health').dataset.kind === 'part'")
-    await first.until(ALL_READY, 60)
+    await first.until(ALL_READY)
     await say(first, "while you were away")
 
     # When it is back, its page reconnects, and the chat has missed nothing
     cluster.restart(1)
-    await second.until("document.querySelector('#health').dataset.kind === 'good'", 60)
-    await second.until("document.querySelectorAll('#chat-log li').length === 1", 60)
+    await second.until("document.querySelector('#health').dataset.kind === 'good'")
+    await second.until("document.querySelectorAll('#chat-log li').length === 1")
     assert await heard(second) == ["while you were away"]
     await cluster.owners()
 
