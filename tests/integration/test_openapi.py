@@ -25,6 +25,9 @@ from two_workers import two_workers, wait_until_ready
 from streams.gateway.openapi.document import document
 from streams.kafka.embedded.cluster import EmbeddedKafka
 
+pytest_plugins = ("schemathesis.pytest.plugin",)
+"""Loaded here alone: it takes a second, and each process of the tests would load it."""
+
 ENDLESS = "/v1/queues/{queue}/events"
 CHECKS = [
     not_a_server_error,
