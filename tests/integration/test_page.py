@@ -124,7 +124,7 @@ async def test_a_chat_whose_queue_is_deleted_says_so(cluster: Cluster, browser: 
     await tab.until("document.querySelectorAll('#chat-log li').length === 1")
     async with cluster.session.delete(f"{cluster.urls[1]}/v1/queues/gone") as done:
         assert done.status == 204
-    await tab.until("document.querySelector('#chat-status').textContent.includes('was deleted')")
+    await tab.until("document.querySelector('#chat-status').textContent.includes('Join again')")
     # and one can join again
     await join(tab, "gone", "tavern/2")
     await say(tab, "again")

@@ -65,6 +65,21 @@ async function leave() {
   }
 }
 
+// A deletion ends the queue's bindings a step later: one that is made before would end, too.
+async function unbound(queue) {
+  byId("join").disabled = true;
+  status(`${queue} was deleted; its bindings end …`);
+  for (let bound = true; bound; ) {
+    try {
+      bound = (await ask("GET", path("queues", queue))).groups > 0;
+    } catch (error) {
+      bound = error.away;
+    }
+    if (bound) await pause(300);
+  }
+  byId("join").disabled = false;
+}
+
 function joined(yes) {
   byId("chat-queue").disabled = byId("chat-group").disabled = yes;
   byId("chat-text").disabled = byId("say").disabled = !yes;
@@ -124,6 +139,7 @@ async function receive(here) {
         here.leaving.abort();
         room = null;
         joined(false);
+        await unbound(here.queue);
         status(`${here.queue} was deleted, and is bound to no group. Join again.`);
         return;
       }
