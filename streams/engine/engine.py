@@ -13,7 +13,7 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -213,6 +213,15 @@ class Engine(Service):
     def publisher(self) -> Publisher:
         """The producer of events that clients publish; raises as `runtime`."""
         return self.runtime.publisher
+
+    def mark(
+        self, topic: str, partition: int, key: bytes, value: bytes, kind: str
+    ) -> Awaitable[int]:
+        """Append a record after all outputs of folds so far; return its offset.
+
+        Raises as `OutputProducer.mark`.
+        """
+        return self.runtime.outputs.mark(topic, partition, key, value, kind)
 
     @property
     def topics(self) -> list[Topic]:

@@ -249,6 +249,47 @@ class OutputProducer:
                 tracker.reports += 1
                 return
 
+    def mark(
+        self, topic: str, partition: int, key: bytes, value: bytes, type: str
+    ) -> asyncio.Future[int]:
+        """Append a record after all outputs that were queued for its partition before.
+
+        Returns:
+            The record's offset, once Kafka has it: the outputs before it have lower ones.  The
+            producer never gives a record up, so the caller limits how long it waits.
+
+        Raises:
+            Unavailable: the queue is full, or the producer has failed; nothing was sent.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[int] = loop.create_future()
+
+        def resolve(error: KafkaError | None, offset: int) -> None:
+            if future.done():
+                return
+            if error is None:
+                future.set_result(offset)
+            else:
+                future.set_exception(Unavailable(f"Kafka refused the record: {error.str()}"))
+
+        def delivered(error: KafkaError | None, message: Any) -> None:
+            loop.call_soon_threadsafe(resolve, error, message.offset())
+
+        try:
+            self._produce(
+                topic,
+                value,
+                key,
+                partition,
+                on_delivery=delivered,
+                headers=[("type", type.encode())],
+            )
+        except BufferError as exc:
+            raise Unavailable("too many outputs are waiting for Kafka", retry_after=1.0) from exc
+        except KafkaException as exc:
+            raise Unavailable(f"Kafka refused the record: {exc.args[0].str()}") from exc
+        return future
+
     def queued(self) -> int:
         """Return how many records are not confirmed."""
         return len(self._polled.producer)

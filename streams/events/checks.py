@@ -78,6 +78,9 @@ def check_configure(values: dict[str, Any]) -> None:
     value = values["declared"]
     if value is not None and len(value) > 4_096:
         raise BadRecord(f"declared has {len(value)} characters; the limit is 4096")
+    value = values["dead_letter_group"]
+    if value is not None and not is_destination(value):
+        raise BadRecord("dead_letter_group is neither a valid group id nor @ and a queue id")
 
 
 def check_delete(values: dict[str, Any]) -> None:

@@ -104,6 +104,11 @@ class Configure:
     """Text that is kept with the options, such as how a client declared the queue. Null: none."""
     only_new: bool = False
     """True: no effect on a queue that has any option already; the first declaration wins."""
+    dead_letter_group: str | None = None
+    """Group, or @ and a queue, that receives them if `dead_letter` is null. Null: none."""
+    dead_letter_keyed: bool = False
+    """True: the routing key of the message is appended to `dead_letter_group`; a message that no
+    AMQP client sent has the name of its group or queue as its key."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ import orjson
 
 from streams.events.codec import encode_change, encode_message, read
 from streams.fold import Output, Record
-from streams.ids import DIRECT, is_id
+from streams.folds import deaths
+from streams.ids import DIRECT, is_destination, is_id
 from streams.kafka.partitioner import partition_of
 
 PRESENCE_PREFIX: Final = "presence:"
@@ -79,13 +80,38 @@ class Emitter:
         headers = values["headers"]
         if DEAD_LETTER_REASON in headers and reason in ("overflow", "expired"):
             return
+        self._send_dead(values, queue, reason, tries, DIRECT + target)
+
+    def dead_letter_to_group(
+        self, queue: str, message: bytes, reason: str, tries: int, group: str, *, keyed: bool
+    ) -> None:
+        """Send a message to the dead letter group of a queue.
+
+        With `keyed`, its routing key is appended to the group.  A message whose key makes no valid
+        group goes nowhere, and so does one that goes round by itself: see `deaths`.
+        """
+        values = read(message)[1]
+        headers = values["headers"]
+        before = deaths.deaths(headers)
+        target = group + deaths.routing_key(values) if keyed else group
+        if not is_destination(target) or deaths.goes_round(before, queue, reason):
+            return
+        latest = deaths.Death(queue, reason, values["group"], 1, self.now)
+        found = deaths.after_death(before, latest)
+        values["headers"] = {**headers, deaths.DEATHS: deaths.packed(found)}
+        self._send_dead(values, queue, reason, tries, target)
+
+    def _send_dead(
+        self, values: dict[str, Any], queue: str, reason: str, tries: int, group: str
+    ) -> None:
+        headers = values["headers"]
         values["headers"] = {
             **headers,
             **_death(headers, reason, queue, values["group"], tries),
             DEAD_LETTER_COUNT: str(_deaths(headers) + 1),
         }
         values.update(persistent=True, expires_at=None, receipt=False, echo=True)
-        values["group"] = DIRECT + target
+        values["group"] = group
         self._send(values)
 
     def _reply(self, queue: str, values: dict[str, Any], kind: str, more: dict[str, Any]) -> None:

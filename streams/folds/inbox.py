@@ -139,7 +139,7 @@ class Inboxes:
     def drop(
         self, queue: bytes, seq: bytes, delivery: StoredDelivery, state: Queue | None, reason: str
     ) -> None:
-        """Remove a delivery and send it to the dead letter queue, if the queue has one."""
+        """Remove a delivery and send it to the dead letter queue or group, if there is one."""
         whole(self._rows, delivery)
         self.remove(queue, seq, delivery, state)
         self._dead_letter(queue, delivery, state, reason)
@@ -401,13 +401,15 @@ class Inboxes:
     def _dead_letter(
         self, queue: bytes, delivery: StoredDelivery, state: Queue | None, reason: str
     ) -> None:
-        if state is not None and state.options.dead_letter is not None:
-            self._emitter.dead_letter(
-                queue.decode(),
-                delivery.message,
-                reason,
-                delivery.tries,
-                state.options.dead_letter,
+        if state is None:
+            return
+        options = state.options
+        what = queue.decode(), delivery.message, reason, delivery.tries
+        if options.dead_letter is not None:
+            self._emitter.dead_letter(*what, options.dead_letter)
+        elif options.dead_letter_group is not None:
+            self._emitter.dead_letter_to_group(
+                *what, options.dead_letter_group, keyed=options.dead_letter_keyed
             )
 
     def _front(self, bucket: bytes) -> Front:

@@ -47,6 +47,7 @@ from streams.gateway.routes.exchanges import ExchangeRoutes
 from streams.gateway.routes.groups import GroupRoutes
 from streams.gateway.routes.history import HistoryRoutes
 from streams.gateway.routes.leases import LeaseRoutes
+from streams.gateway.routes.marks import MarkRoutes
 from streams.gateway.routes.openapi import OpenAPIRoutes
 from streams.gateway.routes.options import OptionRoutes
 from streams.gateway.routes.page import PageRoutes
@@ -171,6 +172,7 @@ class Gateway(Service):
             SessionRoutes(router, writer),
             EventRoutes(self._authenticator, publishing, admission, seqs),
             ExchangeRoutes(router),
+            MarkRoutes(router, engine, settings),
             TableRoutes(router, self._barrier, settings.partitions),
             ClusterRoutes(engine, overview, metrics.registry),
             OpenAPIRoutes(),

@@ -144,6 +144,16 @@ class Engine(Protocol):
         """What appends client events; available once the engine has started."""
         ...
 
+    def mark(
+        self, topic: str, partition: int, key: bytes, value: bytes, kind: str, /
+    ) -> Awaitable[int]:
+        """Append a record after all outputs that folds of this worker have sent; return its offset.
+
+        Raises:
+            Unavailable: nothing was sent.
+        """
+        ...
+
     def topic_id(self, topic: str) -> bytes:
         """Return Kafka's id of an event topic; available once the engine has started."""
         ...

@@ -67,6 +67,17 @@ async def test_a_queue_is_used_through_both_workers(
     elsewhere = await channels[1].get_exchange(f"E{owner}")
     await (await channels[1].get_queue(name)).bind(elsewhere, "key")
 
+    # When a client has sent a message, then it finds it in the queue, and takes it
+    for channel, sender in zip(channels, (exchange, elsewhere), strict=True):
+        for number in range(5):
+            await sender.publish(aio_pika.Message(b"%d" % number), "key")
+            found = await (await channel.get_underlay_channel()).queue_declare(name, passive=True)
+            assert found.message_count == 1
+            taken = await (await channel.get_queue(name)).get(no_ack=True)
+            assert taken is not None
+            assert taken.body == b"%d" % number
+        await cluster.depth(name, 0)
+
     # When both publish, and both consume
     got: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
     for channel in channels:

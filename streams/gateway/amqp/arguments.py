@@ -9,19 +9,33 @@ from streams.events.limits import (
     MAX_CONFIGURE_MESSAGE_TTL_MS,
     MAX_CONFIGURE_TTL_MS,
 )
+from streams.gateway.amqp import names
 from streams.gateway.amqp.errors import PRECONDITION_FAILED, AMQPError, not_implemented
 
 UNUSED_SECONDS: Final = 60.0
 """How long an exclusive or auto-delete queue outlives its use, if its worker ends at once."""
+DEAD_LETTER_EXCHANGE: Final = "x-dead-letter-exchange"
 _OVERFLOWS: Final = {"drop-head": "drop_oldest", "reject-publish": "reject"}
 _LATER: Final = ("x-single-active-consumer", "x-dead-letter-strategy", "alternate-exchange")
 _WITHOUT_EFFECT: Final = ("x-queue-mode", "x-queue-version", "x-max-priority")
 
 
-def read(arguments: dict[str, Any], *, exclusive: bool, auto_delete: bool) -> dict[str, Any]:
+def read(
+    arguments: dict[str, Any],
+    *,
+    exclusive: bool,
+    auto_delete: bool,
+    dead_letter_type: str = names.DIRECT_TYPE,
+) -> dict[str, Any]:
     """Return the options that the arguments of a queue.declare stand for.
 
     They have their names over HTTP; those not given have their defaults.
+
+    Args:
+        arguments: the arguments.
+        exclusive: whether the queue is exclusive.
+        auto_delete: whether the queue is deleted when nobody uses it.
+        dead_letter_type: type of the exchange `x-dead-letter-exchange`, if there is one.
 
     Raises:
         AMQPError: 406 for an unknown argument or a wrong value, 540 for one that there is not.
@@ -47,7 +61,7 @@ def read(arguments: dict[str, Any], *, exclusive: bool, auto_delete: bool) -> di
     tries = _integer(left, "x-delivery-limit", 0, MAX_CONFIGURE_MAX_TRIES - 1)
     if tries is not None:
         options["max_tries"] = tries + 1
-    _dead_letter(left, options)
+    _dead_letter(left, options, dead_letter_type)
     if left.get("x-message-ttl") == 0:
         raise not_implemented("x-message-ttl 0, delivery at once or never")
     age = _integer(left, "x-message-ttl", 1, MAX_CONFIGURE_MESSAGE_TTL_MS)
@@ -66,20 +80,33 @@ def read(arguments: dict[str, Any], *, exclusive: bool, auto_delete: bool) -> di
     return options
 
 
-def _dead_letter(left: dict[str, Any], options: dict[str, Any]) -> None:
-    exchange = left.pop("x-dead-letter-exchange", None)
+def _dead_letter(left: dict[str, Any], options: dict[str, Any], kind: str) -> None:
+    exchange = left.pop(DEAD_LETTER_EXCHANGE, None)
     key = left.pop("x-dead-letter-routing-key", None)
     if exchange is None and key is None:
         return
-    if exchange is None:
+    if not isinstance(exchange, str):
         raise AMQPError(
-            PRECONDITION_FAILED, "x-dead-letter-routing-key needs x-dead-letter-exchange"
+            PRECONDITION_FAILED,
+            "x-dead-letter-routing-key needs x-dead-letter-exchange"
+            if exchange is None
+            else f"{DEAD_LETTER_EXCHANGE} must be a string",
         )
-    if exchange != "" or not isinstance(key, str) or not key:
+    if key is not None and not isinstance(key, str):
+        raise AMQPError(PRECONDITION_FAILED, "x-dead-letter-routing-key must be a string")
+    if kind not in (names.DIRECT_TYPE, names.FANOUT_TYPE):
+        raise not_implemented(f"{DEAD_LETTER_EXCHANGE} of type {kind}")
+    if kind == names.FANOUT_TYPE:
+        options["dead_letter_group"] = names.group(exchange, kind, "")
+    elif key:
+        options["dead_letter_group"] = names.group(exchange, kind, key)
+    elif exchange in (names.DEFAULT, names.DIRECT_EXCHANGE):
         raise not_implemented(
-            "x-dead-letter-exchange other than the default exchange with a routing key"
+            f"{DEAD_LETTER_EXCHANGE} {exchange!r} without x-dead-letter-routing-key"
         )
-    options["dead_letter"] = key
+    else:
+        options["dead_letter_group"] = names.group(exchange, kind, "")
+        options["dead_letter_keyed"] = key is None
 
 
 def _integer(left: dict[str, Any], name: str, low: int, high: int = 2**62) -> int | None:

@@ -8,7 +8,7 @@ from typing import Final
 from pamqp import commands
 
 from streams.folds.jobs import REJECT, RETRY
-from streams.gateway.amqp import frames
+from streams.gateway.amqp import frames, names
 from streams.gateway.amqp.channel import Channel, Consumer, Unacked
 from streams.gateway.amqp.delivering import unpacked
 from streams.gateway.amqp.errors import (
@@ -20,8 +20,6 @@ from streams.gateway.amqp.errors import (
 from streams.gateway.amqp.feed import LEASE_SECONDS
 from streams.gateway.amqp.session import Session
 
-SETTLE_SECONDS: Final = 0.5
-"""How long basic.get waits for what the same connection has sent shortly before."""
 MAX_CONSUMERS: Final = 10_000
 """Consumers of one connection."""
 
@@ -84,12 +82,11 @@ async def cancel(session: Session, channel: Channel, method: commands.Basic.Canc
 async def get(session: Session, channel: Channel, method: commands.Basic.Get) -> None:
     """Deliver one message, if there is one."""
     queue = method.queue or channel.last_queue
+    await session.settled(names.check_queue(queue))
     state = await session.existing(queue)
-    # What the client has just sent is confirmed, but may still be on its way to the queue.
-    wait = SETTLE_SECONDS if session.sent_lately else 0.0
     found = None
-    if state.depth or wait:
-        found = await session.questions.lease(queue, session.feed.name, LEASE_SECONDS, wait)
+    if state.depth:
+        found = await session.questions.lease(queue, session.feed.name, LEASE_SECONDS)
     if found is None:
         session.reply(channel, commands.Basic.GetEmpty())
         return

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 from typing import Any, Final
 
-from streams.gateway.amqp import properties
+from streams.folds.deaths import DEATHS
+from streams.gateway.amqp import deaths, properties
 from streams.gateway.amqp.names import DEFAULT, DIRECT_EXCHANGE
 from streams.gateway.amqp.properties import Envelope
 from streams.ids import direct_queue
@@ -27,10 +28,20 @@ def unpacked(content: dict[str, Any]) -> tuple[Envelope, bytes, bool]:
     added: dict[str, Any] = {DELIVERY_COUNT: tries - 1} if tries > 1 else {}
     if envelope is None:
         envelope = _of_group(content)
+        own = deaths.Source(envelope.exchange, envelope.routing_key)
     else:  # what its sender wrote; Streams has added the reason of a death since
-        added |= {name: headers[name] for name in headers if name.startswith(DEAD_LETTER)}
-    if added:
-        raw = properties.read(envelope.properties).with_headers(added)
+        own = deaths.Source(envelope.exchange, envelope.routing_key)
+        added |= {
+            name: headers[name]
+            for name in headers
+            if name.startswith(DEAD_LETTER) and name != DEATHS
+        }
+        if DEATHS in headers:  # it came by another exchange than its sender's
+            exchange, key = deaths.source(content["group"], own.routing_key)
+            envelope = envelope._replace(exchange=exchange, routing_key=key)
+    died = deaths.headers(content, own)
+    if added or died:
+        raw = properties.read(envelope.properties).with_headers(added, died)
         envelope = envelope._replace(properties=raw)
     return envelope, body, tries > 1
 

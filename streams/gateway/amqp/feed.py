@@ -19,11 +19,11 @@ from streams.errors import StreamsError
 from streams.events.limits import MAX_NACK_SEQS
 from streams.folds.jobs import EXTEND, RETRY
 from streams.gateway.amqp.channel import Consumer
+from streams.gateway.amqp.places import Places
 from streams.gateway.auth.principal import Principal
-from streams.gateway.ports import RecordToSend
+from streams.gateway.ports import RecordMetadata, RecordToSend
 from streams.gateway.streaming.ack_writer import AckFields
 from streams.gateway.streaming.frames import Terms
-from streams.gateway.streaming.in_flight import InFlightWindow
 from streams.gateway.streaming.subscriber import Subscriber
 from streams.gateway.streaming.subscription import StreamSubscription
 from streams.gateway.writes.event_parser import EventParser, new_message_id
@@ -76,12 +76,12 @@ class Feed(Subscriber):
         super().__init__(streaming, to_write, forwarded=False)
         self.name = f"amqp-{new_message_id()}"
         """Consumer of the leases, and session of the exclusive queues, of this connection."""
+        settings = streaming.settings
+        self.places = Places(settings.queue_events, settings.partitions)
+        """Where what the client sent is in the logs."""
         self._outlet = outlet
         self._lines: dict[str, _Line] = {}
         self._open = True
-        self._unwritten = 0
-        self._written = asyncio.Event()
-        self._written.set()
         self.authenticated(principal)
 
     def authenticated(self, principal: Principal) -> None:
@@ -101,10 +101,23 @@ class Feed(Subscriber):
         self._acks.flush()
         self._placement.close()
 
-    @property
-    def window(self) -> InFlightWindow:
-        """The records on their way to Kafka."""
-        return self._in_flight
+    def append(
+        self,
+        record: RecordToSend,
+        confirmed: Callable[[RecordMetadata], None],
+        failed: Callable[[StreamsError], None],
+    ) -> None:
+        """Append a record after those before it; raises as `InFlightWindow.send`."""
+
+        def noted(place: RecordMetadata) -> None:
+            self.places.confirmed(record, place)
+            confirmed(place)
+
+        self._in_flight.send(record, noted, failed)
+
+    async def room(self) -> None:
+        """Wait until not too many records are on their way to Kafka."""
+        await self._in_flight.room()
 
     @property
     def parser(self) -> EventParser:
@@ -253,26 +266,21 @@ class Feed(Subscriber):
             failed(error)
 
     async def settled(self) -> None:
-        """Wait until Kafka has all acks and nacks, or they have failed."""
+        """Wait until Kafka has all that the client has sent, or it has failed."""
         self._acks.flush()
-        await self._written.wait()
+        await self._in_flight.empty()
 
     def _send(
         self, record: RecordToSend, failed: Callable[[StreamsError], None] | None = None
     ) -> None:
         """Append an ack or a nack; call `failed` if Kafka does not confirm it."""
 
-        def ended(error: StreamsError | None) -> None:
-            self._unwritten -= 1
-            if not self._unwritten:
-                self._written.set()
-            if error is not None and failed is not None:
+        def ended(error: StreamsError) -> None:
+            if failed is not None:
                 failed(error)
 
         self.owe(record.events)
-        self._in_flight.send(record, lambda place: ended(None), ended)
-        self._unwritten += 1
-        self._written.clear()
+        self.append(record, lambda place: None, ended)
 
     # What the streams of this worker tell -------------------------------------------------
 

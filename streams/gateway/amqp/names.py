@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Final
 
 from streams.gateway.amqp.errors import ACCESS_REFUSED, PRECONDITION_FAILED, AMQPError
-from streams.ids import DIRECT, direct_group, problem
+from streams.ids import DIRECT, direct_group, direct_queue, problem
 
 DEFAULT: Final = ""
 DIRECT_EXCHANGE: Final = "amq.direct"
@@ -42,6 +42,19 @@ def group(exchange: str, kind: str, routing_key: str) -> str:
     escaped = exchange.replace("%", "%25").replace("/", "%2F").replace("@", "%40")
     name = f"{escaped}/" if kind == FANOUT_TYPE else f"{escaped}/{routing_key}"
     return _checked(name, f"exchange and routing key, together {name!r}")
+
+
+def exchange_of(group: str) -> tuple[str, str | None]:
+    """Return the exchange and the routing key that a group stands for; no key for a fanout one."""
+    queue = direct_queue(group)
+    if queue is not None:
+        return DEFAULT, queue
+    exchange, slash, key = group.partition("/")
+    if not slash or not exchange:
+        return DIRECT_EXCHANGE, group
+    for written, meant in (("%2F", "/"), ("%40", "@"), ("%25", "%")):
+        exchange = exchange.replace(written, meant)
+    return exchange, key or None
 
 
 def check_queue(name: str) -> str:

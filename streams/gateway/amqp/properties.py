@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from struct import Struct
 from typing import Any, Final, NamedTuple
@@ -63,10 +64,25 @@ class Properties:
             return {}
         return dict(decode.field_table(self.raw[self.headers_at : self.headers_end])[1])
 
-    def with_headers(self, more: dict[str, Any]) -> bytes:
-        """Return the properties with more headers, the others unchanged."""
+    def with_headers(self, more: dict[str, Any], encoded: Mapping[str, bytes]) -> bytes:
+        """Return the properties with more headers, some of them encoded; the others unchanged.
+
+        Of two with the same name, the new one counts: then the others are encoded again.
+        """
         raw, at = self.raw, self.headers_at
-        added = encode.field_table(more)[4:]
+        added = encode.field_table(more)[4:] + b"".join(
+            bytes((len(name),)) + name.encode() + value for name, value in encoded.items()
+        )
+        old_headers = self.headers
+        if any(name in old_headers for name in (*more, *encoded)):
+            kept = {
+                name: value
+                for name, value in old_headers.items()
+                if name not in more and name not in encoded
+            }
+            added = encode.field_table(kept)[4:] + added
+            table = len(added).to_bytes(4, "big") + added
+            return raw[:at] + table + raw[self.headers_end :]
         if self.headers_end is None:
             flags = _flags.unpack_from(raw)[0] | 1 << _HEADERS
             table = len(added).to_bytes(4, "big") + added

@@ -23,7 +23,7 @@ from streams.gateway.amqp.errors import (
 )
 from streams.gateway.amqp.properties import Envelope, Properties
 from streams.gateway.amqp.session import Session
-from streams.gateway.ports import RecordMetadata
+from streams.gateway.ports import RecordMetadata, RecordToSend
 
 KNOWN_SECONDS: Final = 1.0
 """How long a destination of mandatory messages counts as bound once it was seen so."""
@@ -58,20 +58,19 @@ class Publisher:
         if publish.mandatory and not await self._is_bound(
             group, publish.exchange, publish.routing_key
         ):
-            self._return(channel, incoming)
-            self._confirm(channel, self._tag(channel), ok=True)
+            if publish.exchange == names.DEFAULT:  # sending would make the queue
+                self._return(channel, incoming)
+                self._confirm(channel, self._tag(channel), ok=True)
+            else:
+                await self._publish_unbound(channel, incoming, record)
             return
         tag = self._tag(channel)
-        session.sent_at = time.monotonic()
 
         def confirmed(place: RecordMetadata) -> None:
             self._confirm(channel, tag, ok=True)
 
         def failed(error: StreamsError) -> None:
-            if tag is None:  # it would be lost in silence
-                session.fail(channel, AMQPError(INTERNAL_ERROR, f"a message was not sent: {error}"))
-            else:
-                self._confirm(channel, tag, ok=False)
+            self._failed(channel, tag, error)
 
         try:
             await session.append(record, confirmed, failed)
@@ -79,6 +78,34 @@ class Publisher:
             if to_amqp_error(error).code != INTERNAL_ERROR:
                 raise
             failed(error)
+
+    async def _publish_unbound(
+        self, channel: Channel, incoming: Incoming, record: RecordToSend
+    ) -> None:
+        """Send a message to a group without bindings, as far as is known; return it if it has none.
+
+        Another worker may have made a binding that this one has not seen: who is bound when the
+        message has its place in the log tells.
+        """
+        session, tag = self._session, self._tag(channel)
+        try:
+            _, offset = await session.append_confirmed(record)
+            bound = await session.questions.has_members(record.key.decode(), offset)
+        except StreamsError as error:
+            if to_amqp_error(error).code != INTERNAL_ERROR:
+                raise
+            self._failed(channel, tag, error)
+            return
+        if not bound:
+            self._return(channel, incoming)
+        self._confirm(channel, tag, ok=True)
+
+    def _failed(self, channel: Channel, tag: int | None, error: StreamsError) -> None:
+        if tag is None:  # it would be lost in silence
+            text = f"a message was not sent: {error}"
+            self._session.fail(channel, AMQPError(INTERNAL_ERROR, text))
+        else:
+            self._confirm(channel, tag, ok=False)
 
     def _content(self, incoming: Incoming, read: Properties) -> dict[str, Any]:
         """Return the fields of the message, by their names over HTTP."""

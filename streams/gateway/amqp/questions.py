@@ -47,9 +47,9 @@ class Questions:
         self.token = ""
         """The client's token; empty without authentication."""
 
-    async def queue(self, name: str) -> QueueState:
-        """Return the state of a queue; raises as `_ask`."""
-        found = await self._ask("GET", f"/v1/queues/{_path(name)}")
+    async def queue(self, name: str, read_at: int = -1) -> QueueState:
+        """Return the state of a queue once an offset of its log is folded; raises as `_ask`."""
+        found = await self._ask("GET", f"/v1/queues/{_path(name)}", read_at=read_at)
         depth, groups, session = found["depth"], found["groups"], found["session"]
         configured = found["configured"]
         exists = configured or bool(depth or groups or session)
@@ -59,10 +59,14 @@ class Questions:
         """Return the options of a queue by their names over HTTP; raises as `_ask`."""
         return await self._ask("GET", f"/v1/queues/{_path(name)}/options")
 
-    async def has_members(self, group: str) -> bool:
-        """Tell whether any queue is bound to a group; True if the client may not know."""
+    async def has_members(self, group: str, read_at: int = -1) -> bool:
+        """Tell whether any queue is bound to a group once an offset of its log is folded.
+
+        True if the client may not know.  Raises as `_ask`.
+        """
+        path = f"/v1/groups/{_path(group)}/queues?limit=1"
         try:
-            found = await self._ask("GET", f"/v1/groups/{_path(group)}/queues?limit=1")
+            found = await self._ask("GET", path, read_at=read_at)
         except AMQPError as error:
             if error.code == ACCESS_REFUSED:
                 return True
@@ -75,20 +79,24 @@ class Questions:
         queues: list[str] = found["queues"]
         return queues
 
+    async def mark(self, group: str, queue: str, read_at: int) -> int:
+        """Return an offset in the log of a queue, behind what it gets of a group up to an offset.
+
+        Raises as `_ask`.
+        """
+        path = f"/v1/groups/{_path(group)}/marks/{_path(queue)}"
+        offset: int = (await self._ask("POST", path, read_at=read_at))["offset"]
+        return offset
+
     async def exchanges(self) -> list[dict[str, Any]]:
         """Return the exchanges that were declared; raises as `_ask`."""
         found: list[dict[str, Any]] = (await self._ask("GET", "/v1/exchanges"))["exchanges"]
         return found
 
-    async def lease(
-        self, queue: str, consumer: str, seconds: float, wait: float
-    ) -> dict[str, Any] | None:
-        """Lease one message of a queue; None if none comes within `wait` seconds.
-
-        Raises as `_ask`.
-        """
+    async def lease(self, queue: str, consumer: str, seconds: float) -> dict[str, Any] | None:
+        """Lease one message of a queue; None if there is none.  Raises as `_ask`."""
         content = {"limit": 1, "consumer": consumer, "visibility_seconds": seconds}
-        path = f"/v1/queues/{_path(queue)}/leases?wait={wait:g}"
+        path = f"/v1/queues/{_path(queue)}/leases"
         found = await self._ask("POST", path, content)
         return next(iter(found["messages"]), None)
 
@@ -100,9 +108,11 @@ class Questions:
             await asyncio.sleep(CLEARED_PAUSE_SECONDS)
 
     async def _ask(
-        self, method: str, path: str, content: dict[str, Any] | None = None
+        self, method: str, path: str, content: dict[str, Any] | None = None, read_at: int = -1
     ) -> dict[str, Any]:
         """Send a request, again while it cannot be answered.
+
+        With `read_at`, the answer has to show what is folded up to that offset.
 
         Raises:
             AMQPError: 403 or 406 if it is refused; 541 if it is not answered in time.
@@ -110,7 +120,9 @@ class Questions:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
-                status, found = await self._proxy.ask_own(method, path, self.token, content)
+                status, found = await self._proxy.ask_own(
+                    method, path, self.token, content, read_at
+                )
             except StreamsError as error:
                 status, found = 503, {"error": {"message": str(error)}}
             if status < 300:

@@ -25,6 +25,8 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "overflow": "drop_oldest",
     "max_tries": None,
     "dead_letter": None,
+    "dead_letter_group": None,
+    "dead_letter_keyed": False,
     "ttl_seconds": None,
     "message_ttl_seconds": None,
 }
@@ -33,7 +35,9 @@ _ARGUMENTS: Final = {
     "max_bytes": "x-max-length-bytes",
     "overflow": "x-overflow",
     "max_tries": "x-delivery-limit",
-    "dead_letter": "x-dead-letter-routing-key",
+    "dead_letter": arguments.DEAD_LETTER_EXCHANGE,
+    "dead_letter_group": arguments.DEAD_LETTER_EXCHANGE,
+    "dead_letter_keyed": "x-dead-letter-routing-key",
     "ttl_seconds": "x-expires",
     "message_ttl_seconds": "x-message-ttl",
 }
@@ -48,8 +52,8 @@ async def declare(session: Session, channel: Channel, method: commands.Queue.Dec
         name = f"{names.RESERVED}gen-{new_message_id()}"
     names.check_queue(name)
     if method.passive:
-        await session.settled()
-    state = await session.questions.queue(name)
+        await session.settled(name)
+    state = await session.state(name)
     session.check_lock(name, state)
     if method.passive:
         if not state.exists:
@@ -71,8 +75,16 @@ async def _declare(
     session: Session, name: str, method: commands.Queue.Declare, state: QueueState
 ) -> None:
     exclusive, own = bool(method.exclusive), name in session.exclusive
+    given = method.arguments or {}
+    exchange = given.get(arguments.DEAD_LETTER_EXCHANGE)
+    kind = names.DIRECT_TYPE
+    if isinstance(exchange, str):
+        kind = await session.exchanges.type_of(exchange, session.questions)
     options = arguments.read(
-        method.arguments or {}, exclusive=exclusive, auto_delete=bool(method.auto_delete)
+        given,
+        exclusive=exclusive,
+        auto_delete=bool(method.auto_delete),
+        dead_letter_type=kind,
     )
     if state.configured:
         if exclusive != own:
@@ -133,7 +145,7 @@ async def _group(session: Session, exchange: str, routing_key: str) -> str:
 async def purge(session: Session, channel: Channel, method: commands.Queue.Purge) -> None:
     """Drop what is in a queue."""
     queue = method.queue or channel.last_queue
-    await session.settled()
+    await session.settled(names.check_queue(queue))
     state = await session.existing(queue)
     await session.write(session.feed.parser.purge(queue))
     if not method.nowait:
@@ -143,8 +155,8 @@ async def purge(session: Session, channel: Channel, method: commands.Queue.Purge
 async def delete(session: Session, channel: Channel, method: commands.Queue.Delete) -> None:
     """Delete a queue."""
     queue = method.queue or channel.last_queue
-    await session.settled()
-    state = await session.questions.queue(names.check_queue(queue))
+    await session.settled(names.check_queue(queue))
+    state = await session.state(queue)
     session.check_lock(queue, state)
     if state.exists:
         if method.if_unused and session.registry.count(queue):

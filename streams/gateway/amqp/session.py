@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -32,10 +31,6 @@ if TYPE_CHECKING:
     from streams.gateway.amqp.registry import Registry
 
 SESSION_PREFIX: Final = "amqp-"
-LATELY_SECONDS: Final = 1.0
-"""How long ago a message may have been sent that basic.get still waits for."""
-TRANSIT_SECONDS: Final = 0.25
-"""How long a message is usually on its way to a queue at most, after Kafka has it."""
 BUSY_SECONDS: Final = 0.1
 """Pause before a record is tried again that this worker has no room for."""
 
@@ -71,8 +66,6 @@ class Session:
         self.frame_max = 0
         self.bound: dict[str, float] = {}
         """Groups with a binding, and until when that counts as known."""
-        self.sent_at = -LATELY_SECONDS
-        """When the client last sent a message, by the monotonic clock."""
         self.send = send
         self.channels: dict[int, Channel] = {}
         self.exclusive: set[str] = set()
@@ -82,21 +75,26 @@ class Session:
         """Send a method on a channel."""
         self.send(frames.encode(channel.number, method))
 
-    @property
-    def sent_lately(self) -> bool:
-        """Whether a message of the client may still be on its way to a queue."""
-        return time.monotonic() - self.sent_at < LATELY_SECONDS
+    async def settled(self, queue: str) -> None:
+        """Wait until a look at a queue shows all that the client has sent before.
 
-    async def settled(self) -> None:
-        """Wait until what the client has acknowledged and sent is done, as far as one can tell.
+        Acks and messages must be in Kafka.  A message is in the log of its group then; a mark
+        behind it in the log of the queue tells where to look.
 
-        Acks are, once Kafka has them.  A message then still goes through both folds; nobody
-        tells when it has arrived, so it gets `TRANSIT_SECONDS`.
+        Raises:
+            AMQPError: 541, a partition does not get so far in time.
         """
         await self.feed.settled()
-        left = self.sent_at + TRANSIT_SECONDS - time.monotonic()
-        if left > 0:
-            await asyncio.sleep(left)
+        places = self.feed.places
+        sources = places.unmarked(queue)
+        marks = (self.questions.mark(sent.group, queue, sent.offset) for _, sent in sources)
+        offsets = await asyncio.gather(*marks)
+        for (source, sent), offset in zip(sources, offsets, strict=True):
+            places.marked(queue, source, sent, offset)
+
+    async def state(self, queue: str) -> QueueState:
+        """Return the state of a queue, after what this client is known to have done to it."""
+        return await self.questions.queue(queue, self.feed.places.read_at(queue))
 
     # Records -------------------------------------------------------------------------------
 
@@ -107,11 +105,15 @@ class Session:
             AMQPError: 541 if Kafka does not confirm it.
         """
         await self.pace(record.events)
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        await self.append_confirmed(record)
+
+    async def append_confirmed(self, record: RecordToSend) -> RecordMetadata:
+        """Append a record whose events are charged; raises as `write`."""
+        done: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
 
         def confirmed(place: RecordMetadata) -> None:
             if not done.done():
-                done.set_result(None)
+                done.set_result(place)
 
         def failed(error: StreamsError) -> None:
             if not done.done():
@@ -119,7 +121,7 @@ class Session:
 
         await self.append(record, confirmed, failed)
         try:
-            await done
+            return await done
         except Unavailable as error:
             raise AMQPError(INTERNAL_ERROR, str(error)) from error
 
@@ -132,13 +134,13 @@ class Session:
         """Append a record after those before it, as soon as this worker has room for it."""
         while True:
             try:
-                self.feed.window.send(record, confirmed, failed)
+                self.feed.append(record, confirmed, failed)
                 break
             except HTTPError as error:
                 if error.status != 429:
                     raise
                 await asyncio.sleep(BUSY_SECONDS)
-        await self.feed.window.room()
+        await self.feed.room()
 
     # Queues ----------------------------------------------------------------------------------
 
@@ -148,7 +150,7 @@ class Session:
         Raises:
             AMQPError: 404 without such a queue, 405 if it is another connection's.
         """
-        state = await self.questions.queue(names.check_queue(queue))
+        state = await self.state(names.check_queue(queue))
         self.check_lock(queue, state)
         if not state.exists:
             raise no_queue(queue)
@@ -212,7 +214,7 @@ class Session:
             self.end_channel(channel)
         for queue in self.exclusive:
             try:
-                self.feed.window.send(self.feed.parser.delete(queue), _ignore, _ignore)
+                self.feed.append(self.feed.parser.delete(queue), _ignore, _ignore)
             except StreamsError:  # it ends by its time to live
                 continue
         self.feed.close()

@@ -79,6 +79,7 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/v1/queues/{queue}/purge"): _own_queue,
     ("POST", "/v1/events"): any_token,
     ("GET", "/v1/exchanges"): any_token,
+    ("POST", "/v1/groups/{group}/marks/{queue}"): _own_queue,
     ("GET", "/v1/stream"): token_later,
     ("GET", "/v1/tables/{table}/{partition}/rows"): _admin,
     ("GET", "/v1/cluster"): _observe,

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from streams.folds.tables import MEMBERS, QUEUES
-from streams.gateway.cluster.proxy import READ_AFTER, ProxiedRequest, Proxy
+from streams.gateway.cluster.proxy import READ_AFTER, READ_AT, ProxiedRequest, Proxy
 from streams.gateway.http.errors import bad_request, unavailable
 from streams.gateway.ports import Engine, Partition
 from streams.gateway.writes.publishing import Publishing
@@ -48,7 +48,8 @@ class PartitionRouter:
         """Answer a read with `read(partition)`, or forward it to the partition's owner.
 
         The response reflects what was published through this worker, unless the fold is more
-        than `CATCH_UP_SECONDS` behind; then it reflects what the fold has reached.
+        than `CATCH_UP_SECONDS` behind; then it reflects what the fold has reached.  A request that
+        names an offset itself (`Streams-Read-At`) is not answered before.
 
         Args:
             request: what is forwarded if another worker owns the partition.
@@ -61,7 +62,10 @@ class PartitionRouter:
             Unavailable: the owner does not answer.
             HTTPError: 503 if the partition cannot be read now.
         """
-        written = max(_read_after(request), self._publishing.confirmed(self._topics[table], number))
+        read_at = _offset(request.read_at, READ_AT)
+        read_after = _offset(request.read_after, READ_AFTER)
+        confirmed = self._publishing.confirmed(self._topics[table], number)
+        written = max(read_after, read_at, confirmed)
         partition = self._engine.partition(table, number)
         if partition is None:
             return await self._forward(request, table, number, written, wait)
@@ -69,6 +73,11 @@ class PartitionRouter:
         if partition.position <= written:
             await partition.reached(written, CATCH_UP_SECONDS)
             self.check(partition)
+            if partition.position <= read_at:
+                raise unavailable(
+                    f"{table}/{number} is at offset {partition.position} and has not folded "
+                    f"offset {read_at} yet; try again"
+                )
         return await read(partition)
 
     def check(self, partition: Partition) -> None:
@@ -98,10 +107,9 @@ class PartitionRouter:
         return await self._proxy.forward(request, owner, written, wait)
 
 
-def _read_after(request: ProxiedRequest) -> int:
-    text = request.read_after
+def _offset(text: str | None, header: str) -> int:
     if text is None:
         return -1
     if not (text.isascii() and text.isdecimal() and len(text) <= 18):
-        raise bad_request("bad_header", f"{READ_AFTER} must be an offset")
+        raise bad_request("bad_header", f"{header} must be an offset")
     return int(text)

@@ -31,6 +31,9 @@ FORWARDED = "Streams-Forwarded"
 READ_AFTER = "Streams-Read-After"
 """Source offset that the fold should pass before it answers, if it does so soon."""
 
+READ_AT = "Streams-Read-At"
+"""Source offset that the fold must have passed; otherwise the answer is 503."""
+
 CONNECT_SECONDS = 2.0
 STREAM_CONNECT_SECONDS = 5.0
 STREAM_HEARTBEAT_SECONDS = 10.0
@@ -47,6 +50,7 @@ ACCEL_BUFFERING = "X-Accel-Buffering"
 """Tells nginx, and proxies that follow it, whether to collect a response before passing it on."""
 
 _REQUEST_HEADERS = (
+    READ_AT,
     LAST_EVENT_ID,
     hdrs.ACCEPT,
     hdrs.AUTHORIZATION,
@@ -84,6 +88,11 @@ class ProxiedRequest:
     def read_after(self) -> str | None:
         """Value of the `Streams-Read-After` header."""
         return self.http.headers.get(READ_AFTER)
+
+    @property
+    def read_at(self) -> str | None:
+        """Value of the `Streams-Read-At` header."""
+        return self.http.headers.get(READ_AT)
 
 
 class Proxy:
@@ -199,11 +208,23 @@ class Proxy:
             raise Unavailable("it does not answer") from error
 
     async def ask_own(
-        self, method: str, path: str, token: str, content: dict[str, Any] | None = None
+        self,
+        method: str,
+        path: str,
+        token: str,
+        content: dict[str, Any] | None = None,
+        read_at: int = -1,
     ) -> tuple[int, dict[str, Any]]:
         """Send a request of a client of another protocol to this worker's own HTTP.
 
         It is answered, forwarded and charged like any other.
+
+        Args:
+            method: HTTP method.
+            path: path and query.
+            token: the client's token; empty without authentication.
+            content: JSON object to send.
+            read_at: source offset that the fold must have passed; -1 for any.
 
         Returns:
             Status and JSON object; an empty one for a response without content.
@@ -211,7 +232,9 @@ class Proxy:
         Raises:
             Unavailable: no answer came.
         """
-        headers = {hdrs.AUTHORIZATION: f"Bearer {token}"} if token else {}
+        headers: dict[str, str] = {hdrs.AUTHORIZATION: f"Bearer {token}"} if token else {}
+        if read_at >= 0:
+            headers[READ_AT] = str(read_at)
         session = self._open_session()
         try:
             async with session.request(

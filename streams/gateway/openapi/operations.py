@@ -307,6 +307,17 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         errors=(400, 404, 503),
         internal=True,
     ),
+    ("/v1/groups/{group}/marks/{queue}", "POST"): Operation(
+        "operation",
+        "Mark the log of a queue",
+        "For AMQP clients: returns an offset of `queue-events` behind everything that the group's "
+        "partition has sent to the queue so far.",
+        (),
+        status=200,
+        answer=ref("Mark"),
+        errors=(400, 503),
+        internal=True,
+    ),
     ("/v1/cluster", "GET"): Operation(
         "operation",
         "Show partitions, owners, lag and recovery",

@@ -296,6 +296,7 @@ SCHEMAS: dict[str, Schema] = {
             )
         }
     ),
+    "Mark": obj({"offset": COUNT}),
     "Erased": obj(
         {
             "queue": ref("Id"),

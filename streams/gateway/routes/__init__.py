@@ -10,6 +10,7 @@ from streams.gateway.routes.exchanges import ExchangeRoutes
 from streams.gateway.routes.groups import GroupRoutes
 from streams.gateway.routes.history import HistoryRoutes
 from streams.gateway.routes.leases import LeaseRoutes
+from streams.gateway.routes.marks import MarkRoutes
 from streams.gateway.routes.openapi import OpenAPIRoutes
 from streams.gateway.routes.options import OptionRoutes
 from streams.gateway.routes.page import PageRoutes
@@ -30,6 +31,7 @@ CLASSES: tuple[type[Routes], ...] = (
     SessionRoutes,
     EventRoutes,
     ExchangeRoutes,
+    MarkRoutes,
     TableRoutes,
     ClusterRoutes,
     OpenAPIRoutes,

@@ -65,6 +65,8 @@ def _fields(options: Configure) -> dict[str, Any]:
         "ttl_seconds": _seconds(options.ttl_ms),
         "message_ttl_seconds": _seconds(options.message_ttl_ms),
         "declared": options.declared,
+        "dead_letter_group": options.dead_letter_group,
+        "dead_letter_keyed": options.dead_letter_keyed,
     }
 
 

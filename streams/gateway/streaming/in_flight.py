@@ -28,6 +28,8 @@ class InFlightWindow:
         self._bytes = 0
         self._room = asyncio.Event()
         self._room.set()
+        self._empty = asyncio.Event()
+        self._empty.set()
 
     def send(
         self,
@@ -74,9 +76,17 @@ class InFlightWindow:
         """Wait until the window is not full."""
         await self._room.wait()
 
+    async def empty(self) -> None:
+        """Wait until Kafka has confirmed all records, or they have failed."""
+        await self._empty.wait()
+
     def _count(self, records: int, size: int) -> None:
         self._records += records
         self._bytes += size
+        if self._records:
+            self._empty.clear()
+        else:
+            self._empty.set()
         if self._records < MAX_RECORDS and self._bytes < MAX_BYTES:
             self._room.set()
         else:

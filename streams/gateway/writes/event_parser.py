@@ -23,6 +23,7 @@ from streams.gateway.http.errors import bad_request
 from streams.gateway.ports import RecordToSend
 from streams.gateway.writes.request_fields import refuse_equal, take_all, take_path
 from streams.ids import direct_group
+from streams.security.patterns import ANY
 from streams.security.permissions import Permissions
 from streams.settings import Settings
 
@@ -203,6 +204,11 @@ class EventParser:
             if target is not None:
                 # A message that a consumer rejects goes there, as if the client had sent it.
                 self.permissions.check_publish(direct_group(target))
+            group = values.get("dead_letter_group")
+            if group is not None:  # with keys: to all groups that begin so
+                self.permissions.check_publish(
+                    group + ANY if values.get("dead_letter_keyed") else group
+                )
         elif values.get("outcome") == EXTEND and not values.get("delay_ms"):
             raise bad_request("bad_field", "to extend a lease, say for how long: delay_seconds")
 

@@ -52,6 +52,9 @@ class World:
         self.settings = settings
         self.away = False
         """Whether Kafka confirms nothing."""
+        self.slow = False
+        """Whether what route sends waits until a mark comes behind it."""
+        self._late: list[tuple[str, bytes, bytes]] = []
         self.sent: list[str] = []
         """Types of the records that clients have appended."""
         logs = LogNumbers((1 << 63) - 1, 77)
@@ -81,6 +84,12 @@ class World:
 
     async def publish_many(self, events: list[tuple[str, bytes, bytes, str]]) -> Any:
         return [await self._publish(*event) for event in events]
+
+    async def mark(self, topic: str, number: int, key: bytes, value: bytes, kind: str) -> int:
+        late, self._late = self._late, []
+        if late:
+            self._append(late)
+        return self._append([(topic, key, value)])
 
     def partition(self, table: str, number: int) -> Any:
         return next(place for place in self.places.values() if place.table == table)
@@ -130,8 +139,10 @@ class World:
                 for _ in place.fold.work.popleft():
                     pass
             place.fold.flush()
-            work += [(one.topic, one.key, one.value) for one in place.fold.ready]
+            outputs = [(one.topic, one.key, one.value) for one in place.fold.ready]
             place.fold.ready.clear()
+            late = self.slow and place.table == MEMBERS
+            (self._late if late else work).extend(outputs)
         self._tell()
         return first
 

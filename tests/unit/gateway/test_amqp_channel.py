@@ -210,10 +210,34 @@ def test_arguments_stand_for_options() -> None:
         "max_bytes": 100,
         "overflow": "reject",
         "max_tries": 5,
-        "dead_letter": "dead",
+        "dead_letter_group": "@dead",
     }
     found = arguments.read({"x-message-ttl": 7}, exclusive=True, auto_delete=False)
     assert found == {"ttl_seconds": arguments.UNUSED_SECONDS, "message_ttl_seconds": 0.007}
+
+
+@pytest.mark.parametrize(
+    ("exchange", "kind", "key", "group", "keyed"),
+    [
+        ("E/1", "direct", "k", "E%2F1/k", None),
+        ("E", "direct", None, "E/", True),
+        ("E", "direct", "", "E/", False),
+        ("amq.direct", "direct", "k", "k", None),
+        ("F", "fanout", None, "F/", None),
+        ("F", "fanout", "k", "F/", None),
+    ],
+)
+def test_a_dead_letter_exchange_is_a_group(
+    exchange: str, kind: str, key: str | None, group: str, keyed: bool | None
+) -> None:
+    given_ = {"x-dead-letter-exchange": exchange}
+    if key is not None:
+        given_["x-dead-letter-routing-key"] = key
+    found = arguments.read(given_, exclusive=False, auto_delete=False, dead_letter_type=kind)
+    assert found.pop("dead_letter_keyed", None) == keyed
+    assert found == {"dead_letter_group": group}
+    back, its_key = names.exchange_of(group)
+    assert (back, its_key) == (exchange, key or None if kind == "direct" else None)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +248,9 @@ def test_arguments_stand_for_options() -> None:
         ({"x-max-length": True}, 406),
         ({"x-expires": 0}, 406),
         ({"x-dead-letter-routing-key": "k"}, 406),
-        ({"x-dead-letter-exchange": "e", "x-dead-letter-routing-key": "k"}, 540),
+        ({"x-dead-letter-exchange": 1}, 406),
+        ({"x-dead-letter-exchange": "e", "x-dead-letter-routing-key": 1}, 406),
+        ({"x-dead-letter-exchange": "amq.direct"}, 540),
         ({"x-dead-letter-exchange": ""}, 540),
         ({"x-message-ttl": 0}, 540),
         ({"x-message-ttl": -1}, 406),

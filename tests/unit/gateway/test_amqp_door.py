@@ -217,8 +217,50 @@ async def test_rejected_messages_come_back_or_become_dead_letters(world: World) 
         await dead.consume(letters)
         letter = await letters.next()
         assert (letter.body, letter.type) == (b"bad", "t")
-        with pytest.raises(ChannelPreconditionFailed, match="x-dead-letter-routing-key"):
+        with pytest.raises(ChannelPreconditionFailed, match="x-dead-letter-exchange"):
             await channel.declare_queue("q")
+
+
+async def test_a_message_dies_in_an_exchange_and_comes_back(world: World) -> None:
+    async with await connect(world) as connection:
+        channel = await connection.channel()
+        await channel.declare_exchange("dead", "direct", durable=True)
+        work = await channel.declare_queue("work", arguments={"x-dead-letter-exchange": "dead"})
+        back: Any = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "work"}
+        retry = await channel.declare_queue("retry", arguments=back | {"x-message-ttl": 1})
+        await retry.bind("dead", "task")
+        source = await channel.declare_exchange("source", "direct")
+        await work.bind(source, "task")
+        await source.publish(aio_pika.Message(b"x", headers={"x-death": "mine", "a": 1}), "task")
+        sink = Sink()
+        await work.consume(sink)
+        await (await sink.next()).reject()
+        await until_queue(world, "retry", "depth", 1)
+
+        async def is_back() -> bool:
+            world.tick()  # does nothing until the message is too old
+            return not sink.queue.empty()
+
+        await until(is_back)
+        again = await sink.next()
+        assert (again.exchange, again.routing_key) == ("", "work")
+        deaths: Any = again.headers["x-death"]
+        told = [
+            (one["queue"], one["reason"], one["exchange"], one["routing-keys"], one["count"])
+            for one in deaths
+        ]
+        assert told == [
+            ("retry", "expired", "dead", ["task"], 1),
+            ("work", "rejected", "source", ["task"], 1),
+        ]
+        assert abs(deaths[1]["time"].timestamp() - time.time()) < SECONDS
+        first = {name: again.headers[f"x-first-death-{name}"] for name in ("reason", "queue")}
+        assert first == {"reason": "rejected", "queue": "work"}
+        assert again.headers["x-first-death-exchange"] == "source"
+        assert again.headers["a"] == 1
+        await again.ack()
+        with pytest.raises(ChannelNotFoundEntity):
+            await channel.declare_queue("other", arguments={"x-dead-letter-exchange": "none"})
 
 
 async def test_a_message_that_kafka_does_not_confirm_is_nacked(world: World) -> None:
@@ -268,6 +310,30 @@ async def test_a_client_sees_at_once_what_it_unbound(world: World) -> None:
             await exchange.publish(aio_pika.Message(b"y"), "key")
         found = await channel.declare_queue("q", passive=True)
         assert found.declaration_result.message_count == 1
+
+
+async def test_a_look_at_a_queue_shows_what_its_client_has_sent(world: World) -> None:
+    async with await connect(world) as connection:
+        channel = await connection.channel()
+        queue = await channel.declare_queue("q")
+        await queue.bind("amq.direct", "key")
+        world.slow = True  # Kafka has a message long before the queue has it
+        exchange = await channel.get_exchange("amq.direct")
+        await exchange.publish(aio_pika.Message(b"1"), "key", mandatory=False)
+        assert (await http(world, "GET", "/v1/queues/q"))["depth"] == 0
+
+        found = await channel.declare_queue("q", passive=True)
+        assert found.declaration_result.message_count == 1
+        await exchange.publish(aio_pika.Message(b"2"), "key", mandatory=False)
+        bodies = [(await queue.get(no_ack=True)).body for _ in range(2)]
+        assert bodies == [b"1", b"2"]
+        assert await queue.get(fail=False) is None
+        await exchange.publish(aio_pika.Message(b"3"), "key", mandatory=False)
+        assert (await queue.purge()).message_count == 1
+        await exchange.publish(aio_pika.Message(b"4"), "key", mandatory=False)
+        assert (await queue.delete(if_unused=False, if_empty=False)).message_count == 1
+        world.slow = False
+        assert (await http(world, "GET", "/v1/queues/q"))["depth"] == 0
 
 
 async def test_an_exclusive_queue_is_its_connections_own_and_ends_with_it(world: World) -> None:

@@ -195,10 +195,21 @@ def test_properties_come_out_byte_for_byte() -> None:
 def test_a_count_of_deliveries_is_added_to_the_headers(headers: dict[str, Any] | None) -> None:
     raw = raw_properties(content_type="t", headers=headers, message_id="m")
 
-    more = properties.read(properties.read(raw).with_headers({"x-delivery-count": 3}))
+    more = properties.read(properties.read(raw).with_headers({"x-delivery-count": 3}, {}))
 
     assert more.headers == {**(headers or {}), "x-delivery-count": 3}
     assert more.texts == {"content_type": "t", "message_id": "m"}
+
+
+def test_a_header_that_was_there_is_replaced() -> None:
+    raw = raw_properties(headers={"x-death": "old", "mine": 1}, message_id="m")
+
+    more = properties.read(
+        properties.read(raw).with_headers({"n": 2}, {"x-death": b"S\0\0\0\3new"})
+    )
+
+    assert more.headers == {"mine": 1, "n": 2, "x-death": "new"}
+    assert more.texts == {"message_id": "m"}
 
 
 def test_properties_that_are_too_long_are_refused() -> None:

@@ -187,8 +187,10 @@ def test_large_bodies_and_headers_are_refused_as_too_large() -> None:
                 "message_ttl_seconds": 0.006,
                 "declared": "d",
                 "only_new": True,
+                "dead_letter_group": "g",
+                "dead_letter_keyed": True,
             },
-            Configure("q", 1, 2, "reject", 3, "d", 4000, 5000, 0, 6, "d", True),
+            Configure("q", 1, 2, "reject", 3, "d", 4000, 5000, 0, 6, "d", True, "g", True),
         ),
         ({"type": "purge", "queue": "q"}, Purge("q")),
         ({"type": "delete", "queue": "q"}, Delete("q")),
@@ -380,6 +382,15 @@ def test_dead_letters_go_only_where_messages_may() -> None:
     BOB.configure("bob", {})
     with pytest.raises(Forbidden):
         BOB.configure("bob", {"dead_letter": "ann"})
+    BOB.configure("bob", {"dead_letter_group": "chat.1"})
+    BOB.configure("bob", {"dead_letter_group": "chat.", "dead_letter_keyed": True})
+    for fields in (
+        {"dead_letter_group": "room"},
+        {"dead_letter_group": "@ann"},
+        {"dead_letter_group": "chat", "dead_letter_keyed": True},
+    ):
+        with pytest.raises(Forbidden):
+            BOB.configure("bob", fields)
 
 
 # What a rate limit counts -------------------------------------------------------------------
