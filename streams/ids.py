@@ -61,6 +61,19 @@ def problem(text: str) -> str | None:
     return None
 
 
+def pattern_problem(text: str) -> str | None:
+    """Return why `text` is no pattern of routing keys, as the end of a sentence; None if it is one.
+
+    It may be empty: then it matches the empty routing key.
+    """
+    return problem(text) if text else None
+
+
+def is_pattern(text: str) -> bool:
+    """Tell whether `text` may be a pattern of routing keys."""
+    return not text or is_id(text)
+
+
 def check_id(text: str, what: str = "id") -> bytes:
     """Return the UTF-8 bytes of an id, as used in Kafka keys and tables.
 

@@ -103,7 +103,7 @@ struct Partition {
 
 #define API extern "C" __attribute__((visibility("default")))
 
-API int32_t core_version() { return 5; }
+API int32_t core_version() { return 6; }
 
 API void core_begin(const Python* functions, Object none_object, Object unknown_object) {
     python = *functions;
@@ -305,6 +305,9 @@ API void fans_add(Partition* of, const char* group, int64_t size, int64_t target
 API void fans_remove(Partition* of, const char* group, int64_t size, int64_t target, const char* queue,
                      int64_t queue_size) {
     of->route->publisher.fans.remove(given(group, size), static_cast<uint32_t>(target), given(queue, queue_size));
+}
+API void fans_drop(Partition* of, const char* group, int64_t size) {
+    of->route->publisher.fans.forget(given(group, size));
 }
 // Partition, number of ids, size of the column, column of each; None if the group is not cached. All members
 // but one if `but` is given.

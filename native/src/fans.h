@@ -125,6 +125,11 @@ public:
         if (group && group->fan.remove(partition, queue)) weight_--;
     }
 
+    void forget(Slice name) {
+        Group* group = groups_.count() ? find(name) : nullptr;
+        if (group) drop(group);
+    }
+
 private:
     struct Link {
         Link *before, *after;

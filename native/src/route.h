@@ -1,7 +1,7 @@
 // The plain Binds, Unbinds and Messages of the route fold; `streams/folds/route.py` is the definition.
 //
 // Of Binds and Unbinds not plain, and left to Python: ids of 64 bytes or more, older schemas, records that are broken or
-// out of place, origins of another log, `replaces`, and bindings that cover others or are covered.
+// out of place, origins of another log, `replaces`, bindings that cover others or are covered, and those with patterns.
 #pragma once
 
 #include <deque>
@@ -151,6 +151,7 @@ private:
         if (row.state == Below::present) {
             if (row.value->size < 2) return Step::other;
             Slice held = held_by(row.value);
+            if (held.size && !held.data[0]) return Step::other;  // a binding with patterns
             bool same = held == change.session;
             if (change.bound && held.size && !same) return Step::other;  // it covers the one that is held
             if (!change.bound) {

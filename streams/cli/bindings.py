@@ -17,28 +17,43 @@ LIMIT = click.option(
     "--limit", type=click.IntRange(1), metavar="N", help="Limit of the list; default: all."
 )
 _SESSION = "--session"
+_PATTERN = "--pattern"
 
 
 @client_command()
 @click.argument("groups", nargs=-1, required=True, metavar="GROUP...")
 @click.argument("queue")
 @click.option(_SESSION, help="Bind only until this session of the queue ends.")
+@click.option(_PATTERN, help="Only messages whose header routing-key matches, such as a.*.# does.")
 async def bind(
-    client: Client, show: Printer, *, groups: tuple[str, ...], queue: str, session: str | None
+    client: Client,
+    show: Printer,
+    *,
+    groups: tuple[str, ...],
+    queue: str,
+    session: str | None,
+    pattern: str | None,
 ) -> None:
     """Let QUEUE receive the messages of these groups from now on."""
-    await _change(client, show, "bind", groups, queue, session)
+    await _change(client, show, "bind", groups, queue, session, pattern)
 
 
 @client_command()
 @click.argument("groups", nargs=-1, required=True, metavar="GROUP...")
 @click.argument("queue")
 @click.option(_SESSION, help="Remove only bindings of this session.")
+@click.option(_PATTERN, help="Remove only this pattern of the bindings.")
 async def unbind(
-    client: Client, show: Printer, *, groups: tuple[str, ...], queue: str, session: str | None
+    client: Client,
+    show: Printer,
+    *,
+    groups: tuple[str, ...],
+    queue: str,
+    session: str | None,
+    pattern: str | None,
 ) -> None:
     """Remove the bindings of QUEUE to these groups."""
-    await _change(client, show, "unbind", groups, queue, session)
+    await _change(client, show, "unbind", groups, queue, session, pattern)
 
 
 async def _change(
@@ -48,10 +63,15 @@ async def _change(
     groups: tuple[str, ...],
     queue: str,
     session: str | None,
+    pattern: str | None,
 ) -> None:
+    if session is not None and pattern is not None:
+        raise click.UsageError(f"give {_SESSION} or {_PATTERN}: a pattern ends with no session")
     more: dict[str, Any] = {} if session is None else {"session": session}
+    more |= {} if pattern is None else {"pattern": pattern}
+    event = kind if pattern is None else f"{kind}_pattern"
     await client.send_events(
-        {"type": kind, "group": group, "queue": queue, **more} for group in groups
+        {"type": event, "group": group, "queue": queue, **more} for group in groups
     )
     for group in groups:
         said = "bound to" if kind == "bind" else "unbound from"

@@ -168,26 +168,55 @@ class Client:
 
     # Groups ---------------------------------------------------------------------------
 
-    async def bind(self, group: str, queue: str, *, session: str | None = None) -> None:
+    async def bind(
+        self, group: str, queue: str, *, session: str | None = None, pattern: str | None = None
+    ) -> None:
         """Bind a queue to a group, so that it receives what is published to the group.
 
-        With the id of a `session`, the binding ends when that session does.
-        """
-        await self._change("bind", "PUT", group, queue, session)
+        With the id of a `session`, the binding ends when that session does.  With a `pattern`,
+        the queue receives the messages whose header `routing-key` matches it, or another
+        pattern of the binding: words separated by dots, `*` for one word, `#` for any number.
 
-    async def unbind(self, group: str, queue: str, *, session: str | None = None) -> None:
-        """Remove a binding; with the id of a `session`, only if the binding belongs to it."""
-        await self._change("unbind", "DELETE", group, queue, session)
+        Raises:
+            ValueError: a session and a pattern are given; a binding with patterns is permanent.
+        """
+        await self._change("bind", "PUT", group, queue, session, pattern)
+
+    async def unbind(
+        self, group: str, queue: str, *, session: str | None = None, pattern: str | None = None
+    ) -> None:
+        """Remove a binding; with the id of a `session`, only if the binding belongs to it.
+
+        With a `pattern`, remove only that one from the binding.  Raises as `bind`.
+        """
+        await self._change("unbind", "DELETE", group, queue, session, pattern)
 
     async def _change(
-        self, kind: str, method: str, group: str, queue: str, session: str | None
+        self,
+        kind: str,
+        method: str,
+        group: str,
+        queue: str,
+        session: str | None,
+        pattern: str | None,
     ) -> None:
-        if session is None:
+        if pattern is not None:
+            if session is not None:
+                raise ValueError("give a session or a pattern, not both")
+            event = {"type": f"{kind}_pattern", "group": group, "queue": queue, "pattern": pattern}
+            await self.send_events([event])
+        elif session is None:
             await self.requests.ask(method, _group(group, "queues", queue))
         else:
             await self.send_events(
                 [{"type": kind, "group": group, "queue": queue, "session": session}]
             )
+
+    async def patterns(self, group: str, queue: str) -> list[str]:
+        """Return the patterns of a binding; none if it has every message, or there is none."""
+        answer = await self.requests.ask("GET", _group(group, "queues", queue, "patterns"))
+        found: list[str] = answer["patterns"]
+        return found
 
     def members(self, group: str) -> AsyncIterator[str]:
         """Yield the ids of the queues bound to a group, in order."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from streams.fold import BadRecord
-from streams.ids import is_destination, is_group, is_id
+from streams.ids import is_destination, is_group, is_id, is_pattern
 
 
 def check_ack(values: dict[str, Any]) -> None:
@@ -32,6 +32,19 @@ def check_bind(values: dict[str, Any]) -> None:
     value = values["session"]
     if value is not None and not is_id(value):
         raise BadRecord("session is not a valid id")
+
+
+def check_bind_pattern(values: dict[str, Any]) -> None:
+    """Check the fields of a BindPattern."""
+    value = values["group"]
+    if not is_group(value):
+        raise BadRecord("group is not a valid group id")
+    value = values["queue"]
+    if not is_id(value):
+        raise BadRecord("queue is not a valid id")
+    value = values["pattern"]
+    if not is_pattern(value):
+        raise BadRecord("pattern is not a valid pattern")
 
 
 def check_close(values: dict[str, Any]) -> None:
@@ -187,10 +200,25 @@ def check_unbind(values: dict[str, Any]) -> None:
         raise BadRecord("session is not a valid id")
 
 
+def check_unbind_pattern(values: dict[str, Any]) -> None:
+    """Check the fields of an UnbindPattern."""
+    value = values["group"]
+    if not is_group(value):
+        raise BadRecord("group is not a valid group id")
+    value = values["queue"]
+    if not is_id(value):
+        raise BadRecord("queue is not a valid id")
+    value = values["pattern"]
+    if not is_pattern(value):
+        raise BadRecord("pattern is not a valid pattern")
+
+
 GROUP_EVENT_CHECKS: Final[dict[str, Callable[[dict[str, Any]], None]]] = {
     "Bind": check_bind,
+    "BindPattern": check_bind_pattern,
     "Message": check_message,
     "Unbind": check_unbind,
+    "UnbindPattern": check_unbind_pattern,
 }
 QUEUE_EVENT_CHECKS: Final[dict[str, Callable[[dict[str, Any]], None]]] = {
     "Ack": check_ack,

@@ -20,6 +20,7 @@ property of a field
 ====================  =================================================================
 ``format``            ``id``; ``group``, an id that does not begin with ``@``;
                       ``destination``, a group, or ``@`` and a queue id; ``seq``;
+                      ``pattern``, of routing keys: empty, or like an id;
                       ``id-column``, ids in UTF-8 with a NUL after each
 ``minimum``           least number (of milliseconds, where the unit is ms)
 ``maximum``           greatest number
@@ -52,6 +53,7 @@ Knows the files, not how records are encoded.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -81,6 +83,11 @@ _RECORD_PROPERTIES: Final = frozenset(
         *("topic", "internal", "batch", "requestSchema", "oneOf", "maxBytes"),
     }
 )
+
+
+def snake(name: str) -> str:
+    """Return the name of an event in lower case, with `_` between its words."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,25 @@ class Bind:
 
 
 @dataclass(frozen=True, slots=True)
+class BindPattern:
+    """Adds a pattern to a binding: the queue receives what matches any of its patterns.
+
+    A binding without patterns receives every message of the group, and so does the pattern `#`.
+    The binding is made if there is none, and is permanent.
+    """
+
+    group: str
+    """Group id. Key of the Kafka record."""
+    queue: str
+    """Queue id."""
+    pattern: str
+    """Words separated by dots, compared with the header `routing-key` of a message: `*` stands for
+    one word, `#` for any number of them. At most 255 bytes."""
+    at: int = 0
+    """When the client created the event. Folds use the time of the Kafka record instead."""
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """Closes the session.
 
@@ -325,7 +344,21 @@ class Unbind:
     """Set only by the deliver fold, if it requested this event."""
 
 
-GroupEvent = Bind | Message | Unbind
+@dataclass(frozen=True, slots=True)
+class UnbindPattern:
+    """Removes a pattern from a binding, and the binding with its last pattern."""
+
+    group: str
+    """Group id. Key of the Kafka record."""
+    queue: str
+    """Queue id."""
+    pattern: str
+    """The pattern, as it was bound."""
+    at: int = 0
+    """When the client created the event. Folds use the time of the Kafka record instead."""
+
+
+GroupEvent = Bind | BindPattern | Message | Unbind | UnbindPattern
 """An event of one group."""
 QueueEvent = Ack | Close | Configure | Delete | Lease | Nack | Open | Purge | Touch
 """An event of one queue."""
@@ -335,6 +368,7 @@ Event = GroupEvent | QueueEvent | Level | Routed | Tick
 EVENTS: tuple[type[Event], ...] = (
     Ack,
     Bind,
+    BindPattern,
     Close,
     Configure,
     Delete,
@@ -348,4 +382,5 @@ EVENTS: tuple[type[Event], ...] = (
     Tick,
     Touch,
     Unbind,
+    UnbindPattern,
 )

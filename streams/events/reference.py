@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from streams.events.definitions import MISSING, Definition, Field
+from streams.events.definitions import MISSING, Definition, Field, snake
 
 
 def page(definitions: Mapping[str, Definition], headers: Mapping[str, str]) -> str:
@@ -47,7 +47,7 @@ def _section(definition: Definition, header: str) -> str:
     if definition.internal:
         notes.append("Written by workers only.")
     elif definition.batch:
-        notes.append(f'In `POST /v1/events`: `"type": "{definition.name.lower()}"`.')
+        notes.append(f'In `POST /v1/events`: `"type": "{snake(definition.name)}"`.')
     if definition.one_of:
         names = " and ".join(f"`{name}`" for name in definition.one_of)
         notes.append(f"A request has exactly one of {names}.")

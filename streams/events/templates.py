@@ -9,7 +9,14 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from streams.events.definitions import EARLIEST_MS, LATEST_MS, MISSING, Definition, Field
+from streams.events.definitions import (
+    EARLIEST_MS,
+    LATEST_MS,
+    MISSING,
+    Definition,
+    Field,
+    snake,
+)
 
 WIDTH: Final = 99
 NOTICE: Final = "Generated from schemas/*.avsc by `python -m streams.events.generate`; do not edit."
@@ -68,7 +75,7 @@ def limits(definitions: Definitions) -> str:
     """Return the module of the limits that other modules need by name."""
     lines: list[str] = []
     for definition in definitions.values():
-        event = definition.name.upper()
+        event = snake(definition.name).upper()
         if definition.max_bytes is not None:
             lines += [f"MAX_{event}_BYTES: Final = {_literal(definition.max_bytes)}"]
             lines += [f'"""Largest encoded {definition.name}, in bytes."""']
@@ -115,7 +122,7 @@ def checks(definitions: Definitions) -> str:
             if field.get("check") != "requests"
             for line in _check(field, imports)
         ]
-        function = f"check_{definition.name.lower()}"
+        function = f"check_{snake(definition.name)}"
         functions.append(
             f"def {function}(values: dict[str, Any]) -> None:\n"
             f'    """Check the fields of {_article(definition.name)}."""\n'
@@ -389,6 +396,7 @@ _FORMATS: Final = {
     "id": ("is_id", "is not a valid id"),
     "group": ("is_group", "is not a valid group id"),
     "destination": ("is_destination", "is neither a valid group id nor @ and a queue id"),
+    "pattern": ("is_pattern", "is not a valid pattern"),
 }
 _LENGTHS: Final = {
     "string": {"maxLength": "characters"},

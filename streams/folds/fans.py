@@ -121,6 +121,11 @@ class Fans:
             fan.remove(target, queue)
             self._weight -= 1
 
+    def drop(self, group: bytes) -> None:
+        """Forget a group."""
+        if group in self._fans:
+            self._drop(group)
+
     def _shrink(self) -> None:
         while self._weight > MEMBERS_KEPT:
             self._drop(next(iter(self._fans)))

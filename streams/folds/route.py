@@ -7,7 +7,7 @@ bucket                suffix                     value
 ====================  =========================  ============================================
 ``m`` group           queue                      2 bytes: the queue's partition of
                                                  queue-events; then its session, empty for a
-                                                 permanent binding
+                                                 permanent binding; or a NUL, see `patterns`
 ``u``                 group; NUL; queue          sessions, each followed by a NUL, whose
                                                  binding was covered by a Bind within another
                                                  session, the latest last
@@ -16,6 +16,7 @@ bucket                suffix                     value
                       NUL; as in ``d``
 ``l``                 group                      empty: a large group, whose messages take
                                                  the second lane
+``p`` ``n``                                      patterns of bindings: see `patterns`
 ``t``                 empty                      8 bytes: log time, the highest timestamp
                                                  of any message; then a mark, see `_clock`
 ``k``                 empty                      2 bytes: the level, see `levels`
@@ -24,6 +25,10 @@ bucket                suffix                     value
 ====================  =========================  ============================================
 
 Reading any of them takes a time that does not depend on the size of the group.
+
+A binding with patterns is permanent, and gets the messages whose routing keys match one of them.  A
+queue that is bound without a pattern gets every message: then patterns add nothing, and a Bind
+without a session drops them.
 
 A message id belongs to its sender: who else may publish to the group cannot use it up.
 
@@ -66,12 +71,13 @@ from streams.events.codec import (
 )
 from streams.events.limits import MAX_MESSAGE_BYTES
 from streams.fold import BadRecord, FoldRun, Output, Record, Rows
-from streams.folds import fans, packing
+from streams.folds import fans, packing, patterns
 from streams.folds.counts import Counts
 from streams.folds.fans import LARGEST, Fans
 from streams.folds.levels import PartitionLevel
 from streams.folds.log_numbers import LogNumbers
 from streams.folds.packing import BOUND, QUEUES_PER_ENTRY, SLOW_LANE, UNBOUND, Packer
+from streams.folds.patterns import receives_all
 from streams.folds.row_keys import (
     COVERED,
     LARGE_GROUPS,
@@ -79,6 +85,7 @@ from streams.folds.row_keys import (
     MEMBERSHIPS,
     MESSAGE_IDS,
     MESSAGE_IDS_BY_TIME,
+    PATTERNS,
     WATERMARKS,
 )
 from streams.ids import DIRECT, MAX_ID_BYTES, is_id
@@ -139,6 +146,7 @@ class Route:
         else:
             self._packer = Packer(queue_topic, partition, self.ready, self._counts, log)
             self._fans = Fans()
+        self._patterns = patterns.GroupPatterns(rows)
         self._slow = Packer(queue_topic, partition, self.ready, self._counts, log, SLOW_LANE)
         # For the fast path, by group.
         self._known: dict[bytes | None, _Known] = {}
@@ -212,15 +220,19 @@ class Route:
         )
 
     def _change(self, record: Record, name: str, values: dict[str, Any]) -> None:
-        """Fold a Bind or Unbind that is not on the fast path."""
+        """Fold a Bind or Unbind that is not on the fast path, or a change of patterns."""
         check = GROUP_EVENT_CHECKS.get(name)
         if check is None:
             raise BadRecord(f"{name} is not an event of a group")
         check(values)
-        group, queue, origin = values["group"], values["queue"], values["origin"]
-        session, replaces = values["session"], values.get("replaces")
+        group, queue = values["group"], values["queue"]
         key = group.encode()
         self._check_key(record, key)
+        if name in ("BindPattern", "UnbindPattern"):
+            change = self._bind_pattern if name == "BindPattern" else self._unbind_pattern
+            change(record.offset, key, queue.encode(), values["pattern"].encode())
+            return
+        origin, session, replaces = values["origin"], values["session"], values.get("replaces")
         bucket = MEMBERSHIPS + key
         if origin is None and replaces is not None:
             raise BadRecord("replaces is set, but no fold requested this event")
@@ -263,6 +275,11 @@ class Route:
             held = row[2:]
             if held == session or not held:
                 return  # bound already, or permanently
+            if held.startswith(patterns.HELD):
+                if not session:
+                    self._end_patterns(bucket[1:], queue)
+                    self._put_held(bucket, queue, row[:2])
+                return
             target = row[0] << 8 | row[1]
             if replaces is None or self._has_covered:
                 self._cover(bucket, queue, b"" if replaces is not None else held, session)
@@ -282,6 +299,11 @@ class Route:
             if self._has_covered:
                 self._uncover(bucket, queue, session)
             return
+        if held.startswith(patterns.HELD):
+            self._end_patterns(group, queue)
+            self._packer.change(target, offset, UNBOUND, group, queue, b"")
+            self._put_held(bucket, queue, None)
+            return
         if self._has_covered and held:
             below = self._sessions_below(bucket, queue)
             if below and session:
@@ -294,6 +316,51 @@ class Route:
         self._rows.delete(bucket, queue)
         self._packer.change(target, offset, UNBOUND, group, queue, held)
         self._fans.remove(group, target, queue)
+
+    def _bind_pattern(self, offset: int, group: bytes, queue: bytes, pattern: bytes) -> None:
+        bucket = MEMBERSHIPS + group
+        row = self._rows.get(bucket, queue)
+        if row is not None and len(row) == 2:
+            return  # bound to every message
+        if self._patterns.has(group, queue, pattern):
+            return
+        target = self._rows_of[partition_of(queue, self._partitions)] if row is None else row[:2]
+        self._patterns.add(group, queue, target, pattern)
+        held = b"" if row is None else row[2:]
+        new = patterns.held_with([pattern])
+        if not held.startswith(patterns.HELD):
+            if held:
+                self._cover(bucket, queue, held, b"")  # the binding of the session ends
+            number = target[0] << 8 | target[1]
+            self._packer.change(number, offset, BOUND, group, queue, b"")
+        elif held == patterns.HELD_BY_ALL:
+            new = held
+        if new != held:
+            self._put_held(bucket, queue, target + new)
+
+    def _unbind_pattern(self, offset: int, group: bytes, queue: bytes, pattern: bytes) -> None:
+        if not self._patterns.has(group, queue, pattern):
+            return
+        bucket = MEMBERSHIPS + group
+        row = self._rows.get(bucket, queue)
+        assert row is not None, "a binding with a pattern has a row"
+        self._patterns.remove(group, queue, [pattern])
+        if not self._patterns.any_of(group, queue):
+            self._packer.change(row[0] << 8 | row[1], offset, UNBOUND, group, queue, b"")
+            self._put_held(bucket, queue, None)
+        elif patterns.matches_all(pattern):
+            self._put_held(bucket, queue, row[:2] + self._patterns.held(group, queue))
+
+    def _put_held(self, bucket: bytes, queue: bytes, row: bytes | None) -> None:
+        """Write the row of a membership with patterns; members with all messages may change."""
+        if row is None:
+            self._rows.delete(bucket, queue)
+        else:
+            self._rows.put(bucket, queue, row)
+        self._fans.drop(bucket[1:])
+
+    def _end_patterns(self, group: bytes, queue: bytes) -> None:
+        self._patterns.remove(group, queue, self._patterns.of(group, queue))
 
     @property
     def _has_covered(self) -> bool:
@@ -387,10 +454,14 @@ class Route:
                 target = partition_of(queue, self._partitions)
                 self._packer.delivery(target, record.offset, 0, message, queue + b"\0", 1)
             return
-        columns = self._columns(key, but)
+        routing_key = patterns.key_of(values["headers"])
+        columns = self._columns(key, but, routing_key)
         if columns is None:
             members = self._rows.scan(MEMBERSHIPS + key)  # as of now
-            self.work.append(self._fan_out(members, record.offset, message, but))
+            matching = None
+            if routing_key is not None and self._patterns.count(key):
+                matching = self._rows.scan(PATTERNS + key), routing_key
+            self.work.append(self._fan_out(members, matching, record.offset, message, but))
             return
         deliver = self._packer.delivery
         for target, column, count in columns:
@@ -472,35 +543,59 @@ class Route:
             self._rows.delete(MESSAGE_IDS_BY_TIME, suffix)
             self._rows.delete(MESSAGE_IDS + group, ident)
 
-    def _columns(self, group: bytes, but: bytes | None) -> list[tuple[int, bytes, int]] | None:
-        """Return the members of a group but one (see `Fans.columns`); None for a large group."""
+    def _columns(
+        self, group: bytes, but: bytes | None, routing_key: bytes | None
+    ) -> list[tuple[int, bytes, int]] | None:
+        """Return the receivers of a message (see `Fans.columns`); None for a large group."""
         columns = self._fans.columns(group, but)
         if columns is None and self._rows.get(LARGE_GROUPS, group) is None:
             rows = self._rows.scan(MEMBERSHIPS + group)
-            members = [(row[0] << 8 | row[1], queue) for queue, row in islice(rows, LARGEST + 1)]
+            every = ((row[0] << 8 | row[1], queue) for queue, row in rows if receives_all(row))
+            members = list(islice(every, LARGEST + 1))
             if len(members) > LARGEST:
                 self._rows.put(LARGE_GROUPS, group, b"")
             else:
                 self._fans.keep(group, members)
                 columns = self._fans.columns(group, but)
-        return columns
+        if columns is None or routing_key is None:
+            return columns
+        count = self._patterns.count(group)
+        if count > LARGEST:
+            self._rows.put(LARGE_GROUPS, group, b"")
+            self._fans.drop(group)
+            return None
+        if not count:
+            return columns
+        return _joined(columns, self._patterns.reached(group, routing_key), but)
 
     def _fan_out(
         self,
         members: Iterator[tuple[bytes, bytes]],
+        matching: tuple[Iterator[tuple[bytes, bytes]], bytes] | None,
         offset: int,
         message: bytes,
         but: bytes | None,
     ) -> Iterator[None]:
         """Deliver to all members but one, in order of their queue ids, in parts.
 
+        Of those with patterns, to those whose rows in `matching` match the routing key there.
+
         How it is split into parts depends on the members only: the part number belongs to the
         origin, by which a replay is recognized.
         """
         parts: dict[int, int] = {}
         waiting: dict[int, list[bytes]] = {}
+        matched: set[bytes] = set()
+        if matching is not None:
+            rows, words = matching[0], patterns.words_of(matching[1])
+            for number, (suffix, _) in enumerate(rows, 1):
+                queue, _, pattern = suffix.partition(b"\0")
+                if queue not in matched and patterns.compiled(pattern)(words):
+                    matched.add(queue)
+                if not number % _STEP:
+                    yield
         for number, (queue, row) in enumerate(members, 1):
-            if queue != but:
+            if queue != but and (len(row) == 2 or receives_all(row) or queue in matched):
                 target = row[0] << 8 | row[1]
                 queues = waiting.get(target)
                 if queues is None:
@@ -521,6 +616,20 @@ class Route:
         parts[target] = part + 1
         self._slow.delivery(target, offset, part, message, join_ids(queues), len(queues))
         self._slow.flush_one(target)
+
+
+def _joined(
+    columns: list[tuple[int, bytes, int]], more: dict[int, list[bytes]], but: bytes | None
+) -> list[tuple[int, bytes, int]]:
+    """Return columns with more queues, which they do not have, but one; each in order."""
+    found = {target: (column, count) for target, column, count in columns}
+    for target, reached in more.items():
+        queues = [queue for queue in reached if queue != but]
+        if queues:
+            column, count = found.get(target, (b"", 0))
+            joined = join_ids(sorted([*split_ids(column), *queues]) if count else queues)
+            found[target] = joined, count + len(queues)
+    return [(target, column, count) for target, (column, count) in found.items()]
 
 
 def _origin_of(origin: dict[str, int]) -> OriginTuple:

@@ -13,13 +13,15 @@ from typing import Final, Literal
 
 from streams.folds.tables import MEMBERS, QUEUES
 
-# Of the table `members`; see `route`.
+# Of the table `members`; see `route`, and `patterns` for the last two.
 MEMBERSHIPS: Final = b"m"
 COVERED: Final = b"u"
 MESSAGE_IDS: Final = b"d"
 MESSAGE_IDS_BY_TIME: Final = b"x"
 LARGE_GROUPS: Final = b"l"
 LOG_TIME: Final = b"t"
+PATTERNS: Final = b"p"
+PATTERN_COUNTS: Final = b"n"
 
 # Of the table `queues`; see `deliver`.
 BINDINGS: Final = b"b"
@@ -54,6 +56,8 @@ Kind = Literal[
     "watermark",
     "second watermark",
     "large group",
+    "pattern",
+    "patterns",
     "covered sessions",
     "binding",
     "delivery",
@@ -172,6 +176,12 @@ def _pair(kind: Kind, prefix: int = 0) -> _Parser:
     return parse
 
 
+def _pattern(owner: str, suffix: bytes) -> RowKey | None:
+    """Parse a bucket with a group; the suffix is a queue, NUL and a pattern."""
+    queue, separator, _ = suffix.partition(b"\0")
+    return RowKey("pattern", owner, _text(queue)) if separator else None
+
+
 def _number(kind: Kind, size: int) -> _Parser:
     """Parse a bucket without an owner, whose suffix is a number of `size` bytes."""
 
@@ -219,6 +229,8 @@ _PARSERS: Final[dict[tuple[str, bytes], _Parser]] = {
     (MEMBERS, MESSAGE_IDS_BY_TIME): _pair("expiry", prefix=8),
     (MEMBERS, LARGE_GROUPS): _named("large group"),
     (MEMBERS, LOG_TIME): _single("log time"),
+    (MEMBERS, PATTERNS): _pattern,
+    (MEMBERS, PATTERN_COUNTS): _named("patterns"),
     (MEMBERS, LEVEL): _single("level"),
     (MEMBERS, WATERMARKS): _number("watermark", size=2),
     (MEMBERS, FOUNDATION): _single("foundation"),

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from heapq import merge
+from itertools import groupby, islice
 from typing import cast
 
 from streams.events.codec import decode
 from streams.events.records import Message
 from streams.fold import Rows
 from streams.folds import options as queue_options
+from streams.folds import patterns
 from streams.folds.delivery import StoredDelivery, unpack, whole
 from streams.folds.row_keys import (
     INBOX,
@@ -38,6 +40,8 @@ class Membership:
     session: str | None
     partition: int
     """The queue's partition of queue-events."""
+    has_patterns: bool = False
+    """Whether it gets only messages that match a pattern; see `binding_patterns`."""
 
 
 def members(
@@ -55,7 +59,31 @@ def member(rows: Rows, group: str, queue: str) -> Membership | None:
     row = rows.get(members_bucket(group), queue.encode())
     if row is None:
         return None
-    return Membership(queue, row[2:].decode() or None, int.from_bytes(row[:2], "big"))
+    session, partition = patterns.session_of(row).decode(), int.from_bytes(row[:2], "big")
+    return Membership(queue, session or None, partition, patterns.has_patterns(row))
+
+
+def binding_patterns(rows: Rows, group: str, queue: str) -> list[str]:
+    """Return the patterns of a binding, in ascending order of their bytes; none: all messages."""
+    found = patterns.GroupPatterns(rows).of(group.encode(), queue.encode())
+    return [pattern.decode() for pattern in found]
+
+
+def pattern_count(rows: Rows, group: str) -> int:
+    """Return how many patterns the bindings of a group have together."""
+    return patterns.GroupPatterns(rows).count(group.encode())
+
+
+def reached(
+    rows: Rows, group: str, routing_key: str, after: str | None = None, limit: int = 1000
+) -> tuple[list[str], str | None]:
+    """Return queues that a message to a group with a routing key reaches, as `members` does."""
+    start = None if not after else after.encode()
+    members = rows.scan(members_bucket(group), start)
+    every = (queue for queue, row in members if patterns.receives_all(row))
+    by_pattern = patterns.matching(rows, group.encode(), routing_key.encode(), start)
+    both = (queue.decode() for queue, _ in groupby(merge(every, by_pattern)))
+    return _cut(list(islice(both, limit + 1)), after, limit)
 
 
 def groups(
@@ -179,6 +207,10 @@ def session(rows: Rows, queue: str) -> str | None:
 def _page(rows: Rows, bucket: bytes, after: str | None, limit: int) -> tuple[list[str], str | None]:
     start = None if not after else after.encode()
     page = [suffix.decode() for suffix, _ in islice(rows.scan(bucket, start), limit + 1)]
+    return _cut(page, after, limit)
+
+
+def _cut(page: list[str], after: str | None, limit: int) -> tuple[list[str], str | None]:
     if len(page) <= limit:
         return page, None
     del page[limit:]

@@ -52,6 +52,10 @@ class CoreFans:
         core, handle = self._core, self._table.handle
         core.fans_add(handle, group, len(group), target, queue, len(queue))
 
+    def drop(self, group: bytes) -> None:
+        """Forget a group."""
+        self._core.fans_drop(self._table.handle, group, len(group))
+
     def remove(self, group: bytes, target: int, queue: bytes) -> None:
         """Note that a member has left."""
         core, handle = self._core, self._table.handle

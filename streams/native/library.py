@@ -18,7 +18,7 @@ from streams.errors import SettingsError
 
 logger = logging.getLogger(__name__)
 
-VERSION: Final = 5
+VERSION: Final = 6
 """Version of the interface, as the library must report it."""
 MODES: Final = ("auto", "on", "off")
 UNKNOWN: Final = object()
@@ -71,6 +71,7 @@ _FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "fans_keep": (None, (_P, *_BYTES, _P, *_BYTES)),
     "fans_add": (None, (_P, *_BYTES, _N, *_BYTES)),
     "fans_remove": (None, (_P, *_BYTES, _N, *_BYTES)),
+    "fans_drop": (None, (_P, *_BYTES)),
     "fans_columns": (py_object, (_P, *_BYTES, *_BYTES)),
     "packer_change": (_N, (_P, _N, _N, c_int32, *_BYTES, *_BYTES, *_BYTES)),
     "packer_delivery": (_N, (_P, _N, _N, _N, *_BYTES, *_BYTES, _N)),

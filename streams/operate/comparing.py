@@ -25,8 +25,9 @@ from pathlib import Path
 from streams.amounts import counted
 from streams.errors import Unavailable
 from streams.events.codec import decode
-from streams.events.records import Bind, Unbind
+from streams.events.records import Bind, BindPattern, Unbind, UnbindPattern
 from streams.fold import BadRecord, split_raw_key
+from streams.folds.patterns import session_of
 from streams.folds.row_keys import bindings_bucket, members_bucket
 from streams.folds.tables import MEMBERS, QUEUES, TABLES
 from streams.kafka.partitioner import partition_of
@@ -273,7 +274,7 @@ class InverseCheck:
                 event = decode(self._log.translated(topic, as_record(message).value))
             except BadRecord:
                 continue
-            if isinstance(event, Bind | Unbind):
+            if isinstance(event, Bind | BindPattern | Unbind | UnbindPattern):
                 touched.add((event.group, event.queue))
         return touched
 
@@ -288,7 +289,7 @@ class InverseCheck:
                 self._result.bindings += 1
                 if self._result.bindings % 1000 == 0:
                     report(self._result.bindings)
-                if self._of_queue(group, queue) != value[2:]:
+                if self._of_queue(group, queue) != session_of(value):
                     yield group, queue
         for rebuilt in self._queues:
             for key, _ in rebuilt.items(b"b"):
@@ -306,7 +307,7 @@ class InverseCheck:
         """Return the session of a binding in `members`, None if there is no binding."""
         number = partition_of(group.encode(), self._settings.partitions)
         row = self._members[number].get(members_bucket(group), queue.encode())
-        return None if row is None else row[2:]
+        return None if row is None else session_of(row)
 
     def _of_queue(self, group: str, queue: str) -> bytes | None:
         """Return the session of a binding in `queues`, None if there is no binding."""

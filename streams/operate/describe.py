@@ -13,6 +13,7 @@ from streams.events.records import Routed
 from streams.fold import BadRecord, split_raw_key
 from streams.folds import options
 from streams.folds.delivery import StoredDelivery, unpack
+from streams.folds.patterns import has_patterns, session_of
 from streams.folds.row_keys import split_row_key
 from streams.folds.sessions import unpack_terms
 
@@ -28,8 +29,14 @@ def row(table: str, key: bytes, value: bytes) -> dict[str, Any]:
     match name.kind:
         case "member":
             found |= {"group": name.owner, "queue": name.detail}
-            found |= {"session": value[2:].decode(errors="replace") or None}
+            found |= {"session": session_of(value).decode(errors="replace") or None}
             found |= {"queue_partition": int.from_bytes(value[:2], "big")}
+            found |= {"patterns": True} if has_patterns(value) else {}
+        case "pattern":
+            found |= {"group": name.owner, "queue": name.detail}
+            found |= {"pattern": text(suffix.partition(b"\0")[2])}
+        case "patterns":
+            found |= {"group": name.owner, "patterns": int.from_bytes(value, "big")}
         case "covered sessions":
             found |= {"group": name.owner, "queue": name.detail}
             found |= {"sessions": [text(session) for session in value.split(b"\0")[:-1]]}

@@ -299,6 +299,8 @@ async def test_the_refused_requests_changed_nothing(client: Client) -> None:
 NOT_BOBS: list[dict[str, Any]] = [
     {"type": "bind", "group": "news", "queue": "bob"},
     {"type": "bind", "group": "chat.tavern", "queue": "ann"},
+    {"type": "bind_pattern", "group": "chat.tavern", "queue": "ann", "pattern": "#"},
+    {"type": "unbind_pattern", "group": "chat.tavern", "queue": "ann", "pattern": "#"},
     {"type": "unbind", "group": "chat.tavern", "queue": "ann"},
     {"type": "message", "group": "news", "body": "x"},
     {"type": "message", "queue": "bob", "body": "x"},

@@ -58,6 +58,9 @@ def _admin(context: RequestContext) -> None:
 ACCESS: Final[dict[tuple[str, str], Rule]] = {
     ("PUT", "/v1/groups/{group}/queues/{queue}"): _bind,
     ("DELETE", "/v1/groups/{group}/queues/{queue}"): _bind,
+    ("GET", "/v1/groups/{group}/queues/{queue}/patterns"): _bind,
+    ("PUT", "/v1/groups/{group}/queues/{queue}/patterns/{pattern}"): _bind,
+    ("DELETE", "/v1/groups/{group}/queues/{queue}/patterns/{pattern}"): _bind,
     ("GET", "/v1/groups/{group}/queues"): _read_group,
     ("POST", "/v1/groups/{group}/messages"): _publish_to_group,
     ("GET", "/v1/groups/{group}/messages"): _read_group,

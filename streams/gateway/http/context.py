@@ -47,6 +47,14 @@ class RequestContext:
         """
         return fields.destination_of(name, paths.decode_segment(name, self.segments[name]))
 
+    def pattern(self, name: str) -> str:
+        """Return the pattern of routing keys called `name`.
+
+        Raises:
+            HTTPError: 400 if it is none.
+        """
+        return fields.pattern_of(name, paths.decode_segment(name, self.segments[name]))
+
     def parameters(self, *known: str) -> dict[str, str]:
         """Return the query parameters; only the `known` ones are allowed.
 

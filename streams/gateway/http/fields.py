@@ -13,7 +13,7 @@ import re
 from typing import Any
 
 from streams.gateway.http.errors import HTTPError, bad_request
-from streams.ids import DIRECT, direct_group, direct_queue, problem
+from streams.ids import DIRECT, direct_group, direct_queue, pattern_problem, problem
 
 MAX_LONG = 2**63 - 1
 
@@ -73,6 +73,27 @@ def take_group(fields: Fields, name: str) -> str:
     if name not in fields:
         raise bad_request("bad_field", f"{name} is missing")
     return group_of(name, fields.pop(name))
+
+
+def pattern_of(name: str, value: Any) -> str:
+    """Return `value` if it is a pattern of routing keys.
+
+    Raises:
+        HTTPError: 400 if it is not; the text names the field.
+    """
+    if not isinstance(value, str):
+        raise bad_request("bad_field", f"{name} must be a string")
+    reason = pattern_problem(value)
+    if reason is not None:
+        raise bad_request("bad_field", f"{name} {reason}")
+    return value
+
+
+def take_pattern(fields: Fields, name: str) -> str:
+    """Take a required pattern of routing keys."""
+    if name not in fields:
+        raise bad_request("bad_field", f"{name} is missing")
+    return pattern_of(name, fields.pop(name))
 
 
 def take_optional_id(fields: Fields, name: str) -> str | None:

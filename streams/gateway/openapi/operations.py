@@ -61,6 +61,11 @@ _WAIT = Parameter(
     {"type": "number", "minimum": 0, "maximum": 60, "default": 0},
     "How many seconds to wait for a first result; decimals are allowed.",
 )
+_ROUTING_KEY = Parameter(
+    "routing_key",
+    ref("Pattern"),
+    "Only queues that a message with this routing key reaches, by the patterns of their bindings.",
+)
 _CONFIRMED = "Answers once Kafka has confirmed it; safe to repeat."
 _READS = (400, 503)
 _WRITES = (400, 408, 413, 415, 429, 503)
@@ -114,12 +119,31 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("/v1/groups/{group}/queues/{queue}", "DELETE"): Operation(
         "groups", "Remove a binding, with or without a session", _CONFIRMED
     ),
+    ("/v1/groups/{group}/queues/{queue}/patterns", "GET"): _read(
+        "groups",
+        "List the patterns of a binding",
+        "Patterns",
+        "Sorted by bytes, ascending; none if the queue gets every message, or is not bound. "
+        "`patterns_of_group` counts those of all bindings of the group, of which there may be "
+        "10,000.",
+    ),
+    ("/v1/groups/{group}/queues/{queue}/patterns/{pattern}", "PUT"): Operation(
+        "groups",
+        "Bind a queue to messages whose routing keys match a pattern",
+        "Adds a pattern to the binding, and makes it if there is none. A queue that is bound "
+        "without a pattern gets every message; patterns add nothing. " + _CONFIRMED,
+    ),
+    ("/v1/groups/{group}/queues/{queue}/patterns/{pattern}", "DELETE"): Operation(
+        "groups",
+        "Remove a pattern from a binding, and the binding with its last one",
+        _CONFIRMED,
+    ),
     ("/v1/groups/{group}/queues", "GET"): _read(
         "groups",
         "List the queues bound to a group",
         "Members",
         "Sorted by bytes, ascending.",
-        _PAGE,
+        (*_PAGE, _ROUTING_KEY),
     ),
     ("/v1/groups/{group}/messages", "POST"): _send(
         "Send a message to a group",
@@ -378,6 +402,7 @@ PATH_PARAMETERS: dict[str, Schema] = {
     "group": ref("Id"),
     "queue": ref("Id"),
     "session": ref("Id"),
+    "pattern": ref("Pattern"),
     "table": {"type": "string", "enum": ["members", "queues"]},
     "partition": {"type": "integer", "minimum": 0},
 }

@@ -201,6 +201,14 @@ _MESSAGE = definitions()["Message"]
 
 SCHEMAS: dict[str, Schema] = {
     "Id": ID,
+    "Pattern": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": MAX_ID_BYTES,
+        "pattern": _NO_CONTROL,
+        "description": "Words separated by dots. In a pattern of routing keys, `*` stands for one "
+        "word and `#` for any number of words. At most 255 bytes of UTF-8.",
+    },
     "Seq": {
         **LONG,
         "description": "Position of a delivery in its queue. It only grows, and is the same "
@@ -268,6 +276,13 @@ SCHEMAS: dict[str, Schema] = {
     "Replayed": obj({"replayed": COUNT, "next": COUNT, "end": FLAG, "held": HELD}),
     "Inbox": obj({"messages": an_array(ref("Delivery"))}),
     "Members": obj({"queues": an_array(ref("Id")), "next": or_null(ref("Id"))}),
+    "Patterns": obj(
+        {
+            "bound": FLAG,
+            "patterns": an_array(ref("Pattern")),
+            "patterns_of_group": COUNT,
+        }
+    ),
     "Bindings": obj({"groups": an_array(ref("Id")), "next": or_null(ref("Id"))}),
     "Queue": {
         "type": "object",

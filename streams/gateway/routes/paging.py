@@ -14,9 +14,9 @@ MAX_RESPONSE_BYTES = 4 * 1024 * 1024
 """A response with deliveries ends with the message that takes it past this size."""
 
 
-def page_of(context: RequestContext) -> tuple[str | None, int]:
-    """Return `after` and `limit` of a listing of ids."""
-    parameters = context.parameters("after", "limit")
+def page_of(context: RequestContext, *others: str) -> tuple[str | None, int]:
+    """Return `after` and `limit` of a listing of ids, which has `others` as well."""
+    parameters = context.parameters("after", "limit", *others)
     after = parameters.get("after")
     if after is not None:
         id_of("after", after)

@@ -439,4 +439,4 @@ def _events(frame: Frame) -> int:
     """Return how many events a frame is charged as before it is parsed."""
     if frame.type == "publish" and frame.fields.get("receipt") is True:
         return RECEIPT_EVENTS
-    return BIND_EVENTS if frame.type == "bind" else 1
+    return BIND_EVENTS if frame.type in ("bind", "bind_pattern") else 1

@@ -15,9 +15,10 @@ from typing import Any, Final
 
 from streams.errors import TooLarge
 from streams.events.codec import MAX_RECORD, encode, encode_values
-from streams.events.definitions import definitions
+from streams.events.definitions import definitions, snake
 from streams.events.records import Message
 from streams.folds.jobs import EXTEND
+from streams.folds.patterns import MAX_KEY_BYTES, ROUTING_KEY
 from streams.gateway.http import fields as f
 from streams.gateway.http.errors import bad_request
 from streams.gateway.ports import RecordToSend
@@ -31,7 +32,7 @@ MAX_VALUE: Final = MAX_RECORD - 4096
 """Largest value of a record: key and headers need the rest."""
 
 _BATCH: Final = {
-    definition.name.lower(): definition.name
+    snake(definition.name): definition.name
     for definition in definitions().values()
     if definition.batch
 }
@@ -67,6 +68,19 @@ class EventParser:
         """Make an Unbind that removes the binding of any session."""
         return self._record("Unbind", {"group": f.group_of("group", group), "queue": queue})
 
+    def bind_pattern(self, group: str, queue: str, pattern: str) -> RecordToSend:
+        """Make a BindPattern, which adds a pattern to a permanent binding."""
+        return self._pattern("BindPattern", group, queue, pattern)
+
+    def unbind_pattern(self, group: str, queue: str, pattern: str) -> RecordToSend:
+        """Make an UnbindPattern, which removes one pattern."""
+        return self._pattern("UnbindPattern", group, queue, pattern)
+
+    def _pattern(self, name: str, group: str, queue: str, pattern: str) -> RecordToSend:
+        found = f.pattern_of("pattern", pattern)
+        ids = {"group": f.group_of("group", group), "queue": queue}
+        return self._record(name, {**ids, "pattern": found})
+
     def addressed_message(self, content: f.Fields) -> RecordToSend:
         """Make a Message from fields that include its destination: `group` or `queue`."""
         if ("group" in content) == ("queue" in content):
@@ -82,6 +96,11 @@ class EventParser:
         self.permissions.check_publish(group)
         body = f.take_body(content, self.settings.max_body_bytes)
         values = take_all("Message", content)
+        key = values.get("headers", {}).get(ROUTING_KEY, "")
+        if len(key.encode()) > MAX_KEY_BYTES:
+            raise bad_request(
+                "bad_field", f"the header {ROUTING_KEY} is longer than {MAX_KEY_BYTES} bytes"
+            )
         values["id"] = values.get("id") or new_message_id()
         values["sender"] = self.permissions.sender(values.get("sender"))
         if values.get("receipt") and not values["sender"]:
@@ -179,7 +198,7 @@ class EventParser:
         topic, message_id = self.settings.queue_events, ""
         if name == "Message":  # its permissions are checked by the caller
             topic, key, message_id = self.settings.group_events, values["group"], values["id"]
-        elif name in ("Bind", "Unbind"):
+        elif name in ("Bind", "BindPattern", "Unbind", "UnbindPattern"):
             topic, key = self.settings.group_events, values["group"]
             self.permissions.check_binding(key, values["queue"])
         else:
@@ -220,7 +239,7 @@ def _caused(name: str, values: dict[str, Any]) -> int:
     Unbind, a Close, a Delete, another session or a TTL.  A delivery does not count,
     nor do the receipts of more queues than one.
     """
-    if name == "Bind":
+    if name in ("Bind", "BindPattern"):
         return BIND_EVENTS
     if name == "Open":
         return 1 + BIND_EVENTS * len(values.get("groups", ()))  # a Bind and an Unbind for each

@@ -133,10 +133,10 @@ _DIFFERENT: Final = {
     for name, definition in definitions().items()
     if (fields := [field for field in definition.fields if field.get("differsFrom")])
 }
+_TAKE_PATH: Final = {"group": f.take_group, "pattern": f.take_pattern}
 _PATHS: Final = {
     name: [
-        (field.name, f.take_group if field.format == "group" else f.take_id)
-        for field in definition.path_fields
+        (field.name, _TAKE_PATH.get(field.format, f.take_id)) for field in definition.path_fields
     ]
     for name, definition in definitions().items()
 }

@@ -14,6 +14,7 @@ from streams.events.limits import MAX_MESSAGE_BODY
 from streams.events.records import Ack, Bind, Message, Unbind
 from streams.fold import BadRecord, Record
 from streams.folds.delivery import unpack
+from streams.folds.patterns import session_of
 from streams.folds.row_keys import split_row_key
 from streams.folds.tables import TABLES
 from streams.kafka.partitioner import partition_of
@@ -117,7 +118,7 @@ def _take(
     tables = evidence.tables
     match row.kind:
         case "member":
-            tables.members[row.owner, str(row.detail)] = value[2:].decode() or None
+            tables.members[row.owner, str(row.detail)] = session_of(value).decode() or None
         case "binding":
             tables.bindings[str(row.detail), row.owner] = value.decode() or None
         case "session":

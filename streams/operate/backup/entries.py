@@ -15,6 +15,7 @@ from streams.events.codec import encode_message, encode_values, read
 from streams.folds import options
 from streams.folds.delivery import StoredDelivery, unpack
 from streams.folds.inbox import available_key
+from streams.folds.patterns import has_patterns, session_of
 from streams.folds.row_keys import (
     AVAILABLE,
     CLOSED,
@@ -25,6 +26,7 @@ from streams.folds.row_keys import (
     MEMBERSHIPS,
     MESSAGE_IDS,
     OPTIONS,
+    PATTERNS,
     SESSION,
     SHARED_MESSAGES,
     TERMS,
@@ -75,8 +77,9 @@ def members_entries(rows: RawRows, chosen: Chosen) -> Iterator[Entry]:
                 {
                     "group": names[0],
                     "queue": names[1],
-                    "session": value[2:].decode() or None,
+                    "session": session_of(value).decode() or None,
                     "covered": [] if below is None else below[:-1].decode().split("\0"),
+                    "patterns": _patterns(rows, group, queue) if has_patterns(value) else [],
                 },
             )
     for key, value in _bucket_kind(rows, MESSAGE_IDS):
@@ -92,6 +95,13 @@ def members_entries(rows: RawRows, chosen: Chosen) -> Iterator[Entry]:
                     "at": int.from_bytes(value, "big"),
                 },
             )
+
+
+def _patterns(rows: RawRows, group: bytes, queue: bytes) -> list[str]:
+    """Return the patterns of a binding."""
+    start = _SEPARATOR.join((PATTERNS + group, queue, b""))
+    end = start[:-1] + b"\1"
+    return [key[len(start) :].decode() for key, _ in rows.scan(start, end)]
 
 
 def log_time(rows: RawRows) -> tuple[int, int | None]:

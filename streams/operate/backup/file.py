@@ -94,6 +94,14 @@ def _kinds() -> list[dict[str, Any]]:
                     {"type": "array", "items": "string"},
                     "Sessions whose binding this one covers, the latest last.",
                 ),
+                {
+                    **_field(
+                        "patterns",
+                        {"type": "array", "items": "string"},
+                        "The queue receives what matches one of them; none: every message.",
+                    ),
+                    "default": [],
+                },
             ],
         ),
         (

@@ -100,6 +100,7 @@ def _rows(placing: Placing, entries: Iterator[Entry], counts: Counter[str]) -> I
         counts[kind] += 1
         with _placed(kind):
             yield from placing.rows(kind, values)
+    yield from placing.last_rows()
 
 
 @contextmanager

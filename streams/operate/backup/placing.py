@@ -17,6 +17,7 @@ from streams.folds import options
 from streams.folds.delivery import SHARED_FROM, StoredDelivery, arriving
 from streams.folds.inbox import available_key, pack_seq
 from streams.folds.levels import FIRST
+from streams.folds.patterns import held_with
 from streams.folds.row_keys import (
     AVAILABLE,
     BINDINGS,
@@ -31,6 +32,8 @@ from streams.folds.row_keys import (
     MESSAGE_IDS,
     MESSAGE_IDS_BY_TIME,
     OPTIONS,
+    PATTERN_COUNTS,
+    PATTERNS,
     SESSION,
     SHARED_MESSAGES,
     SHARERS,
@@ -68,6 +71,7 @@ class Placing:
         self._start = start
         self._id = import_id
         self._shared = 0
+        self._counted = b"", 0  # the last group with patterns, and how many it has so far
         self._makers: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
             file.BINDING: self._binding,
             file.MESSAGE_ID: self._message_id,
@@ -100,6 +104,13 @@ class Placing:
         """Yield the rows of one entry."""
         return self._makers[kind](values)
 
+    def last_rows(self) -> Iterator[Row]:
+        """Yield the rows that follow those of all entries."""
+        group, count = self._counted
+        if count:
+            key = PATTERN_COUNTS + _SEPARATOR + group
+            yield MEMBERS, self._of(group), key, count.to_bytes(4, "big")
+
     def _of(self, key: bytes) -> int:
         return partition_of(key, self._partitions)
 
@@ -110,8 +121,17 @@ class Placing:
         group, queue = values["group"].encode(), values["queue"].encode()
         session = (values["session"] or "").encode()
         of_group, of_queue = self._of(group), self._of(queue)
-        held = self._partition_rows[of_queue] + session
+        target, texts = self._partition_rows[of_queue], [one.encode() for one in values["patterns"]]
+        held = target + (held_with(texts) if texts else session)
         yield MEMBERS, of_group, MEMBERSHIPS + group + _SEPARATOR + queue, held
+        for pattern in texts:
+            key = _SEPARATOR.join((PATTERNS + group, queue, pattern))
+            yield MEMBERS, of_group, key, target
+        if texts:  # the bindings of a group follow each other in an export
+            if group != self._counted[0]:
+                yield from self.last_rows()
+                self._counted = group, 0
+            self._counted = group, self._counted[1] + len(texts)
         yield QUEUES, of_queue, BINDINGS + queue + _SEPARATOR + group, session
         if values["covered"]:
             below = join_ids([one.encode() for one in values["covered"]])

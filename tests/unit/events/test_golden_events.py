@@ -14,6 +14,7 @@ from streams.events.codec import decode, encode
 from streams.events.records import (
     Ack,
     Bind,
+    BindPattern,
     Close,
     Configure,
     Delete,
@@ -28,6 +29,7 @@ from streams.events.records import (
     Tick,
     Touch,
     Unbind,
+    UnbindPattern,
 )
 
 AT = 1_700_000_000_000
@@ -144,6 +146,14 @@ CURRENT: list[tuple[Event, str]] = [
     (
         Tick(AT),
         "c301156cabbe1148d76880a0abfef962",
+    ),
+    (
+        BindPattern("group", "queue", "a.*.#", AT),
+        "c301fb5cc01e4748aa7a0a67726f75700a71756575650a612e2a2e2380a0abfef962",
+    ),
+    (
+        UnbindPattern("部屋", "queue", "", AT),
+        "c301083c5ba32890626d0ce983a8e5b18b0a71756575650080a0abfef962",
     ),
 ]
 

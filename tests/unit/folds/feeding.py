@@ -7,7 +7,17 @@ from typing import Generic, TypeVar
 
 from streams.engine.testing import MemoryRows
 from streams.events.codec import decode, encode
-from streams.events.records import Bind, Event, Level, Message, Routed, Tick, Unbind
+from streams.events.records import (
+    Bind,
+    BindPattern,
+    Event,
+    Level,
+    Message,
+    Routed,
+    Tick,
+    Unbind,
+    UnbindPattern,
+)
 from streams.fold import Fold, FoldRun, Output, Record
 from streams.folds.deliver import Deliver
 from streams.folds.log_numbers import LogNumbers
@@ -38,7 +48,7 @@ def apply(fold: Fold, record: Record) -> Iterator[None]:
 def key_of(event: Event) -> bytes:
     """Return the Kafka key that an event has."""
     match event:
-        case Bind() | Unbind() | Message():
+        case Bind() | BindPattern() | Unbind() | UnbindPattern() | Message():
             return event.group.encode()
         case Routed():
             queues = event.change_queues or event.delivery_queues[0]

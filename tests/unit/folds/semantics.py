@@ -6,11 +6,23 @@ what was seen is kept in sets, and every rule is written as the design states it
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from streams.events.codec import decode
-from streams.events.records import Ack, Bind, Close, Message, Open, Routed, Unbind
+from streams.events.records import (
+    Ack,
+    Bind,
+    BindPattern,
+    Close,
+    Message,
+    Open,
+    Routed,
+    Unbind,
+    UnbindPattern,
+)
 from streams.fold import BadRecord, Record
 
 Place = tuple[int, int]
@@ -26,6 +38,8 @@ class Groups:
 
     bound: dict[Binding, str | None] = field(default_factory=dict)
     """Binding -> its session, None for a permanent one."""
+    patterns: dict[Binding, set[str]] = field(default_factory=dict)
+    """The patterns of a binding that has any."""
     receivers: dict[Place, set[str]] = field(default_factory=dict)
     """Each message that counts -> the queues bound at its position."""
     messages: dict[Place, Message] = field(default_factory=dict)
@@ -44,12 +58,20 @@ def groups(logs: list[list[Record]], window_ms: int, log_number: int) -> Groups:
                 event = decode(record.value)
             except BadRecord:
                 continue
+            if isinstance(event, BindPattern | UnbindPattern):
+                _change_pattern(result, covered, event)
+                continue
             if not isinstance(event, Bind | Unbind | Message) or _is_foreign(event, log_number):
                 continue
             if isinstance(event, Bind | Unbind):
                 if _again(event, asked):
                     continue
                 _change(result.bound, covered, event)
+                binding = (event.group, event.queue)
+                if binding not in result.bound or (
+                    isinstance(event, Bind) and event.session is None and event.replaces is None
+                ):
+                    result.patterns.pop(binding, None)
             else:
                 if _again(event, asked):
                     continue
@@ -71,11 +93,50 @@ def groups(logs: list[list[Record]], window_ms: int, log_number: int) -> Groups:
                     result.receivers[place] = {event.group[1:]}
                 else:
                     result.receivers[place] = {
-                        queue for group, queue in result.bound if group == event.group
+                        queue
+                        for group, queue in result.bound
+                        if group == event.group
+                        and _wants(result.patterns.get((group, queue)), event.headers)
                     }
                 if not event.echo:
                     result.receivers[place].discard(event.sender)
     return result
+
+
+def _wants(patterns: set[str] | None, headers: Mapping[str, str]) -> bool:
+    """Tell whether a binding gets a message: the words of its routing key match a pattern."""
+    if patterns is None:
+        return True
+    key = headers.get("routing-key")
+    if key is None or len(key.encode()) > 255:
+        return any(pattern and set(pattern.split(".")) == {"#"} for pattern in patterns)
+    return any(matches(pattern, key) for pattern in patterns)
+
+
+def matches(pattern: str, key: str) -> bool:
+    """Tell whether a routing key matches a pattern, by a regular expression."""
+    kinds = {"#": r"(?:[^.]*\.)*", "*": r"[^.]*\."}
+    words = pattern.split(".") if pattern else []
+    regex = "".join(kinds.get(word, re.escape(word) + r"\.") for word in words)
+    return re.fullmatch(regex, key + "." if key else "", re.DOTALL) is not None
+
+
+def _change_pattern(
+    result: Groups, covered: dict[Binding, list[str]], event: BindPattern | UnbindPattern
+) -> None:
+    binding = (event.group, event.queue)
+    patterns = result.patterns.get(binding)
+    if isinstance(event, UnbindPattern):
+        if patterns and event.pattern in patterns:
+            patterns.discard(event.pattern)
+            if not patterns:
+                del result.patterns[binding], result.bound[binding]
+    elif patterns is not None:
+        patterns.add(event.pattern)
+    elif binding not in result.bound or result.bound[binding] is not None:
+        covered[binding].clear()
+        result.bound[binding] = None
+        result.patterns[binding] = {event.pattern}
 
 
 def _is_foreign(event: Bind | Unbind | Message, log_number: int) -> bool:

@@ -135,6 +135,7 @@ def placed(entries: list[Entry], partitions: int, start: dict[str, Any]) -> dict
     rows = [*to.first_rows(), *to.clock_rows()]
     for entry in entries:
         rows += to.rows(*entry)
+    rows += to.last_rows()
     for table, partition, key, value in rows:
         assert key not in tables[table][partition].rows, key  # type: ignore[index]
         tables[table][partition].rows[key] = value  # type: ignore[index]

@@ -15,9 +15,21 @@ from hypothesis import strategies as st
 from two_logs import LOGS, TABLES, WINDOW_MS, TwoLogs
 
 from streams.events.codec import decode, encode
-from streams.events.records import Ack, Bind, Close, Message, Open, Origin, Routed, Unbind
+from streams.events.records import (
+    Ack,
+    Bind,
+    BindPattern,
+    Close,
+    Message,
+    Open,
+    Origin,
+    Routed,
+    Unbind,
+    UnbindPattern,
+)
 from streams.fold import BadRecord
 from streams.folds import deliver, fans, inbox, jobs, packing, route, views
+from streams.folds import patterns as patterns_of_bindings
 from streams.folds import sessions as session_rows
 from streams.folds.row_keys import split_row_key
 
@@ -29,6 +41,8 @@ queues = st.sampled_from(["q0", "q1", "q2", "q3", "q4", "q5"])
 sessions = st.sampled_from(["s0", "s1", "s2"])
 idents = st.sampled_from([f"m{number}" for number in range(40)])
 senders = st.sampled_from(["", "me", "you"])
+keys = st.sampled_from(["", "a", "b", "a.b", "b.a.a", "a" * 300])
+patterns = st.sampled_from(["", "a", "*", "#", "a.b", "*.b", "#.a", "a.#", "#.#"])
 numbers = st.sampled_from([0, 1, LOGS.group_events - 1, LOGS.queue_events + 1])
 tables = st.sampled_from(TABLES)
 partitions = st.integers(0, PARTITIONS - 1)
@@ -44,6 +58,9 @@ def steps(name: str, *arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[tu
 WEIGHTS = [
     (4, steps("bind", groups, queues, st.none())),
     (3, steps("bind", groups, queues, sessions)),
+    (3, steps("bind_pattern", groups, queues, patterns)),
+    (1, steps("unbind_pattern", groups, queues, patterns)),
+    (4, steps("keyed", idents, groups, senders, keys)),
     (1, steps("unbind", groups, queues, st.none() | sessions)),
     (6, steps("message", idents, groups, senders)),
     (1, steps("message", idents, queues.map("@".__add__), senders)),
@@ -79,6 +96,8 @@ def _small_limits() -> Iterator[None]:
         patch.setattr(deliver, "SHARED_FROM", 1)
         patch.setattr(session_rows, "AT_ONCE", 1)
         patch.setattr(deliver, "_CLOSED_PER_TICK", 1)
+        patch.setattr(patterns_of_bindings, "_CACHED", 3)
+        patch.setattr(patterns_of_bindings, "_KEYS", 1)
         for module in (route, fans):
             patch.setattr(module, "LARGEST", 3)
         patch.setattr(route, "_PURGED_PER_MESSAGE", 2)
@@ -108,6 +127,14 @@ def run(world: TwoLogs, script: list[tuple[Any, ...]]) -> None:
                 world.publish(Bind(group, queue, session))
             case "unbind", [group, queue, session]:
                 world.publish(Unbind(group, queue, session))
+            case "bind_pattern", [group, queue, pattern]:
+                world.publish(BindPattern(group, queue, pattern))
+            case "unbind_pattern", [group, queue, pattern]:
+                world.publish(UnbindPattern(group, queue, pattern))
+            case "keyed", [ident, group, sender, key]:
+                echo = sender != "me"
+                headers = {"routing-key": key}
+                world.publish(Message(ident, group, sender, headers=headers, echo=echo))
             case "message", [ident, group, sender]:
                 world.publish(Message(ident, group, sender))
             case "ack", [queue, count, one_by_one]:
@@ -207,6 +234,18 @@ def test_invariants(script: list[tuple[Any, ...]], chunk: int) -> None:
         if (member := views.member(rows, group, queue))
     }
     assert members == expected.bound
+    patterns = {
+        (group, queue): set(found)
+        for rows in world.rows("members")
+        for group in _owners(rows, "member")
+        for queue in views.members(rows, group)[0]
+        if (found := views.binding_patterns(rows, group, queue))
+    }
+    assert patterns == expected.patterns
+    for rows in world.rows("members"):
+        for group in _owners(rows, "member"):
+            count = sum(len(found) for (name, _), found in patterns.items() if name == group)
+            assert views.pattern_count(rows, group) == count
     bindings = {
         (group, queue): views.binding(rows, queue, group)[1]
         for rows in world.rows("queues")
@@ -245,6 +284,8 @@ def _meddled(world: TwoLogs) -> set[semantics.Binding]:
                 change = decode(record.value)
             except BadRecord:
                 continue
-            if isinstance(change, Unbind) and change.origin is None:
+            if isinstance(change, UnbindPattern) or (
+                isinstance(change, Unbind) and change.origin is None
+            ):
                 found.add((change.group, change.queue))
     return found

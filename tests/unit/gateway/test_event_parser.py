@@ -14,6 +14,7 @@ from streams.events.limits import MAX_MESSAGE_HEADERS
 from streams.events.records import (
     Ack,
     Bind,
+    BindPattern,
     Close,
     Configure,
     Delete,
@@ -23,6 +24,7 @@ from streams.events.records import (
     Purge,
     Touch,
     Unbind,
+    UnbindPattern,
 )
 from streams.fold import Fold, Record
 from streams.folds.deliver import Deliver
@@ -141,6 +143,14 @@ def test_large_bodies_and_headers_are_refused_as_too_large() -> None:
         ({"type": "bind", "group": "g", "queue": "q"}, Bind("g", "q")),
         ({"type": "bind", "group": "g", "queue": "q", "session": "s"}, Bind("g", "q", "s")),
         ({"type": "unbind", "group": "g", "queue": "q", "session": None}, Unbind("g", "q")),
+        (
+            {"type": "bind_pattern", "group": "g", "queue": "q", "pattern": "a.*.#"},
+            BindPattern("g", "q", "a.*.#"),
+        ),
+        (
+            {"type": "unbind_pattern", "group": "g", "queue": "q", "pattern": ""},
+            UnbindPattern("g", "q", ""),
+        ),
         ({"type": "ack", "queue": "q", "upto": 7}, Ack("q", 7)),
         ({"type": "ack", "queue": "q", "seqs": [3, 1]}, Ack("q", None, (3, 1))),
         ({"type": "open", "queue": "q", "session": "s"}, Open("q", "s")),
@@ -207,7 +217,7 @@ def test_large_bodies_and_headers_are_refused_as_too_large() -> None:
 def test_each_kind_of_line_makes_its_event(line: dict[str, Any], event: Any) -> None:
     topic, key, value, kind, *_ = PARSER.line(line)
     made = decode(value)
-    of_group = isinstance(event, Bind | Unbind | Message)
+    of_group = isinstance(event, Bind | BindPattern | Unbind | UnbindPattern | Message)
     assert kind == type(event).__name__
     assert topic == (SETTINGS.group_events if of_group else SETTINGS.queue_events)
     assert key == (event.group if of_group else event.queue).encode()
@@ -224,6 +234,12 @@ def test_each_kind_of_line_makes_its_event(line: dict[str, Any], event: Any) -> 
         {"type": "bind", "group": "g"},
         {"type": "bind", "group": "@g", "queue": "q"},
         {"type": "unbind", "group": "@g", "queue": "q"},
+        {"type": "bind_pattern", "group": "@g", "queue": "q", "pattern": "a"},
+        {"type": "bind_pattern", "group": "g", "queue": "q"},
+        {"type": "bind_pattern", "group": "g", "queue": "q", "pattern": None},
+        {"type": "bind_pattern", "group": "g", "queue": "q", "pattern": "é" * 128},
+        {"type": "bind_pattern", "group": "g", "queue": "q", "pattern": "a\n"},
+        {"type": "message", "group": "g", "body": "", "headers": {"routing-key": "é" * 128}},
         {"type": "bind", "group": "g", "queue": "q", "at": 5},
         {"type": "message", "body": "x"},
         {"type": "message", "group": "@", "body": "x"},
@@ -340,6 +356,9 @@ NOT_BOBS: list[dict[str, Any]] = [
     {"type": "bind", "group": "news", "queue": "bob"},
     {"type": "bind", "group": "chat.a", "queue": "ann"},
     {"type": "unbind", "group": "chat.a", "queue": "ann"},
+    {"type": "bind_pattern", "group": "news", "queue": "bob", "pattern": "#"},
+    {"type": "bind_pattern", "group": "chat.a", "queue": "ann", "pattern": "#"},
+    {"type": "unbind_pattern", "group": "chat.a", "queue": "ann", "pattern": "#"},
     {"type": "message", "group": "news", "body": ""},
     {"type": "message", "queue": "bob", "body": ""},
     {"type": "message", "group": "chat.a", "body": "", "sender": "ann"},

@@ -14,6 +14,7 @@ from streams.events.codec import encode, encode_change
 from streams.events.records import (
     Ack,
     Bind,
+    BindPattern,
     Close,
     Configure,
     Event,
@@ -24,6 +25,7 @@ from streams.events.records import (
     Routed,
     Tick,
     Unbind,
+    UnbindPattern,
 )
 from streams.fold import Rows
 from streams.folds import route
@@ -92,6 +94,23 @@ plain_messages = st.builds(
     body=st.just(b"body"),
     echo=st.booleans(),
 )
+patterns = [
+    st.builds(
+        kind,
+        group=st.sampled_from([*GROUPS[:2], "x" * 64]),
+        queue=st.sampled_from(["q", "q1", "r"]),
+        pattern=st.sampled_from(["", "a", "*", "#", "a.#"]),
+    )
+    for kind in (BindPattern, UnbindPattern)
+]
+keyed_messages = st.builds(
+    Message,
+    id=st.text("abc", min_size=1, max_size=2),
+    group=st.sampled_from(GROUPS[:2]),
+    sender=st.sampled_from(["", "q"]),
+    headers=st.sampled_from(["", "a", "a.b"]).map(lambda key: {"routing-key": key}),
+    echo=st.booleans(),
+)
 # Few names, so that they meet: sessions that cover each other, replays, unbinds of what was bound.
 usual = st.one_of(
     *[
@@ -143,7 +162,7 @@ def damaged(draw: st.DrawFn, events: st.SearchStrategy[Event]) -> bytes:
 
 def _key(event: Event) -> bytes:
     match event:
-        case Bind() | Unbind() | Message():
+        case Bind() | Unbind() | Message() | BindPattern() | UnbindPattern():
             return event.group.encode()
         case Routed() | Tick() | Level():
             return _of_partition_0("q", 1)[0].encode()
@@ -190,7 +209,10 @@ def play(twins: Twins, script: Script) -> None:
 
 @SETTINGS
 @given(
-    scripts(st.one_of(binds, unbinds, messages), st.one_of(usual, usual, plain_messages)),
+    scripts(
+        st.one_of(binds, unbinds, messages, *patterns, keyed_messages),
+        st.one_of(usual, usual, plain_messages),
+    ),
     st.sampled_from([1, 7]),
 )
 def test_route(script: Script, purge_step: int) -> None:

@@ -27,7 +27,13 @@ START: dict[str, Any] = {
     "groups": [],
     "queues": [],
 }
-BINDING: dict[str, Any] = {"group": "g", "queue": "q", "session": None, "covered": ["s"]}
+BINDING: dict[str, Any] = {
+    "group": "g",
+    "queue": "q",
+    "session": None,
+    "covered": ["s"],
+    "patterns": ["a.*", ""],
+}
 
 
 def written(*entries: file.Entry, end: bool = True) -> bytes:
