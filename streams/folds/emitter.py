@@ -13,6 +13,7 @@ import orjson
 from streams.events.codec import encode_change, encode_message, read
 from streams.fold import Output, Record
 from streams.folds import deaths
+from streams.folds.patterns import ROUTING_KEY
 from streams.ids import DIRECT, is_destination, is_id
 from streams.kafka.partitioner import partition_of
 
@@ -87,8 +88,9 @@ class Emitter:
     ) -> None:
         """Send a message to the dead letter group of a queue.
 
-        With `keyed`, its routing key is appended to the group.  A message whose key makes no valid
-        group goes nowhere, and so does one that goes round by itself: see `deaths`.
+        With `keyed`, its routing key is appended to the group; otherwise it is in a header.
+        A message whose key makes no valid group goes nowhere, and so does one that goes round by
+        itself: see `deaths`.
         """
         values = read(message)[1]
         headers = values["headers"]
@@ -99,6 +101,8 @@ class Emitter:
         latest = deaths.Death(queue, reason, values["group"], 1, self.now)
         found = deaths.after_death(before, latest)
         values["headers"] = {**headers, deaths.DEATHS: deaths.packed(found)}
+        if not keyed:  # the bindings of the group may have patterns
+            values["headers"].setdefault(ROUTING_KEY, deaths.routing_key(values))
         self._send_dead(values, queue, reason, tries, target)
 
     def _send_dead(

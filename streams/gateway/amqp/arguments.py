@@ -94,9 +94,9 @@ def _dead_letter(left: dict[str, Any], options: dict[str, Any], kind: str) -> No
         )
     if key is not None and not isinstance(key, str):
         raise AMQPError(PRECONDITION_FAILED, "x-dead-letter-routing-key must be a string")
-    if kind not in (names.DIRECT_TYPE, names.FANOUT_TYPE):
-        raise not_implemented(f"{DEAD_LETTER_EXCHANGE} of type {kind}")
-    if kind == names.FANOUT_TYPE:
+    if kind == names.TOPIC_TYPE and key is not None:
+        raise not_implemented(f"{DEAD_LETTER_EXCHANGE} of type topic with a routing key of its own")
+    if kind in names.OF_ONE_GROUP:
         options["dead_letter_group"] = names.group(exchange, kind, "")
     elif key:
         options["dead_letter_group"] = names.group(exchange, kind, key)

@@ -6,8 +6,9 @@ import base64
 from typing import Any, Final
 
 from streams.folds.deaths import DEATHS
+from streams.folds.patterns import MAX_KEY_BYTES, ROUTING_KEY
 from streams.gateway.amqp import deaths, properties
-from streams.gateway.amqp.names import DEFAULT, DIRECT_EXCHANGE
+from streams.gateway.amqp.names import DEFAULT, DIRECT_EXCHANGE, exchange_of
 from streams.gateway.amqp.properties import Envelope
 from streams.ids import direct_queue
 
@@ -51,4 +52,9 @@ def _of_group(content: dict[str, Any]) -> Envelope:
     group = content["group"]
     queue = direct_queue(group)
     exchange, key = (DIRECT_EXCHANGE, group) if queue is None else (DEFAULT, queue)
+    routing_key = content.get("headers", {}).get(ROUTING_KEY)
+    if routing_key is not None and queue is None and len(routing_key.encode()) <= MAX_KEY_BYTES:
+        of_group, end = exchange_of(group)
+        if end is None:  # a topic exchange
+            exchange, key = of_group, routing_key
     return Envelope(exchange, key, properties.of_other_door(content))

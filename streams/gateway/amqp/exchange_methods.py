@@ -17,8 +17,7 @@ from streams.gateway.amqp.errors import (
 from streams.gateway.amqp.exchanges import Exchange
 from streams.gateway.amqp.session import Session
 
-TYPES: Final = (names.DIRECT_TYPE, names.FANOUT_TYPE)
-_NOT_THERE: Final = ("topic", "headers")
+_NOT_THERE: Final = ("headers",)
 
 
 async def declare(session: Session, channel: Channel, method: commands.Exchange.Declare) -> None:
@@ -62,8 +61,8 @@ def _check_possible(method: commands.Exchange.Declare) -> None:
     """Refuse an exchange that there cannot be."""
     kind = method.exchange_type
     if kind in _NOT_THERE:
-        raise not_implemented(f"exchanges of type {kind}; there are {' and '.join(TYPES)}")
-    if kind not in TYPES:
+        raise not_implemented(f"exchanges of type {kind}; there are {', '.join(exchanges.TYPES)}")
+    if kind not in exchanges.TYPES:
         raise AMQPError(PRECONDITION_FAILED, f"unknown exchange type {kind!r}")
     if method.internal:
         raise not_implemented("internal exchanges")
@@ -74,7 +73,7 @@ def _check_possible(method: commands.Exchange.Declare) -> None:
 
 
 async def delete(session: Session, channel: Channel, method: commands.Exchange.Delete) -> None:
-    """Delete an exchange; the bindings of a fanout exchange end with it."""
+    """Delete an exchange; the bindings of a fanout or topic exchange end with it."""
     name, table, questions = method.exchange, session.exchanges, session.questions
     if name == names.DEFAULT or name.startswith(names.RESERVED):
         raise AMQPError(ACCESS_REFUSED, f"exchange {name!r} cannot be deleted")
@@ -90,7 +89,7 @@ async def _delete(session: Session, found: Exchange, *, if_unused: bool) -> None
     table, questions = session.exchanges, session.questions
     group = names.group(found.name, names.FANOUT_TYPE, "")
     session.feed.parser.permissions.check_group(group)
-    if found.type == names.FANOUT_TYPE:
+    if found.type in names.OF_ONE_GROUP:
         if if_unused and await questions.has_members(group):
             raise AMQPError(PRECONDITION_FAILED, f"exchange {found.name!r} is in use")
         while queues := await questions.members(group):

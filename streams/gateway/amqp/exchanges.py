@@ -40,10 +40,12 @@ ARRIVAL_SECONDS: Final = 60.0
 """How long a declaration may be on its way to the table, through both folds."""
 ARRIVAL_PAUSE_SECONDS: Final = 0.02
 
+TYPES: Final = (names.DIRECT_TYPE, names.FANOUT_TYPE, names.TOPIC_TYPE)
 PREDECLARED: Final = {
     names.DEFAULT: names.DIRECT_TYPE,
     names.DIRECT_EXCHANGE: names.DIRECT_TYPE,
     names.FANOUT_EXCHANGE: names.FANOUT_TYPE,
+    names.TOPIC_EXCHANGE: names.TOPIC_TYPE,
 }
 
 
@@ -71,7 +73,7 @@ def declarations(rows: Rows) -> list[Exchange]:
     for seq, message in views.inbox(rows, names.TABLE):
         headers = message.headers
         name, kind = headers.get("name", ""), headers.get("type", "")
-        if message.kind != KIND or not name or kind not in (names.DIRECT_TYPE, names.FANOUT_TYPE):
+        if message.kind != KIND or not name or kind not in TYPES:
             continue  # no door of this version wrote it
         first = found.get(name)
         if first is None:

@@ -6,7 +6,8 @@ exchange, routing key    destination
 the default one, K       the queue K
 `amq.direct`, K          the group K, as all doors name it
 direct E, K              the group `E/K`
-fanout E                 the group `E/`
+fanout or topic E        the group `E/`; a topic exchange has the patterns in its bindings, and the
+                         key in the header `routing-key` of its messages
 =======================  ====================================================
 
 In E, `%`, `/` and `@` are written as `%25`, `%2F` and `%40`, so that no two pairs share a group.
@@ -22,11 +23,15 @@ from streams.ids import DIRECT, direct_group, direct_queue, problem
 DEFAULT: Final = ""
 DIRECT_EXCHANGE: Final = "amq.direct"
 FANOUT_EXCHANGE: Final = "amq.fanout"
+TOPIC_EXCHANGE: Final = "amq.topic"
 RESERVED: Final = "amq."
 TABLE: Final = "amq.exchanges"
 """The queue that holds the declarations of exchanges; no client uses it."""
 DIRECT_TYPE: Final = "direct"
 FANOUT_TYPE: Final = "fanout"
+TOPIC_TYPE: Final = "topic"
+OF_ONE_GROUP: Final = (FANOUT_TYPE, TOPIC_TYPE)
+"""Types of exchanges that are one group each."""
 
 
 def group(exchange: str, kind: str, routing_key: str) -> str:
@@ -40,12 +45,12 @@ def group(exchange: str, kind: str, routing_key: str) -> str:
     if exchange == DIRECT_EXCHANGE and routing_key and not routing_key.startswith(DIRECT):
         return _checked(routing_key, f"the routing key {routing_key!r}")
     escaped = exchange.replace("%", "%25").replace("/", "%2F").replace("@", "%40")
-    name = f"{escaped}/" if kind == FANOUT_TYPE else f"{escaped}/{routing_key}"
+    name = f"{escaped}/" if kind in OF_ONE_GROUP else f"{escaped}/{routing_key}"
     return _checked(name, f"exchange and routing key, together {name!r}")
 
 
 def exchange_of(group: str) -> tuple[str, str | None]:
-    """Return the exchange and the routing key that a group stands for; no key for a fanout one."""
+    """Return the exchange and the key that a group stands for; no key if that is all of it."""
     queue = direct_queue(group)
     if queue is not None:
         return DEFAULT, queue

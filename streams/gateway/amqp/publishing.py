@@ -11,6 +11,7 @@ from pamqp import commands
 
 from streams.errors import StreamsError
 from streams.events.limits import DEFAULT_MESSAGE_PRIORITY, MAX_MESSAGE_PRIORITY
+from streams.folds.patterns import ROUTING_KEY
 from streams.gateway.amqp import frames, names, properties
 from streams.gateway.amqp.channel import Channel, Incoming
 from streams.gateway.amqp.errors import (
@@ -52,17 +53,16 @@ class Publisher:
         kind = await session.exchanges.type_of(publish.exchange, session.questions)
         read = properties.read(incoming.properties)
         group = names.group(publish.exchange, kind, publish.routing_key)
-        content = self._content(incoming, read)
+        key = publish.routing_key if kind == names.TOPIC_TYPE else None
+        content = self._content(incoming, read, key)
         record = session.feed.parser.message(group, content)
         await session.pace(record.events)
-        if publish.mandatory and not await self._is_bound(
-            group, publish.exchange, publish.routing_key
-        ):
+        if publish.mandatory and not await self._is_bound(incoming, group, key):
             if publish.exchange == names.DEFAULT:  # sending would make the queue
                 self._return(channel, incoming)
                 self._confirm(channel, self._tag(channel), ok=True)
             else:
-                await self._publish_unbound(channel, incoming, record)
+                await self._publish_unbound(channel, incoming, record, key)
             return
         tag = self._tag(channel)
 
@@ -80,7 +80,7 @@ class Publisher:
             failed(error)
 
     async def _publish_unbound(
-        self, channel: Channel, incoming: Incoming, record: RecordToSend
+        self, channel: Channel, incoming: Incoming, record: RecordToSend, key: str | None
     ) -> None:
         """Send a message to a group without bindings, as far as is known; return it if it has none.
 
@@ -90,7 +90,8 @@ class Publisher:
         session, tag = self._session, self._tag(channel)
         try:
             _, offset = await session.append_confirmed(record)
-            bound = await session.questions.has_members(record.key.decode(), offset)
+            group = record.key.decode()
+            bound = await session.questions.has_members(group, offset, routing_key=key)
         except StreamsError as error:
             if to_amqp_error(error).code != INTERNAL_ERROR:
                 raise
@@ -107,8 +108,13 @@ class Publisher:
         else:
             self._confirm(channel, tag, ok=False)
 
-    def _content(self, incoming: Incoming, read: Properties) -> dict[str, Any]:
-        """Return the fields of the message, by their names over HTTP."""
+    def _content(
+        self, incoming: Incoming, read: Properties, routing_key: str | None
+    ) -> dict[str, Any]:
+        """Return the fields of the message, by their names over HTTP.
+
+        `routing_key` is what the patterns of bindings are compared with; None without any.
+        """
         publish, texts = incoming.publish, read.texts
         user = texts.get("user_id")
         if user is not None and user != self._session.user:
@@ -121,6 +127,8 @@ class Publisher:
         projected = {name.replace("_", "-"): texts[name] for name in _PROJECTED if texts.get(name)}
         if sum(len(text) for text in projected.values()) <= MOST_PROJECTED_BYTES:
             headers |= projected
+        if routing_key is not None:
+            headers[ROUTING_KEY] = routing_key
         content: dict[str, Any] = {
             "body_base64": base64.b64encode(incoming.body).decode(),
             "headers": headers,
@@ -132,20 +140,22 @@ class Publisher:
             content["expires_at"] = time.time_ns() // 1_000_000 + _milliseconds(texts["expiration"])
         return content
 
-    async def _is_bound(self, group: str, exchange: str, routing_key: str) -> bool:
-        now = time.monotonic()
+    async def _is_bound(self, incoming: Incoming, group: str, key: str | None) -> bool:
+        """Tell whether a message reaches a queue; `key` is the routing key of a topic exchange."""
+        now, publish = time.monotonic(), incoming.publish
         known = self._session.bound
-        if known.get(group, 0.0) > now:
+        destination = (group, key)
+        if known.get(destination, 0.0) > now:
             return True
         questions = self._session.questions
-        if exchange == names.DEFAULT:
-            bound = (await questions.queue(routing_key)).exists
+        if publish.exchange == names.DEFAULT:
+            bound = (await questions.queue(publish.routing_key)).exists
         else:
-            bound = await questions.has_members(group)
+            bound = await questions.has_members(group, routing_key=key)
         if bound:
             if len(known) >= MOST_KNOWN:
                 known.clear()
-            known[group] = now + KNOWN_SECONDS
+            known[destination] = now + KNOWN_SECONDS
         return bound
 
     def _return(self, channel: Channel, incoming: Incoming) -> None:

@@ -39,6 +39,16 @@ class QueueState(NamedTuple):
     session: str | None
 
 
+class BindingState(NamedTuple):
+    """What is known of a binding to a group, and of the group."""
+
+    bound: bool
+    patterns: list[str]
+    """Its patterns; none if it has every message."""
+    of_group: int
+    """How many patterns all bindings of the group have together."""
+
+
 class Questions:
     """The questions of one connection."""
 
@@ -59,12 +69,17 @@ class Questions:
         """Return the options of a queue by their names over HTTP; raises as `_ask`."""
         return await self._ask("GET", f"/v1/queues/{_path(name)}/options")
 
-    async def has_members(self, group: str, read_at: int = -1) -> bool:
+    async def has_members(
+        self, group: str, read_at: int = -1, *, routing_key: str | None = None
+    ) -> bool:
         """Tell whether any queue is bound to a group once an offset of its log is folded.
 
-        True if the client may not know.  Raises as `_ask`.
+        With a routing key, whether a message with it reaches any.  True if the client may not
+        know.  Raises as `_ask`.
         """
         path = f"/v1/groups/{_path(group)}/queues?limit=1"
+        if routing_key:
+            path += f"&routing_key={_path(routing_key)}"
         try:
             found = await self._ask("GET", path, read_at=read_at)
         except AMQPError as error:
@@ -78,6 +93,12 @@ class Questions:
         found = await self._ask("GET", f"/v1/groups/{_path(group)}/queues")
         queues: list[str] = found["queues"]
         return queues
+
+    async def patterns(self, group: str, queue: str, read_at: int = -1) -> BindingState:
+        """Return what is known of a binding, and of its group; raises as `_ask`."""
+        path = f"/v1/groups/{_path(group)}/queues/{_path(queue)}/patterns"
+        found = await self._ask("GET", path, read_at=read_at)
+        return BindingState(found["bound"], found["patterns"], found["patterns_of_group"])
 
     async def mark(self, group: str, queue: str, read_at: int) -> int:
         """Return an offset in the log of a queue, behind what it gets of a group up to an offset.

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from pamqp import commands
 
+from streams.folds.patterns import MOST_PATTERNS
 from streams.gateway.amqp import arguments, names
 from streams.gateway.amqp.channel import Channel
 from streams.gateway.amqp.errors import (
@@ -19,6 +20,8 @@ from streams.gateway.amqp.questions import QueueState
 from streams.gateway.amqp.session import Session, no_queue
 from streams.gateway.writes.event_parser import new_message_id
 
+_FEW_LEFT: Final = 1_000
+"""With fewer bindings left of a topic exchange, it is looked whether a new one has found room."""
 _DEFAULTS: Final[dict[str, Any]] = {
     "max_length": None,
     "max_bytes": None,
@@ -116,11 +119,14 @@ def _check_same(name: str, found: dict[str, Any], wanted: dict[str, Any]) -> Non
 async def bind(session: Session, channel: Channel, method: commands.Queue.Bind) -> None:
     """Bind a queue to an exchange."""
     queue = method.queue or channel.last_queue
-    group = await _group(session, method.exchange, method.routing_key)
+    kind, group = await _group(session, method.exchange, method.routing_key)
     if method.arguments:
         raise not_implemented("arguments of a binding")
     await session.existing(queue)
-    await session.write(session.feed.parser.bind(group, queue))
+    if kind == names.TOPIC_TYPE:
+        await _bind_pattern(session, group, queue, method.routing_key)
+    else:
+        await session.write(session.feed.parser.bind(group, queue))
     if not method.nowait:
         session.reply(channel, commands.Queue.BindOk())
 
@@ -128,18 +134,48 @@ async def bind(session: Session, channel: Channel, method: commands.Queue.Bind) 
 async def unbind(session: Session, channel: Channel, method: commands.Queue.Unbind) -> None:
     """Remove a binding."""
     queue = method.queue or channel.last_queue
-    group = await _group(session, method.exchange, method.routing_key)
+    kind, group = await _group(session, method.exchange, method.routing_key)
     await session.existing(queue)
-    await session.write(session.feed.parser.unbind(group, queue))
-    session.bound.pop(group, None)
+    if kind == names.TOPIC_TYPE:
+        record = session.feed.parser.unbind_pattern(group, queue, method.routing_key)
+        session.bound.clear()
+    else:
+        record = session.feed.parser.unbind(group, queue)
+        session.bound.pop((group, None), None)
+    await session.write(record)
     session.reply(channel, commands.Queue.UnbindOk())
 
 
-async def _group(session: Session, exchange: str, routing_key: str) -> str:
+async def _bind_pattern(session: Session, group: str, queue: str, pattern: str) -> None:
+    """Add a pattern, if there is room for it; raises 406 if there is none."""
+    record = session.feed.parser.bind_pattern(group, queue, pattern)
+    ask = session.questions.patterns
+    before = await ask(group, queue)
+    if before.of_group >= MOST_PATTERNS and pattern not in before.patterns:
+        raise _no_room(group)
+    await session.pace(record.events)
+    _, offset = await session.append_confirmed(record)
+    if before.of_group >= MOST_PATTERNS - _FEW_LEFT:  # others may have taken what was left
+        after = await ask(group, queue, offset)
+        if not after.bound or (after.patterns and pattern not in after.patterns):
+            raise _no_room(group)
+
+
+def _no_room(group: str) -> AMQPError:
+    exchange, _ = names.exchange_of(group)
+    return AMQPError(
+        PRECONDITION_FAILED,
+        f"the topic exchange {exchange!r} has {MOST_PATTERNS} bindings, the most there may be: "
+        "remove some, or use another exchange",
+    )
+
+
+async def _group(session: Session, exchange: str, routing_key: str) -> tuple[str, str]:
+    """Return the type of an exchange, and the group for a binding to it."""
     if exchange == names.DEFAULT:
         raise AMQPError(ACCESS_REFUSED, "queues cannot be bound to the default exchange")
     kind = await session.exchanges.type_of(exchange, session.questions)
-    return names.group(exchange, kind, routing_key)
+    return kind, names.group(exchange, kind, routing_key)
 
 
 async def purge(session: Session, channel: Channel, method: commands.Queue.Purge) -> None:

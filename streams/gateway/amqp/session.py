@@ -64,8 +64,9 @@ class Session:
         self.pace = pace
         self.user = user
         self.frame_max = 0
-        self.bound: dict[str, float] = {}
-        """Groups with a binding, and until when that counts as known."""
+        self.bound: dict[tuple[str, str | None], float] = {}
+        """Groups, with the routing keys of topic exchanges, that reach a queue, and until when
+        that counts as known."""
         self.send = send
         self.channels: dict[int, Channel] = {}
         self.exclusive: set[str] = set()

@@ -14,7 +14,7 @@ from streams.engine.testing import MemoryRows
 from streams.errors import Unavailable
 from streams.events.codec import encode
 from streams.events.records import Tick
-from streams.fold import Fold, Record
+from streams.fold import BadRecord, Fold, Record
 from streams.folds.counts import CountsByPartition
 from streams.folds.deliver import Deliver
 from streams.folds.log_numbers import LogNumbers
@@ -57,6 +57,8 @@ class World:
         self._late: list[tuple[str, bytes, bytes]] = []
         self.sent: list[str] = []
         """Types of the records that clients have appended."""
+        self.dead: list[str] = []
+        """Why records became dead letters."""
         logs = LogNumbers((1 << 63) - 1, 77)
         self.notices = Notices(collect=True)
         self.notices.collect_delivered = True
@@ -132,8 +134,11 @@ class World:
             place = self.places[topic]
             offset = place.position
             first = offset if first < 0 else first
-            for _ in place.fold.apply(Record(0, offset, _now(), key, value)) or ():
-                pass
+            try:
+                for _ in place.fold.apply(Record(0, offset, _now(), key, value)) or ():
+                    pass
+            except BadRecord as error:
+                self.dead.append(str(error))
             place.position += 1
             while place.fold.work:
                 for _ in place.fold.work.popleft():
