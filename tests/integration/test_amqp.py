@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import queue
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import aio_pika
+import celery_tasks
 import pika
 import pytest
 from aio_pika.abc import AbstractIncomingMessage, AbstractRobustConnection
 from aio_pika.exceptions import ChannelPreconditionFailed
+from celery.exceptions import TaskRevokedError
 from two_workers import IMPATIENT, Cluster, run_workers, wait_until_ready
 
 from streams.kafka.embedded.cluster import EmbeddedKafka
@@ -202,3 +208,109 @@ async def test_consumers_go_on_when_their_queues_worker_is_killed(
     cluster.restart(1)
     await cluster.owners()
     await connection.close()
+
+
+@contextmanager
+def celery_worker(broker: str, log: Path) -> Iterator[None]:
+    """Run a Celery worker with default options but for one process instead of one for each core."""
+    command = [sys.executable, "-m", "celery", "-A", "celery_tasks", "worker", "--pool", "solo"]
+    environment = {**os.environ, "CELERY_BROKER": broker}
+    with log.open("wb") as out:
+        worker = subprocess.Popen(
+            command, cwd=Path(__file__).parent, env=environment, stdout=out, stderr=out
+        )
+        try:
+            yield
+        finally:
+            worker.terminate()
+            worker.wait(SECONDS)
+
+
+def test_celery_works_with_its_default_options(
+    running: Workers, ports: list[int], tmp_path: Path
+) -> None:
+    # Given a Celery worker at one worker, a client of it and who watches its events at the other
+    broker, elsewhere = (f"amqp://any:any@127.0.0.1:{port}//" for port in ports)
+    app = celery_tasks.app
+    app.conf.broker_url = elsewhere
+    app.conf.worker_enable_remote_control = True
+    seen: queue.Queue[dict[str, Any]] = queue.Queue()
+    ended = threading.Event()
+
+    def watch() -> None:
+        with app.connection_for_read() as connection:
+            receiver = app.events.Receiver(connection, handlers={"*": seen.put})
+            while not ended.is_set():
+                with suppress(TimeoutError):
+                    receiver.capture(limit=None, timeout=1.0, wakeup=True)
+
+    def wait_for_event(kind: str) -> dict[str, Any]:
+        while True:
+            event = seen.get(timeout=SECONDS)
+            if event["type"] == kind:
+                return event
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        with celery_worker(broker, tmp_path / "celery.txt"):
+            # Then its heartbeats are seen, and it does what it is asked to
+            name = wait_for_event("worker-heartbeat")["hostname"]
+            assert celery_tasks.add.delay(2, 3).get(timeout=SECONDS) == 5
+            assert celery_tasks.third_time.delay().get(timeout=SECONDS) == 2
+            assert celery_tasks.add.apply_async((1, 1), countdown=0.2).get(timeout=SECONDS) == 2
+
+            # By remote control, too: events of tasks, and a task that is revoked
+            control = app.control
+            assert control.ping(destination=[name], timeout=SECONDS, limit=1) == [
+                {name: {"ok": "pong"}}
+            ]
+            control.enable_events(reply=True, timeout=SECONDS, limit=1)
+            control.revoke("unwanted", reply=True, timeout=SECONDS, limit=1)
+            with pytest.raises(TaskRevokedError):
+                celery_tasks.add.apply_async((1, 1), task_id="unwanted").get(timeout=SECONDS)
+            assert celery_tasks.add.delay(3, 4).get(timeout=SECONDS) == 7
+            assert wait_for_event("task-revoked")["uuid"] == "unwanted"
+            assert wait_for_event("task-succeeded")["result"] == "7"
+        assert wait_for_event("worker-offline")["hostname"] == name
+    finally:
+        ended.set()
+        watching.join(SECONDS)
+
+
+def test_topics_reach_the_queues_of_every_worker(running: Workers, ports: list[int]) -> None:
+    parameters = [pika.ConnectionParameters("127.0.0.1", port) for port in ports]
+    with (
+        pika.BlockingConnection(parameters[0]) as one,
+        pika.BlockingConnection(parameters[1]) as other,
+    ):
+        binds, publishes = one.channel(), other.channel()
+        publishes.confirm_delivery()
+        binds.exchange_declare("logs", "topic", durable=True)
+        queues = {f"logs-{number}": f"*.{number}.#" for number in range(4)}
+        for name, pattern in queues.items():
+            binds.queue_declare(name, durable=True)
+            binds.queue_bind(name, "logs", pattern)
+            binds.queue_bind(name, "logs", "all.#")
+        for key in ("a.1", "b.2.c.d", "all.3"):
+            publishes.basic_publish("logs", key, key.encode(), mandatory=True)
+        with pytest.raises(pika.exceptions.UnroutableError):
+            publishes.basic_publish("logs", "a.9", b"", mandatory=True)
+        binds.queue_unbind("logs-3", "logs", "all.#")
+        publishes.basic_publish("logs", "all", b"end", mandatory=True)
+        publishes.basic_publish("logs", "x.3", b"end", mandatory=True)
+        expected = {
+            "logs-0": [b"all.3"],
+            "logs-1": [b"a.1", b"all.3"],
+            "logs-2": [b"b.2.c.d", b"all.3"],
+            "logs-3": [b"all.3"],
+        }
+        for name, bodies in expected.items():
+            got = []
+            for method, _, body in binds.consume(name, auto_ack=True, inactivity_timeout=SECONDS):
+                assert method is not None
+                got.append(body)
+                if body == b"end":
+                    break
+            binds.cancel()
+            assert got == [*bodies, b"end"]
