@@ -88,13 +88,15 @@ class MemoryRows:
         first = bisect_right(ordered, after, key=lambda row: row[0])
         return iter(ordered[first:])
 
-    def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """Yield (raw key, value) of all rows in ascending order of the raw key."""
+    def items(self, after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Yield (raw key, value) of rows in ascending order of the raw key, after `after`."""
         return iter(
             sorted(
-                (bucket + BUCKET_SEPARATOR + suffix, value)
+                (key, value)
                 for bucket, rows in self._buckets.items()
                 for suffix, value in rows.items()
+                for key in [bucket + BUCKET_SEPARATOR + suffix]
+                if after is None or key > after
             )
         )
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from heapq import merge
-from itertools import groupby, islice
-from typing import cast
+from itertools import groupby, islice, takewhile
+from typing import Protocol, cast
 
 from streams.events.codec import decode
 from streams.events.records import Message
@@ -20,6 +20,7 @@ from streams.folds import patterns
 from streams.folds.delivery import StoredDelivery, unpack, whole
 from streams.folds.row_keys import (
     INBOX,
+    MEMBERSHIPS,
     OPTIONS,
     available_bucket,
     bindings_bucket,
@@ -30,6 +31,14 @@ from streams.folds.row_keys import (
 
 _MOST_LOOKS = 2000
 """Rows that `leasable` looks at, at most: a queue may hold any number of expired messages."""
+
+
+class RowsInOrder(Protocol):
+    """Rows by their raw keys."""
+
+    def items(self, after: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Yield (raw key, value) in ascending order, strictly after `after`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +93,14 @@ def reached(
     by_pattern = patterns.matching(rows, group.encode(), routing_key.encode(), start)
     both = (queue.decode() for queue, _ in groupby(merge(every, by_pattern)))
     return _cut(list(islice(both, limit + 1)), after, limit)
+
+
+def bindings_below(rows: RowsInOrder, prefix: str, limit: int) -> list[tuple[str, str]]:
+    """Return the first bindings, (group, queue), of the groups whose ids begin with `prefix`."""
+    first = MEMBERSHIPS + prefix.encode()
+    below = takewhile(lambda row: row[0].startswith(first), rows.items(first))
+    found = (key[1:].decode().partition("\0") for key, _ in islice(below, limit))
+    return [(group, queue) for group, _, queue in found]
 
 
 def groups(

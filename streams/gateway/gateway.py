@@ -171,7 +171,7 @@ class Gateway(Service):
             StreamRoutes(self._streaming),
             SessionRoutes(router, writer),
             EventRoutes(self._authenticator, publishing, admission, seqs),
-            ExchangeRoutes(router),
+            ExchangeRoutes(router, settings.partitions),
             MarkRoutes(router, engine, settings),
             TableRoutes(router, self._barrier, settings.partitions),
             ClusterRoutes(engine, overview, metrics.registry),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable
 from typing import Final
 
 from pamqp import commands
@@ -16,6 +18,7 @@ from streams.gateway.amqp.errors import (
 )
 from streams.gateway.amqp.exchanges import Exchange
 from streams.gateway.amqp.session import Session
+from streams.kafka.partitioner import partition_of
 
 _NOT_THERE: Final = ("headers",)
 
@@ -73,7 +76,7 @@ def _check_possible(method: commands.Exchange.Declare) -> None:
 
 
 async def delete(session: Session, channel: Channel, method: commands.Exchange.Delete) -> None:
-    """Delete an exchange; the bindings of a fanout or topic exchange end with it."""
+    """Delete an exchange; its bindings end with it."""
     name, table, questions = method.exchange, session.exchanges, session.questions
     if name == names.DEFAULT or name.startswith(names.RESERVED):
         raise AMQPError(ACCESS_REFUSED, f"exchange {name!r} cannot be deleted")
@@ -85,18 +88,26 @@ async def delete(session: Session, channel: Channel, method: commands.Exchange.D
         session.reply(channel, commands.Exchange.DeleteOk())
 
 
+async def _unbind(session: Session, bindings: list[tuple[str, str]]) -> None:
+    for group, _ in bindings:
+        session.feed.parser.permissions.check_group(group)
+    records = [session.exchanges.unbinding(*binding) for binding in bindings]
+    await session.pace(sum(record.events for record in records))
+    await asyncio.gather(*map(session.append_confirmed, records))
+
+
 async def _delete(session: Session, found: Exchange, *, if_unused: bool) -> None:
     table, questions = session.exchanges, session.questions
     group = names.group(found.name, names.FANOUT_TYPE, "")
     session.feed.parser.permissions.check_group(group)
+    partitions: Iterable[int] = range(table.partitions)  # of groups: a direct exchange has many
     if found.type in names.OF_ONE_GROUP:
-        if if_unused and await questions.has_members(group):
-            raise AMQPError(PRECONDITION_FAILED, f"exchange {found.name!r} is in use")
-        while queues := await questions.members(group):
-            for queue in queues:
-                await session.write(table.unbinding(group, queue))
-    elif if_unused:
-        raise not_implemented("if-unused for a direct exchange: its bindings are not counted")
+        partitions = [partition_of(group.encode(), table.partitions)]
+    for partition in partitions:
+        while bindings := await questions.bindings(found.name, partition):
+            if if_unused:
+                raise AMQPError(PRECONDITION_FAILED, f"exchange {found.name!r} is in use")
+            await _unbind(session, bindings)
     session.bound.clear()
     await session.write(table.removal(found.seqs))
     await table.read(questions)

@@ -3,13 +3,14 @@
 A declaration is a message in the queue `names.TABLE`.  The first of a name, by seq, is the
 exchange; a later one that lost a race is removed by who wrote it.  Deleting an exchange
 acknowledges its messages.  A worker knows the table for `FRESH_SECONDS`, then reads it again
-when it needs it.
+when it needs it; exchanges that it knows stay usable while the owner of the queue does not answer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 import time
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
@@ -28,14 +29,19 @@ from streams.gateway.amqp.questions import Questions
 from streams.gateway.ports import RecordToSend
 from streams.gateway.writes.event_parser import EventParser
 from streams.ids import direct_group
+from streams.repeats import REPEATING
 from streams.security.permissions import ALL
 from streams.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 KIND: Final = "exchange"
 """Kind of the messages that are declarations."""
 MOST: Final = 10_000
 """Exchanges that there may be."""
 FRESH_SECONDS: Final = 1.0
+PATIENCE_SECONDS: Final = 1.0
+"""How long a known exchange is waited for to be read again, while that is begun."""
 ARRIVAL_SECONDS: Final = 60.0
 """How long a declaration may be on its way to the table, through both folds."""
 ARRIVAL_PAUSE_SECONDS: Final = 0.02
@@ -88,10 +94,14 @@ class Exchanges:
     """The table as one worker knows it, for all of its connections."""
 
     def __init__(self, settings: Settings) -> None:
+        self.partitions = settings.partitions
+        """Partitions of the groups that exchanges stand for."""
         self._parser = EventParser(settings, ALL)
         self._found: dict[str, Exchange] = {}
         self._read_at = -FRESH_SECONDS
         self._reading = asyncio.Lock()
+        self._again: asyncio.Task[None] | None = None
+        self._again_at = 0.0
 
     def __len__(self) -> int:
         return len(self._found)
@@ -112,9 +122,13 @@ class Exchanges:
 
     async def find(self, name: str, questions: Questions) -> Exchange | None:
         """Return an exchange that was declared; None without it.  Raises as `type_of`."""
-        now = time.monotonic()
-        if name not in self._found or now - self._read_at >= FRESH_SECONDS:
+        known = self._found.get(name)
+        if known is not None and time.monotonic() - self._read_at < FRESH_SECONDS:
+            return known
+        if known is None:
             await self.read(questions)
+        else:
+            await self._look_again(questions)
         return self._found.get(name)
 
     async def read(self, questions: Questions) -> None:
@@ -126,6 +140,28 @@ class Exchanges:
             began = time.monotonic()
             self._found = {one["name"]: _of(one) for one in await questions.exchanges()}
             self._read_at = began
+
+    async def _look_again(self, questions: Questions) -> None:
+        """Read the table, or go on with what is known while its owner does not answer.
+
+        Publishing would otherwise stand still, whatever the message, while one partition moves.
+        """
+        if self._again is None:
+            self._again = asyncio.create_task(self.read(questions))
+            self._again.add_done_callback(self._looked)
+            self._again_at = time.monotonic()
+        left = self._again_at + PATIENCE_SECONDS - time.monotonic()
+        await asyncio.wait([self._again], timeout=max(0.0, left))
+
+    def _looked(self, task: asyncio.Task[None]) -> None:
+        self._again = None
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            logger.warning(
+                "the table of exchanges cannot be read, going on with what is known: %s",
+                error,
+                extra=REPEATING,
+            )
 
     async def arrived(self, name: str, message_id: str, questions: Questions) -> Exchange:
         """Wait until a declaration is in the table, and return the exchange of that name.

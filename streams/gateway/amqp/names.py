@@ -44,9 +44,14 @@ def group(exchange: str, kind: str, routing_key: str) -> str:
         return direct_group(check_queue(routing_key))
     if exchange == DIRECT_EXCHANGE and routing_key and not routing_key.startswith(DIRECT):
         return _checked(routing_key, f"the routing key {routing_key!r}")
-    escaped = exchange.replace("%", "%25").replace("/", "%2F").replace("@", "%40")
-    name = f"{escaped}/" if kind in OF_ONE_GROUP else f"{escaped}/{routing_key}"
+    name = prefix(exchange) if kind in OF_ONE_GROUP else prefix(exchange) + routing_key
     return _checked(name, f"exchange and routing key, together {name!r}")
+
+
+def prefix(exchange: str) -> str:
+    """Return how the groups of an exchange begin; the group of one that is a single group."""
+    escaped = exchange.replace("%", "%25").replace("/", "%2F").replace("@", "%40")
+    return f"{escaped}/"
 
 
 def exchange_of(group: str) -> tuple[str, str | None]:

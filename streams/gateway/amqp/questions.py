@@ -114,6 +114,15 @@ class Questions:
         found: list[dict[str, Any]] = (await self._ask("GET", "/v1/exchanges"))["exchanges"]
         return found
 
+    async def bindings(self, exchange: str, partition: int) -> list[tuple[str, str]]:
+        """Return some of an exchange's bindings, (group, queue), in one partition of the groups.
+
+        Of those with any routing key.  Raises as `_ask`.
+        """
+        path = f"/v1/exchanges/{_path(exchange)}/bindings/{partition}"
+        found = (await self._ask("GET", path))["bindings"]
+        return [(one["group"], one["queue"]) for one in found]
+
     async def lease(self, queue: str, consumer: str, seconds: float) -> dict[str, Any] | None:
         """Lease one message of a queue; None if there is none.  Raises as `_ask`."""
         content = {"limit": 1, "consumer": consumer, "visibility_seconds": seconds}

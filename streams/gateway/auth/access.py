@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
+from streams.gateway.amqp import names
 from streams.gateway.http.context import RequestContext
 
 Rule: TypeAlias = Callable[[RequestContext], None]
@@ -47,6 +48,11 @@ def _own_queue(context: RequestContext) -> None:
     context.principal.permissions.check_queue(context.id("queue"))
 
 
+def _own_exchange(context: RequestContext) -> None:
+    group = names.prefix(context.id("exchange"))
+    context.principal.permissions.check_group(group)
+
+
 def _observe(context: RequestContext) -> None:
     context.principal.permissions.check_observe()
 
@@ -82,6 +88,7 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/v1/queues/{queue}/purge"): _own_queue,
     ("POST", "/v1/events"): any_token,
     ("GET", "/v1/exchanges"): any_token,
+    ("GET", "/v1/exchanges/{exchange}/bindings/{partition}"): _own_exchange,
     ("POST", "/v1/groups/{group}/marks/{queue}"): _own_queue,
     ("GET", "/v1/stream"): token_later,
     ("GET", "/v1/tables/{table}/{partition}/rows"): _admin,

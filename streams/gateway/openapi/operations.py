@@ -342,6 +342,16 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         errors=(400, 503),
         internal=True,
     ),
+    ("/v1/exchanges/{exchange}/bindings/{partition}", "GET"): Operation(
+        "operation",
+        "List some bindings of an exchange in one partition of the groups",
+        "For AMQP clients that delete an exchange: at most 1,000, of any routing key.",
+        (),
+        status=200,
+        answer=ref("BindingsOfExchange"),
+        errors=(400, 404, 503),
+        internal=True,
+    ),
     ("/v1/cluster", "GET"): Operation(
         "operation",
         "Show partitions, owners, lag and recovery",
@@ -403,6 +413,7 @@ PATH_PARAMETERS: dict[str, Schema] = {
     "queue": ref("Id"),
     "session": ref("Id"),
     "pattern": ref("Pattern"),
+    "exchange": ref("Id"),
     "table": {"type": "string", "enum": ["members", "queues"]},
     "partition": {"type": "integer", "minimum": 0},
 }

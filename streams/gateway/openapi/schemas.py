@@ -301,7 +301,7 @@ SCHEMAS: dict[str, Schema] = {
                 obj(
                     {
                         "name": ref("Id"),
-                        "type": {"enum": ["direct", "fanout"]},
+                        "type": {"enum": ["direct", "fanout", "topic"]},
                         "durable": FLAG,
                         "auto_delete": FLAG,
                         "seqs": an_array(ref("Seq")),
@@ -310,6 +310,9 @@ SCHEMAS: dict[str, Schema] = {
                 )
             )
         }
+    ),
+    "BindingsOfExchange": obj(
+        {"bindings": an_array(obj({"group": ref("Id"), "queue": ref("Id")}))}
     ),
     "Mark": obj({"offset": COUNT}),
     "Erased": obj(

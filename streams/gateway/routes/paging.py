@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from streams.gateway.http.context import RequestContext
+from streams.gateway.http.errors import HTTPError
 from streams.gateway.http.fields import id_of
 from streams.gateway.http.paths import integer
 
@@ -12,6 +13,17 @@ MAX_WAIT_SECONDS = 60.0
 """Longest wait for a first message."""
 MAX_RESPONSE_BYTES = 4 * 1024 * 1024
 """A response with deliveries ends with the message that takes it past this size."""
+
+
+def partition_number(text: str, partitions: int) -> int:
+    """Return the number of a partition in a path.
+
+    Raises:
+        HTTPError: 404 if there is no such partition.
+    """
+    if text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) < partitions:
+        return int(text)
+    raise HTTPError(404, "not_found", f"partitions are numbered from 0 to {partitions - 1}")
 
 
 def page_of(context: RequestContext, *others: str) -> tuple[str | None, int]:

@@ -26,6 +26,7 @@ from streams.gateway.http.responses import json_response
 from streams.gateway.http.routing import HTTPRoute, Routes
 from streams.gateway.ports import Partition
 from streams.gateway.reads.barrier import Barrier
+from streams.gateway.routes.paging import partition_number
 
 MAX_ROWS = 10_000
 DEFAULT_ROWS = 1000
@@ -43,14 +44,10 @@ class TableRoutes(Routes):
 
     async def rows(self, context: RequestContext) -> web.StreamResponse:
         """Return a page of raw rows, all of one position of the fold."""
-        table, number = context.segments["table"], context.segments["partition"]
+        table = context.segments["table"]
         if table not in TABLES:
             raise HTTPError(404, "not_found", f"no such table; the tables are {', '.join(TABLES)}")
-        last = self._partitions - 1
-        if not (
-            number.isascii() and number.isdecimal() and len(number) <= 5 and int(number) <= last
-        ):
-            raise HTTPError(404, "not_found", f"partitions are numbered from 0 to {last}")
+        number = partition_number(context.segments["partition"], self._partitions)
         parameters = context.parameters("after", "limit")
         limit = integer(parameters, "limit", DEFAULT_ROWS, 1, MAX_ROWS)
         after = _raw_key(parameters["after"]) if "after" in parameters else None
@@ -62,7 +59,7 @@ class TableRoutes(Routes):
 
             return json_response(await self._barrier.call(partition, page))
 
-        return await self._router.read_partition(context.proxied, table, int(number), read)
+        return await self._router.read_partition(context.proxied, table, number, read)
 
     ROUTES = (HTTPRoute("GET", "/v1/tables/{table}/{partition}/rows", rows),)
 

@@ -13,7 +13,8 @@ from one_worker import World, start, stop
 from test_amqp_door import SECONDS, connect, http
 
 from streams.folds import patterns
-from streams.gateway.amqp import queue_methods
+from streams.folds.tables import QUEUES
+from streams.gateway.amqp import exchanges, queue_methods
 
 
 @pytest.fixture
@@ -124,3 +125,51 @@ async def test_a_message_dies_in_a_topic_exchange(world: World) -> None:
         assert letter is not None
         assert (letter.exchange, letter.routing_key) == ("dead", "jobs.new")
         assert await keys_of(graves[1]) == []
+
+
+async def test_bindings_end_with_their_exchange(world: World) -> None:
+    async with await connect(world) as connection:
+        channel = await connection.channel(on_return_raises=True)
+        for kind in ("direct", "topic", "fanout"):
+            queues = [await channel.declare_queue(name) for name in ("a", "b")]
+            # Given bindings to an exchange, with different keys, and to one with a similar name
+            both = [await channel.declare_exchange(f"E{end}", kind) for end in ("", "2")]
+            for exchange in both:
+                for queue in queues:
+                    for key in ("k", "l.m"):
+                        await queue.bind(exchange, key)
+            # When it is deleted, but not while it is used
+            with pytest.raises(ChannelPreconditionFailed, match="in use"):
+                await channel.exchange_delete("E", if_unused=True)
+            channel = await connection.channel(on_return_raises=True)
+            await channel.exchange_delete("E")
+            # Then one of its name has no bindings, and the other one has its own
+            exchange = await channel.declare_exchange("E", kind)
+            with pytest.raises(DeliveryError):
+                await exchange.publish(aio_pika.Message(b"x"), "k", mandatory=True)
+            await (await channel.get_exchange("E2")).publish(aio_pika.Message(b"x"), "l.m")
+            await channel.exchange_delete("E", if_unused=True)
+            await channel.exchange_delete("E2")
+            for name in ("a", "b"):
+                assert (await http(world, "GET", f"/v1/queues/{name}"))["groups"] == 0, kind
+                assert await keys_of(await channel.get_queue(name)) == ["l.m"]
+
+
+async def test_a_known_exchange_is_used_while_the_table_cannot_be_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchanges, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(exchanges, "PATIENCE_SECONDS", 0.01)
+    async with await connect(world) as connection:
+        channel = await connection.channel()
+        exchange = await channel.declare_exchange("E", "topic")
+        queue = await channel.declare_queue("q")
+        await queue.bind(exchange, "#")
+        place = world.partition(QUEUES, 0)
+        place.ready = False  # its partition is moving
+        for number in range(3):
+            await exchange.publish(aio_pika.Message(b"%d" % number), "k", mandatory=False)
+        place.ready = True
+        got = [await queue.get(timeout=SECONDS, no_ack=True) for _ in range(3)]
+        assert [message.body for message in got] == [b"0", b"1", b"2"]
+        await exchange.delete()
