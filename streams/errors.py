@@ -50,7 +50,7 @@ class Forbidden(StreamsError):
 
 
 class TooNew(StreamsError):
-    """A partition needs a newer version of this program; nothing of it may be folded by this one.
+    """A partition needs a newer version of this program, or newer settings, to be folded.
 
     The engine does not put the record aside: the partition waits for a worker that can fold it.
     """

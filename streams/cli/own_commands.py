@@ -21,6 +21,7 @@ from streams.cli import (  # noqa: F401 - each module registers its commands
     messages,
     queues,
     replay,
+    rescale,
     reset,
     schemas,
     sessions,

@@ -18,7 +18,7 @@ import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from typing import Any
+from typing import Any, Literal, cast
 
 from confluent_kafka import KafkaError, KafkaException
 
@@ -37,6 +37,7 @@ MARKER = b"\0marker"
 _MARKER_LAYOUT = struct.Struct(">BQ")  # version, next source offset
 _MARKER_VERSION = 1
 _UNFINISHED_VERSION = 2
+_RESCALING_VERSIONS = {"copying": 3, "cleaning": 4}
 
 _RETRY_PAUSES = (0.05, 1.0)
 """First and longest pause, in seconds, between attempts of a call to Kafka."""
@@ -61,7 +62,7 @@ class Stopped(Exception):
 
 
 class Unfinished(Unavailable):
-    """The rows of the changelog are those of an import that has not ended."""
+    """The changelog is being written by an import or a rescale that has not ended."""
 
 
 def pack_marker(source_offset: int) -> bytes:
@@ -74,11 +75,30 @@ def unfinished_marker() -> bytes:
     return _MARKER_LAYOUT.pack(_UNFINISHED_VERSION, 0)
 
 
+RescaleStep = Literal["copying", "cleaning"]
+"""While rows are copied to new partitions, and while they are removed from where they were."""
+
+
+def rescaling_marker(step: RescaleStep, source_offset: int) -> bytes:
+    """Return the value of the marker while a rescale splits the partition."""
+    return _MARKER_LAYOUT.pack(_RESCALING_VERSIONS[step], source_offset)
+
+
+def unpack_rescaling(value: bytes | None) -> tuple[RescaleStep, int] | None:
+    """Return step and source offset of a marker that a rescale wrote; None for any other."""
+    if value is not None:
+        version, offset = _MARKER_LAYOUT.unpack(value)
+        for step, number in _RESCALING_VERSIONS.items():
+            if version == number:
+                return cast(RescaleStep, step), int(offset)
+    return None
+
+
 def unpack_marker(value: bytes | None) -> int | None:
     """Return the next source offset to fold, or None if the partition has no marker.
 
     Raises:
-        Unfinished: the rows are being imported.
+        Unfinished: an import or a rescale has not ended.
     """
     if value is None:
         return None
@@ -86,6 +106,11 @@ def unpack_marker(value: bytes | None) -> int | None:
     if version == _UNFINISHED_VERSION:
         raise Unfinished(
             "an import into this namespace has not ended: wait for `streams import`, or repeat it"
+            " if it was broken off"
+        )
+    if version in _RESCALING_VERSIONS.values():
+        raise Unfinished(
+            "a rescale of this namespace has not ended: wait for `streams rescale`, or repeat it"
             " if it was broken off"
         )
     if version != _MARKER_VERSION:

@@ -20,6 +20,7 @@ bucket                suffix                     value
                       second lane
 ``f``                 empty                      8 bytes: the base of the partition's seqs; no
                                                  row for 0.  More bytes may follow
+``c``                 empty                      see `partition_counts`
 ====================  =========================  ============================================
 
 A delivery's seq is the offset of its record plus the partition's base, times 4096, plus its
@@ -62,6 +63,7 @@ from streams.folds.lifetime import Lifetimes
 from streams.folds.log_numbers import LogNumbers
 from streams.folds.notices import Notices
 from streams.folds.packing import SEQS_PER_RECORD, SLOW_LANE
+from streams.folds.partition_counts import present_logs
 from streams.folds.row_keys import BINDINGS, FOUNDATION, INBOX, SESSION, WATERMARKS
 from streams.folds.sessions import Sessions
 from streams.folds.timers import CLOSING, EXPIRY, HEARTBEAT, RELEASE, RETURN, UNUSED, Timers
@@ -101,10 +103,10 @@ class Deliver:
         self._rows = rows
         self._partition = partition
         self._partitions = partitions
-        self._logs = logs
+        self._level = PartitionLevel(rows, logs.queue_events)
+        logs = self._logs = present_logs(rows, partitions, logs)
         base = int.from_bytes((rows.get(FOUNDATION, b"") or b"")[:8], "big")
         self._seq_base = base
-        self._level = PartitionLevel(rows, logs.queue_events)
         self._core: DeliverCore | None = None
         if isinstance(rows, NativeTable):
             self._core = DeliverCore(

@@ -5,15 +5,19 @@ The number follows from the id that Kafka draws for each topic, so a log that wa
 or that is a copy in another Kafka, has another number.  Records of the folds that such a copy
 holds are dead letters: their positions belong to another log, and would be mistaken for ones of
 this log.
+
+The numbers change when the namespace is rescaled (`partition_counts`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
 from streams.fold import BadRecord
 
+_SPREAD = 0x9E3779B97F4A7C15
 UNNUMBERED = 0
 """Number in records that version 0.1 wrote."""
 
@@ -42,6 +46,18 @@ class LogNumbers:
             unnumbered_until or 0,
         )
 
+    def rescaled(self, partitions: int) -> LogNumbers:
+        """Return the numbers of the same topics since they were split into so many partitions."""
+        return replace(
+            self,
+            group_events=_of_count(self.group_events, partitions),
+            queue_events=_of_count(self.queue_events, partitions),
+        )
+
+    def rescaled_from(self, partitions: int) -> frozenset[int]:
+        """Return all numbers that queue-events may have had until it had so many partitions."""
+        return _ever(self.queue_events, partitions)
+
     def check(self, what: str, log: int, own: int, timestamp: int) -> None:
         """Check that a fold of this system wrote `what`.
 
@@ -68,3 +84,13 @@ def log_number(topic_id: bytes) -> int:
     """Return the number of a log, from 1 to 2**63 - 1, from the id of its topic."""
     folded = int.from_bytes(topic_id[:8], "big") ^ int.from_bytes(topic_id[8:], "big")
     return folded >> 1 or 1
+
+
+@cache
+def _ever(number: int, partitions: int) -> frozenset[int]:
+    counts = (count for count in range(1, partitions + 1) if partitions % count == 0)
+    return frozenset((number, *(_of_count(number, count) for count in counts)))
+
+
+def _of_count(number: int, partitions: int) -> int:
+    return (number ^ partitions * _SPREAD) & ((1 << 63) - 1) or 1

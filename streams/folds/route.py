@@ -22,6 +22,7 @@ bucket                suffix                     value
 ``k``                 empty                      2 bytes: the level, see `levels`
 ``w``                 2 bytes: a partition of    12 bytes: offset and part of the last event
                       queue-events               that deliver sent from there
+``f`` ``c``                                      see `row_keys` and `partition_counts`
 ====================  =========================  ============================================
 
 Reading any of them takes a time that does not depend on the size of the group.
@@ -77,6 +78,7 @@ from streams.folds.fans import LARGEST, Fans
 from streams.folds.levels import PartitionLevel
 from streams.folds.log_numbers import LogNumbers
 from streams.folds.packing import BOUND, QUEUES_PER_ENTRY, SLOW_LANE, UNBOUND, Packer
+from streams.folds.partition_counts import present_logs
 from streams.folds.patterns import receives_all
 from streams.folds.row_keys import (
     COVERED,
@@ -134,9 +136,9 @@ class Route:
         self._partition = partition
         self._partitions = partitions
         self._window = window_ms
-        self._logs = logs
-        log = logs.group_events
-        self._level = PartitionLevel(rows, log)
+        self._level = PartitionLevel(rows, logs.group_events)
+        self._logs = present_logs(rows, partitions, logs)
+        log = self._logs.group_events
         self._packer: Packer | RouteCore
         self._core: RouteCore | None = None
         self._fans: Fans | CoreFans

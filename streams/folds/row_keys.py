@@ -44,6 +44,9 @@ FOUNDATION: Final = b"f"
 
 It is written once, as the first record of the changelog partition."""
 
+PARTITIONS: Final = b"c"
+"""One row of every partition of a namespace that was rescaled: see `partition_counts`."""
+
 # Suffixes in the bucket `SESSION`; the open session has an empty one.
 TERMS: Final = b"t"
 CLOSED: Final = b"c"
@@ -74,6 +77,7 @@ Kind = Literal[
     "timer",
     "foundation",
     "level",
+    "partitions",
 ]
 
 
@@ -234,6 +238,7 @@ _PARSERS: Final[dict[tuple[str, bytes], _Parser]] = {
     (MEMBERS, LEVEL): _single("level"),
     (MEMBERS, WATERMARKS): _number("watermark", size=2),
     (MEMBERS, FOUNDATION): _single("foundation"),
+    (MEMBERS, PARTITIONS): _single("partitions"),
     (QUEUES, BINDINGS): _owned_text("binding"),
     (QUEUES, INBOX): _owned_seq("delivery"),
     (QUEUES, TRANSIENT): _owned_seq("transient"),
@@ -248,4 +253,5 @@ _PARSERS: Final[dict[tuple[str, bytes], _Parser]] = {
     (QUEUES, LEVEL): _single("level"),
     (QUEUES, WATERMARKS): _lane_watermark,
     (QUEUES, FOUNDATION): _single("foundation"),
+    (QUEUES, PARTITIONS): _single("partitions"),
 }

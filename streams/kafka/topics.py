@@ -16,6 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     ConfigResource,
+    NewPartitions,
     NewTopic,
 )
 
@@ -85,6 +86,42 @@ def ensure_topics(client: Mapping[str, Any], topics: Sequence[Topic]) -> Report:
     _wait_for_leaders(admin, topics)
     _check_soon(admin, topics)
     return Report(created, [topic.name for topic in topics if topic.name not in created])
+
+
+def grow_topics(client: Mapping[str, Any], names: Sequence[str], partitions: int) -> None:
+    """Give topics more partitions, and wait for all leaders. Blocks.
+
+    A topic that has as many already is left as it is.
+
+    Args:
+        client: the configuration of the Kafka client.
+        names: of topics that exist.
+        partitions: how many each topic is to have.
+
+    Raises:
+        TopicsError: a topic cannot be changed, or has more partitions.
+        Unavailable: Kafka cannot be reached, or cannot answer yet.
+    """
+    admin = _Admin(client)
+    there = _partition_counts(admin)
+    new = [NewPartitions(name, partitions) for name in names if there[name][0] < partitions]
+    if new:
+        for name, future in admin.create_partitions(new, request_timeout=_CHANGE_SECONDS).items():
+            try:
+                future.result(_CHANGE_SECONDS)
+            except KafkaException as error:
+                if error.args[0].retriable():
+                    raise unavailable(f"more partitions for {name}", error) from error
+                raise TopicsError(f"{name} gets no more partitions: {_text(error)}") from error
+    deadline = time.monotonic() + _CHANGE_SECONDS
+    while any(_partition_counts(admin)[name][0] < partitions for name in names):
+        if time.monotonic() > deadline:
+            raise Unavailable(f"Kafka does not show the new partitions of {', '.join(names)}")
+        time.sleep(0.05)
+    _wait_for_leaders(admin, [Topic(name, partitions, 1) for name in names])
+    more = [name for name in names if _partition_counts(admin)[name][0] > partitions]
+    if more:
+        raise TopicsError(f"{', '.join(more)}: more than {counted(partitions, 'partition')}")
 
 
 def check_topics(client: Mapping[str, Any], topics: Sequence[Topic]) -> None:

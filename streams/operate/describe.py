@@ -13,6 +13,7 @@ from streams.events.records import Routed
 from streams.fold import BadRecord, split_raw_key
 from streams.folds import options
 from streams.folds.delivery import StoredDelivery, unpack
+from streams.folds.partition_counts import unpack_counts
 from streams.folds.patterns import has_patterns, session_of
 from streams.folds.row_keys import split_row_key
 from streams.folds.sessions import unpack_terms
@@ -75,6 +76,8 @@ def row(table: str, key: bytes, value: bytes) -> dict[str, Any]:
             found |= {"shared_message": name.detail, "rows": int.from_bytes(value, "big")}
         case "foundation":
             found |= {"seq_base": int.from_bytes(value[:8], "big")}
+        case "partitions":
+            found |= {"partitions": unpack_counts(value)}
         case "large group":
             found |= {"group": name.owner}
         case "closed session":

@@ -70,7 +70,8 @@ class Rebuilt:
     ) -> None:
         """Start empty, or from the changelog if the log has not all of its rows.
 
-        That is so if it has lost its beginning, or if the partition began with imported rows.
+        That is so if it has lost its beginning, or if the namespace was
+        imported or rescaled.
 
         Raises:
             StreamsError: the log begins after the end of the changelog, so records are missing.
@@ -85,7 +86,7 @@ class Rebuilt:
         topic = self._topic = source_topic(settings, table)
         low = log.bounds(topic, partition).low
         start = 0
-        if low > 0 or self._was_imported(settings):
+        if low > 0 or self._was_placed(settings):
             self.from_changelog = True
             start = self._restore(log, settings.changelog(table))
             if start < low:
@@ -144,10 +145,10 @@ class Rebuilt:
                 pass
         self._fold.work.clear()  # it changes no row
 
-    def _was_imported(self, settings: Settings) -> bool:
-        first = first_record(
-            settings.librdkafka(), settings.changelog(self.table), self.partition, SECONDS
-        )
+    def _was_placed(self, settings: Settings) -> bool:
+        # After a rescale the log of a former partition holds what has moved: the last one is new.
+        last = settings.partitions - 1
+        first = first_record(settings.librdkafka(), settings.changelog(self.table), last, SECONDS)
         return first is not None and first[0] == FOUNDATION + BUCKET_SEPARATOR
 
     def _restore(self, log: TopicLog, changelog: str) -> int:

@@ -84,8 +84,8 @@ class Settings:
     partitions: int = _setting(
         8,
         parse.whole(1, 65535),
-        "partitions of each topic and table; fixed once they exist: `streams import` copies a "
-        "system into another number",
+        "partitions of each topic and table; `streams rescale` splits those that exist, and "
+        "`streams import` copies a system into another number",
     )
     replication: int = _setting(1, parse.whole(1, 32767), "replicas of each topic partition")
     retention_hours: int = _setting(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeVar
@@ -230,7 +230,8 @@ class History:
                 value = registry.translate(value)
             except BadRecord:
                 return None
-        return _message(value, timestamp, now, logs)
+        former = logs.rescaled_from(self._settings.partitions)
+        return _message(value, timestamp, now, logs, former)
 
     def _readers(self) -> _Readers:
         client, name = self._settings.librdkafka(), f"{self._settings.app_id}-history"
@@ -277,13 +278,18 @@ def _check_offsets(start: Moment, stop: Moment | None, end: int) -> None:
             )
 
 
-def _message(value: bytes | None, timestamp: int, now: int, logs: LogNumbers) -> Message | None:
-    """Return the message of a record, None if readers may not see it."""
+def _message(
+    value: bytes | None, timestamp: int, now: int, logs: LogNumbers, former: Set[int]
+) -> Message | None:
+    """Return the message of a record, None if readers may not see it.
+
+    `former` has the numbers that queue-events has, and those that it had before each rescale.
+    """
     try:
         message = decode(value)
         if not isinstance(message, Message) or not message.persistent:
             return None
-        if message.origin is not None:
+        if message.origin is not None and message.origin.log not in former:
             logs.check("the origin", message.origin.log, logs.queue_events, timestamp)
     except BadRecord:
         return None

@@ -1,13 +1,13 @@
 """Writes rows to the changelogs of both tables, many partitions in one transaction.
 
 Workers write their changelogs with one transactional producer for each table partition.  An import
-has all partitions to itself and uses one producer for all of them.
+or a rescale has all partitions to itself and uses one producer for all of them.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
@@ -22,8 +22,8 @@ BYTES_PER_TRANSACTION: Final = 64 << 20
 ANSWER_SECONDS: Final = 120.0
 """How long Kafka may not answer."""
 
-TopicRow = tuple[str, int, bytes, bytes]
-"""Changelog topic, partition, raw key, value."""
+TopicRow = tuple[str, int, bytes, bytes | None]
+"""Changelog topic, partition, raw key, value; no value removes a row."""
 
 
 class ChangelogRows:
@@ -62,12 +62,25 @@ class ChangelogRows:
                 self._producer.abort_transaction(5.0)
             self._producer.poll(0)
 
+    def write_all(self, rows: Iterator[TopicRow], report: Callable[[int], None]) -> int:
+        """Write rows in as many transactions as they need; return how many; raises like `write`.
+
+        Args:
+            rows: any number of them.
+            report: receives how many are committed so far.
+        """
+        written = 0
+        for first in rows:
+            written += self.write(_transaction(first, rows))
+            report(written)
+        return written
+
     def write(self, rows: Iterable[TopicRow]) -> int:
         """Write rows in one transaction; return how many.
 
         Raises:
             Unavailable: Kafka does not answer.
-            StreamsError: Kafka has refused them, or another import has begun.
+            StreamsError: Kafka has refused them, or another import or rescale has begun.
         """
         producer = self._producer
         self._call("begin", producer.begin_transaction)
@@ -95,7 +108,7 @@ class ChangelogRows:
                 return
             except BufferError:
                 if time.monotonic() > deadline:
-                    raise Unavailable("Kafka takes no rows any more; repeat the import") from None
+                    raise Unavailable("Kafka takes no rows any more; repeat the command") from None
             except KafkaException as error:
                 raise _refused(error) from error
 
@@ -111,10 +124,23 @@ class ChangelogRows:
                     raise _refused(error) from error
                 if time.monotonic() > deadline:
                     raise Unavailable(
-                        f"Kafka does not {what} a transaction ({cause.str()}); repeat the import"
+                        f"Kafka does not {what} a transaction ({cause.str()}); repeat the command"
                     ) from error
             time.sleep(0.1)
 
 
 def _refused(error: KafkaException) -> StreamsError:
-    return StreamsError(f"Kafka refused rows: {error.args[0].str()}; repeat the import to go on")
+    return StreamsError(f"Kafka refused rows: {error.args[0].str()}; repeat the command to go on")
+
+
+def _transaction(first: TopicRow, others: Iterator[TopicRow]) -> Iterator[TopicRow]:
+    """Yield the rows of one transaction."""
+    size = count = 0
+    row: TopicRow | None = first
+    while row is not None:
+        yield row
+        count += 1
+        size += len(row[2]) + len(row[3] or b"")
+        if count == ROWS_PER_TRANSACTION or size >= BYTES_PER_TRANSACTION:
+            return
+        row = next(others, None)

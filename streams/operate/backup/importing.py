@@ -22,12 +22,7 @@ from streams.errors import TooNew
 from streams.fold import BadRecord
 from streams.folds.levels import KNOWN
 from streams.operate.backup import file
-from streams.operate.backup.changelog_rows import (
-    BYTES_PER_TRANSACTION,
-    ROWS_PER_TRANSACTION,
-    ChangelogRows,
-    TopicRow,
-)
+from streams.operate.backup.changelog_rows import ChangelogRows
 from streams.operate.backup.container import BadExport, read_export
 from streams.operate.backup.file import Entry
 from streams.operate.backup.placing import Placing, Row
@@ -80,16 +75,13 @@ def import_(settings: Settings, source: BinaryIO) -> Imported:
     if again:
         say("this import was broken off before: it begins again, over what it has written")
     counts: Counter[str] = Counter()
-    written = 0
     with (
         ChangelogRows(settings.librdkafka(), f"{settings.app_id}-import") as changelogs,
         progress("writing rows") as report,
     ):
         target.begin(changelogs, again=again)
         rows = target.of_topics(chain(placing.clock_rows(), _rows(placing, entries, counts)))
-        for first in rows:
-            written += changelogs.write(_transaction(first, rows))
-            report(written)
+        written = changelogs.write_all(rows, report)
         target.check_sources()
         target.finish(changelogs)
     return Imported(start, dict(counts), written, time.monotonic() - began)
@@ -110,16 +102,3 @@ def _placed(kind: str) -> Iterator[None]:
         yield
     except (ArithmeticError, BadRecord, LookupError, TypeError, ValueError, struct.error) as error:
         raise BadExport(f"the export is damaged: a {kind} makes no rows: {error}") from error
-
-
-def _transaction(first: TopicRow, others: Iterator[TopicRow]) -> Iterator[TopicRow]:
-    """Yield the rows of one transaction."""
-    size = count = 0
-    row: TopicRow | None = first
-    while row is not None:
-        yield row
-        count += 1
-        size += len(row[2]) + len(row[3])
-        if count == ROWS_PER_TRANSACTION or size >= BYTES_PER_TRANSACTION:
-            return
-        row = next(others, None)

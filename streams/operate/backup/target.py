@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
-
-from streams.amounts import counted
 from streams.engine.changelog import (
     MARKER,
-    ChangelogWriter,
     Unfinished,
     pack_marker,
     unfinished_marker,
@@ -22,19 +16,16 @@ from streams.errors import StreamsError
 from streams.fold import BUCKET_SEPARATOR
 from streams.folds.row_keys import FOUNDATION
 from streams.folds.tables import TABLES
-from streams.kafka.clients import open_admin
-from streams.kafka.errors import unavailable
 from streams.kafka.topics import ensure_topics
 from streams.operate.backup.changelog_rows import ChangelogRows, TopicRow
 from streams.operate.backup.committed import CommittedReader, log_ends
 from streams.operate.backup.placing import Row
+from streams.operate.offline import check_no_workers, fence
 from streams.operate.topic_log import as_bytes
 from streams.settings import Settings
 from streams.topics import product_topics
 
-_ANSWER_SECONDS: Final = 10.0
 _FIRST_KEY: Final = FOUNDATION + BUCKET_SEPARATOR
-_THREADS: Final = 8
 
 
 class NotEmpty(StreamsError):
@@ -64,7 +55,7 @@ class Target:
         """
         client = self._settings.librdkafka()
         ensure_topics(client, product_topics(self._settings))
-        self._check_no_workers(open_admin(client))
+        check_no_workers(self._settings, "import")
         self.check_sources()
         firsts = self._firsts()
         if not firsts:
@@ -101,24 +92,8 @@ class Target:
         Raises:
             NotEmpty: one has folded something.
         """
-        with ThreadPoolExecutor(_THREADS) as threads:
-            places = [(table, number) for table in TABLES for number in self._numbers]
-            list(threads.map(self._fence_one, places))
+        fence(self._settings, self._numbers)
         self.check_sources()
-
-    def _fence_one(self, place: tuple[str, int]) -> None:
-        table, number = place
-        writer = ChangelogWriter(
-            self._changelogs[table],
-            number,
-            self._settings.librdkafka(),
-            f"{self._settings.app_id}-{table}-{number}",
-            lambda: False,
-        )
-        try:
-            writer.open()
-        finally:
-            writer.close()
 
     def finish(self, rows: ChangelogRows) -> None:
         """Mark all partitions as complete, in one transaction."""
@@ -152,21 +127,6 @@ class Target:
         for topic in self._changelogs.values():
             for number in self._numbers:
                 yield topic, number, MARKER, marker
-
-    def _check_no_workers(self, admin: AdminClient) -> None:
-        group = self._settings.app_id
-        try:
-            found = admin.describe_consumer_groups([group], request_timeout=_ANSWER_SECONDS)
-            members = found[group].result(_ANSWER_SECONDS).members
-        except KafkaException as error:
-            if "GROUP_ID_NOT_FOUND" in str(error):
-                return
-            raise unavailable(f"the members of the group {group}", error) from error
-        if members:
-            raise StreamsError(
-                f"the namespace {self._name} has {counted(len(members), 'running worker')}: stop"
-                " all of them, import, and start them again"
-            )
 
     def _firsts(self) -> list[tuple[bytes | None, bytes | None]]:
         """Return the first record of each changelog partition that has one."""

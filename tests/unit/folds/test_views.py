@@ -117,6 +117,8 @@ def test_a_stranger_has_none(table: str, key: bytes) -> None:
         ("queues", b"o\0q", RowKey("options", "q", "")),
         ("members", b"f\0", RowKey("foundation", "", "")),
         ("queues", b"f\0", RowKey("foundation", "", "")),
+        ("members", b"c\0", RowKey("partitions", "", "")),
+        ("queues", b"c\0", RowKey("partitions", "", "")),
         ("queues", b"y\0" + b"\0" * 7 + b"\5eq\0" + b"\0" * 8, RowKey("timer", "q", 5)),
     ],
 )

@@ -1,0 +1,163 @@
+"""More partitions in place: under load all workers die, and the command dies after each step."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_restore import (
+    LIMIT,
+    READERS,
+    ROOMS,
+    Load,
+    emptied,
+    one_job,
+    patient_client,
+    place,
+    some_inbox,
+    streams,
+    verified,
+    whole_inbox,
+)
+from two_workers import run_workers
+
+from streams.client import Client
+from streams.errors import StreamsError
+from streams.kafka.embedded.cluster import EmbeddedKafka
+from streams.operate.processes import Workers
+from streams.operate.rescale.rescaling import Rescaled, rescale
+from streams.settings import Settings
+
+STEPS = ["drain", "begin", "changelogs", "first rows", "sources", "copy", "copied", "clean"]
+
+
+class Died(Exception):
+    """The command has died."""
+
+
+def rescaled(settings: Settings, partitions: int, dies_after: str | None = None) -> Rescaled:
+    def after_step(step: str) -> None:
+        if step == dies_after:
+            raise Died(step)
+
+    with tempfile.TemporaryDirectory() as folder:
+        return rescale(settings, partitions, Path(folder), after_step)
+
+
+async def until_workers_are_gone(settings: Settings, partitions: int) -> str:
+    """Ask for a rescale that is refused, until Kafka has noticed that all workers are dead."""
+    async with asyncio.timeout(LIMIT):
+        while True:
+            with pytest.raises(StreamsError) as refused:
+                await asyncio.to_thread(rescaled, settings, partitions)
+            if "running worker" not in str(refused.value):
+                return str(refused.value)
+            await asyncio.sleep(0.2)
+
+
+def kill_all(workers: Workers) -> None:
+    for worker in workers.processes:
+        assert worker.process is not None
+        worker.process.kill()
+        worker.process.wait()
+
+
+async def test_partitions_are_split_in_place_whatever_dies(
+    kafka: EmbeddedKafka, namespace: str, tmp_path: Path
+) -> None:
+    before, after = place(kafka, namespace, 2), place(kafka, namespace, 8)
+    before["STREAMS_SESSION_TIMEOUT_SECONDS"] = "6"
+    settings = Settings.from_env(before)
+
+    # Given queues of all kinds under load, and workers that are killed
+    with run_workers(1, kafka, tmp_path / "a", namespace, 28_700, before) as workers:
+        async with patient_client(workers) as client:
+            for queue in READERS:
+                for room in ROOMS:
+                    await client.bind(room, queue)
+            await client.open_session("resident", "phone", [ROOMS[0]], ttl=3600)
+            await client.configure("work", max_tries=3)
+            for number in range(3):
+                await client.send("work", f"job {number}")
+            leased = await one_job(client, "work")
+            load = Load(client)
+            await load.until(200)
+            first = await some_inbox(client, READERS[0])
+            await client.ack(READERS[0], upto=first[-1].seq)
+            acked = {delivery.body.decode() for delivery in first}
+            await load.until(len(load.confirmed) + 50)
+            kill_all(workers)
+            await load.stop()
+
+    # When it is rescaled, and the command dies after each step
+    assert "a multiple" in await until_workers_are_gone(settings, 3)
+    for step in STEPS:
+        with pytest.raises(Died):
+            await asyncio.to_thread(rescaled, settings, 4, step)
+        if step == "begin":
+            with pytest.raises(StreamsError, match="--partitions 4"):
+                await asyncio.to_thread(rescaled, settings, 8)
+    done = await asyncio.to_thread(rescaled, settings, 4)
+    assert (done.former, done.partitions, done.late) == (2, 4, 0)
+    # And once more
+    for answer in ("split 4 partitions into 8", "has 8 partitions already"):
+        code, said = await asyncio.to_thread(streams, before, "rescale", "--partitions", "8")
+        assert (code, answer in said) == (0, True), said
+
+    # Then workers with their old data folder go on
+    with run_workers(1, kafka, tmp_path / "a", namespace, 28_700, after) as workers:
+        async with patient_client(workers) as client:
+            inboxes = {queue: await whole_inbox(client, queue) for queue in READERS}
+            wanted = {body for _, body in load.confirmed}
+            check_inboxes(inboxes, {READERS[0]: wanted - acked}, wanted)
+            assert not acked & {d.body.decode() for d in inboxes[READERS[0]]}
+            await check_new_messages(client, inboxes)
+            resident = await client.queue("resident")
+            assert (resident.session, resident.groups) == ("phone", 1)
+            assert (await client.options("work"))["max_tries"] == 3
+            jobs = await client.lease("work", limit=9, consumer="other")
+            assert len(jobs) == 2
+            assert leased.delivery.seq not in {job.delivery.seq for job in jobs}
+            await client.ack("work", seqs=[leased.delivery.seq])
+        target = Settings.from_env(after)
+        found = await asyncio.to_thread(verified, target, workers.urls[0], tmp_path / "rebuilt")
+        assert (found.count, found.differences) == (0, [])
+        assert len(found.from_changelog) == 16
+        with pytest.raises(StreamsError, match="running worker"):
+            await asyncio.to_thread(rescaled, settings, 16)
+
+
+def check_inboxes(
+    inboxes: Mapping[str, list[Any]], some: Mapping[str, set[str]], wanted: set[str]
+) -> None:
+    """Check that what was confirmed is there, once, in the order of each room."""
+    for queue, inbox in inboxes.items():
+        bodies = [delivery.body.decode() for delivery in inbox]
+        assert some.get(queue, wanted) <= set(bodies)
+        assert len(bodies) == len(set(bodies))
+        of_room = defaultdict(list)
+        for body in bodies:
+            of_room[body.split()[0]].append(int(body.split()[1]))
+        assert all(numbers == sorted(numbers) for numbers in of_room.values())
+
+
+async def check_new_messages(client: Client, inboxes: Mapping[str, list[Any]]) -> None:
+    """Check that readers go on behind what they have, and get each new message once."""
+    for room in [*ROOMS, *ROOMS]:  # the second time it is a repetition
+        await client.publish(room, f"{room} after", sender="load", id=f"after-{room}")
+    for queue in READERS:
+        last = inboxes[queue][-1].seq
+        async with asyncio.timeout(LIMIT):
+            while len(new := await whole_inbox(client, queue, last)) < len(ROOMS):
+                pass  # each look is a request
+        assert sorted(d.body.decode() for d in new) == sorted(f"{room} after" for room in ROOMS)
+        await client.ack(queue, upto=new[-1].seq)
+        await emptied(client, queue)
+    await client.bind("lobby", "newcomer")
+    await client.publish("lobby", "welcome")
+    assert [d.text for d in await some_inbox(client, "newcomer")] == ["welcome"]
