@@ -132,6 +132,7 @@ def _add_members(
             settings.queue_events,
             _log_numbers(app),
             counts=counts.of(MEMBERS, partition),
+            group_topic=settings.group_events,
         )
 
     members = app.folded_table(

@@ -24,8 +24,8 @@ from streams.settings import Settings
 def rescale(partitions: int) -> NoReturn:
     """Split the partitions of a namespace whose workers are stopped.
 
-    Topics keep their names and records, queues their seqs, readers their place.  Stop all workers
-    and your own producers, run it, set STREAMS_PARTITIONS to the new number, and start them again.
+    Topics keep their names and records, queues their seqs, readers their place.  Stop all workers,
+    run it, set STREAMS_PARTITIONS to the new number, and start them again.
     A command that was broken off is repeated, and goes on; until it has ended, workers wait.
 
     The command needs disk space of about the size of both tables, in $TMPDIR.
@@ -47,8 +47,8 @@ def rescale(partitions: int) -> NoReturn:
         )
         if done.late:
             say(
-                f"{counted(done.late, 'record')} came to {settings.group_events} meanwhile: those"
-                " of groups that have moved become dead letters when workers start"
+                f"{counted(done.late, 'record')} came to {settings.group_events} meanwhile: workers"
+                " forward those of groups that have moved"
             )
         say(f"now set STREAMS_PARTITIONS={partitions} and start the workers")
         return 0

@@ -55,8 +55,8 @@ class LogNumbers:
         )
 
     def rescaled_from(self, partitions: int) -> frozenset[int]:
-        """Return all numbers that queue-events may have had until it had so many partitions."""
-        return _ever(self.queue_events, partitions)
+        """Return all numbers that the logs may have had until they had so many partitions."""
+        return _ever(self.queue_events, partitions) | _ever(self.group_events, partitions)
 
     def check(self, what: str, log: int, own: int, timestamp: int) -> None:
         """Check that a fold of this system wrote `what`.

@@ -21,9 +21,14 @@ bucket                suffix                     value
                                                  of any message; then a mark, see `_clock`
 ``k``                 empty                      2 bytes: the level, see `levels`
 ``w``                 2 bytes: a partition of    12 bytes: offset and part of the last event
-                      queue-events               that deliver sent from there
+                      queue-events               that deliver sent from there; of
+                                                 group-events, and 1, for the last record
+                                                 that was forwarded from there
 ``f`` ``c``                                      see `row_keys` and `partition_counts`
 ====================  =========================  ============================================
+
+After a rescale a client may still write to the partition where its group was before.  That
+partition forwards the record, with its place there as the origin.
 
 Reading any of them takes a time that does not depend on the size of the group.
 
@@ -63,6 +68,7 @@ from streams.events.codec import (
     ROUTED_HEADER,
     OriginTuple,
     change_prefixes,
+    encode_change,
     encode_long,
     encode_message,
     join_ids,
@@ -78,7 +84,7 @@ from streams.folds.fans import LARGEST, Fans
 from streams.folds.levels import PartitionLevel
 from streams.folds.log_numbers import LogNumbers
 from streams.folds.packing import BOUND, QUEUES_PER_ENTRY, SLOW_LANE, UNBOUND, Packer
-from streams.folds.partition_counts import present_logs
+from streams.folds.partition_counts import present_logs, unpack_counts
 from streams.folds.patterns import receives_all
 from streams.folds.row_keys import (
     COVERED,
@@ -87,6 +93,7 @@ from streams.folds.row_keys import (
     MEMBERSHIPS,
     MESSAGE_IDS,
     MESSAGE_IDS_BY_TIME,
+    PARTITIONS,
     PATTERNS,
     WATERMARKS,
 )
@@ -107,6 +114,7 @@ _PURGED_PER_MESSAGE: Final = 64
 _GROUPS_KNOWN: Final = 4096
 _Known = tuple[bytes, bytes, bytes]  # bucket, prefix of its Binds, prefix of its Unbinds
 _DIRECT: Final = DIRECT.encode()
+_ORIGIN: Final = ("partition", "offset", "part", "log")
 _STEP: Final = 250  # members of a large group handled before the event loop runs other tasks
 
 _partition = Struct(">H")
@@ -127,7 +135,13 @@ class Route:
         logs: LogNumbers,
         window_ms: int = PUBLISH_WINDOW_MS,
         counts: Counts | None = None,
+        group_topic: str = "",
     ) -> None:
+        """Begin with the rows of a partition.
+
+        Without `group_topic`, the name of its own topic, records of groups that a rescale has moved
+        are refused.
+        """
         self._counts = counts or Counts()
         self.ready: list[Output] = []
         self.work: deque[Iterator[None]] = deque()
@@ -138,6 +152,8 @@ class Route:
         self._window = window_ms
         self._level = PartitionLevel(rows, logs.group_events)
         self._logs = present_logs(rows, partitions, logs)
+        self._former = unpack_counts(rows.get(PARTITIONS, b""))[:-1]
+        self._group_topic = group_topic
         log = self._logs.group_events
         self._packer: Packer | RouteCore
         self._core: RouteCore | None = None
@@ -229,6 +245,9 @@ class Route:
         check(values)
         group, queue = values["group"], values["queue"]
         key = group.encode()
+        if self._has_moved(record, key, values):
+            self._forward(record, name, values)
+            return
         self._check_key(record, key)
         if name in ("BindPattern", "UnbindPattern"):
             change = self._bind_pattern if name == "BindPattern" else self._unbind_pattern
@@ -407,14 +426,44 @@ class Route:
         if belongs != self._partition:
             raise BadRecord(f"the key belongs to partition {belongs}, not {self._partition}")
 
+    def _has_moved(self, record: Record, group: bytes, values: dict[str, Any]) -> bool:
+        """Tell whether a client wrote a record where its group was before a rescale."""
+        if not self._former or not self._group_topic or record.key != group:
+            return False
+        if "origin" not in values or values["origin"] is not None:
+            return False  # it cannot tell the next partition where it was
+        own, count = self._partition, self._partitions
+        return partition_of(group, count) != own and any(
+            partition_of(group, former) == own for former in self._former
+        )
+
+    def _forward(self, record: Record, name: str, values: dict[str, Any]) -> None:
+        """Append a record to the partition of its group; its place here is its origin."""
+        place = (self._partition, record.offset, 0, self._logs.group_events)
+        key = values["group"].encode()
+        if name == "Message":
+            value = encode_message({**values, "origin": dict(zip(_ORIGIN, place, strict=True))})
+        else:
+            if values.get("replaces") is not None:
+                raise BadRecord("replaces is set, but no fold requested this event")
+            value = encode_change(
+                name, values["group"], values["queue"], values["session"], values["at"], place
+            )
+        target = partition_of(key, self._partitions)
+        self.ready.append(Output(self._group_topic, target, key, value, name))
+
+    def _is_forwarded(self, log: int) -> bool:
+        return bool(self._former) and log == self._logs.group_events
+
     def _is_new(self, origin: OriginTuple, timestamp: int) -> bool:
-        """Advance the watermark of deliver's partition; return False for a replayed origin."""
+        """Advance the watermark of the origin's partition; return False for a replayed origin."""
         partition, offset, part, log = origin
-        if log != self._logs.queue_events:
+        forwarded = self._is_forwarded(log)
+        if log != self._logs.queue_events and not forwarded:
             self._logs.check("the origin", log, self._logs.queue_events, timestamp)
         if not (0 <= partition < self._partitions and offset >= 0 and 0 <= part < 1 << 31):
             raise BadRecord("the origin is not a position in queue-events")
-        source = self._rows_of[partition]
+        source = self._rows_of[partition] + (b"\1" if forwarded else b"")
         place = _place.pack(offset, part)
         last = self._rows.get(WATERMARKS, source)
         if last is not None and place <= last:
@@ -426,6 +475,9 @@ class Route:
         check_message(values)
         group, ident = values["group"], values["id"]
         key = group.encode()
+        if self._has_moved(record, key, values):
+            self._forward(record, "Message", values)
+            return
         self._check_key(record, key)
         now, mark = self._clock(record.timestamp)
         origin, values["origin"] = values["origin"], None  # the origin is for route only
@@ -440,7 +492,7 @@ class Route:
         self._rows.put(LOG_TIME, b"", _time.pack(now) + mark)
         if expires_at is not None and expires_at <= now:
             return
-        if origin is None:
+        if origin is None or self._is_forwarded(origin["log"]):
             sender = values["sender"].encode()
             first = self._seen(key, ident.encode(), sender, now, mark)
             if first is not None:

@@ -211,7 +211,7 @@ def _session(owner: str, suffix: bytes) -> RowKey | None:
 
 
 def _lane_watermark(owner: str, suffix: bytes) -> RowKey | None:
-    """Parse a partition, followed by a byte for the second lane."""
+    """Parse a partition, followed by a byte for the second lane, or for what was forwarded."""
     if owner or len(suffix) not in (2, 3):
         return None
     kind: Kind = "watermark" if len(suffix) == 2 else "second watermark"
@@ -236,7 +236,7 @@ _PARSERS: Final[dict[tuple[str, bytes], _Parser]] = {
     (MEMBERS, PATTERNS): _pattern,
     (MEMBERS, PATTERN_COUNTS): _named("patterns"),
     (MEMBERS, LEVEL): _single("level"),
-    (MEMBERS, WATERMARKS): _number("watermark", size=2),
+    (MEMBERS, WATERMARKS): _lane_watermark,
     (MEMBERS, FOUNDATION): _single("foundation"),
     (MEMBERS, PARTITIONS): _single("partitions"),
     (QUEUES, BINDINGS): _owned_text("binding"),

@@ -53,7 +53,9 @@ def fold_factory(settings: Settings, table: str, logs: LogNumbers) -> FoldFactor
     """Return the fold factory of a table."""
     size = settings.partitions
     if table == MEMBERS:
-        return lambda rows, number: Route(rows, number, size, settings.queue_events, logs)
+        return lambda rows, number: Route(
+            rows, number, size, settings.queue_events, logs, group_topic=settings.group_events
+        )
     return lambda rows, number: Deliver(rows, number, size, settings.group_events, logs)
 
 

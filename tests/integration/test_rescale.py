@@ -28,7 +28,11 @@ from two_workers import run_workers
 
 from streams.client import Client
 from streams.errors import StreamsError
+from streams.events.codec import encode
+from streams.events.records import Message
+from streams.kafka.clients import open_producer
 from streams.kafka.embedded.cluster import EmbeddedKafka
+from streams.kafka.partitioner import partition_of
 from streams.operate.processes import Workers
 from streams.operate.rescale.rescaling import Rescaled, rescale
 from streams.settings import Settings
@@ -104,16 +108,19 @@ async def test_partitions_are_split_in_place_whatever_dies(
                 await asyncio.to_thread(rescaled, settings, 8)
     done = await asyncio.to_thread(rescaled, settings, 4)
     assert (done.former, done.partitions, done.late) == (2, 4, 0)
-    # And once more
+    # And once more, with clients that write where groups were before
+    load.confirmed += write_as_before(settings, 1_000_000)
     for answer in ("split 4 partitions into 8", "has 8 partitions already"):
         code, said = await asyncio.to_thread(streams, before, "rescale", "--partitions", "8")
         assert (code, answer in said) == (0, True), said
 
+    load.confirmed += write_as_before(settings, 2_000_000)
+
     # Then workers with their old data folder go on
     with run_workers(1, kafka, tmp_path / "a", namespace, 28_700, after) as workers:
         async with patient_client(workers) as client:
-            inboxes = {queue: await whole_inbox(client, queue) for queue in READERS}
             wanted = {body for _, body in load.confirmed}
+            inboxes = {queue: await inbox_with(client, queue, load.confirmed) for queue in READERS}
             check_inboxes(inboxes, {READERS[0]: wanted - acked}, wanted)
             assert not acked & {d.body.decode() for d in inboxes[READERS[0]]}
             await check_new_messages(client, inboxes)
@@ -130,6 +137,31 @@ async def test_partitions_are_split_in_place_whatever_dies(
         assert len(found.from_changelog) == 16
         with pytest.raises(StreamsError, match="running worker"):
             await asyncio.to_thread(rescaled, settings, 16)
+
+
+def write_as_before(settings: Settings, number: int) -> list[tuple[str, str]]:
+    """Publish to each room in its partition of two; return rooms and bodies."""
+    producer = open_producer(settings.librdkafka(), {})
+    written = [(room, f"{room} {number}") for room in ROOMS]
+    for room, body in written:
+        producer.produce(
+            settings.group_events,
+            encode(Message(body, room, "load", body=body.encode())),
+            room.encode(),
+            partition_of(room.encode(), 2),
+        )
+    assert producer.flush(LIMIT) == 0
+    return written
+
+
+async def inbox_with(client: Client, queue: str, written: list[tuple[str, str]]) -> list[Any]:
+    """Return an inbox once it has the last messages: they may be on their way."""
+    wanted = {body for _, body in written[-len(ROOMS) :]}
+    async with asyncio.timeout(LIMIT):
+        while True:
+            inbox = await whole_inbox(client, queue)
+            if wanted <= {delivery.body.decode() for delivery in inbox}:
+                return inbox
 
 
 def check_inboxes(

@@ -283,7 +283,7 @@ def _message(
 ) -> Message | None:
     """Return the message of a record, None if readers may not see it.
 
-    `former` has the numbers that queue-events has, and those that it had before each rescale.
+    `former` has the numbers that the logs have, and those that they had before each rescale.
     """
     try:
         message = decode(value)

@@ -101,7 +101,7 @@ def test_a_stranger_has_none(table: str, key: bytes) -> None:
         ("members", b"ug\0h\0q", None),
         ("members", b"u\0g\0q", RowKey("covered sessions", "g", "q")),
         ("members", b"l\0g", RowKey("large group", "g", "")),
-        ("members", b"w\0\0\3\1", None),
+        ("members", b"w\0\0\3\1", RowKey("second watermark", "", 3)),
         ("members", b"x\0" + b"\0" * 8 + b"g", None),
         ("queues", b"w\0\0\3", RowKey("watermark", "", 3)),
         ("queues", b"w\0\0\3\1", RowKey("second watermark", "", 3)),
