@@ -523,6 +523,9 @@ async def test_tokens_are_passwords_and_grant_what_they_say(tmp_path: Path) -> N
             channel = await connection.channel()
             with pytest.raises(ChannelAccessRefused, match="does not grant bind"):
                 await channel.declare_exchange("E", "direct")
+            channel = await connection.channel()
+            with pytest.raises(ChannelAccessRefused, match="does not grant bind"):
+                await (await channel.get_queue("mine")).bind("amq.topic", "#")
             await connection.update_secret(token(read=["@mine", "@other"]))
             channel = await connection.channel()
             await channel.declare_queue("other")

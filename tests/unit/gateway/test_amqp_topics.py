@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,6 +14,7 @@ from aiormq.exceptions import ChannelPreconditionFailed, DeliveryError
 from one_worker import World, start, stop
 from test_amqp_door import SECONDS, connect, http
 
+from streams.client import Client
 from streams.folds import patterns
 from streams.folds.tables import QUEUES
 from streams.gateway.amqp import exchanges, queue_methods
@@ -173,3 +176,26 @@ async def test_a_known_exchange_is_used_while_the_table_cannot_be_read(
         got = [await queue.get(timeout=SECONDS, no_ack=True) for _ in range(3)]
         assert [message.body for message in got] == [b"0", b"1", b"2"]
         await exchange.delete()
+
+
+async def test_the_python_client_and_the_command_bind_patterns(world: World) -> None:
+    url = world.settings.advertised_url
+    async with Client(url) as client:
+        await client.bind("g", "q", pattern="a.*")
+        await client.bind("g", "q", pattern="")
+        with pytest.raises(ValueError, match="not both"):
+            await client.bind("g", "q", session="s", pattern="a")
+        command = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "streams", "bind", "g", "h", "q", "--pattern", "#.z"),
+            *("--url", url),
+        )
+        assert await command.wait() == 0
+        assert await client.patterns("g", "q") == ["", "#.z", "a.*"]
+        assert await client.patterns("h", "q") == ["#.z"]
+        await client.publish("g", "yes", headers={"routing-key": "a.b"})
+        await client.publish("g", "no", headers={"routing-key": "b"})
+        await client.unbind("g", "q", pattern="a.*")
+        await client.publish("g", "no", headers={"routing-key": "a.b"})
+        assert await client.patterns("g", "q") == ["", "#.z"]
+    shown = await http(world, "GET", "/v1/queues/q/messages")
+    assert [message["body"] for message in shown["messages"]] == ["yes"]

@@ -11,7 +11,8 @@ import streams.operate.comparing as comparing
 from streams.engine.testing import MemoryRows
 from streams.errors import Unavailable
 from streams.events.codec import encode
-from streams.events.records import Bind
+from streams.events.records import Bind, UnbindPattern
+from streams.folds.patterns import HELD_BY_ALL
 from streams.folds.tables import MEMBERS, QUEUES
 from streams.operate.comparing import Comparison, InverseCheck
 from streams.operate.rebuild import Rebuilt
@@ -73,7 +74,8 @@ class FakeLog:
         self, topic: str, start: Mapping[int, int], end: Mapping[int, int]
     ) -> Iterator[FakeMessage]:
         for group, queue in self._changes.pop(0) if self._changes else ():
-            yield FakeMessage(encode(Bind(group, queue)))
+            change = UnbindPattern(group, queue, "#") if group == "topic" else Bind(group, queue)
+            yield FakeMessage(encode(change))
 
     def translated(self, topic: str, value: bytes | None) -> bytes | None:
         return value
@@ -129,6 +131,19 @@ def tables(monkeypatch: pytest.MonkeyPatch) -> Tables:
 async def test_inverses_are_well(tables: Tables) -> None:
     result = await tables.check()
     assert (result.bindings, result.count) == (3, 0)
+
+
+async def test_a_binding_with_patterns_is_permanent(tables: Tables) -> None:
+    tables.bind("topic", "q")
+    tables.members.rows.put(b"mtopic", b"q", b"\0\0" + HELD_BY_ALL)
+    tables.members.rows.put(b"ptopic", b"q\0#", b"\0\0")
+    result = await tables.check()
+    assert (result.bindings, result.count) == (4, 0)
+    # And one whose patterns change is looked at again
+    tables.members.rows.delete(b"mtopic", b"q")
+    tables.queues.later = [lambda rows: None, lambda rows: rows.delete(b"bq", b"topic")]
+    result = await tables.check([[("topic", "q")]])
+    assert result.count == 0
 
 
 async def test_a_binding_that_only_members_has(tables: Tables) -> None:
