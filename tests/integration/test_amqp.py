@@ -235,14 +235,8 @@ def test_celery_works_with_its_default_options(
     app.conf.broker_url = elsewhere
     app.conf.worker_enable_remote_control = True
     seen: queue.Queue[dict[str, Any]] = queue.Queue()
-    ended = threading.Event()
-
-    def watch() -> None:
-        with app.connection_for_read() as connection:
-            receiver = app.events.Receiver(connection, handlers={"*": seen.put})
-            while not ended.is_set():
-                with suppress(TimeoutError):
-                    receiver.capture(limit=None, timeout=1.0, wakeup=True)
+    connection = app.connection_for_read()
+    receiver = app.events.Receiver(connection, handlers={"*": seen.put})
 
     def wait_for_event(kind: str) -> dict[str, Any]:
         while True:
@@ -250,7 +244,7 @@ def test_celery_works_with_its_default_options(
             if event["type"] == kind:
                 return event
 
-    watching = threading.Thread(target=watch)
+    watching = threading.Thread(target=receiver.capture)  # until it should stop
     watching.start()
     try:
         with celery_worker(broker, tmp_path / "celery.txt"):
@@ -274,8 +268,9 @@ def test_celery_works_with_its_default_options(
             assert wait_for_event("task-succeeded")["result"] == "7"
         assert wait_for_event("worker-offline")["hostname"] == name
     finally:
-        ended.set()
+        receiver.should_stop = True
         watching.join(SECONDS)
+        connection.release()
 
 
 def test_topics_reach_the_queues_of_every_worker(running: Workers, ports: list[int]) -> None:

@@ -48,6 +48,14 @@ def _own_queue(context: RequestContext) -> None:
     context.principal.permissions.check_queue(context.id("queue"))
 
 
+def _mark(context: RequestContext) -> None:
+    """A client has a mark behind what it did to a group, for a queue of its own."""
+    permissions, group = context.principal.permissions, context.destination("group")
+    permissions.check_queue(context.id("queue"))
+    if not (permissions.bind.match(group) or permissions.read.match(group)):
+        permissions.check_publish(group)
+
+
 def _own_exchange(context: RequestContext) -> None:
     group = names.prefix(context.id("exchange"))
     context.principal.permissions.check_group(group)
@@ -89,7 +97,7 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/v1/events"): any_token,
     ("GET", "/v1/exchanges"): any_token,
     ("GET", "/v1/exchanges/{exchange}/bindings/{partition}"): _own_exchange,
-    ("POST", "/v1/groups/{group}/marks/{queue}"): _own_queue,
+    ("POST", "/v1/groups/{group}/marks/{queue}"): _mark,
     ("GET", "/v1/stream"): token_later,
     ("GET", "/v1/tables/{table}/{partition}/rows"): _admin,
     ("GET", "/v1/cluster"): _observe,
