@@ -41,6 +41,7 @@ from streams.gateway.reads.long_polls import LongPolls
 from streams.gateway.reads.readers import Readers
 from streams.gateway.reads.row_counter import RowCounter
 from streams.gateway.reads.seqs import LogEnds, Seqs
+from streams.gateway.routes.amqp import AMQPRoutes
 from streams.gateway.routes.cluster import ClusterRoutes
 from streams.gateway.routes.events import EventRoutes
 from streams.gateway.routes.exchanges import ExchangeRoutes
@@ -172,6 +173,7 @@ class Gateway(Service):
             SessionRoutes(router, writer),
             EventRoutes(self._authenticator, publishing, admission, seqs),
             ExchangeRoutes(router, settings.partitions),
+            AMQPRoutes(self._amqp.registry),
             MarkRoutes(router, engine, settings),
             TableRoutes(router, self._barrier, settings.partitions),
             ClusterRoutes(engine, overview, metrics.registry),

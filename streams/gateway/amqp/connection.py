@@ -68,7 +68,7 @@ class AMQPConnection:
         )  # fmt: skip
         self._session = Session(
             feed, shared.questions(opened.principal), shared.registry, shared.exchanges,
-            self._outbox.send, self._blocking.pace, opened.user,
+            shared.holders, self._outbox.send, self._blocking.pace, opened.user,
         )  # fmt: skip
         self._session.frame_max = opened.handshake.frame_max
         self._publisher = Publisher(self._session)

@@ -19,6 +19,7 @@ from streams.errors import StreamsError
 from streams.events.limits import MAX_NACK_SEQS
 from streams.folds.jobs import EXTEND, RETRY
 from streams.gateway.amqp.channel import Consumer
+from streams.gateway.amqp.holders import session_name
 from streams.gateway.amqp.places import Places
 from streams.gateway.auth.principal import Principal
 from streams.gateway.ports import RecordMetadata, RecordToSend
@@ -74,7 +75,7 @@ class Feed(Subscriber):
     ) -> None:
         """Take the worker's streams, the client, and what is set when there is more to send."""
         super().__init__(streaming, to_write, forwarded=False)
-        self.name = f"amqp-{new_message_id()}"
+        self.name = session_name(new_message_id(), streaming.settings.advertised_url)
         """Consumer of the leases, and session of the exclusive queues, of this connection."""
         settings = streaming.settings
         self.places = Places(settings.queue_events, settings.partitions)

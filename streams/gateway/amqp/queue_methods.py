@@ -57,8 +57,8 @@ async def declare(session: Session, channel: Channel, method: commands.Queue.Dec
     if method.passive:
         await session.settled(name)
     state = await session.state(name)
-    session.check_lock(name, state)
     if method.passive:
+        session.check_lock(name, state)
         if not state.exists:
             raise no_queue(name)
     else:
@@ -66,6 +66,7 @@ async def declare(session: Session, channel: Channel, method: commands.Queue.Dec
             raise AMQPError(
                 ACCESS_REFUSED, f"names that begin with {names.RESERVED!r} are reserved"
             )
+        state = await session.unlocked(name, state)
         await _declare(session, name, method, state)
     channel.last_queue = name
     if not method.nowait:

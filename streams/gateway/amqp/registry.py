@@ -12,6 +12,8 @@ class Registry:
     """The consumers of this worker's connections, by queue."""
 
     def __init__(self) -> None:
+        self.connections: set[str] = set()
+        """Names of the connections."""
         self.held: Counter[str] = Counter()
         """Unacknowledged messages of all connections, by queue."""
         self._consumers: dict[str, set[Consumer]] = defaultdict(set)

@@ -18,6 +18,7 @@ from streams.gateway.amqp import frames
 from streams.gateway.amqp.connection import AMQPConnection
 from streams.gateway.amqp.errors import CONNECTION_FORCED, RESOURCE_ERROR
 from streams.gateway.amqp.exchanges import Exchanges
+from streams.gateway.amqp.holders import Holders
 from streams.gateway.amqp.login import Opened, log_in
 from streams.gateway.amqp.metrics import AMQPMetrics
 from streams.gateway.amqp.registry import Registry
@@ -55,7 +56,8 @@ class AMQP:
         self._connections: set[AMQPConnection] = set()
         self._listener: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        registry = Registry()
+        self.registry = registry = Registry()
+        """What connections know of each other."""
         found = AMQPMetrics(
             metrics.registry,
             lambda: len(self._connections),
@@ -63,7 +65,14 @@ class AMQP:
             lambda: len(registry),
         )
         self._shared = Shared(
-            settings, authenticator, streaming, proxy, registry, Exchanges(settings), found
+            settings,
+            authenticator,
+            streaming,
+            proxy,
+            registry,
+            Exchanges(settings),
+            Holders(proxy, streaming.owners),
+            found,
         )
 
     async def open(self, host: str, limit: int, tls: ssl.SSLContext | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -11,6 +12,7 @@ from pamqp import base, commands
 from streams.errors import StreamsError, Unavailable
 from streams.folds.jobs import RETRY
 from streams.gateway.amqp import frames, names
+from streams.gateway.amqp.arguments import UNUSED_SECONDS
 from streams.gateway.amqp.channel import Channel, Consumer
 from streams.gateway.amqp.errors import (
     INTERNAL_ERROR,
@@ -20,6 +22,7 @@ from streams.gateway.amqp.errors import (
     to_amqp_error,
 )
 from streams.gateway.amqp.feed import Feed
+from streams.gateway.amqp.holders import SESSION_PREFIX, Holders
 from streams.gateway.amqp.questions import Questions, QueueState
 from streams.gateway.http.errors import HTTPError
 from streams.gateway.ports import RecordMetadata, RecordToSend
@@ -30,9 +33,12 @@ if TYPE_CHECKING:
     from streams.gateway.amqp.exchanges import Exchanges
     from streams.gateway.amqp.registry import Registry
 
-SESSION_PREFIX: Final = "amqp-"
 BUSY_SECONDS: Final = 0.1
 """Pause before a record is tried again that this worker has no room for."""
+
+
+HOLDER_PAUSE_SECONDS: Final = 0.5
+"""Pause before the worker of an exclusive queue's connection is asked again."""
 
 
 class Pace(Protocol):
@@ -52,6 +58,7 @@ class Session:
         questions: Questions,
         registry: Registry,
         exchanges: Exchanges,
+        holders: Holders,
         send: Callable[[bytes], None],
         pace: Pace,
         user: str,
@@ -60,7 +67,9 @@ class Session:
         self.feed = feed
         self.questions = questions
         self.registry = registry
+        registry.connections.add(feed.name)
         self.exchanges = exchanges
+        self.holders = holders
         self.pace = pace
         self.user = user
         self.frame_max = 0
@@ -163,6 +172,31 @@ class Session:
         if session and session.startswith(SESSION_PREFIX) and session != self.feed.name:
             raise AMQPError(RESOURCE_LOCKED, f"queue {queue!r} is exclusive to another connection")
 
+    async def unlocked(self, queue: str, state: QueueState) -> QueueState:
+        """Return the state of a queue that no other connection holds.
+
+        One that a dead connection holds is deleted, as the end of the connection would have done.
+
+        Raises:
+            AMQPError: 405, it is another connection's that lives.
+        """
+        deadline = time.monotonic() + UNUSED_SECONDS
+        while True:
+            try:
+                self.check_lock(queue, state)
+            except AMQPError:
+                alive = await self.holders.lives(state.session or "", self.questions.token)
+                if alive or time.monotonic() > deadline:
+                    raise
+                if alive is None:
+                    await asyncio.sleep(HOLDER_PAUSE_SECONDS)
+                else:
+                    await self.write(self.feed.parser.delete(queue))
+                    await self.questions.cleared(queue)
+                state = await self.state(queue)
+            else:
+                return state
+
     async def touch(self) -> None:
         """Keep the exclusive queues of this connection, read or not."""
         for queue in list(self.exclusive):
@@ -211,6 +245,7 @@ class Session:
 
     def close(self) -> None:
         """End everything: the connection has ended."""
+        self.registry.connections.discard(self.feed.name)
         for channel in list(self.channels.values()):
             self.end_channel(channel)
         for queue in self.exclusive:

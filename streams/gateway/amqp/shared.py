@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from streams.gateway.amqp.exchanges import Exchanges
 from streams.gateway.amqp.feed import Feed, Outlet
+from streams.gateway.amqp.holders import Holders
 from streams.gateway.amqp.metrics import AMQPMetrics
 from streams.gateway.amqp.questions import Questions
 from streams.gateway.amqp.registry import Registry
@@ -27,6 +28,7 @@ class Shared:
     proxy: Proxy
     registry: Registry
     exchanges: Exchanges
+    holders: Holders
     metrics: AMQPMetrics
 
     def feed(self, principal: Principal, outlet: Outlet, to_write: asyncio.Event) -> Feed:

@@ -96,6 +96,7 @@ ACCESS: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/v1/queues/{queue}/purge"): _own_queue,
     ("POST", "/v1/events"): any_token,
     ("GET", "/v1/exchanges"): any_token,
+    ("GET", "/v1/amqp/connections/{connection}"): any_token,
     ("GET", "/v1/exchanges/{exchange}/bindings/{partition}"): _own_exchange,
     ("POST", "/v1/groups/{group}/marks/{queue}"): _mark,
     ("GET", "/v1/stream"): token_later,

@@ -342,6 +342,16 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         errors=(400, 503),
         internal=True,
     ),
+    ("/v1/amqp/connections/{connection}", "GET"): Operation(
+        "operation",
+        "Tell whether an AMQP connection lives at this worker",
+        "For the other workers, before they give its exclusive queues to another client.",
+        (),
+        status=200,
+        answer=ref("Connection"),
+        errors=(400, 503),
+        internal=True,
+    ),
     ("/v1/exchanges/{exchange}/bindings/{partition}", "GET"): Operation(
         "operation",
         "List some bindings of an exchange in one partition of the groups",
@@ -414,6 +424,7 @@ PATH_PARAMETERS: dict[str, Schema] = {
     "session": ref("Id"),
     "pattern": ref("Pattern"),
     "exchange": ref("Id"),
+    "connection": ref("Id"),
     "table": {"type": "string", "enum": ["members", "queues"]},
     "partition": {"type": "integer", "minimum": 0},
 }

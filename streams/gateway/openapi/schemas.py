@@ -314,6 +314,7 @@ SCHEMAS: dict[str, Schema] = {
     "BindingsOfExchange": obj(
         {"bindings": an_array(obj({"group": ref("Id"), "queue": ref("Id")}))}
     ),
+    "Connection": obj({"alive": FLAG}),
     "Mark": obj({"offset": COUNT}),
     "Erased": obj(
         {

@@ -4,6 +4,7 @@ A handler reads its parameters, calls the services that its class was given, and
 """
 
 from streams.gateway.http.routing import Routes
+from streams.gateway.routes.amqp import AMQPRoutes
 from streams.gateway.routes.cluster import ClusterRoutes
 from streams.gateway.routes.events import EventRoutes
 from streams.gateway.routes.exchanges import ExchangeRoutes
@@ -30,6 +31,7 @@ CLASSES: tuple[type[Routes], ...] = (
     StreamRoutes,
     SessionRoutes,
     EventRoutes,
+    AMQPRoutes,
     ExchangeRoutes,
     MarkRoutes,
     TableRoutes,

@@ -209,6 +209,11 @@ class Streaming:
         """Return the base URL of the worker that owns a partition; None when unknown."""
         return self._engine.owner(QUEUES, number)
 
+    def owners(self) -> set[str] | None:
+        """Return the base URLs of the workers that own partitions; None if not all are known."""
+        found = set(map(self.owner, range(self.settings.partitions)))
+        return None if None in found else {str(owner) for owner in found}
+
     def unreadable(self, number: int) -> str:
         """Return why a partition cannot be read now, for the client."""
         owner = self._engine.owner(QUEUES, number)

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aio_pika
 import aiohttp
@@ -359,6 +360,29 @@ async def test_an_exclusive_queue_is_its_connections_own_and_ends_with_it(world:
     with pytest.raises(ChannelNotFoundEntity):
         await other.declare_queue(queue.name, passive=True)
     await second.close()
+
+
+async def test_an_exclusive_queue_of_a_dead_connection_is_free(world: World) -> None:
+    url = world.settings.advertised_url
+    async with await connect(world) as connection, await connect(world) as other:
+        channel = await connection.channel()
+        # Given queues of connections whose workers were killed, or have started again
+        for number, worker in enumerate(("http://127.0.0.1:9", url)):
+            name = f"q{number}"
+            session = quote(f"amqp-gone@{worker}", safe="")
+            await http(world, "PUT", f"/v1/queues/{name}/options", {})
+            await http(world, "PUT", f"/v1/queues/{name}/sessions/{session}", {})
+            await http(world, "POST", f"/v1/queues/{name}/messages", {"body": "old"})
+            # Then a client that declares one anew has it, empty
+            queue = await channel.declare_queue(name, exclusive=True)
+            assert queue.declaration_result.message_count == 0
+            # And no other has, as long as its connection lives
+            with pytest.raises(ChannelLockedResource):
+                await (await other.channel()).declare_queue(name, exclusive=True)
+        # And what is no connection's name is nobody's to judge
+        await http(world, "PUT", "/v1/queues/q9/sessions/amqp-any", {})
+        with pytest.raises(ChannelLockedResource):
+            await channel.declare_queue("q9", exclusive=True)
 
 
 async def test_of_two_declarations_at_once_the_first_decides(world: World) -> None:

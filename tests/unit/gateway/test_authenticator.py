@@ -91,7 +91,11 @@ def test_the_paths_without_a_specific_permission() -> None:
         "/v1/openapi.json",
     }
     assert with_rule(token_later) == {"/v1/stream"}
-    assert with_rule(any_token) == {"/v1/events", "/v1/exchanges"}
+    assert with_rule(any_token) == {
+        "/v1/events",
+        "/v1/exchanges",
+        "/v1/amqp/connections/{connection}",
+    }
 
 
 async def test_a_path_without_a_rule_is_closed(authenticator: Authenticator) -> None:
