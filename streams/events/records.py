@@ -76,6 +76,8 @@ class BindPattern:
     one word, `#` for any number of them. At most 255 bytes."""
     at: int = 0
     """When the client created the event. Folds use the time of the Kafka record instead."""
+    origin: Origin | None = None
+    """Set only by the route fold, if it forwarded this event after a rescale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,6 +358,8 @@ class UnbindPattern:
     """The pattern, as it was bound."""
     at: int = 0
     """When the client created the event. Folds use the time of the Kafka record instead."""
+    origin: Origin | None = None
+    """Set only by the route fold, if it forwarded this event after a rescale."""
 
 
 GroupEvent = Bind | BindPattern | Message | Unbind | UnbindPattern

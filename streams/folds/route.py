@@ -71,6 +71,7 @@ from streams.events.codec import (
     encode_change,
     encode_long,
     encode_message,
+    encode_values,
     join_ids,
     read,
     read_rest,
@@ -249,11 +250,13 @@ class Route:
             self._forward(record, name, values)
             return
         self._check_key(record, key)
+        origin = values["origin"]
         if name in ("BindPattern", "UnbindPattern"):
-            change = self._bind_pattern if name == "BindPattern" else self._unbind_pattern
-            change(record.offset, key, queue.encode(), values["pattern"].encode())
+            if origin is None or self._is_new(_origin_of(origin), record.timestamp):
+                change = self._bind_pattern if name == "BindPattern" else self._unbind_pattern
+                change(record.offset, key, queue.encode(), values["pattern"].encode())
             return
-        origin, session, replaces = values["origin"], values["session"], values.get("replaces")
+        session, replaces = values["session"], values.get("replaces")
         bucket = MEMBERSHIPS + key
         if origin is None and replaces is not None:
             raise BadRecord("replaces is set, but no fold requested this event")
@@ -430,8 +433,8 @@ class Route:
         """Tell whether a client wrote a record where its group was before a rescale."""
         if not self._former or not self._group_topic or record.key != group:
             return False
-        if "origin" not in values or values["origin"] is not None:
-            return False  # it cannot tell the next partition where it was
+        if values["origin"] is not None:
+            return False
         own, count = self._partition, self._partitions
         return partition_of(group, count) != own and any(
             partition_of(group, former) == own for former in self._former
@@ -441,8 +444,9 @@ class Route:
         """Append a record to the partition of its group; its place here is its origin."""
         place = (self._partition, record.offset, 0, self._logs.group_events)
         key = values["group"].encode()
-        if name == "Message":
-            value = encode_message({**values, "origin": dict(zip(_ORIGIN, place, strict=True))})
+        if name in ("Message", "BindPattern", "UnbindPattern"):
+            origin = dict(zip(_ORIGIN, place, strict=True))
+            value = encode_values(name, {**values, "origin": origin})
         else:
             if values.get("replaces") is not None:
                 raise BadRecord("replaces is set, but no fold requested this event")

@@ -149,11 +149,15 @@ CURRENT: list[tuple[Event, str]] = [
     ),
     (
         BindPattern("group", "queue", "a.*.#", AT),
-        "c301fb5cc01e4748aa7a0a67726f75700a71756575650a612e2a2e2380a0abfef962",
+        "c301fee047ca93fc62930a67726f75700a71756575650a612e2a2e2380a0abfef96200",
+    ),
+    (
+        BindPattern("g", "q", "a", AT, Origin(3, 1 << 40, 2, (1 << 63) - 1)),
+        "c301fee047ca93fc629302670271026180a0abfef962020680808080804004feffffffffffffffff01",
     ),
     (
         UnbindPattern("部屋", "queue", "", AT),
-        "c301083c5ba32890626d0ce983a8e5b18b0a71756575650080a0abfef962",
+        "c3017883ac95a0ae58310ce983a8e5b18b0a71756575650080a0abfef96200",
     ),
 ]
 

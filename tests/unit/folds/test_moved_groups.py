@@ -11,7 +11,15 @@ from feeding import apply
 
 from streams.engine.testing import MemoryRows
 from streams.events.codec import decode, encode
-from streams.events.records import Bind, BindPattern, Event, Message, Origin, Unbind
+from streams.events.records import (
+    Bind,
+    BindPattern,
+    Event,
+    Message,
+    Origin,
+    Unbind,
+    UnbindPattern,
+)
 from streams.fold import BadRecord, Output, Record
 from streams.folds import views
 from streams.folds.log_numbers import LogNumbers
@@ -24,12 +32,15 @@ LOGS = LogNumbers(11, 22)
 COUNTS = (2, 4, 8)
 MOVED = own_key("group", 6, 8).decode()
 """A group that was in partition 0 of 2, in 2 of 4, and is in 6 of 8."""
-SENT: list[Bind | Unbind | Message] = [
+SENT: list[Bind | BindPattern | Unbind | UnbindPattern | Message] = [
     Bind(MOVED, "ann"),
     Bind(MOVED, "bob", "phone"),
     Message("m1", MOVED, "me", body=b"x"),
     Message("m2", MOVED, "me", headers={"a": "b"}),
     Unbind(MOVED, "ann"),
+    BindPattern(MOVED, "cid", "a.*"),
+    BindPattern(MOVED, "dora", "#"),
+    UnbindPattern(MOVED, "dora", "#"),
 ]
 
 
@@ -74,7 +85,8 @@ def test_they_are_forwarded_and_take_effect_once(number: int) -> None:
     # In the partition of the group they do what they would have done there
     effects = [present.feed(output.value) for output in outputs]
     assert [bool(some) for some in effects] == [True] * len(SENT)
-    assert views.members(present.rows, MOVED)[0] == ["bob"]
+    assert views.members(present.rows, MOVED)[0] == ["bob", "cid"]
+    assert views.binding_patterns(present.rows, MOVED, "cid") == ["a.*"]
     # Nothing changes in the former one
     assert list(former.rows.items()) == list(rows_of().items())
     # A worker that begins again at a checkpoint sends them again, to no effect
@@ -107,7 +119,7 @@ def test_watermarks_of_deliver_and_of_forwarded_records_do_not_meet() -> None:
         (0, Bind(MOVED, "ann", "s", replaces="t")),
         (0, Bind(MOVED, "ann", origin=Origin(0, 1, 0, LOGS.queue_events))),
         (0, Message("m", MOVED, "me", origin=Origin(0, 1, 0, LOGS.rescaled(8).group_events))),
-        (0, BindPattern(MOVED, "ann", "a.*")),
+        (0, BindPattern(MOVED, "ann", "a.*", origin=Origin(0, 1, 0, LOGS.queue_events))),
     ],
 )
 def test_others_are_dead_letters(number: int, event: Event) -> None:
