@@ -9,14 +9,22 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from streams.fold import BUCKET_SEPARATOR
 from streams.folds.delivery import is_plain, unpack
 from streams.folds.row_keys import (
+    AVAILABLE,
+    BINDINGS,
     FOUNDATION,
     HELD,
     INBOX,
+    MEMBERSHIPS,
+    MESSAGE_IDS,
     PARTITIONS,
+    PATTERNS,
+    SESSION,
     SHARED_MESSAGES,
     SHARERS,
+    TRANSIENT,
     split_row_key,
 )
 from streams.folds.tables import QUEUES
@@ -28,8 +36,12 @@ _OF_ALL: Final = frozenset({"log time", "level", "watermark", "second watermark"
 
 What was sent to the partition up to its watermarks was for one of the parts, and is folded."""
 
-_WITH_QUEUE: Final = frozenset({"member", "pattern"})
-"""Rows that begin with the number of a queue's partition."""
+_OWNED: Final = b"".join(
+    (MEMBERSHIPS, MESSAGE_IDS, PATTERNS, BINDINGS, INBOX, TRANSIENT, HELD, AVAILABLE, SESSION)
+)
+"""First bytes of buckets that name their owner: nearly all rows."""
+_WITH_QUEUE: Final = MEMBERSHIPS + PATTERNS
+"""First bytes of buckets with rows that begin with the number of a queue's partition."""
 
 Row = tuple[bytes, bytes]
 """Raw key and value."""
@@ -73,12 +85,15 @@ class Split:
                 yield key, value, self._place(key, value)
 
     def _place(self, key: bytes, value: bytes) -> list[Place]:
+        if key[0] in _OWNED:
+            bucket, _, suffix = key.partition(BUCKET_SEPARATOR)
+            if key[0] in _WITH_QUEUE:
+                queue = suffix.partition(b"\0")[0]
+                value = self._of(queue).to_bytes(2, "big") + value[2:]
+            return [(self._of(bucket[1:]), value)]
         name = split_row_key(self._table, key)
         if name.kind in _OF_ALL:
             return [(part, value) for part in self.parts]
-        if name.kind in _WITH_QUEUE:
-            queue = str(name.detail).encode()
-            value = self._of(queue).to_bytes(2, "big") + value[2:]
         return [(self._of(name.owner.encode()), value)]
 
     def _of(self, owner: bytes) -> int:
