@@ -42,10 +42,10 @@ HELD: Final = b"\0"
 HELD_BY_ALL: Final = b"\0#"
 """The same if one of the patterns matches every key."""
 
-_CACHED: Final = 20_000
+_CACHED: Final = 5_000
 """Patterns that one partition keeps ready, plus one for each group."""
-_KEYS: Final = 1_000
-"""Routing keys of a group whose receivers are remembered."""
+_KEYS: Final = 10_000
+"""Routing keys whose receivers one partition remembers, plus one for each receiver."""
 _COMPILED: Final = 20_000
 """Patterns that the process keeps ready for groups that are too large to be cached."""
 
@@ -154,14 +154,13 @@ def _queue_of(suffix: bytes) -> bytes:
 class _Table:
     """The patterns of one group, but for those that match every key."""
 
-    __slots__ = ("_all", "_keys", "_queues", "_wild", "weight")
+    __slots__ = ("_all", "_queues", "_wild", "weight")
 
     def __init__(self, rows: Rows, group: bytes) -> None:
         self.weight = 1
         self._queues: dict[bytes, list[tuple[bytes, int]]] = {}  # (queue, partition) by pattern
         self._wild: dict[bytes, Matches] = {}
         self._all: set[bytes] = set()  # receive every message anyway
-        self._keys: dict[bytes, dict[int, list[bytes]]] = {}
         for suffix, value in rows.scan(PATTERNS + group):
             queue, _, pattern = suffix.partition(b"\0")
             self.weight += 1
@@ -173,14 +172,6 @@ class _Table:
                 self._wild[pattern] = compiled(pattern)
 
     def reached(self, key: bytes) -> dict[int, list[bytes]]:
-        found = self._keys.get(key)
-        if found is None:
-            if len(self._keys) >= _KEYS:
-                self._keys.clear()
-            found = self._keys[key] = self._find(key)
-        return found
-
-    def _find(self, key: bytes) -> dict[int, list[bytes]]:
         words = words_of(key)
         patterns = [pattern for pattern, matches in self._wild.items() if matches(words)]
         if key in self._queues and key not in self._wild:
@@ -203,6 +194,8 @@ class GroupPatterns:
         self._rows = rows
         self._tables: dict[bytes, _Table] = {}
         self._weight = 0
+        self._reached: dict[tuple[bytes, bytes], dict[int, list[bytes]]] = {}  # by group and key
+        self._reached_weight = 0
 
     def count(self, group: bytes) -> int:
         """Return how many patterns the bindings of a group have together."""
@@ -259,6 +252,18 @@ class GroupPatterns:
         They are in ascending order, without those that receive every message.  For a group
         whose patterns are few enough to be cached.
         """
+        known = self._reached.get((group, key))
+        if known is not None:
+            return known
+        found = self._table(group).reached(key)
+        weight = 1 + sum(map(len, found.values()))
+        if self._reached_weight + weight > _KEYS:
+            self._forget_reached()
+        self._reached_weight += weight
+        self._reached[group, key] = found
+        return found
+
+    def _table(self, group: bytes) -> _Table:
         table = self._tables.pop(group, None)
         if table is None:
             table = _Table(self._rows, group)
@@ -266,7 +271,7 @@ class GroupPatterns:
             while self._weight > _CACHED and self._tables:
                 self._drop(next(iter(self._tables)))
         self._tables[group] = table  # now the most recently used
-        return table.reached(key)
+        return table
 
     def _counted(self, group: bytes, count: int) -> None:
         if count:
@@ -274,6 +279,11 @@ class GroupPatterns:
         else:
             self._rows.delete(PATTERN_COUNTS, group)
         self._drop(group)
+        self._forget_reached()
+
+    def _forget_reached(self) -> None:
+        self._reached.clear()
+        self._reached_weight = 0
 
     def _drop(self, group: bytes) -> None:
         table = self._tables.pop(group, None)

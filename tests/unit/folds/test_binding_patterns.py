@@ -155,6 +155,20 @@ def test_messages_of_a_group_with_many_patterns_do_not_overtake_each_other() -> 
         assert output.delivery_queues == (tuple(expected),)  # type: ignore[union-attr]
 
 
+def test_what_is_remembered_of_patterns_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patterns, "_CACHED", 10)
+    monkeypatch.setattr(patterns, "_KEYS", 10)
+    feed = route()
+    for number in range(20):
+        group = f"g{number}"
+        feed(BindPattern(group, "q", "a.*"), BindPattern(group, "q", "#.b"))
+        for key in ("a.1", "a.b", "x"):
+            assert receivers(feed, key, group=group) == ([] if key == "x" else ["q"])
+    kept = feed.fold._patterns
+    assert 0 < len(kept._tables) <= 3
+    assert 0 < len(kept._reached) <= 10
+
+
 def test_members_are_listed_by_what_reaches_them() -> None:
     feed = route()
     feed(Bind("g", "b"), BindPattern("g", "a", "x.*"), BindPattern("g", "a", "*.y"))
