@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
+import shutil
 import subprocess
 import sys
 import threading
@@ -27,6 +28,8 @@ from streams.operate.processes import Workers
 from streams.ports import free_ports
 
 SECONDS = 240
+EXAMPLES = Path(__file__).parents[2] / "examples"
+JOBS = (("wash", 0), ("clean", 0), ("bake", 2))
 AMQP_PORT = 23310
 """Of the first worker, if two ports from here are free."""
 
@@ -160,17 +163,48 @@ def test_a_blocking_client_of_another_library(running: Workers, ports: list[int]
         assert channel.queue_delete("blocking").method.message_count is not None
 
 
-def test_the_example_runs(running: Workers, ports: list[int]) -> None:
-    example = Path(__file__).parents[2] / "examples" / "amqp_pika.py"
-    ended = subprocess.run(
-        [sys.executable, str(example), str(ports[1])],
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout.split("\n")[:3] == [f"bread: loaf {number}" for number in (1, 2, 3)]
+@pytest.mark.parametrize(
+    ("example", "lines"),
+    [
+        ("amqp_pika", [f"bread: loaf {number}" for number in (1, 2, 3)]),
+        ("amqp_aio_pika", [f"{name}: done after {n} failures" for name, n in JOBS]),
+    ],
+)
+def test_an_example_runs(
+    running: Workers, ports: list[int], example: str, lines: list[str]
+) -> None:
+    path = EXAMPLES / f"{example}.py"
+    assert run([sys.executable, str(path), str(ports[1])]).splitlines() == lines
+
+
+def test_a_program_in_c_runs(running: Workers, ports: list[int], tmp_path: Path) -> None:
+    if shutil.which("gcc") is None or not Path("/usr/include/amqp.h").exists():
+        pytest.skip("no C compiler or no librabbitmq-dev")
+    program = tmp_path / "amqp"
+    source = EXAMPLES / "c" / "amqp.c"
+    warnings = ["-std=c99", "-D_DEFAULT_SOURCE", "-Wall", "-Wextra", "-Werror"]
+    run(["gcc", *warnings, str(source), "-o", str(program), "-lrabbitmq"])
+    printed = run([str(program), str(ports[0])])
+    assert printed.splitlines() == [f"letter {number}" for number in (1, 2, 3)]
+
+
+def test_the_tools_of_librabbitmq_work(running: Workers, ports: list[int]) -> None:
+    if shutil.which("amqp-publish") is None:
+        pytest.skip("no amqp-tools")
+    server = ["-s", "127.0.0.1", "--port", str(ports[1])]
+    assert run(["amqp-declare-queue", *server, "-d", "-q", "tools"]).strip() == "tools"
+    run(["amqp-publish", *server, "-r", "tools", "-p", "-b", "by hand"])
+    assert run(["amqp-get", *server, "-q", "tools"]) == "by hand"
+    run(["amqp-publish", *server, "-r", "tools", "-p", "-b", "consumed"])
+    assert run(["amqp-consume", *server, "-q", "tools", "-c", "1", "cat"]) == "consumed"
+    run(["amqp-delete-queue", *server, "-q", "tools"])
+
+
+def run(command: list[str]) -> str:
+    """Run a program to its end; return what it printed."""
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert (ended.returncode, ended.stderr) == (0, ""), ended.stderr
+    return ended.stdout
 
 
 async def test_consumers_go_on_when_their_queues_worker_is_killed(

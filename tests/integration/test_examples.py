@@ -13,7 +13,7 @@ from two_workers import two_workers, wait_until_ready
 from streams.kafka.embedded.cluster import EmbeddedKafka
 from streams.operate.processes import Workers
 
-APPS = {"word_count", "amqp_pika"}
+APPS = {"word_count", "amqp_pika", "amqp_aio_pika"}
 """Examples that need workers of another kind: `test_engine_alone` and `test_amqp` run them."""
 FOLDER = Path(__file__).parents[2] / "examples"
 EXAMPLES = sorted(path for path in FOLDER.glob("*.py") if path.stem not in APPS)

@@ -13,7 +13,7 @@ def test_the_index_lists_every_example() -> None:
     programs = [
         str(path.relative_to(EXAMPLES))
         for path in EXAMPLES.rglob("*")
-        if path.suffix in (".py", ".sh", ".cpp") and "__pycache__" not in path.parts
+        if path.suffix in (".py", ".sh", ".cpp", ".c") and "__pycache__" not in path.parts
     ]
 
     assert sorted(listed) == sorted(programs)

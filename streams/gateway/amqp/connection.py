@@ -236,6 +236,7 @@ class AMQPConnection:
             return
         if isinstance(method, commands.Channel.Close):
             self._session.end_channel(channel)
+            await self._given_back()
             self._session.reply(channel, commands.Channel.CloseOk())
             return
         if channel.closing:
@@ -252,6 +253,9 @@ class AMQPConnection:
         if isinstance(method, commands.Connection.CloseOk):
             return False
         if isinstance(method, commands.Connection.Close):
+            for channel in list(self._session.channels.values()):
+                self._session.end_channel(channel)
+            await self._given_back()
             self._outbox.send(frames.encode(0, commands.Connection.CloseOk()))
             return False
         if self._closed:
@@ -261,6 +265,11 @@ class AMQPConnection:
             self._outbox.send(frames.encode(0, commands.Connection.UpdateSecretOk()))
             return True
         raise AMQPError(UNEXPECTED_FRAME, "this method has no place on channel 0 now", hard=True)
+
+    async def _given_back(self) -> None:
+        """Wait a while until what the client held is in its queues again, as far as Kafka knows."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._feed.settled(), CLOSE_SECONDS)
 
     async def _refuse(
         self, error: AMQPError, channel_number: int, ids: tuple[int, int] = (0, 0)

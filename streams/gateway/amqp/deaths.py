@@ -34,19 +34,23 @@ def source(group: str, own_key: str) -> Source:
     return Source(exchange, own_key if key is None else key)
 
 
-def headers(message: dict[str, Any], own: Source) -> dict[str, bytes]:
+def headers(message: dict[str, Any], own: Source, expiration: str | None) -> dict[str, bytes]:
     """Return the headers of a dead letter, as encoded values; none of any other message.
 
     Args:
         message: the delivery, as its JSON has it.
         own: exchange and key that its client published it with.
+        expiration: the property that ended with its first death; None without one.
     """
     found = deaths.deaths(message.get("headers", {}))
     if not found:
         return {}
     first = found[-1]
+    entries = [_entry(death, own) for death in found]
+    if expiration is not None:
+        entries[-1]["original-expiration"] = _text(expiration)
     return {
-        X_DEATH: _array([_table(_entry(death, own)) for death in found]),
+        X_DEATH: _array([_table(entry) for entry in entries]),
         "x-first-death-reason": _text(_REASONS.get(first.reason, first.reason)),
         "x-first-death-queue": _text(first.queue),
         "x-first-death-exchange": _text(source(first.group, own.routing_key).exchange),

@@ -40,10 +40,12 @@ def unpacked(content: dict[str, Any]) -> tuple[Envelope, bytes, bool]:
         if DEATHS in headers:  # it came by another exchange than its sender's
             exchange, key = deaths.source(content["group"], own.routing_key)
             envelope = envelope._replace(exchange=exchange, routing_key=key)
-    died = deaths.headers(content, own)
-    if added or died:
-        raw = properties.read(envelope.properties).with_headers(added, died)
-        envelope = envelope._replace(properties=raw)
+    if added or DEATHS in headers:
+        read = properties.read(envelope.properties)
+        died = deaths.headers(content, own, read.texts.get("expiration"))
+        if died:
+            read = read.without_expiration()
+        envelope = envelope._replace(properties=read.with_headers(added, died))
     return envelope, body, tries > 1
 
 

@@ -83,6 +83,8 @@ class Feed(Subscriber):
         self._outlet = outlet
         self._lines: dict[str, _Line] = {}
         self._open = True
+        self._unwritten = 0
+        """Acks that Kafka did not confirm, and that are soon written again."""
         self.authenticated(principal)
 
     def authenticated(self, principal: Principal) -> None:
@@ -259,7 +261,12 @@ class Feed(Subscriber):
         def failed(error: StreamsError) -> None:
             logger.debug("cannot ack %d deliveries of %s: %s", len(seqs), queue, error)
             if self._open:  # until their leases expire: then they are sent again
-                asyncio.get_running_loop().call_later(AGAIN_SECONDS, self.ack, queue, seqs)
+                self._unwritten += 1
+                asyncio.get_running_loop().call_later(AGAIN_SECONDS, again)
+
+        def again() -> None:
+            self._unwritten -= 1
+            self.ack(queue, seqs)
 
         try:
             self._send(self._parser.ack(queue, dict(fields)), failed)
@@ -267,9 +274,13 @@ class Feed(Subscriber):
             failed(error)
 
     async def settled(self) -> None:
-        """Wait until Kafka has all that the client has sent, or it has failed."""
-        self._acks.flush()
-        await self._in_flight.empty()
+        """Wait until Kafka has all that the client has sent; messages and nacks may have failed."""
+        while True:
+            self._acks.flush()
+            await self._in_flight.empty()
+            if not self._unwritten:
+                return
+            await asyncio.sleep(AGAIN_SECONDS)
 
     def _send(
         self, record: RecordToSend, failed: Callable[[StreamsError], None] | None = None

@@ -41,6 +41,7 @@ _TEXTS: Final = {
 _OCTETS: Final = {12: "delivery_mode", 11: "priority"}
 _HEADERS: Final = 13
 _TIMESTAMP: Final = 6
+_EXPIRATION: Final = 8
 _flags = Struct(">H")
 
 
@@ -56,6 +57,17 @@ class Properties:
     """Where the table of headers begins in `raw`, or would begin."""
     headers_end: int | None = None
     """Where it ends; None without one."""
+
+    expiration: tuple[int, int] | None = None
+    """Where the property `expiration` is in `raw`; None without one."""
+
+    def without_expiration(self) -> Properties:
+        """Return the properties without `expiration`: a dead letter does not expire again."""
+        if self.expiration is None:
+            return self
+        start, end = self.expiration
+        flags = _flags.unpack_from(self.raw)[0] & ~(1 << _EXPIRATION)
+        return read(_flags.pack(flags) + self.raw[2:start] + self.raw[end:])
 
     @property
     def headers(self) -> dict[str, Any]:
@@ -115,6 +127,8 @@ def read(raw: bytes) -> Properties:
                 raise _malformed()
             end = at + 1 + raw[at]
             found.texts[_TEXTS[bit]] = _text(raw[at + 1 : end])
+            if bit == _EXPIRATION:
+                found.expiration = at, end
             at = end
         elif bit == _HEADERS:
             at = found.headers_end = end_of_table(raw, at)

@@ -67,6 +67,9 @@ async def declare(session: Session, channel: Channel, method: commands.Queue.Dec
                 ACCESS_REFUSED, f"names that begin with {names.RESERVED!r} are reserved"
             )
         state = await session.unlocked(name, state)
+        if state.configured:  # it was there: the answer counts what the client has sent to it
+            await session.settled(name)
+            state = await session.state(name)
         await _declare(session, name, method, state)
     channel.last_queue = name
     if not method.nowait:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from streams.errors import StreamsError
 from streams.lab.faults import (
+    amqp_clients,
     crowding,
     disks,
     freezing,
@@ -30,6 +31,7 @@ _MODULES = (
     freezing,
     starving,
     rolling,
+    amqp_clients,
 )
 """Importing these modules fills the catalogue."""
 

@@ -92,7 +92,7 @@ def _left(harness: FaultHarness, ends: dict[TablePartition, int]) -> int:
 async def gather(harness: FaultHarness) -> Evidence:
     """Read everything once the system is at rest."""
     evidence = Evidence(answers=harness.answers, untouched=harness.untouched, poison=harness.poison)
-    await asyncio.to_thread(_read_logs, harness.settings, evidence)
+    await asyncio.to_thread(_read_logs, harness.settings, evidence, harness.apart)
     async with GatewayClient(harness.urls, harness.settings) as gateway:
         for table in TABLES:
             for number in range(harness.settings.partitions):
@@ -132,7 +132,7 @@ def _take(
             tables.inboxes.setdefault(row.owner, []).append(delivery)
 
 
-def _read_logs(settings: Settings, evidence: Evidence) -> None:
+def _read_logs(settings: Settings, evidence: Evidence, apart: str) -> None:
     with TopicLog(settings) as log:
         for record in _records(log, settings.group_events):
             event = _event(record)
@@ -140,6 +140,7 @@ def _read_logs(settings: Settings, evidence: Evidence) -> None:
                 isinstance(event, Bind | Unbind | Message)
                 and _belongs(record, event.group, settings.partitions)
                 and _means_something(event)
+                and not (isinstance(event, Message) and _is_apart(event, apart))
             ):
                 evidence.log.append(
                     LogEntry(record.partition, record.offset, record.timestamp, event)
@@ -168,6 +169,10 @@ def _event(record: Record) -> object:
 
 def _belongs(record: Record, key: str, partitions: int) -> bool:
     return record.key == key.encode() and partition_of(record.key, partitions) == record.partition
+
+
+def _is_apart(message: Message, start: str) -> bool:
+    return message.group.removeprefix("@").startswith(start)
 
 
 def _means_something(event: Bind | Unbind | Message) -> bool:

@@ -60,6 +60,11 @@ class FaultWorker(WorkerProcess):
             self.process.send_signal(number)
 
     @property
+    def amqp_port(self) -> int:
+        """The port of AMQP, in a system that has one."""
+        return int(self.environment["STREAMS_AMQP_PORT"])
+
+    @property
     def _trap(self) -> Path:
         return Path(self.environment["FAULTS_TRAP"])
 
@@ -117,6 +122,8 @@ class FaultHarness:
         self.broken: list[str] = []
         """Failed expectations of the fault itself."""
         self.poison = 0
+        self.apart = "\0"
+        """Start of the queues and groups whose messages the fault itself checks."""
         self.untouched: set[TablePartition] = set()
         self._touched = False
         self.answers = Answers()
@@ -140,7 +147,11 @@ class FaultHarness:
             self._environment |= security.gateway(name)
         if brokers.security is not None:
             self._environment |= brokers.security.kafka_client()
-        known = {key: value for key, value in self._environment.items() if key.startswith(PREFIX)}
+        known = {
+            key: value
+            for key, value in self._environment.items()
+            if key.startswith(PREFIX) and key != "STREAMS_AMQP_PORT"
+        }
         self.settings = Settings.from_env({**known, "STREAMS_DATA": str(folder)})
         self._linked = linked
         self.urls: list[str] = []
@@ -170,6 +181,9 @@ class FaultHarness:
             "FAULTS_TRAP": str(folder / "trap"),
             "FAULTS_CLOCK": str(folder / "clock"),
         }
+        if "STREAMS_AMQP_PORT" in self._environment:
+            (amqp_port,) = free_ports(HOST, port + 100, 1)
+            environment["STREAMS_AMQP_PORT"] = str(amqp_port)
         if self._linked:
             link = number if number < len(self.brokers.links) else None
             environment["STREAMS_BROKERS"] = self.brokers.bootstrap(link)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ import aiohttp
 import aiormq
 import jwt
 import pytest
+import trustme
 from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 from aiormq.exceptions import (
     AMQPError,
@@ -232,7 +234,10 @@ async def test_a_message_dies_in_an_exchange_and_comes_back(world: World) -> Non
         await retry.bind("dead", "task")
         source = await channel.declare_exchange("source", "direct")
         await work.bind(source, "task")
-        await source.publish(aio_pika.Message(b"x", headers={"x-death": "mine", "a": 1}), "task")
+        sent = aio_pika.Message(
+            b"x", headers={"x-death": "mine", "a": 1}, expiration=3600, type="t"
+        )
+        await source.publish(sent, "task")
         sink = Sink()
         await work.consume(sink)
         await (await sink.next()).reject()
@@ -254,6 +259,9 @@ async def test_a_message_dies_in_an_exchange_and_comes_back(world: World) -> Non
             ("retry", "expired", "dead", ["task"], 1),
             ("work", "rejected", "source", ["task"], 1),
         ]
+        assert "original-expiration" not in deaths[0]
+        assert deaths[1]["original-expiration"] == "3600000"
+        assert (again.expiration, again.type) == (None, "t")
         assert abs(deaths[1]["time"].timestamp() - time.time()) < SECONDS
         first = {name: again.headers[f"x-first-death-{name}"] for name in ("reason", "queue")}
         assert first == {"reason": "rejected", "queue": "work"}
@@ -520,6 +528,37 @@ async def test_no_bytes_end_the_worker(world: World, seed: int) -> None:
         await (await connection.channel()).declare_queue("alive")
     if not seed:
         assert (await http(world, "GET", "/v1/queues/q"))["depth"] == 1
+
+
+async def test_the_port_has_the_tls_of_http(tmp_path: Path) -> None:
+    authority, folder = trustme.CA(), tmp_path
+    authority.cert_pem.write_to_path(str(folder / "authority.pem"))
+    own = authority.issue_cert("127.0.0.1")
+    own.private_key_and_cert_chain_pem.write_to_path(str(folder / "worker.pem"))
+    world = await start(
+        STREAMS_HTTP_TLS_CERTFILE=str(folder / "worker.pem"),
+        STREAMS_HTTP_TLS_KEYFILE=str(folder / "worker.pem"),
+        STREAMS_HTTP_TLS_CAFILE=str(folder / "authority.pem"),
+    )
+    try:
+        trusting = ssl.create_default_context(cafile=str(folder / "authority.pem"))
+        port = world.settings.amqp_port
+        assert port is not None
+        async with await aio_pika.connect(
+            host="127.0.0.1", port=port, ssl=True, ssl_context=trusting
+        ) as connection:
+            channel = await connection.channel()
+            queue = await channel.declare_queue("q")
+            await channel.default_exchange.publish(aio_pika.Message(b"secret"), "q")
+            assert (await queue.get(no_ack=True)).body == b"secret"
+        with pytest.raises((AMQPError, ConnectionError)):  # a stranger's certificate
+            await aio_pika.connect(
+                host="127.0.0.1", port=port, ssl=True, ssl_context=ssl.create_default_context()
+            )
+        with pytest.raises((AMQPError, ConnectionError, asyncio.IncompleteReadError)):
+            await aio_pika.connect(host="127.0.0.1", port=port, timeout=SECONDS)
+    finally:
+        await stop(world)
 
 
 async def test_tokens_are_passwords_and_grant_what_they_say(tmp_path: Path) -> None:
