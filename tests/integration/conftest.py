@@ -34,6 +34,7 @@ KAFKA_PORT = "streams_kafka_port"
 
 LONG = [
     "test_faults_in_turn",
+    "test_rescale",
     "test_memory",
     "test_faults_of_workers",
     "test_bridge",
