@@ -73,7 +73,7 @@ async def declare(session: Session, channel: Channel, method: commands.Queue.Dec
         await _declare(session, name, method, state)
     channel.last_queue = name
     if not method.nowait:
-        count = max(0, state.depth - session.registry.held[name])
+        count = _ready(session, name, state)
         consumers = session.registry.count(name)
         session.reply(channel, commands.Queue.DeclareOk(name, count, consumers))
 
@@ -118,6 +118,11 @@ def _check_same(name: str, found: dict[str, Any], wanted: dict[str, Any]) -> Non
                 f"inequivalent arg {_ARGUMENTS[option]!r} for queue {name!r}: the option {option} "
                 f"is {found.get(option)!r}, and this asks for {value!r}",
             )
+
+
+def _ready(session: Session, queue: str, state: QueueState) -> int:
+    """Return how many messages of a queue no client of this worker holds, as RabbitMQ counts."""
+    return max(0, state.depth - session.registry.held[queue])
 
 
 async def bind(session: Session, channel: Channel, method: commands.Queue.Bind) -> None:
@@ -201,11 +206,11 @@ async def delete(session: Session, channel: Channel, method: commands.Queue.Dele
     if state.exists:
         if method.if_unused and session.registry.count(queue):
             raise AMQPError(PRECONDITION_FAILED, f"queue {queue!r} has consumers")
-        if method.if_empty and state.depth:
+        if method.if_empty and _ready(session, queue, state):
             raise AMQPError(PRECONDITION_FAILED, f"queue {queue!r} is not empty")
         await session.write(session.feed.parser.delete(queue))
         await session.questions.cleared(queue)
         session.bound.clear()
     session.exclusive.discard(queue)
     if not method.nowait:
-        session.reply(channel, commands.Queue.DeleteOk(state.depth))
+        session.reply(channel, commands.Queue.DeleteOk(_ready(session, queue, state)))

@@ -345,6 +345,20 @@ async def test_a_look_at_a_queue_shows_what_its_client_has_sent(world: World) ->
         assert (await http(world, "GET", "/v1/queues/q"))["depth"] == 0
 
 
+async def test_a_queue_is_empty_when_a_client_holds_the_rest(world: World) -> None:
+    async with await connect(world) as connection:
+        channel = await connection.channel()
+        queue = await channel.declare_queue("q")
+        for _ in range(2):
+            await channel.default_exchange.publish(aio_pika.Message(b"x"), "q")
+        await queue.get()
+        with pytest.raises(ChannelPreconditionFailed, match="is not empty"):
+            await (await (await connection.channel()).get_queue("q")).delete()
+        await queue.get()
+        await queue.delete()  # if it is unused and empty
+        assert not (await http(world, "GET", "/v1/queues/q"))["configured"]
+
+
 async def test_an_exclusive_queue_is_its_connections_own_and_ends_with_it(world: World) -> None:
     first, second = await connect(world), await connect(world)
     channel = await first.channel()
