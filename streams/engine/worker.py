@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import faulthandler
 import logging
 import signal
@@ -33,6 +34,10 @@ class Worker(FaustWorker):
             # debugger, which mode starts at SIGUSR2: it would stop the worker for good.
             self.loop.remove_signal_handler(number)
             faulthandler.register(number, file=sys.__stderr__ or sys.stderr, all_threads=True)
+
+    async def _sentinel_task(self) -> None:
+        """Do not sleep for a second before the process ends, as mode does."""
+        await asyncio.sleep(0)
 
     async def on_execute(self) -> None:
         """Log what this worker is, as soon as logging is set up."""

@@ -95,7 +95,7 @@ def test_demo_verify_replay_tail_inspect_and_a_lost_data_folder(
 ) -> None:
     settings = at(running)
     # When the demo plays a small world for a few seconds
-    code, output, errors = streams(settings, "demo", "--seconds", "5", "--scale", "0.1")
+    code, output, errors = streams(settings, "demo", "--seconds", "5", "--scale", "0.03")
     # Then it reports that nothing was lost or duplicated
     assert code == 0, output + errors
     assert [line.split()[-1] for line in output.splitlines() if line.startswith("lost")] == ["0"]
