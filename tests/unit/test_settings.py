@@ -28,6 +28,7 @@ def test_the_defaults() -> None:
         "log_level": 2,
         "reconnect.backoff.ms": 3_000,
         "reconnect.backoff.max.ms": 4_000,
+        "enable.sparse.connections": False,
         "socket.nagle.disable": True,
     }
     assert settings.faust_credentials() is None
@@ -193,6 +194,7 @@ def test_both_kafka_clients_get_the_same_security() -> None:
         "log_level": 2,
         "reconnect.backoff.ms": 3_000,
         "reconnect.backoff.max.ms": 4_000,
+        "enable.sparse.connections": False,
         "security.protocol": "SASL_SSL",
         "sasl.mechanisms": "SCRAM-SHA-512",
         "sasl.username": "resident",
