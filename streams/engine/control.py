@@ -28,6 +28,8 @@ _STALE: Final = {KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH
 
 ASK_SECONDS: Final = 5.0
 """How long Kafka may take to answer a question that is asked once."""
+RENEW_SECONDS: Final = 10.0
+"""For how long ends may be missing until they are asked for by a new client."""
 
 
 class Control:
@@ -43,7 +45,9 @@ class Control:
         self._reader = open_reader(
             client, f"{app_id}-control", {"isolation.level": "read_uncommitted"}
         )
+        self._client = client
         self._admin = open_admin(client)
+        self._missing_since: float | None = None
         self._stopping = stopping
         self._lock = threading.Lock()
 
@@ -104,6 +108,8 @@ class Control:
         not know the present one, and it learns of it here.  After a machine was suspended,
         librdkafka would not ask by itself, or go on finding no leaders for minutes although
         Kafka tells others who they are: so whenever an end is missing, all leaders are asked for.
+        That does not always help, and readiness hangs on it: if ends are missing for longer, a new
+        client takes over.
 
         Returns:
             the ends that Kafka has told, and for the other partitions why it has not.
@@ -146,7 +152,19 @@ class Control:
         if stale or failures:
             with contextlib.suppress(KafkaException):
                 self._admin.list_topics(timeout=ASK_SECONDS)
+        self._renew(bool(failures))
         return ends, failures
+
+    def _renew(self, missing: bool) -> None:
+        """Replace the client that asks for ends, if it has missed some for too long."""
+        now = time.monotonic()
+        if not missing:
+            self._missing_since = None
+        elif self._missing_since is None:
+            self._missing_since = now
+        elif now - self._missing_since >= RENEW_SECONDS:
+            self._admin = open_admin(self._client)
+            self._missing_since = now
 
     def written_at(self, partition: tuple[str, int], offset: int) -> float | None:
         """Return when a record was appended, in seconds since the epoch; None if unknown."""
