@@ -48,7 +48,7 @@ $(CORE): $(wildcard native/src/*) native/compile.py native/install.py native/pyp
 run: install ## play the workload on a Kafka of its own (SECONDS=30 SCALE=1 WORKERS=1)
 	$(BIN)/streams run $(strip $(run_options))
 
-# Each process runs whole modules, with a Kafka of its own; the long modules come first. A test that
+# Each process runs whole modules, and all share a Kafka; the long modules come first. A test that
 # fails is run once more, alone and in a new Kafka; what passes then is named as unsteady.
 test: install ## all tests, in four processes
 	tools/all-tests

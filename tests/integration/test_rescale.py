@@ -14,11 +14,10 @@ from test_restore import (
     LIMIT,
     READERS,
     ROOMS,
-    Load,
     emptied,
-    one_job,
     patient_client,
     place,
+    queues_of_all_kinds,
     some_inbox,
     streams,
     verified,
@@ -81,19 +80,7 @@ async def test_partitions_are_split_in_place_whatever_dies(
     # Given queues of all kinds under load, and workers that are killed
     with run_workers(1, kafka, tmp_path / "a", namespace, 28_700, before) as workers:
         async with patient_client(workers) as client:
-            for queue in READERS:
-                for room in ROOMS:
-                    await client.bind(room, queue)
-            await client.open_session("resident", "phone", [ROOMS[0]], ttl=3600)
-            await client.configure("work", max_tries=3)
-            for number in range(3):
-                await client.send("work", f"job {number}")
-            leased = await one_job(client, "work")
-            load = Load(client)
-            await load.until(200)
-            first = await some_inbox(client, READERS[0])
-            await client.ack(READERS[0], upto=first[-1].seq)
-            acked = {delivery.body.decode() for delivery in first}
+            load, leased, acked = await queues_of_all_kinds(client)
             await load.until(len(load.confirmed) + 50)
             kill_all(workers)
             await load.stop()

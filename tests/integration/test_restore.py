@@ -127,6 +127,27 @@ async def one_job(client: Client, queue: str) -> Job:
     return jobs[0]
 
 
+async def queues_of_all_kinds(client: Client) -> tuple[Load, Job, set[str]]:
+    """Make readers, a session and jobs, under load.
+
+    Returns:
+        the load, which goes on; the job that is leased; the bodies that the first reader has acked.
+    """
+    for queue in READERS:
+        for room in ROOMS:
+            await client.bind(room, queue)
+    await client.open_session("resident", "phone", [ROOMS[0]], ttl=3600)
+    await client.configure("work", max_tries=3)
+    for number in range(3):
+        await client.send("work", f"job {number}")
+    leased = await one_job(client, "work")
+    load = Load(client)
+    await load.until(200)
+    first = await some_inbox(client, READERS[0])
+    await client.ack(READERS[0], upto=first[-1].seq)
+    return load, leased, {delivery.body.decode() for delivery in first}
+
+
 async def whole_inbox(client: Client, queue: str, after: int = 0) -> list[Any]:
     found: list[Any] = []
     while page := await client.inbox(queue, after=found[-1].seq if found else after, limit=1000):
@@ -156,19 +177,7 @@ async def test_what_was_confirmed_before_the_export_is_there_after_all_is_lost(
     # Given queues of all kinds, under load
     with run_workers(1, kafka, tmp_path / "a", namespace, 28_300, before) as workers:
         async with patient_client(workers) as client:
-            for queue in READERS:
-                for room in ROOMS:
-                    await client.bind(room, queue)
-            await client.open_session("resident", "phone", [ROOMS[0]], ttl=3600)
-            await client.configure("work", max_tries=3)
-            for number in range(3):
-                await client.send("work", f"job {number}")
-            leased = await one_job(client, "work")
-            load = Load(client)
-            await load.until(200)
-            first = await some_inbox(client, READERS[0])
-            await client.ack(READERS[0], upto=first[-1].seq)
-            acked = {delivery.body.decode() for delivery in first}
+            load, leased, acked = await queues_of_all_kinds(client)
 
             # When it is exported meanwhile
             surely = list(load.confirmed)

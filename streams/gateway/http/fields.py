@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Callable
 from typing import Any
 
 from streams.gateway.http.errors import HTTPError, bad_request
@@ -26,11 +27,17 @@ def id_of(name: str, value: Any) -> str:
     Raises:
         HTTPError: 400 if it is not; the text names the field.
     """
+    return _text_of(name, value, problem, "bad_id")
+
+
+def _text_of(
+    name: str, value: Any, problem_of: Callable[[str], str | None], code: str = "bad_field"
+) -> str:
     if not isinstance(value, str):
-        raise bad_request("bad_id", f"{name} must be a string")
-    reason = problem(value)
+        raise bad_request(code, f"{name} must be a string")
+    reason = problem_of(value)
     if reason is not None:
-        raise bad_request("bad_id", f"{name} {reason}")
+        raise bad_request(code, f"{name} {reason}")
     return value
 
 
@@ -63,16 +70,18 @@ def destination_of(name: str, value: Any) -> str:
 
 def take_id(fields: Fields, name: str) -> str:
     """Take a required id."""
+    return id_of(name, _required(fields, name))
+
+
+def _required(fields: Fields, name: str) -> Any:
     if name not in fields:
         raise bad_request("bad_field", f"{name} is missing")
-    return id_of(name, fields.pop(name))
+    return fields.pop(name)
 
 
 def take_group(fields: Fields, name: str) -> str:
     """Take a required id of a group that queues can be bound to."""
-    if name not in fields:
-        raise bad_request("bad_field", f"{name} is missing")
-    return group_of(name, fields.pop(name))
+    return group_of(name, _required(fields, name))
 
 
 def pattern_of(name: str, value: Any) -> str:
@@ -81,19 +90,12 @@ def pattern_of(name: str, value: Any) -> str:
     Raises:
         HTTPError: 400 if it is not; the text names the field.
     """
-    if not isinstance(value, str):
-        raise bad_request("bad_field", f"{name} must be a string")
-    reason = pattern_problem(value)
-    if reason is not None:
-        raise bad_request("bad_field", f"{name} {reason}")
-    return value
+    return _text_of(name, value, pattern_problem)
 
 
 def take_pattern(fields: Fields, name: str) -> str:
     """Take a required pattern of routing keys."""
-    if name not in fields:
-        raise bad_request("bad_field", f"{name} is missing")
-    return pattern_of(name, fields.pop(name))
+    return pattern_of(name, _required(fields, name))
 
 
 def take_optional_id(fields: Fields, name: str) -> str | None:
@@ -104,9 +106,7 @@ def take_optional_id(fields: Fields, name: str) -> str | None:
 
 def take_destination(fields: Fields, name: str) -> str:
     """Take a required group id, or `@` and a queue id."""
-    if name not in fields:
-        raise bad_request("bad_field", f"{name} is missing")
-    return destination_of(name, fields.pop(name))
+    return destination_of(name, _required(fields, name))
 
 
 def take_groups(fields: Fields, name: str) -> list[str]:
