@@ -120,6 +120,9 @@ def test_version_is_that_of_streams_and_of_faust() -> None:
     output, ended = run("--version")
     assert output.startswith(f"streams {__version__} (Faust ")
     assert ended["code"] == 0
+    # It takes the place of Faust's own option
+    help_text, _ = run("--help")
+    assert help_text.count("--version") == 1
 
 
 def test_the_package_runs_as_the_command_does() -> None:
