@@ -21,6 +21,8 @@ DEATHS: Final = "dead-letter-deaths"
 AMQP_HEADER: Final = "amqp"
 """The header in which AMQP clients' messages have exchange, routing key and properties."""
 REJECTED: Final = "rejected"
+_MOST_TIMES: Final = 1 << 53
+"""Largest number that every reader of JSON takes as an integer."""
 MOST: Final = 32
 """Deaths that are kept: a message that has seen more queues forgets the first ones."""
 
@@ -44,9 +46,18 @@ def deaths(headers: Mapping[str, str]) -> list[Death]:
     None of a header that no fold wrote: clients may send any.
     """
     try:
-        return [Death(**one) for one in orjson.loads(headers.get(DEATHS, "[]"))][:MOST]
+        found = [Death(**one) for one in orjson.loads(headers.get(DEATHS, "[]"))][:MOST]
     except (TypeError, ValueError):
         return []
+    return found if all(map(_is_sound, found)) else []
+
+
+def _is_sound(death: Death) -> bool:
+    """Tell whether the fields are of their types, and the numbers in their ranges."""
+    texts, numbers = (death.queue, death.reason, death.group), (death.times, death.at)
+    return all(type(text) is str for text in texts) and all(
+        type(number) is int and 0 <= number <= _MOST_TIMES for number in numbers
+    )
 
 
 def after_death(before: list[Death], latest: Death) -> list[Death]:
@@ -54,7 +65,8 @@ def after_death(before: list[Death], latest: Death) -> list[Death]:
     same = [one for one in before if (one.queue, one.reason) == (latest.queue, latest.reason)]
     others = [one for one in before if one not in same]
     for one in same:
-        latest = latest._replace(times=one.times + latest.times, at=one.at)
+        times = min(one.times + latest.times, _MOST_TIMES)
+        latest = latest._replace(times=times, at=one.at)
     return [latest, *others][:MOST]
 
 

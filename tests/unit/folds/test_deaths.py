@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+import orjson
 import pytest
 from core_rows import rows_in  # noqa: F401 - all tests run twice
 from feeding import Feed, deliver
@@ -44,6 +45,34 @@ def test_a_message_that_dies_goes_to_the_group() -> None:
     assert deaths(found.headers) == [Death("q", "rejected", "g", 1, 2000)]
     assert found.headers["dead-letter-reason"] == "rejected"
     assert inbox(feed) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"times": value} for value in ("1", None, 1.5, True, -1, 2**63)),
+        *({"at": value} for value in ("1", None, -1, 2**63)),
+        *({name: value} for name in ("queue", "reason", "group") for value in (1, None, ["x"])),
+        {"more": 1},
+    ],
+    ids=str,
+)
+def test_deaths_that_a_client_made_up_are_none(wrong: dict[str, Any]) -> None:
+    # Given a message with a header that no fold writes
+    sound = {"queue": "q", "reason": "rejected", "group": "g", "times": 3, "at": 5}
+    assert deaths({DEATHS: orjson.dumps([sound]).decode()}) == [Death(**sound)]
+    header = orjson.dumps([sound | wrong]).decode()
+    feed = queue(dead_letter_group="room")
+    feed(delivered(0, "q", headers={DEATHS: header}))
+    # When it dies, then it has died once
+    found = letter(rejected(feed, at=2000))
+    assert deaths(found.headers) == [Death("q", "rejected", "g", 1, 2000)]
+
+
+def test_the_number_of_deaths_stays_a_number() -> None:
+    most = Death("q", "rejected", "g", 1 << 53, 5)
+    (found,) = after_death([most], Death("q", "rejected", "g", 1, 9))
+    assert deaths({DEATHS: packed([found])}) == [most]
 
 
 @pytest.mark.parametrize(
