@@ -59,7 +59,7 @@ def test_a_message_that_dies_goes_to_the_group() -> None:
 )
 def test_deaths_that_a_client_made_up_are_none(wrong: dict[str, Any]) -> None:
     # Given a message with a header that no fold writes
-    sound = {"queue": "q", "reason": "rejected", "group": "g", "times": 3, "at": 5}
+    sound: dict[str, Any] = {"queue": "q", "reason": "rejected", "group": "g", "times": 3, "at": 5}
     assert deaths({DEATHS: orjson.dumps([sound]).decode()}) == [Death(**sound)]
     header = orjson.dumps([sound | wrong]).decode()
     feed = queue(dead_letter_group="room")
